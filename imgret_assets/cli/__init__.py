@@ -1,0 +1,1 @@
+"""The `imgret` command: one thin module per command."""

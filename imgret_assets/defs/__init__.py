@@ -1,0 +1,1 @@
+"""Dagster objects only; every answer comes from `imgret_assets.domain`."""

@@ -1,0 +1,1 @@
+"""Layer three: nodes and relationships in Neo4j."""

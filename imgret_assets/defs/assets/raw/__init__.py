@@ -1,0 +1,1 @@
+"""Layer one: what files there are."""

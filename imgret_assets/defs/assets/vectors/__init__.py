@@ -1,0 +1,1 @@
+"""Layer two: what the pictures look like, as numbers, and which look alike."""

@@ -1,0 +1,1 @@
+"""Resources: what assets and ops borrow."""

@@ -1,0 +1,187 @@
+"""Settings: from flags, else the environment, else `.env` beside pyproject.toml, else the default.
+
+Belongs here: names, defaults and validation of what a user can set. Not here: what a home has recorded
+about itself (`domain.home`). Nothing is read at import: `load_settings` reads when called.
+"""
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from imgret_assets.errors import SettingError
+
+PROJECT = Path(__file__).resolve().parent.parent
+DEFAULT_MODEL = "resnet50"
+DEFAULT_SHARDS = 16
+MAX_SHARDS = 256
+DEFAULT_THRESHOLD = 0.8
+DEFAULT_MAX_PIXELS = 100_000_000
+DEFAULT_LOCK_TIMEOUT_S = 900.0
+DEVICES = ("auto", "cpu", "cuda", "mps")
+
+
+@dataclass(frozen=True)
+class Neo4jSettings:
+    """How to reach Neo4j; without a `uri` it is the embedded server of the home."""
+
+    uri: str | None
+    username: str
+    password: str | None
+    database: str | None
+    heap: str = "2g"
+    pagecache: str = "1g"
+
+    @property
+    def embedded(self) -> bool:
+        """True when imgret runs the server itself."""
+        return self.uri is None
+
+    def __repr__(self) -> str:
+        """Everything but the password, which must not reach a log."""
+        return f"Neo4jSettings(uri={self.uri!r}, username={self.username!r}, database={self.database!r})"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a process works with.
+
+    `images`, `model`, `shards` and `threshold` are None where nobody set them: then the home's own
+    record counts, and only then the default (`domain.home.Home`).
+
+    Attributes:
+        home: absolute folder of the tables, the embedded database, the model cache and Dagster's storage.
+        cache: absolute folder of what is fetched once for all homes (the server's jars).
+        images: absolute root of the image files.
+        model: a name of `domain.models`, such as `efficientnet_lite0` or `timm:resnet18`.
+        weights: a file with the model's weights.
+        device: one of `auto`, `cpu`, `cuda`, `mps`.
+        shards: number of partitions, 1 to 256.
+        threshold: raw cosine above which two images are joined, in [-1, 1].
+        max_pixels: a picture with more pixels is `too_large`.
+        lock_timeout_s: how long to wait for another run, in seconds.
+        dagster_home: absolute folder of Dagster's storage.
+        neo4j: the server to use.
+        warnings: what the reader should know about the settings, such as one that is ignored.
+    """
+
+    home: Path
+    cache: Path
+    images: Path | None
+    model: str | None
+    weights: Path | None
+    device: str
+    shards: int | None
+    threshold: float | None
+    max_pixels: int
+    lock_timeout_s: float
+    dagster_home: Path
+    neo4j: Neo4jSettings
+    warnings: tuple[str, ...] = ()
+
+
+def env_file(env: Mapping[str, str] | None = None) -> Path:
+    """The file that completes the environment: IMGRET_ENV_FILE, else `.env` beside pyproject.toml."""
+    environment = os.environ if env is None else env
+    given = environment.get("IMGRET_ENV_FILE")
+    return Path(given) if given else PROJECT / ".env"
+
+
+def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str, str] | None = None) -> Settings:
+    """Read all settings once.
+
+    Args:
+        flags: values that win over everything, by setting name in lower case without its prefix
+            (`home`, `images`, `model`, `threshold`, …); None values count as not given.
+        env: the environment; the process's own where None.
+
+    Raises:
+        SettingError: a value is not of the form or in the range its setting has.
+    """
+    environment = os.environ if env is None else env
+    dotenv = env_file(environment)
+    values = {key: value for key, value in dotenv_values(dotenv).items() if value} if dotenv.is_file() else {}
+    values.update({key: value for key, value in environment.items() if value})
+    for key, value in (flags or {}).items():
+        if value is not None:
+            values[f"IMGRET_{key.upper()}"] = str(value)
+
+    home = _path(values.get("IMGRET_HOME")) or PROJECT / "data"
+    device = values.get("IMGRET_DEVICE", "auto")
+    if device not in DEVICES:
+        raise SettingError(f"IMGRET_DEVICE is {device!r}", expected=f"one of {', '.join(DEVICES)}")
+    uri = values.get("NEO4J_URI")
+    ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
+    warnings = (
+        (f"{' and '.join(ignored)} ignored: without NEO4J_URI the embedded server and its own password are used",)
+        if ignored
+        else ()
+    )
+    return Settings(
+        home=home,
+        cache=_path(values.get("IMGRET_CACHE")) or PROJECT / "data" / "cache",
+        images=_path(values.get("IMGRET_IMAGES")),
+        model=values.get("IMGRET_MODEL"),
+        weights=_path(values.get("IMGRET_WEIGHTS")),
+        device=device,
+        shards=_integer(values, "IMGRET_SHARDS", 1, MAX_SHARDS),
+        threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
+        max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,
+        lock_timeout_s=_or(_real(values, "IMGRET_LOCK_TIMEOUT_S", 0.0, 1e9), DEFAULT_LOCK_TIMEOUT_S),
+        dagster_home=_path(values.get("DAGSTER_HOME")) or home / "dagster",
+        neo4j=Neo4jSettings(
+            uri=uri,
+            username=(values.get("NEO4J_USERNAME") if uri else None) or "neo4j",
+            password=values.get("NEO4J_PASSWORD") if uri else None,
+            database=values.get("NEO4J_DATABASE"),
+            heap=values.get("IMGRET_NEO4J_HEAP", "2g"),
+            pagecache=values.get("IMGRET_NEO4J_PAGECACHE", "1g"),
+        ),
+        warnings=warnings,
+    )
+
+
+def check_threshold(threshold: float, name: str = "threshold") -> float:
+    """The threshold, if it is a cosine.
+
+    Raises:
+        SettingError: it is outside [-1, 1] or not a number.
+    """
+    if not -1.0 <= threshold <= 1.0:
+        raise SettingError(f"{name} is {threshold!r}", expected="a cosine from -1 to 1", remedy="0.8 is the default")
+    return threshold
+
+
+def _or(value: float | None, default: float) -> float:
+    return default if value is None else value
+
+
+def _path(value: str | None) -> Path | None:
+    # Not resolve(): a root given through a link keeps its name; only the working folder is fixed.
+    return Path(os.path.abspath(Path(value).expanduser())) if value else None  # noqa: PTH100
+
+
+def _integer(values: Mapping[str, str], name: str, low: int, high: int) -> int | None:
+    if name not in values:
+        return None
+    try:
+        number = int(values[name])
+    except ValueError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise SettingError(f"{name} is {values[name]!r}", expected=f"a whole number from {low} to {high}")
+    return number
+
+
+def _real(values: Mapping[str, str], name: str, low: float, high: float) -> float | None:
+    if name not in values:
+        return None
+    try:
+        number = float(values[name])
+    except ValueError:
+        number = None
+    if number is None or not low <= number <= high:
+        raise SettingError(f"{name} is {values[name]!r}", expected=f"a number from {low:g} to {high:g}")
+    return number
