@@ -1,0 +1,172 @@
+"""Bytes of an image file -> its header, or its pixels as RGB, or a named reason why not.
+
+Belongs here: everything that depends on file formats. Not here: walking folders (`domain.files`), what a
+model wants its pixels to be (`domain.models`).
+"""
+
+import io
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# The limit is ours and a setting (`max_pixels`), checked on the header before any pixel is decoded; Pillow's own
+# would warn on every large photograph and stop at a number nobody chose.
+Image.MAX_IMAGE_PIXELS = None
+
+EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .avif .heic .heif .jp2 .j2k .jxl .ppm .pgm .pbm .tga .ico".split()
+)
+# What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
+_UNSUPPORTED_HINTS = ("decoder", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+class Status(StrEnum):
+    """What became of one file."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    OUTSIDE_ROOT = "outside_root"
+    LOOP = "loop"
+    BAD_NAME = "bad_name"
+
+
+class UnusableImageError(Exception):
+    """This file gives no pixels, and why; becomes a row with a status, never the end of a run."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: size in pixels as shown (after EXIF rotation) and format, such as `JPEG`."""
+
+    width: int
+    height: int
+    format: str
+
+
+def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
+    """Read size and format without decoding pixels.
+
+    Raises:
+        UnusableImageError: it is no image, of a format this machine can't decode, damaged, or too large.
+    """
+    with _open(file, max_pixels) as image:
+        width, height = image.size
+        try:
+            sideways = image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
+        except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+            sideways = False
+        return Header(*((height, width) if sideways else (width, height)), format=image.format or "")
+
+
+def decode(data: bytes, *, max_pixels: int) -> Image.Image:
+    """Decode the first frame, upright, as RGB; transparent parts become white.
+
+    Raises:
+        UnusableImageError: as `read_header`, and `truncated` where pixels are missing.
+    """
+    if not data:
+        raise UnusableImageError(Status.EMPTY, "the file has no bytes")
+    with _open(io.BytesIO(data), max_pixels) as image:
+        try:
+            image.load()
+            return to_rgb(_upright(image))
+        except (MemoryError, RecursionError) as error:
+            raise UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})") from error
+        except Exception as error:
+            # Decoders meet hostile bytes with any exception they like (OSError, SyntaxError, struct.error, zlib.error…).
+            raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, 8 bits a channel, on white where it is transparent."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_to_rgb(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+        return image
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit values at 255 when it converts, which turns most such pictures white.
+    values = np.asarray(image, dtype=np.float64)
+    values = np.where(np.isfinite(values), values, 0.0)
+    top = float(values.max(initial=0.0))
+    if image.mode == "F":
+        scale = 255.0 if top <= 1.0 else 255.0 / top
+    else:
+        scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
+    grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(file)
+    except UnidentifiedImageError as error:
+        raise _unidentified(file) from error
+    except (MemoryError, RecursionError) as error:
+        raise UnusableImageError(Status.TOO_LARGE, f"not enough memory for its header ({error})") from error
+    except Exception as error:
+        if "too large" in str(error).lower():
+            raise UnusableImageError(Status.TOO_LARGE, _reason(error)) from error
+        raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
+    pixels = image.size[0] * image.size[1]
+    if pixels > max_pixels:
+        image.close()
+        raise UnusableImageError(
+            Status.TOO_LARGE, f"{image.size[0]} x {image.size[1]} pixels are more than the limit of {max_pixels:,}"
+        )
+    return image
+
+
+def _unidentified(file: BinaryIO) -> UnusableImageError:
+    file.seek(0)
+    start = file.read(32)
+    if not start:
+        return UnusableImageError(Status.EMPTY, "the file has no bytes")
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF pictures need a decoder that is not installed")
+    if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+        return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
+    if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")):
+        return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
+    return UnusableImageError(Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has")
+
+
+def _status_of(error: Exception, otherwise: Status) -> Status:
+    text = str(error).lower()
+    if isinstance(error, NotImplementedError) or any(hint in text for hint in _UNSUPPORTED_HINTS):
+        return Status.UNSUPPORTED
+    return otherwise
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

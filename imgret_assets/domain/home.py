@@ -1,0 +1,170 @@
+"""A home: one folder with the tables, the locks and the record of what they were built from.
+
+Belongs here: the folder's layout and `home.json`. Not here: what users set (`settings`), table schemas
+(`domain.tables`).
+"""
+
+import json
+import uuid
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from imgret_assets.domain import atomic, locks
+from imgret_assets.errors import HomeError, SettingError
+from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
+
+
+@dataclass(frozen=True)
+class HomeRecord:
+    """What a home remembers, so that a later run without flags goes on with the same collection.
+
+    Attributes:
+        id: a random identifier; the graph carries it.
+        shards: number of partitions, fixed at first use (`imgret reshard` changes it).
+        root: absolute image root the tables were last built from.
+        model: name of the model of the last run.
+        weights: file given with it.
+        threshold: the last run's threshold.
+    """
+
+    id: str
+    shards: int
+    root: str | None = None
+    model: str | None = None
+    weights: str | None = None
+    threshold: float | None = None
+
+
+@dataclass(frozen=True)
+class Home:
+    """An opened home: its folders and, completed from its record, the settings in force."""
+
+    settings: Settings
+    record: HomeRecord
+
+    @property
+    def path(self) -> Path:
+        """The home's folder."""
+        return self.settings.home
+
+    @property
+    def warehouse(self) -> Path:
+        """Folder of the readable tables."""
+        return self.path / "warehouse"
+
+    @property
+    def work(self) -> Path:
+        """Folder of vectors and pairs on their way; nobody else reads it."""
+        return self.path / "work"
+
+    @property
+    def locks(self) -> Path:
+        """Folder of the lock files."""
+        return self.path / "locks"
+
+    @property
+    def shards(self) -> list[str]:
+        """All shard keys, in order."""
+        return shard_keys(self.record.shards)
+
+    @property
+    def images(self) -> Path:
+        """The image root: as set, else as recorded, else the samples."""
+        recorded = Path(self.record.root) if self.record.root else self.path / "samples"
+        return self.settings.images or recorded
+
+    @property
+    def model(self) -> str:
+        """The model's name: as set, else as recorded, else the default."""
+        return self.settings.model or self.record.model or DEFAULT_MODEL
+
+    @property
+    def weights(self) -> Path | None:
+        """The weights file: as set, else the one recorded with the same model."""
+        if self.settings.weights is not None:
+            return self.settings.weights
+        if self.record.weights and self.model == self.record.model:
+            return Path(self.record.weights)
+        return None
+
+    @property
+    def threshold(self) -> float:
+        """The cosine above which two images are joined: as set, else as recorded, else 0.8."""
+        for value in (self.settings.threshold, self.record.threshold):
+            if value is not None:
+                return value
+        return DEFAULT_THRESHOLD
+
+    def update(self, **changes: object) -> "Home":
+        """Record what a run was told; the same values again write nothing."""
+        if all(getattr(self.record, key) == value for key, value in changes.items()):
+            return self
+        with locks.held(self.locks, ["home"], timeout_s=self.settings.lock_timeout_s, purpose="home record"):
+            current = read_record(self.path) or self.record
+            changed = replace(current, **changes)  # type: ignore[arg-type]
+            atomic.write_json(record_path(self.path), asdict(changed))
+        return replace(self, record=changed)
+
+
+def shard_keys(count: int) -> list[str]:
+    """Keys of `count` shards: two hex digits each, in order."""
+    return [f"{number:02x}" for number in range(count)]
+
+
+def record_path(folder: Path) -> Path:
+    """Where a home keeps its record."""
+    return folder / "home.json"
+
+
+def read_record(folder: Path) -> HomeRecord | None:
+    """The home's record; None where the folder is no home yet.
+
+    Raises:
+        HomeError: the record can't be understood.
+    """
+    path = record_path(folder)
+    try:
+        return HomeRecord(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        return None
+    except (ValueError, TypeError) as error:
+        raise HomeError(f"{path} is not a home's record ({error})", remedy="restore it from a backup, or use another IMGRET_HOME") from error
+
+
+def shard_count(settings: Settings) -> int:
+    """The number of shards in force, without making a home.
+
+    Raises:
+        SettingError: IMGRET_SHARDS contradicts what the home was made with.
+    """
+    record = read_record(settings.home)
+    if record is None:
+        return settings.shards or DEFAULT_SHARDS
+    if settings.shards not in (None, record.shards):
+        raise SettingError(
+            f"IMGRET_SHARDS is {settings.shards}, but {settings.home} was made with {record.shards} shards",
+            remedy=f"remove the setting, or run `imgret reshard {settings.shards}`",
+        )
+    return record.shards
+
+
+def open_home(settings: Settings) -> Home:
+    """Open the home, making it at first use.
+
+    Raises:
+        SettingError: IMGRET_SHARDS contradicts the home.
+        HomeError: the folder can't be made or its record not be read.
+    """
+    count = shard_count(settings)
+    record = read_record(settings.home)
+    if record is None:
+        try:
+            settings.home.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise HomeError(f"{settings.home} can't be made ({error.strerror})", remedy="set IMGRET_HOME to a folder this user can write") from error
+        with locks.held(settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="making the home"):
+            record = read_record(settings.home)
+            if record is None:
+                record = HomeRecord(id=uuid.uuid4().hex, shards=count)
+                atomic.write_json(record_path(settings.home), asdict(record))
+    return Home(settings=settings, record=record)

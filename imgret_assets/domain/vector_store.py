@@ -1,0 +1,112 @@
+"""Vectors on their way between tables, by content: what a killed run had embedded, what left one shard for another.
+
+Belongs here: a small keyed store in one SQLite file per embedding space, in the home's work folder. Not
+here: the embeddings tables themselves (`domain.tables`), or what decides that a vector is needed (`domain.embed`).
+"""
+
+import sqlite3
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from imgret_assets.domain.atomic import as_imgret_error
+from imgret_assets.errors import DiskFullError
+
+_AT_ONCE = 500
+_SCHEMA = """CREATE TABLE IF NOT EXISTS vectors (
+    sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, engine TEXT, embedding BLOB
+) WITHOUT ROWID"""
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """What came of embedding one content: a float32 (dim,) vector where `status` is ok, else the reason."""
+
+    status: str
+    error: str | None
+    engine: str | None
+    vector: np.ndarray | None
+
+
+class VectorStore:
+    """The store of one embedding space; what `put_many` returned from is there after a kill."""
+
+    def __init__(self, work: Path, space: str) -> None:
+        self.path = work / "vectors" / f"{space}.sqlite"
+
+    @contextmanager
+    def _open(self) -> Iterator[sqlite3.Connection]:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with closing(sqlite3.connect(self.path, timeout=60.0)) as connection, connection:
+                connection.execute(_SCHEMA)
+                yield connection
+        except sqlite3.OperationalError as error:
+            if "full" in str(error):
+                raise DiskFullError(
+                    f"No room on the disk for {self.path}", remedy="free some space, then run again: it goes on where it was"
+                ) from error
+            raise
+        except OSError as error:
+            raise as_imgret_error(error, self.path) from error
+
+    def put_many(self, rows: Iterable[tuple[str, Embedded]]) -> None:
+        """Keep what came of some contents, all or none."""
+        values = [
+            (sha, row.status, row.error, row.engine, None if row.vector is None else row.vector.astype("<f4").tobytes())
+            for sha, row in rows
+        ]
+        if values:
+            with self._open() as connection:
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", values)
+
+    def get_many(self, contents: Sequence[str]) -> dict[str, Embedded]:
+        """What is kept of these contents."""
+        found: dict[str, Embedded] = {}
+        if not self.path.is_file():
+            return found
+        with self._open() as connection:
+            for part in _parts(contents):
+                marks = ",".join("?" * len(part))
+                rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
+                for sha, status, error, engine, blob in rows:
+                    vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
+                    found[sha] = Embedded(status, error, engine, vector)
+        return found
+
+    def which(self, contents: Sequence[str]) -> set[str]:
+        """Those of the contents that are kept."""
+        if not self.path.is_file():
+            return set()
+        with self._open() as connection:
+            return {
+                sha
+                for part in _parts(contents)
+                for (sha,) in connection.execute(
+                    f"SELECT sha256 FROM vectors WHERE sha256 IN ({','.join('?' * len(part))})",  # noqa: S608
+                    part,
+                )
+            }
+
+    def drop_many(self, contents: Sequence[str]) -> None:
+        """Forget contents that are safe in a table now."""
+        if contents and self.path.is_file():
+            with self._open() as connection:
+                connection.executemany("DELETE FROM vectors WHERE sha256 = ?", [(sha,) for sha in contents])
+
+    def clear(self) -> int:
+        """Forget everything; returns how many contents that were."""
+        if not self.path.is_file():
+            return 0
+        with self._open() as connection:
+            (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
+        self.path.unlink()
+        return int(count)
+
+
+def _parts(contents: Sequence[str]) -> Iterator[Sequence[str]]:
+    for start in range(0, len(contents), _AT_ONCE):
+        yield contents[start : start + _AT_ONCE]
