@@ -17,7 +17,8 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None
 
 EXTENSIONS = frozenset(
-    ".jpg .jpeg .jpe .jfif .png .apng .gif .webp .bmp .dib .tif .tiff .avif .heic .heif .jp2 .j2k .jxl .ppm .pgm .pbm .tga .ico".split()
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff")
+    + (".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".tga", ".ico")
 )
 # What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
 _UNSUPPORTED_HINTS = ("decoder", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
@@ -158,7 +159,9 @@ def _unidentified(file: BinaryIO) -> UnusableImageError:
         return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
     if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")):
         return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
-    return UnusableImageError(Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has")
+    return UnusableImageError(
+        Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"
+    )
 
 
 def _status_of(error: Exception, otherwise: Status) -> Status:

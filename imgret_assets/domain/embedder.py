@@ -99,7 +99,7 @@ class TorchEmbedder:
         """
         import torch
 
-        network = self._load()
+        network = self.load()
         with torch.inference_mode():
             inputs = torch.from_numpy(batch).to(self.device, memory_format=torch.channels_last)
             with torch.autocast(self.device, dtype=torch.bfloat16, enabled=self.precision == "bfloat16"):
@@ -107,11 +107,13 @@ class TorchEmbedder:
             vectors = outputs.float().cpu().numpy()
         if vectors.shape != (len(batch), self.space.dim):
             raise ModelError(
-                f"{self.space.model} gave an array of shape {vectors.shape}", expected=f"({len(batch)}, {self.space.dim})"
+                f"{self.space.model} gave an array of shape {vectors.shape}",
+                expected=f"({len(batch)}, {self.space.dim})",
             )
         return vectors
 
-    def _load(self) -> "torch.nn.Module":
+    def load(self) -> "torch.nn.Module":
+        """The network on its device, built and loaded at the first call."""
         if self._network is None:
             import torch
 
@@ -154,7 +156,9 @@ def embed_one(embedder: Embedder, image: Image.Image) -> np.ndarray:
     """
     vector = embedder.embed(embedder.prepare(image)[np.newaxis])[0]
     if unusable_vectors(vector[np.newaxis])[0]:
-        raise ModelError(f"{embedder.space.model} gives this picture a zero or non-finite vector", remedy="use another model")
+        raise ModelError(
+            f"{embedder.space.model} gives this picture a zero or non-finite vector", remedy="use another model"
+        )
     return vector
 
 

@@ -18,9 +18,9 @@ from imgret_assets.errors import RootError
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """One file with an image extension, or a place in the tree that can't be listed.
+    r"""One file with an image extension, or a place in the tree that can't be listed.
 
-    `path` is POSIX and relative to the root; a name that is not UTF-8 has its invalid bytes as \\xNN and its
+    `path` is POSIX and relative to the root; a name that is not UTF-8 has its invalid bytes as \xNN and its
     backslashes doubled. `status` is None for a file that is still to be looked at.
     """
 
@@ -174,7 +174,9 @@ def _named(
     except UnicodeEncodeError:
         raw = os.fsencode(relative).replace(b"\\", b"\\\\")
         shown = raw.decode("utf-8", "backslashreplace")
-        return Candidate(shown, location, **identity, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it")
+        return Candidate(
+            shown, location, **identity, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it"
+        )
     return Candidate(relative, location, **identity, status=status, error=error)
 
 
@@ -184,7 +186,9 @@ def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:
     status, reason = status_of_os_error(error)
     found = _named(folder, str(root / folder), status, f"the folder can't be listed: {reason}")
     # A folder that is gone has no files; one that only can't be read keeps those already known.
-    return Candidate(found.path, found.location, status=found.status, error=found.error, hides_folder=status is not Status.VANISHED)
+    return Candidate(
+        found.path, found.location, status=found.status, error=found.error, hides_folder=status is not Status.VANISHED
+    )
 
 
 def status_of_os_error(error: OSError) -> tuple[Status, str]:

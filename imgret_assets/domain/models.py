@@ -68,9 +68,7 @@ class Preprocessing:
         return np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
-def _centre_crop(
-    image: Image.Image, size: tuple[int, int], crop: float, filtering: Image.Resampling
-) -> Image.Image:
+def _centre_crop(image: Image.Image, size: tuple[int, int], crop: float, filtering: Image.Resampling) -> Image.Image:
     # As timm and torchvision do it: the shorter side to size / crop, then the middle of it.
     height, width = size
     short = int(max(height, width) / crop)
@@ -216,10 +214,14 @@ def find_weights(name: str, weights: Path | None) -> Path | None:
         ModelError: the name is unknown, or there is no such file.
     """
     if name not in ("resnet50", "efficientnet_lite0") and not re.fullmatch(r"timm:[A-Za-z0-9_./:-]+", name):
-        raise ModelError(f"There is no model {name!r}", expected=" or ".join(NAMES), remedy="set IMGRET_MODEL or --model")
+        raise ModelError(
+            f"There is no model {name!r}", expected=" or ".join(NAMES), remedy="set IMGRET_MODEL or --model"
+        )
     if weights is not None:
         if not weights.is_file():
-            raise ModelError(f"The weights file {weights} does not exist", remedy="set IMGRET_WEIGHTS to a file, or remove it")
+            raise ModelError(
+                f"The weights file {weights} does not exist", remedy="set IMGRET_WEIGHTS to a file, or remove it"
+            )
         return weights
     if name == "resnet50":
         file = resnet50_cache()
@@ -304,7 +306,9 @@ def _build_timm(name: str, file: Path | None) -> "tuple[torch.nn.Module, Preproc
     import torch
 
     if not timm.is_model(name.split(".")[0].removeprefix("hf_hub:").removeprefix("hf-hub:")) and "/" not in name:
-        raise ModelError(f"timm has no model {name!r}", remedy="`python -c 'import timm; print(timm.list_models())'` lists them")
+        raise ModelError(
+            f"timm has no model {name!r}", remedy="`python -c 'import timm; print(timm.list_models())'` lists them"
+        )
     try:
         network = timm.create_model(name, pretrained=file is None)
     except Exception as error:  # timm, huggingface_hub and requests each raise their own when there is no network
@@ -370,4 +374,6 @@ def _load_state(network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"],
     try:
         network.load_state_dict(dict(state))
     except RuntimeError as error:
-        raise ModelError(f"The weights in {file} don't fit the network ({error})", remedy="give the file of this model") from error
+        raise ModelError(
+            f"The weights in {file} don't fit the network ({error})", remedy="give the file of this model"
+        ) from error

@@ -118,7 +118,9 @@ def pairs_above(
     found = [
         part
         for start in range(0, len(chosen), block_rows)
-        for part in _against_all(vectors, unit, chosen[start : start + block_rows], isolated, cutoff, threshold, block_rows)
+        for part in _against_all(
+            vectors, unit, chosen[start : start + block_rows], isolated, cutoff, threshold, block_rows
+        )
     ]
     a, b, scores = (np.concatenate(columns) for columns in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((b, a))
@@ -191,9 +193,13 @@ def check_shard(home: Home, space: str, shard: str) -> pa.Table:
         TableError: a table is missing or of another space.
         StaleTableError: the manifest has changed since.
     """
-    manifest = tables.require(tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images")
+    manifest = tables.require(
+        tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
+    )
     path = tables.require(
-        tables.embeddings_path(home.warehouse, space, shard), f"The embeddings of shard {shard} in {space}", "embeddings"
+        tables.embeddings_path(home.warehouse, space, shard),
+        f"The embeddings of shard {shard} in {space}",
+        "embeddings",
     )
     metadata = tables.read_metadata(path)
     if metadata.get("space") != space or metadata.get("shards") != str(home.record.shards):
@@ -332,5 +338,6 @@ def _merged(kept: Pairs | None, fresh: Pairs) -> Pairs:
 def _as_table(pairs: Pairs, paths: Sequence[str]) -> pa.Table:
     names = pa.array(paths, pa.string())
     return pa.Table.from_arrays(
-        [names.take(pa.array(pairs.a)), names.take(pa.array(pairs.b)), pa.array(pairs.scores)], schema=tables.PAIRS_SCHEMA
+        [names.take(pa.array(pairs.a)), names.take(pa.array(pairs.b)), pa.array(pairs.scores)],
+        schema=tables.PAIRS_SCHEMA,
     )

@@ -1,0 +1,157 @@
+"""Every Cypher statement imgret sends, by name; data goes in as parameters only.
+
+Belongs here: statements and what their parameters and columns are. Not here: sending them (`domain.database`),
+or deciding what to send (`domain.graph`, `domain.search`).
+"""
+
+# The article's own statements, which must keep working on a graph imgret builds.
+ARTICLE_SIMILAR = """
+MATCH (a:Image)
+WITH a, gds.similarity.cosine(a.embeddings, $query_embeddings) AS similarity
+ORDER BY similarity DESC LIMIT $top_k
+RETURN id(a) AS image_id, a.embeddings AS embeddings, a.path AS image_path, similarity
+"""
+RELATIONS_PICTURE = "MATCH (n1:Image)-[r:SIMILAR_TO]->(n2:Image) RETURN n1, r, n2 LIMIT 300"
+
+# What the server is.
+COMPONENTS = "CALL dbms.components() YIELD name, versions, edition RETURN name, versions[0] AS version, edition"
+HAS_GDS = "SHOW FUNCTIONS YIELD name WHERE name = 'gds.similarity.cosine' RETURN count(*) AS found"
+
+# Whose graph it is.
+READ_STATE = """
+MATCH (s:ImgretState)
+RETURN s.home AS home, s.root AS root, s.model AS model, s.dim AS dim, s.threshold AS threshold, s.state AS state
+"""
+WRITE_STATE = "MERGE (s:ImgretState {home: $home}) SET s += $properties"
+MARK_STATE = "MATCH (s:ImgretState {home: $home}) WHERE s.state = $from_state SET s.state = $state"
+COUNT_IMAGES = "MATCH (n:Image) RETURN count(n) AS nodes"
+
+# Schema.
+CREATE_SCHEMA = (
+    "CREATE CONSTRAINT image_path IF NOT EXISTS FOR (n:Image) REQUIRE n.path IS UNIQUE",
+    "CREATE CONSTRAINT imgret_state_home IF NOT EXISTS FOR (s:ImgretState) REQUIRE s.home IS UNIQUE",
+    "CREATE INDEX image_shard IF NOT EXISTS FOR (n:Image) ON (n.shard)",
+    "CREATE INDEX image_label IF NOT EXISTS FOR (n:Image) ON (n.label)",
+    "CREATE INDEX image_sha256 IF NOT EXISTS FOR (n:Image) ON (n.sha256)",
+)
+SHOW_VECTOR_INDEX = """
+SHOW VECTOR INDEXES YIELD name, options, state, populationPercent
+WHERE name = 'image_embeddings' RETURN options, state, populationPercent
+"""
+CREATE_VECTOR_INDEX = """
+CREATE VECTOR INDEX image_embeddings IF NOT EXISTS FOR (n:Image) ON (n.embeddings) OPTIONS $options
+"""
+DROP_VECTOR_INDEX = "DROP INDEX image_embeddings IF EXISTS"
+AWAIT_INDEXES = "CALL db.awaitIndexes($timeout_s)"
+MAX_INDEXED_DIM = 4096
+
+# Nodes. `rows`: path, properties (a map), and for vectors `embedding`.
+READ_NODES = """
+MATCH (n:Image {shard: $shard})
+RETURN n.path AS path, n.sha256 AS sha256, n.model AS model, n.bytes AS bytes, n.width AS width,
+       n.height AS height, n.format AS format, n.label AS label
+"""
+DELETE_RELATIONSHIPS_OF = """
+UNWIND $paths AS path
+MATCH (:Image {path: path})-[r:SIMILAR_TO]-()
+DELETE r
+"""
+# A driver's packed vector arrives as a VECTOR, which the community edition can't store: toFloatList makes it a list.
+WRITE_NODES_PACKED = """
+CYPHER 25
+UNWIND $rows AS row
+MERGE (n:Image {path: row.path})
+SET n += row.properties, n.embeddings = toFloatList(row.embedding), n.indexed_at = datetime()
+"""
+WRITE_NODES = """
+UNWIND $rows AS row
+MERGE (n:Image {path: row.path})
+SET n += row.properties, n.embeddings = row.embedding, n.indexed_at = datetime()
+"""
+UPDATE_NODES = """
+UNWIND $rows AS row
+MATCH (n:Image {path: row.path})
+SET n += row.properties
+"""
+DELETE_NODES = """
+UNWIND $paths AS path
+MATCH (n:Image {path: path})
+DETACH DELETE n
+"""
+COUNT_STRAYS = """
+MATCH (n:Image) WHERE n.path IS NULL OR n.shard IS NULL OR NOT n.shard IN $shards
+RETURN count(n) AS strays
+"""
+DELETE_STRAYS = """
+MATCH (n:Image) WHERE n.path IS NULL OR n.shard IS NULL OR NOT n.shard IN $shards
+WITH n LIMIT $batch_rows DETACH DELETE n
+"""
+BAD_VECTORS = """
+MATCH (n:Image) WHERE n.embeddings IS NULL OR size(n.embeddings) <> $dim
+RETURN n.path AS path, size(n.embeddings) AS dim LIMIT 5
+"""
+COUNT_OTHER_MODEL = "MATCH (n:Image) WHERE n.model <> $model OR n.model IS NULL RETURN count(n) AS nodes"
+DELETE_OTHER_MODEL = """
+MATCH (n:Image) WHERE n.model <> $model OR n.model IS NULL
+WITH n LIMIT $batch_rows DETACH DELETE n
+"""
+DELETE_ANY_RELATIONSHIPS = """
+MATCH (:Image)-[r:SIMILAR_TO]->()
+WITH r LIMIT $batch_rows DELETE r
+"""
+
+# Relationships. `rows`: a, b, score, sha_a, sha_b.
+READ_RELATIONSHIPS = """
+MATCH (a:Image {shard: $shard})-[r:SIMILAR_TO]->(b)
+RETURN a.path AS a, b.path AS b, r.score AS score, r.model AS model, elementId(r) AS id
+"""
+DELETE_RELATIONSHIPS = """
+UNWIND $ids AS id
+MATCH ()-[r:SIMILAR_TO]->() WHERE elementId(r) = id
+DELETE r
+"""
+# MERGE, because a transaction whose answer was lost is sent again; the contents, because a score belongs to two vectors.
+WRITE_RELATIONSHIPS = """
+UNWIND $rows AS row
+MATCH (a:Image {path: row.a}) WHERE a.sha256 = row.sha_a AND a.model = $model
+MATCH (b:Image {path: row.b}) WHERE b.sha256 = row.sha_b AND b.model = $model
+MERGE (a)-[r:SIMILAR_TO]->(b)
+SET r.score = row.score, r.model = $model
+RETURN count(r) AS written
+"""
+COUNT_RELATIONSHIPS = "MATCH (:Image)-[r:SIMILAR_TO]->() RETURN count(r) AS relationships"
+BAD_RELATIONSHIPS = """
+MATCH (a:Image)-[r:SIMILAR_TO]->(b)
+WITH a, b, count(r) AS links
+WHERE a = b OR links > 1 OR NOT b:Image OR EXISTS { (b)-[:SIMILAR_TO]->(a) }
+RETURN a.path AS a, b.path AS b, links LIMIT 5
+"""
+
+# Queries. Each gives path, label, sha256 and the stored vector of its candidates.
+_CANDIDATE = "node.path AS path, node.label AS label, node.sha256 AS sha256, node.embeddings AS embedding"
+NEAREST_BY_INDEX = f"""
+CALL db.index.vector.queryNodes('image_embeddings', $candidates, $vector) YIELD node, score
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+RETURN {_CANDIDATE} ORDER BY score DESC LIMIT $limit
+"""
+NEAREST_OF_ALL_GDS = f"""
+MATCH (node:Image)
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+WITH node, gds.similarity.cosine(node.embeddings, $vector) AS similarity
+ORDER BY similarity DESC LIMIT $limit
+RETURN {_CANDIDATE}
+"""
+NEAREST_OF_ALL = f"""
+MATCH (node:Image)
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+WITH node, vector.similarity.cosine(node.embeddings, $vector) AS similarity
+ORDER BY similarity DESC LIMIT $limit
+RETURN {_CANDIDATE}
+"""
+SAME_CONTENT = "MATCH (n:Image {sha256: $sha256}) RETURN n.path AS path ORDER BY path"
+RELATIONS_OF = """
+MATCH (n:Image)-[r:SIMILAR_TO]-(m:Image)
+WHERE n.path IN $paths
+RETURN n.path AS path, m.path AS other, m.label AS label, r.score AS score, startNode(r) = n AS outgoing
+ORDER BY path, score DESC, other
+"""

@@ -1,0 +1,484 @@
+"""Keeping the graph equal to the tables: nodes from usable pictures, relationships from pairs.
+
+Belongs here: comparing table and database, validating what is to be written, the graph's state. Not here:
+statements (`domain.cypher`), connections (`domain.database`), pairs themselves (`domain.pairs`).
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgret_assets.domain import cypher, locks, tables
+from imgret_assets.domain.database import Database
+from imgret_assets.domain.decode import Status
+from imgret_assets.domain.embed import vectors_of
+from imgret_assets.domain.embedder import unusable_vectors
+from imgret_assets.domain.files import shard_of
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import EmbeddingSpace
+from imgret_assets.domain.pairs import check_shard, coverage_of
+from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError, StaleTableError, TableError
+
+NODE_ROWS = 500
+RELATIONSHIP_ROWS = 10_000
+SCORE_TOLERANCE = 1e-9
+INDEX_WAIT_S = 1800
+
+READY, REFRESHING, REBUILDING = "ready", "refreshing", "rebuilding"
+
+
+@dataclass(frozen=True)
+class GraphState:
+    """Whose graph a database holds, and in which space."""
+
+    home: str
+    root: str | None
+    model: str
+    dim: int
+    threshold: float | None
+    state: str
+
+
+@dataclass
+class ShardNodes:
+    """What one shard's nodes needed: `created`, `replaced` (another vector), `updated` (other facts), `deleted`."""
+
+    shard: str
+    nodes: int = 0
+    created: int = 0
+    replaced: int = 0
+    updated: int = 0
+    deleted: int = 0
+
+    @property
+    def writes(self) -> int:
+        """Nodes touched."""
+        return self.created + self.replaced + self.updated + self.deleted
+
+
+@dataclass
+class NodesReport:
+    """What a refresh of nodes did."""
+
+    shards: list[ShardNodes]
+    rebuilt_from: str | None
+    strays: int
+    indexed: bool
+
+
+@dataclass
+class RelationshipsReport:
+    """What a refresh of relationships did: `created` and `deleted` as the server counted them."""
+
+    relationships: int
+    nodes: int
+    created: int
+    deleted: int
+
+
+def read_state(database: Database) -> GraphState | None:
+    """The database's state; None where imgret has built nothing.
+
+    Raises:
+        ForeignDatabaseError: several homes have written there.
+    """
+    rows = database.rows(cypher.READ_STATE)
+    if len(rows) > 1:
+        raise ForeignDatabaseError(
+            f"The database at {database.uri} carries the state of {len(rows)} homes",
+            remedy="run `imgret db adopt --wipe`",
+        )
+    return GraphState(**rows[0]) if rows else None
+
+
+def check_owner(database: Database, home: Home) -> GraphState | None:
+    """The state, if the database is this home's or empty of images.
+
+    Raises:
+        ForeignDatabaseError: it holds another home's images, or images without a home.
+    """
+    state = read_state(database)
+    if state is None:
+        images = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+        if images:
+            raise ForeignDatabaseError(
+                f"The database at {database.uri} holds {images:,} :Image nodes that no imgret home put there",
+                expected="an empty database, or this home's graph",
+                remedy="use another database, or `imgret db adopt --wipe`, which deletes them",
+            )
+    elif state.home != home.record.id:
+        raise ForeignDatabaseError(
+            f"The database at {database.uri} holds the graph of another home (built from {state.root})",
+            expected=f"the graph of {home.path}",
+            remedy="use another database, or `imgret db adopt --wipe`, which deletes it",
+        )
+    return state
+
+
+def adopt(database: Database) -> int:
+    """Delete every :Image node and state, so that a home can build its graph here; returns the nodes deleted."""
+    database.schema(cypher.DROP_VECTOR_INDEX)
+    _drain(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
+    deleted = _drain(database, cypher.DELETE_OTHER_MODEL, {"model": ""}, "nodes_deleted")
+    database.write(("MATCH (s:ImgretState) DELETE s", {}))
+    return deleted
+
+
+def sync_nodes(
+    home: Home, database: Database, space: EmbeddingSpace, shards: Sequence[str] | None = None
+) -> NodesReport:
+    """Make the shards' nodes equal to their usable rows, in batches; writes only what differs.
+
+    A transaction that replaces a node's vector also deletes its relationships, so that no score outlives
+    its two vectors.
+
+    Args:
+        home: the home, whose tables are read.
+        database: where the nodes are.
+        space: the embedding space the graph is to hold; another one there is replaced as a whole.
+        shards: keys of the shards; all where None.
+
+    Raises:
+        TableError, StaleTableError: a shard's tables are missing, don't belong together, or hold a wrong vector.
+        ForeignDatabaseError: the database is another home's.
+        LockTimeoutError: another run works on a shard or on the graph.
+    """
+    selected = list(home.shards if shards is None else shards)
+    names = [*(locks.shard_lock(shard) for shard in selected), locks.GRAPH]
+    with locks.held(home.locks, names, timeout_s=home.settings.lock_timeout_s, purpose="writing image nodes"):
+        rebuilt_from = _prepare(home, database, space)
+        done = [_sync_shard(home, database, space, shard) for shard in selected]
+        strays = _delete_strays(home, database) if set(selected) == set(home.shards) else 0
+        indexed = _ensure_vector_index(database, space)
+        return NodesReport(done, rebuilt_from, strays, indexed)
+
+
+def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | None:
+    """Claim the database for this home and space; the former space, if it had to be cleared away."""
+    state = check_owner(database, home)
+    wanted = {"root": str(home.images), "model": space.id, "dim": space.dim}
+    if state is None:
+        for statement in cypher.CREATE_SCHEMA:
+            database.schema(statement)
+        said = {"home": home.record.id, "properties": {**wanted, "threshold": home.threshold, "state": REFRESHING}}
+        database.write((cypher.WRITE_STATE, said))
+        return None
+    former = state.model if state.model != space.id else None
+    if former:
+        said = {"home": home.record.id, "properties": {**wanted, "state": REBUILDING}}
+        database.write((cypher.WRITE_STATE, said))
+    elif state.root != wanted["root"]:
+        database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": {**wanted, "state": REFRESHING}}))
+    if former or state.state == REBUILDING:
+        # Each step may find itself done already: a killed rebuild goes on here.
+        if database.rows(cypher.COUNT_OTHER_MODEL, {"model": space.id})[0]["nodes"]:
+            _drain(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
+            database.schema(cypher.DROP_VECTOR_INDEX)
+            _drain(database, cypher.DELETE_OTHER_MODEL, {"model": space.id}, "nodes_deleted")
+        _drop_index_of_other_dim(database, space)
+    return former
+
+
+def _drain(database: Database, statement: str, parameters: dict[str, Any], counter: str) -> int:
+    total = 0
+    while True:
+        [(counters, _)] = database.write((statement, {**parameters, "batch_rows": RELATIONSHIP_ROWS}))
+        deleted = getattr(counters, counter)
+        total += deleted
+        if not deleted:
+            return total
+
+
+def _drop_index_of_other_dim(database: Database, space: EmbeddingSpace) -> None:
+    rows = database.rows(cypher.SHOW_VECTOR_INDEX)
+    if rows and rows[0]["options"]["indexConfig"].get("vector.dimensions") != space.dim:
+        database.schema(cypher.DROP_VECTOR_INDEX)
+
+
+def _ensure_vector_index(database: Database, space: EmbeddingSpace) -> bool:
+    """Make the vector index if it is missing; after the nodes, which is much faster than before them."""
+    if space.dim > cypher.MAX_INDEXED_DIM:
+        return False
+    if not database.rows(cypher.SHOW_VECTOR_INDEX):
+        options = {"indexConfig": {"vector.dimensions": space.dim, "vector.similarity_function": "cosine"}}
+        database.schema(cypher.CREATE_VECTOR_INDEX, {"options": options})
+    database.rows(cypher.AWAIT_INDEXES, {"timeout_s": INDEX_WAIT_S})
+    return True
+
+
+def _mark_refreshing(home: Home, database: Database) -> None:
+    said = {"home": home.record.id, "from_state": READY, "state": REFRESHING}
+    database.write((cypher.MARK_STATE, said))
+
+
+def _delete_strays(home: Home, database: Database) -> int:
+    """Delete nodes that no shard accounts for: made by hand, or left of another number of shards."""
+    if not database.rows(cypher.COUNT_STRAYS, {"shards": home.shards})[0]["strays"]:
+        return 0
+    _mark_refreshing(home, database)
+    return _drain(database, cypher.DELETE_STRAYS, {"shards": home.shards}, "nodes_deleted")
+
+
+def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: str) -> ShardNodes:
+    table = usable_rows(home, space.id, shard)
+    paths = table["path"].to_pylist()
+    facts = [_facts(row, shard, space) for row in table.drop_columns(["embedding"]).to_pylist()]
+    there = {row.pop("path"): row for row in database.stream(cypher.READ_NODES, {"shard": shard})}
+    new_vector = np.array(
+        [path not in there or (there[path]["sha256"], there[path]["model"]) != (fact["sha256"], space.id)
+         for path, fact in zip(paths, facts, strict=True)],
+        dtype=bool,
+    )  # fmt: skip
+    other_facts = [
+        row
+        for row, path in enumerate(paths)
+        if not new_vector[row] and any(there[path][key] != facts[row][key] for key in there[path])
+    ]
+    gone = sorted(there.keys() - set(paths))
+    result = ShardNodes(shard, nodes=len(paths), updated=len(other_facts), deleted=len(gone))
+    result.created = sum(path not in there for path in paths)
+    result.replaced = int(new_vector.sum()) - result.created
+    if not result.writes:
+        return result
+    _mark_refreshing(home, database)
+    for part in _batches(gone, NODE_ROWS):
+        database.write((cypher.DELETE_NODES, {"paths": part}))
+    for part in _batches(other_facts, NODE_ROWS):
+        rows = [{"path": paths[row], "properties": facts[row]} for row in part]
+        database.write((cypher.UPDATE_NODES, {"rows": rows}))
+    for part in _batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
+        _write_vectors(
+            database, space, [paths[row] for row in part], [facts[row] for row in part], table["embedding"].take(part)
+        )
+    return result
+
+
+def _write_vectors(
+    database: Database,
+    space: EmbeddingSpace,
+    paths: Sequence[str],
+    facts: Sequence[dict[str, Any]],
+    column: pa.ChunkedArray,
+) -> None:
+    vectors = vectors_of(column)
+    if vectors.shape != (len(paths), space.dim) or (bad := unusable_vectors(vectors)).any():
+        name = paths[int(np.argmax(bad))] if vectors.shape == (len(paths), space.dim) else paths[0]
+        raise TableError(
+            f"The embedding of {name} is zero, not finite or not of {space.dim} numbers",
+            remedy="remove the shard's embeddings file and run again",
+        )
+    packed = database.takes_packed_vectors
+    if packed:
+        from neo4j.vector import Vector
+
+        values: list[Any] = [Vector(row.astype(">f4").tobytes(), "f32", byteorder="big") for row in vectors]
+    else:
+        values = vectors.astype(np.float64).tolist()
+    rows = [
+        {"path": path, "properties": fact, "embedding": value}
+        for path, fact, value in zip(paths, facts, values, strict=True)
+    ]
+    database.write(
+        (cypher.DELETE_RELATIONSHIPS_OF, {"paths": list(paths)}),
+        (cypher.WRITE_NODES_PACKED if packed else cypher.WRITE_NODES, {"rows": rows}),
+    )
+
+
+def usable_rows(home: Home, space: str, shard: str) -> pa.Table:
+    """One shard's usable rows, manifest and embeddings side by side, sorted by path.
+
+    Raises:
+        TableError, StaleTableError: the shard's tables are missing or don't belong together.
+    """
+    embeddings = check_shard(home, space, shard)
+    manifest = tables.read(tables.manifest_path(home.warehouse, shard))
+    manifest = manifest.filter(pc.equal(manifest["status"], Status.OK)).drop_columns(["status", "error"])
+    both = manifest.append_column("embedding", embeddings["embedding"])
+    return both.filter(pc.equal(embeddings["status"], Status.OK))
+
+
+def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
+    kept = {key: row[key] for key in ("sha256", "bytes", "width", "height", "format", "label")}
+    return {**kept, "shard": shard, "model": space.id}
+
+
+def sync_relationships(home: Home, database: Database, space: EmbeddingSpace, threshold: float) -> RelationshipsReport:
+    """Make the SIMILAR_TO relationships equal to the pairs table, by difference; then call the graph ready.
+
+    What somebody created, doubled or removed by hand is repaired.
+
+    Raises:
+        TableError: the pairs are missing or hold what must not reach the graph.
+        StaleTableError: pairs or nodes are older than the embeddings.
+        ForeignDatabaseError: the database is another home's.
+        LockTimeoutError: another run writes the graph.
+    """
+    with locks.held(
+        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing SIMILAR_TO relationships"
+    ):
+        contents = _contents(home, space.id)
+        by_shard = _checked_pairs(home, space.id, threshold, contents)
+        state = check_owner(database, home)
+        _check_nodes(database, state, space, len(contents))
+        created = deleted = 0
+        for shard in home.shards:
+            made, removed = _sync_shard_pairs(home, database, space, shard, by_shard.get(shard, {}), contents)
+            created, deleted = created + made, deleted + removed
+        total = database.rows(cypher.COUNT_RELATIONSHIPS)[0]["relationships"]
+        expected = sum(len(pairs) for pairs in by_shard.values())
+        if total != expected:
+            raise DatabaseError(
+                f"The database holds {total:,} SIMILAR_TO relationships after writing",
+                expected=f"{expected:,}, the rows of the pairs table",
+                remedy="something else writes there; stop it and run again",
+            )
+        said = {"root": str(home.images), "threshold": threshold, "state": READY}
+        if state is None or any(asdict(state)[key] != value for key, value in said.items()):
+            database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": said}))
+        return RelationshipsReport(total, len(contents), created, deleted)
+
+
+def _contents(home: Home, space: str) -> dict[str, str]:
+    """sha256 of every usable picture, by path."""
+    found: dict[str, str] = {}
+    for shard in home.shards:
+        path = tables.require(
+            tables.embeddings_path(home.warehouse, space, shard), f"The embeddings of shard {shard}", "embeddings"
+        )
+        rows = tables.read(path, ["path", "sha256", "status"])
+        rows = rows.filter(pc.equal(rows["status"], Status.OK))
+        found.update(zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+    return found
+
+
+def _checked_pairs(
+    home: Home, space: str, threshold: float, contents: dict[str, str]
+) -> dict[str, dict[tuple[str, str], float]]:
+    """The pairs by shard of their first path, after checking that they may reach the graph."""
+    path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
+    validate_pairs(path, space, threshold, contents)
+    found: dict[str, dict[tuple[str, str], float]] = {}
+    columns = tables.read(path).to_pydict()
+    for a, b, score in zip(columns["path_a"], columns["path_b"], columns["score"], strict=True):
+        found.setdefault(shard_of(a, home.record.shards), {})[a, b] = score
+    return found
+
+
+def validate_pairs(path: Path, space: str, threshold: float, contents: dict[str, str]) -> int:
+    """Check that a pairs table may reach the graph; its number of rows.
+
+    Raises:
+        TableError: it is of another space, or has a self pair, a doubled or reversed one, or a wrong score.
+        StaleTableError: it was made from other embeddings or with another threshold.
+    """
+    metadata = tables.read_metadata(path)
+    if metadata.get("space") != space:
+        raise TableError(
+            f"{path} is of space {metadata.get('space')}", expected=space, remedy="materialise `similarity_pairs`"
+        )
+    if metadata.get("coverage") != coverage_of(list(contents), list(contents.values())):
+        raise StaleTableError(
+            "The pairs are older than the embeddings", remedy="materialise `similarity_pairs`, or run `imgret run`"
+        )
+    if metadata.get("threshold") != repr(threshold):
+        raise StaleTableError(
+            f"The pairs were made with threshold {metadata.get('threshold')}",
+            expected=repr(threshold),
+            remedy="materialise `similarity_pairs`, or run `imgret run`",
+        )
+    table = tables.read(path)
+    scores = table["score"].to_numpy()
+    if not (np.isfinite(scores) & (scores > threshold) & (scores <= 1.0)).all():
+        raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
+    keys = list(zip(table["path_a"].to_pylist(), table["path_b"].to_pylist(), strict=True))
+    if any(a >= b for a, b in keys) or len(set(keys)) != len(keys):
+        raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
+    if any(a not in contents or b not in contents for a, b in keys):
+        raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
+    return len(keys)
+
+
+def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingSpace, usable: int) -> None:
+    if state is None or state.model != space.id:
+        raise StaleTableError(
+            f"The graph holds {state.model if state else 'nothing'}",
+            expected=space.id,
+            remedy="materialise `image_nodes` for all shards",
+        )
+    nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+    if nodes != usable:
+        raise StaleTableError(
+            f"The graph has {nodes:,} :Image nodes, the tables {usable:,} usable images",
+            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
+        )
+
+
+def _sync_shard_pairs(
+    home: Home,
+    database: Database,
+    space: EmbeddingSpace,
+    shard: str,
+    wanted: dict[tuple[str, str], float],
+    contents: dict[str, str],
+) -> tuple[int, int]:
+    """Relationships created and deleted so that those leaving the shard's nodes are the wanted ones."""
+    right: set[tuple[str, str]] = set()
+    wrong: list[str] = []
+    for row in database.stream(cypher.READ_RELATIONSHIPS, {"shard": shard}):
+        key = (row["a"], row["b"])
+        score = wanted.get(key)
+        same = score is not None and row["model"] == space.id and _same_score(row["score"], score)
+        if same and key not in right:
+            right.add(key)
+        else:
+            wrong.append(row["id"])
+    lacking = [key for key in wanted if key not in right]
+    if not wrong and not lacking:
+        return 0, 0
+    _mark_refreshing(home, database)
+    deleted = sum(
+        database.write((cypher.DELETE_RELATIONSHIPS, {"ids": part}))[0][0].relationships_deleted
+        for part in _batches(wrong, RELATIONSHIP_ROWS)
+    )
+    created = 0
+    for part in _batches(lacking, RELATIONSHIP_ROWS):
+        rows = [{"a": a, "b": b, "score": wanted[a, b], "sha_a": contents[a], "sha_b": contents[b]} for a, b in part]
+        [(counters, [answer])] = database.write((cypher.WRITE_RELATIONSHIPS, {"rows": rows, "model": space.id}))
+        created += counters.relationships_created
+        if answer["written"] != len(part):
+            raise StaleTableError(
+                f"{len(part) - answer['written']:,} pairs belong to images whose nodes have another vector",
+                remedy="materialise `image_nodes` for all shards, or run `imgret run`",
+            )
+    return created, deleted
+
+
+def _same_score(found: Any, wanted: float) -> bool:
+    return isinstance(found, float) and abs(found - wanted) <= SCORE_TOLERANCE
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
+    for start in range(0, len(items), size):
+        yield list(items[start : start + size])
+
+
+def require_ready(state: GraphState | None, uri: str) -> GraphState:
+    """The state, if there is something to ask.
+
+    Raises:
+        DatabaseError: nothing was built yet.
+        GraphRebuildingError: it is being rebuilt for another space.
+    """
+    if state is None:
+        raise DatabaseError(f"The database at {uri} holds no graph yet", remedy="run `imgret run` first")
+    if state.state == REBUILDING:
+        raise GraphRebuildingError(
+            f"The graph is being rebuilt for {state.model}",
+            remedy="wait for that run, or start it again if it was stopped",
+        )
+    return state
