@@ -94,7 +94,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
 
     Args:
         flags: values that win over everything, by setting name in lower case without its prefix
-            (`home`, `images`, `model`, `threshold`, …); None values count as not given.
+            (`home`, `images`, `model`, `neo4j_uri`, `dagster_home`, …); None values count as not given.
         env: the environment; the process's own where None.
 
     Raises:
@@ -106,7 +106,12 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     values.update({key: value for key, value in environment.items() if value})
     for key, value in (flags or {}).items():
         if value is not None:
-            values[f"IMGRET_{key.upper()}"] = str(value)
+            name = (
+                key.upper()
+                if key.startswith(("neo4j_uri", "neo4j_user", "neo4j_pass", "neo4j_data", "dagster_"))
+                else ""
+            )
+            values[name or f"IMGRET_{key.upper()}"] = str(value)
 
     home = _path(values.get("IMGRET_HOME")) or PROJECT / "data"
     device = values.get("IMGRET_DEVICE", "auto")

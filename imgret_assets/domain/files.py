@@ -94,30 +94,66 @@ def walk(root: Path, counts: WalkCounts | None = None) -> Iterator[Candidate]:
     """
     counts = counts if counts is not None else WalkCounts()
     check_root(root)
-    real_root = os.path.realpath(root)
     pending = [""]
     while pending:
-        folder = pending.pop()
-        try:
-            with os.scandir(root / folder if folder else root) as found:
-                entries = sorted(found, key=lambda entry: entry.name)
-        except OSError as error:
-            yield _unlistable(root, folder, error)
-            continue
-        subfolders: list[str] = []
-        for entry in entries:
-            relative = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.name.startswith("."):
-                counts.hidden += 1
-            elif entry.is_dir(follow_symlinks=False):
-                subfolders.append(relative)
-            elif entry.is_symlink():
-                yield from _link(entry, relative, real_root, counts)
-            elif is_candidate(entry.name):
-                yield _file(entry, relative)
-            else:
-                counts.ignored += 1
+        found, subfolders = list_folder(root, pending.pop(), counts)
+        yield from found
         pending.extend(reversed(subfolders))
+
+
+def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tuple[list[Candidate], list[str]]:
+    """Candidates directly in one folder of the root (`""` is the root itself), and its subfolders, both sorted.
+
+    Raises:
+        RootError: the root itself can't be listed.
+    """
+    counts = counts if counts is not None else WalkCounts()
+    try:
+        with os.scandir(root / folder if folder else root) as found:
+            entries = sorted(found, key=lambda entry: entry.name)
+    except OSError as error:
+        return [_unlistable(root, folder, error)], []
+    real_root = os.path.realpath(root)
+    candidates: list[Candidate] = []
+    subfolders: list[str] = []
+    for entry in entries:
+        relative = f"{folder}/{entry.name}" if folder else entry.name
+        if entry.name.startswith("."):
+            counts.hidden += 1
+        elif entry.is_dir(follow_symlinks=False):
+            subfolders.append(relative)
+        elif entry.is_symlink():
+            candidates.extend(_link(entry, relative, real_root, counts))
+        elif is_candidate(entry.name):
+            candidates.append(_file(entry, relative))
+        else:
+            counts.ignored += 1
+    return candidates, subfolders
+
+
+@dataclass
+class Fingerprint:
+    """A sum over the listed files of a shard that changes with any of them, whatever their order."""
+
+    files: int = 0
+    total: int = 0
+
+    def add(self, candidate: Candidate) -> None:
+        """Count one listed file."""
+        text = f"{candidate.path}\0{candidate.identity}\0{candidate.status or ''}"
+        digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        self.files += 1
+        self.total = (self.total + int.from_bytes(digest, "big")) % 2**64
+
+    def __str__(self) -> str:
+        """As kept in a manifest's metadata and a sensor's cursor."""
+        return f"{self.files}:{self.total:016x}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Fingerprint":
+        """The fingerprint that printed so."""
+        files, total = text.split(":")
+        return cls(int(files), int(total, 16))
 
 
 def is_candidate(name: str) -> bool:

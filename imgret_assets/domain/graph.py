@@ -307,7 +307,7 @@ def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, 
     return {**kept, "shard": shard, "model": space.id}
 
 
-def sync_relationships(home: Home, database: Database, space: EmbeddingSpace, threshold: float) -> RelationshipsReport:
+def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) -> RelationshipsReport:
     """Make the SIMILAR_TO relationships equal to the pairs table, by difference; then call the graph ready.
 
     What somebody created, doubled or removed by hand is repaired.
@@ -322,7 +322,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace, th
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing SIMILAR_TO relationships"
     ):
         contents = _contents(home, space.id)
-        by_shard = _checked_pairs(home, space.id, threshold, contents)
+        by_shard, threshold = _checked_pairs(home, space.id, contents)
         state = check_owner(database, home)
         _check_nodes(database, state, space, len(contents))
         created = deleted = 0
@@ -357,24 +357,24 @@ def _contents(home: Home, space: str) -> dict[str, str]:
 
 
 def _checked_pairs(
-    home: Home, space: str, threshold: float, contents: dict[str, str]
-) -> dict[str, dict[tuple[str, str], float]]:
-    """The pairs by shard of their first path, after checking that they may reach the graph."""
+    home: Home, space: str, contents: dict[str, str]
+) -> tuple[dict[str, dict[tuple[str, str], float]], float]:
+    """The pairs by shard of their first path, after checking that they may reach the graph; their threshold."""
     path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
-    validate_pairs(path, space, threshold, contents)
+    threshold = validate_pairs(path, space, contents)
     found: dict[str, dict[tuple[str, str], float]] = {}
     columns = tables.read(path).to_pydict()
     for a, b, score in zip(columns["path_a"], columns["path_b"], columns["score"], strict=True):
         found.setdefault(shard_of(a, home.record.shards), {})[a, b] = score
-    return found
+    return found, threshold
 
 
-def validate_pairs(path: Path, space: str, threshold: float, contents: dict[str, str]) -> int:
-    """Check that a pairs table may reach the graph; its number of rows.
+def validate_pairs(path: Path, space: str, contents: dict[str, str]) -> float:
+    """Check that a pairs table may reach the graph; its threshold.
 
     Raises:
         TableError: it is of another space, or has a self pair, a doubled or reversed one, or a wrong score.
-        StaleTableError: it was made from other embeddings or with another threshold.
+        StaleTableError: it was made from other embeddings.
     """
     metadata = tables.read_metadata(path)
     if metadata.get("space") != space:
@@ -385,12 +385,7 @@ def validate_pairs(path: Path, space: str, threshold: float, contents: dict[str,
         raise StaleTableError(
             "The pairs are older than the embeddings", remedy="materialise `similarity_pairs`, or run `imgret run`"
         )
-    if metadata.get("threshold") != repr(threshold):
-        raise StaleTableError(
-            f"The pairs were made with threshold {metadata.get('threshold')}",
-            expected=repr(threshold),
-            remedy="materialise `similarity_pairs`, or run `imgret run`",
-        )
+    threshold = float(metadata["threshold"])
     table = tables.read(path)
     scores = table["score"].to_numpy()
     if not (np.isfinite(scores) & (scores > threshold) & (scores <= 1.0)).all():
@@ -400,7 +395,7 @@ def validate_pairs(path: Path, space: str, threshold: float, contents: dict[str,
         raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
     if any(a not in contents or b not in contents for a, b in keys):
         raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
-    return len(keys)
+    return threshold
 
 
 def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingSpace, usable: int) -> None:

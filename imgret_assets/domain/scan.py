@@ -19,7 +19,16 @@ import pyarrow as pa
 
 from imgret_assets.domain import locks, tables
 from imgret_assets.domain.decode import Status, UnusableImageError, read_header
-from imgret_assets.domain.files import Candidate, WalkCounts, check_root, label_of, shard_of, status_of_os_error, walk
+from imgret_assets.domain.files import (
+    Candidate,
+    Fingerprint,
+    WalkCounts,
+    check_root,
+    label_of,
+    shard_of,
+    status_of_os_error,
+    walk,
+)
 from imgret_assets.domain.home import Home
 from imgret_assets.errors import RootError, VanishedFilesError
 
@@ -119,9 +128,9 @@ def refresh_manifest(
         counts = WalkCounts()
         with tempfile.TemporaryDirectory(prefix="scan-", dir=home.work) as folder:
             listed_from = time.time_ns()
-            hidden_folders = _spool(walk(root, counts), Path(folder), selected, home.record.shards)
+            listing = _spool(walk(root, counts), Path(folder), selected, home.record.shards)
             window = (listed_from, time.time_ns())
-            scans = [_ShardScanner(home, root, shard, Path(folder), window, hidden_folders, verify) for shard in selected]
+            scans = [_ShardScanner(home, root, shard, Path(folder), window, listing, verify) for shard in selected]
             if not allow_deletes:
                 _guard_vanished(root, scans)
             with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
@@ -145,25 +154,35 @@ def _check_replaced_root(home: Home, root: Path, selected: Sequence[str]) -> str
     return former
 
 
-def _spool(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str], shards: int) -> list[str]:
-    """Write the candidates to one file a shard, so that a walk of any size needs little memory.
+@dataclass
+class _Listing:
+    """What a walk found besides the candidates themselves.
 
-    Returns:
-        Folders that could not be listed: files known in them stay known.
+    Attributes:
+        hidden: folders that could not be listed, with a slash: files known in them stay known.
+        fingerprints: of each shard's candidates.
     """
+
+    hidden: list[str]
+    fingerprints: dict[str, Fingerprint]
+
+
+def _spool(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str], shards: int) -> _Listing:
+    """Write the candidates to one file a shard, so that a walk of any size needs little memory."""
     wanted = set(selected)
     pending: dict[str, list[Candidate]] = {shard: [] for shard in selected}
     sinks: dict[str, pa.ipc.RecordBatchStreamWriter] = {}
-    hidden: list[str] = []
+    listing = _Listing([], {shard: Fingerprint() for shard in selected})
     try:
         for shard in selected:
             sinks[shard] = pa.ipc.new_stream(str(folder / f"{shard}.arrow"), _CANDIDATE_SCHEMA)
         for candidate in candidates:
             if candidate.hides_folder:
-                hidden.append(candidate.path + "/")
+                listing.hidden.append(candidate.path + "/")
             shard = shard_of(candidate.path, shards)
             if shard not in wanted:
                 continue
+            listing.fingerprints[shard].add(candidate)
             pending[shard].append(candidate)
             if len(pending[shard]) >= _SPOOL_ROWS:
                 sinks[shard].write_batch(_candidate_batch(pending[shard]))
@@ -174,7 +193,7 @@ def _spool(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str
     finally:
         for sink in sinks.values():
             sink.close()
-    return hidden
+    return listing
 
 
 def _candidate_batch(candidates: Sequence[Candidate]) -> pa.RecordBatch:
@@ -210,14 +229,22 @@ class _ShardScanner:
     """One shard's part of a scan: what was known, what is listed, what becomes of it."""
 
     def __init__(
-        self, home: Home, root: Path, shard: str, spool: Path, window: tuple[int, int], hidden: Sequence[str], verify: bool
+        self,
+        home: Home,
+        root: Path,
+        shard: str,
+        spool: Path,
+        window: tuple[int, int],
+        listing: _Listing,
+        verify: bool,
     ) -> None:
         self.home = home
         self.root = root
         self.shard = shard
         self.spool = spool / f"{shard}.arrow"
         self.window = window
-        self.hidden = tuple(hidden)
+        self.hidden = tuple(listing.hidden)
+        self.fingerprint = str(listing.fingerprints[shard])
         self.verify = verify
         self.table = tables.manifest_path(home.warehouse, shard)
         self.metadata = tables.read_metadata(self.table) if self.table.is_file() else {}
@@ -283,7 +310,9 @@ class _ShardScanner:
             return False
         if before["status"] in (Status.VANISHED, Status.UNREADABLE, Status.LOOP, Status.OUTSIDE_ROOT):
             return False
-        if before["status"] == Status.TOO_LARGE and self.metadata.get("max_pixels") != str(self.home.settings.max_pixels):
+        if before["status"] == Status.TOO_LARGE and self.metadata.get("max_pixels") != str(
+            self.home.settings.max_pixels
+        ):
             return False
         low, high = (int(self.metadata.get(key, 0)) for key in ("listed_from_ns", "listed_to_ns"))
         return not any(low - RACY_NS < row[key] < high + RACY_NS for key in ("mtime_ns", "ctime_ns"))
@@ -304,7 +333,7 @@ class _ShardScanner:
         result.removed = len(known.keys() - present)
 
     def _equals_old(self, new: pa.Table) -> bool:
-        keys = ("root", "shards", "max_pixels")
+        keys = ("root", "shards", "max_pixels", "fingerprint")
         fresh = self._new_metadata()
         return all(self.metadata.get(key) == fresh[key] for key in keys) and tables.read(self.table).equals(new)
 
@@ -319,6 +348,7 @@ class _ShardScanner:
             "shard": self.shard,
             "shards": str(self.home.record.shards),
             "max_pixels": str(self.home.settings.max_pixels),
+            "fingerprint": self.fingerprint,
             "listed_from_ns": str(low),
             "listed_to_ns": str(high),
         }

@@ -72,7 +72,9 @@ def require(path: Path, what: str, asset: str) -> Path:
         TableError: it is not; names it and the asset that makes it.
     """
     if not path.is_file():
-        raise TableError(f"{what} is missing ({path})", remedy=f"materialise `{asset}` for it first, or run `imgret run`")
+        raise TableError(
+            f"{what} is missing ({path})", remedy=f"materialise `{asset}` for it first, or run `imgret run`"
+        )
     return path
 
 
@@ -80,6 +82,22 @@ def read_metadata(path: Path) -> dict[str, str]:
     """The file's own key-value metadata, without Arrow's."""
     metadata = pq.read_schema(path).metadata or {}
     return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file to read some of its row groups.
+
+    Raises:
+        TableError: it is damaged or no parquet file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except pa.ArrowInvalid as error:
+        raise TableError(
+            f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew"
+        ) from error
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -91,7 +109,9 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.ParquetFile(path).read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew") from error
+        raise TableError(
+            f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew"
+        ) from error
 
 
 @contextmanager
