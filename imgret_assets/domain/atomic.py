@@ -52,7 +52,9 @@ def as_imgret_error(error: OSError, path: Path) -> Exception:
             remedy="free some space or move IMGRET_HOME to a larger disk, then run again: it goes on where it was",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return HomeError(f"{path} can't be written ({error.strerror})", remedy="make IMGRET_HOME writable for this user")
+        return HomeError(
+            f"{path} can't be written ({error.strerror})", remedy="make IMGRET_HOME writable for this user"
+        )
     return error
 
 

@@ -111,7 +111,7 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
             notifications_min_severity="OFF",
         )
         try:
-            driver.verify_connectivity(database=settings.neo4j.database)
+            driver.execute_query("RETURN 1", database_=settings.neo4j.database)
             yield Database(driver, settings.neo4j.database, found.uri)
         finally:
             driver.close()

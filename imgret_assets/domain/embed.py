@@ -61,6 +61,21 @@ class EmbedReport:
     engine: str | None
     other_engines: list[str]
 
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        rows = sum(shard.rows for shard in self.shards)
+        if not self.embedded and not self.failed:
+            return f"{rows:,} images have their vectors in {self.space}: nothing was embedded."
+        rate = self.embedded / self.seconds if self.seconds else 0.0
+        warning = (
+            f" The collection also holds vectors of {', '.join(self.other_engines)}." if self.other_engines else ""
+        )
+        return (
+            f"{self.embedded:,} of {rows:,} images embedded in {self.space} by {self.engine} in {self.seconds:.1f} s "
+            f"({rate:.1f} a second), {self.failed:,} unusable.{warning}"
+        )
+
 
 @dataclass
 class _Plan:
@@ -283,7 +298,9 @@ class _Run:
             if outcome.vector is not None:
                 values[row], absent[row] = outcome.vector, False
         if unusable_vectors(values[~absent]).any():
-            raise TableError("A vector to be written is zero or not finite", remedy="remove the home's work folder and run again")
+            raise TableError(
+                "A vector to be written is zero or not finite", remedy="remove the home's work folder and run again"
+            )
         embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), dim, mask=pa.array(absent))
         columns = [
             part["path"],
@@ -400,7 +417,10 @@ def _embed_batch(embedder: Embedder, batch: Sequence[tuple[str, np.ndarray]]) ->
         )
     for (sha, _), vector, unusable in zip(batch, vectors, bad, strict=True):
         if unusable:
-            yield sha, Embedded(Status.UNSUPPORTED, "the model gives it a zero or non-finite vector", embedder.engine, None)
+            yield (
+                sha,
+                Embedded(Status.UNSUPPORTED, "the model gives it a zero or non-finite vector", embedder.engine, None),
+            )
         else:
             yield sha, Embedded(Status.OK, None, embedder.engine, vector)
 

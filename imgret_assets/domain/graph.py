@@ -4,6 +4,7 @@ Belongs here: comparing table and database, validating what is to be written, th
 statements (`domain.cypher`), connections (`domain.database`), pairs themselves (`domain.pairs`).
 """
 
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -69,6 +70,29 @@ class NodesReport:
     rebuilt_from: str | None
     strays: int
     indexed: bool
+    seconds: float
+
+    @property
+    def nodes_per_second(self) -> float:
+        """Nodes written a second, 0 where none was."""
+        writes = sum(shard.writes for shard in self.shards)
+        return round(writes / self.seconds, 1) if writes else 0.0
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        nodes, created, replaced, updated, deleted = (
+            sum(getattr(shard, name) for shard in self.shards)
+            for name in ("nodes", "created", "replaced", "updated", "deleted")
+        )
+        before = f"The graph of {self.rebuilt_from} was cleared away. " if self.rebuilt_from else ""
+        strays = f" {self.strays:,} nodes made by somebody else were deleted." if self.strays else ""
+        if not (created or replaced or updated or deleted or strays):
+            return f"{before}{nodes:,} nodes are as the tables say: nothing was written to Neo4j."
+        return (
+            f"{before}{nodes:,} nodes: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
+            f"{deleted:,} deleted in {self.seconds:.1f} s.{strays}"
+        )
 
 
 @dataclass
@@ -79,6 +103,17 @@ class RelationshipsReport:
     nodes: int
     created: int
     deleted: int
+    seconds: float
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        if not self.created and not self.deleted:
+            return f"{self.relationships:,} relationships are as the pairs table says: nothing was written to Neo4j."
+        return (
+            f"{self.relationships:,} relationships over {self.nodes:,} nodes: {self.created:,} created, "
+            f"{self.deleted:,} deleted in {self.seconds:.1f} s."
+        )
 
 
 def read_state(database: Database) -> GraphState | None:
@@ -151,11 +186,12 @@ def sync_nodes(
     selected = list(home.shards if shards is None else shards)
     names = [*(locks.shard_lock(shard) for shard in selected), locks.GRAPH]
     with locks.held(home.locks, names, timeout_s=home.settings.lock_timeout_s, purpose="writing image nodes"):
+        started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
         done = [_sync_shard(home, database, space, shard) for shard in selected]
         strays = _delete_strays(home, database) if set(selected) == set(home.shards) else 0
         indexed = _ensure_vector_index(database, space)
-        return NodesReport(done, rebuilt_from, strays, indexed)
+        return NodesReport(done, rebuilt_from, strays, indexed, time.monotonic() - started)
 
 
 def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | None:
@@ -321,6 +357,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
     with locks.held(
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing SIMILAR_TO relationships"
     ):
+        started = time.monotonic()
         contents = _contents(home, space.id)
         by_shard, threshold = _checked_pairs(home, space.id, contents)
         state = check_owner(database, home)
@@ -340,7 +377,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
         said = {"root": str(home.images), "threshold": threshold, "state": READY}
         if state is None or any(asdict(state)[key] != value for key, value in said.items()):
             database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": said}))
-        return RelationshipsReport(total, len(contents), created, deleted)
+        return RelationshipsReport(total, len(contents), created, deleted, time.monotonic() - started)
 
 
 def _contents(home: Home, space: str) -> dict[str, str]:

@@ -128,7 +128,9 @@ def read_record(folder: Path) -> HomeRecord | None:
     except FileNotFoundError:
         return None
     except (ValueError, TypeError) as error:
-        raise HomeError(f"{path} is not a home's record ({error})", remedy="restore it from a backup, or use another IMGRET_HOME") from error
+        raise HomeError(
+            f"{path} is not a home's record ({error})", remedy="restore it from a backup, or use another IMGRET_HOME"
+        ) from error
 
 
 def shard_count(settings: Settings) -> int:
@@ -161,8 +163,13 @@ def open_home(settings: Settings) -> Home:
         try:
             settings.home.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise HomeError(f"{settings.home} can't be made ({error.strerror})", remedy="set IMGRET_HOME to a folder this user can write") from error
-        with locks.held(settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="making the home"):
+            raise HomeError(
+                f"{settings.home} can't be made ({error.strerror})",
+                remedy="set IMGRET_HOME to a folder this user can write",
+            ) from error
+        with locks.held(
+            settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="making the home"
+        ):
             record = read_record(settings.home)
             if record is None:
                 record = HomeRecord(id=uuid.uuid4().hex, shards=count)

@@ -65,6 +65,7 @@ class ShardScan:
         opened: files whose bytes were read.
         written: whether the table was written; an unchanged one is not.
         examples: some paths that were added or changed and are usable.
+        unusable: path, status and reason of each row that is not ok.
     """
 
     shard: str
@@ -76,6 +77,7 @@ class ShardScan:
     opened: int = 0
     written: bool = False
     examples: list[str] = field(default_factory=list)
+    unusable: list[tuple[str, str, str]] = field(default_factory=list)
 
 
 @dataclass
@@ -89,6 +91,23 @@ class ScanReport:
     linked_folders: int
     replaced_root: str | None
     seconds: float
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        rows, opened, added, changed, removed = (
+            sum(getattr(shard, name) for shard in self.shards)
+            for name in ("rows", "opened", "added", "changed", "removed")
+        )
+        new_root = (
+            f"The contents of {self.replaced_root} are replaced by those of {self.root}. " if self.replaced_root else ""
+        )
+        if not opened and not removed and not added:
+            return f"{new_root}{rows:,} files listed under {self.root}, none changed: no file was opened."
+        return (
+            f"{new_root}{rows:,} files listed under {self.root} in {self.seconds:.1f} s: "
+            f"{added:,} added, {changed:,} changed, {removed:,} removed, {opened:,} opened."
+        )
 
 
 def refresh_manifest(
@@ -289,6 +308,9 @@ class _ShardScanner:
             result.written = True
         result.rows = new.num_rows
         result.statuses = Counter(new["status"].to_pylist())
+        result.unusable = [
+            (row["path"], row["status"], row["error"] or "") for row in rows if row["status"] != Status.OK
+        ]
         return result
 
     def _known_rows(self) -> dict[str, Row]:

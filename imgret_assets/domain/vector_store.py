@@ -47,7 +47,8 @@ class VectorStore:
         except sqlite3.OperationalError as error:
             if "full" in str(error):
                 raise DiskFullError(
-                    f"No room on the disk for {self.path}", remedy="free some space, then run again: it goes on where it was"
+                    f"No room on the disk for {self.path}",
+                    remedy="free some space, then run again: it goes on where it was",
                 ) from error
             raise
         except OSError as error:

@@ -1,1 +1,22 @@
-"""Resources: what assets and ops borrow."""
+"""Resources: what assets and ops borrow.
+
+Belongs here: the default of each key. Not here: the resources themselves, one module each.
+"""
+
+from typing import Any
+
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.defs.resources.neo4j import Neo4jResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+
+
+def default_resources() -> dict[str, Any]:
+    """The resources by key, each completed from the settings when it is used."""
+    image_store = ImageStoreResource()
+    return {
+        "image_store": image_store,
+        "warehouse": WarehouseResource(image_store=image_store),
+        "embedder": EmbedderResource(),
+        "neo4j": Neo4jResource(),
+    }

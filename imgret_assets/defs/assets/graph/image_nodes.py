@@ -1,0 +1,55 @@
+"""The asset of :Image nodes.
+
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.cypher`), how rows become changes
+(`domain.graph`).
+"""
+
+import dagster as dg
+
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.neo4j import Neo4jResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.graph import NodesReport, ShardNodes, sync_nodes
+
+
+def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset, over these partitions."""
+
+    @dg.asset(
+        partitions_def=shards,
+        backfill_policy=ONE_RUN,
+        deps=["raw_images", "embeddings"],
+        group_name="graph",
+        kinds={"neo4j"},
+        owners=["team:imgret"],
+    )
+    def image_nodes(
+        context: dg.AssetExecutionContext,
+        warehouse: WarehouseResource,
+        embedder: EmbedderResource,
+        neo4j: Neo4jResource,
+    ) -> None:
+        """One :Image node for every usable picture of the shard, with its vector, under the vector index."""
+        home = warehouse.open()
+        with neo4j.open(home) as database:
+            report = sync_nodes(home, database, embedder.space(home), context.partition_keys)
+        context.log.info(report.summary)
+        for shard in report.shards:
+            context.add_asset_metadata(_metadata(report, shard), partition_key=shard.shard)
+
+    return image_nodes
+
+
+def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
+    return {
+        "dagster/partition_row_count": shard.nodes,
+        "created": shard.created,
+        "replaced": shard.replaced,
+        "updated": shard.updated,
+        "deleted": shard.deleted,
+        "vector_index": report.indexed,
+        "nodes_per_second": report.nodes_per_second,
+        **({"rebuilt_from": report.rebuilt_from} if report.rebuilt_from else {}),
+        **({"strays_deleted": report.strays} if report.strays else {}),
+    }

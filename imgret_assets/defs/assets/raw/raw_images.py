@@ -1,0 +1,61 @@
+"""The asset that keeps the manifest equal to the files.
+
+Belongs here: the asset, its configuration and metadata. Not here: walking and reading (`domain.scan`).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.scan import ScanReport, ShardScan, refresh_manifest
+from imgret_assets.domain.tables import MANIFEST_SCHEMA, manifest_path
+
+
+class ScanConfig(dg.Config):
+    """How far a listing may go."""
+
+    verify: bool = Field(default=False, description="Open every file, whatever its size and times say.")
+    allow_deletes: bool = Field(default=False, description="Go on although most known files have vanished.")
+
+
+def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
+    """The asset, over these partitions."""
+
+    @dg.asset(
+        partitions_def=shards,
+        backfill_policy=ONE_RUN,
+        group_name="raw",
+        kinds={"file", "parquet"},
+        owners=["team:imgret"],
+        metadata={"dagster/column_schema": column_schema(MANIFEST_SCHEMA)},
+    )
+    def raw_images(context: dg.AssetExecutionContext, config: ScanConfig, warehouse: WarehouseResource) -> None:
+        """The manifest: one row for every candidate image file of the shard, with its hash, size and status."""
+        home = warehouse.open()
+        shards = context.partition_keys
+        report = refresh_manifest(home, shards, verify=config.verify, allow_deletes=config.allow_deletes)
+        context.log.info(report.summary)
+        for scan in report.shards:
+            context.add_asset_metadata(_metadata(home, report, scan), partition_key=scan.shard)
+
+    return raw_images
+
+
+def _metadata(home: Home, report: ScanReport, scan: ShardScan) -> dict[str, dg.MetadataValue | object]:
+    return {
+        "dagster/partition_row_count": scan.rows,
+        "added": scan.added,
+        "changed": scan.changed,
+        "removed": scan.removed,
+        "files_opened": scan.opened,
+        "written": scan.written,
+        "images_per_second": rate(sum(shard.opened for shard in report.shards), report.seconds),
+        "ignored_files": report.ignored,
+        "table": dg.MetadataValue.path(str(manifest_path(home.warehouse, scan.shard))),
+        **status_counts(scan.statuses),
+        **unusable_table(scan.unusable),
+        **thumbnails(report.root, scan.examples),
+    }

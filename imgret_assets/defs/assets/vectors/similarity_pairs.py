@@ -1,0 +1,59 @@
+"""The asset of all pairs of images whose cosine is above the threshold.
+
+Belongs here: the asset, its configuration and metadata. Not here: the arithmetic (`domain.pairs`).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from imgret_assets.defs.metadata import column_schema, rate
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.tables import PAIRS_SCHEMA, pairs_path
+from imgret_assets.settings import check_threshold
+
+
+class PairsConfig(dg.Config):
+    """Which pairs are wanted."""
+
+    threshold: float | None = Field(
+        default=None, description="Raw cosine, -1 to 1; IMGRET_THRESHOLD, the home's last one or 0.8 where empty."
+    )
+
+
+def build_similarity_pairs() -> dg.AssetsDefinition:
+    """The asset; it depends on all shards."""
+
+    @dg.asset(
+        backfill_policy=ONE_RUN,
+        deps=[dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
+        group_name="vectors",
+        kinds={"numpy", "parquet"},
+        owners=["team:imgret"],
+        metadata={"dagster/column_schema": column_schema(PAIRS_SCHEMA)},
+    )
+    def similarity_pairs(
+        context: dg.AssetExecutionContext, config: PairsConfig, warehouse: WarehouseResource, embedder: EmbedderResource
+    ) -> dg.MaterializeResult:
+        """One row for every unordered pair of images whose exact cosine is greater than the threshold."""
+        home = warehouse.open()
+        threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
+        report = refresh_pairs(home, embedder.space(home).id, threshold, progress=context.log.info)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.pairs,
+                "images": report.images,
+                "threshold": report.threshold,
+                "pairs_per_image": round(2 * report.pairs / max(1, report.images), 3),
+                "compared_pairs": report.compared,
+                "compared_per_second": rate(report.compared, report.seconds),
+                "how": report.how,
+                "written": report.written,
+                "space": report.space,
+                "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
+            }
+        )
+
+    return similarity_pairs

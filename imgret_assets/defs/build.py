@@ -1,0 +1,60 @@
+"""Putting the code location together.
+
+Belongs here: the one place that makes `Definitions`. Not here: any single definition.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
+from imgret_assets.defs.assets.graph.similar_to import build_similar_to
+from imgret_assets.defs.assets.raw.raw_images import build_raw_images
+from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
+from imgret_assets.defs.assets.vectors.similarity_pairs import build_similarity_pairs
+from imgret_assets.defs.checks import default_checks
+from imgret_assets.defs.jobs import build_query_job, build_refresh_job
+from imgret_assets.defs.partitions import shards_definition
+from imgret_assets.defs.resources import default_resources
+from imgret_assets.defs.schedules import build_nightly_refresh
+from imgret_assets.defs.sensors import changed_images
+from imgret_assets.domain.home import shard_count, shard_keys
+from imgret_assets.domain.samples import sample_query
+from imgret_assets.settings import Settings, load_settings
+
+
+def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any] | None = None) -> dg.Definitions:
+    """Assemble the code location.
+
+    Args:
+        settings: decides the number of shards and the sample in the query job's configuration; read from the
+            environment where None.
+        resources: replaces default resources, key by key.
+
+    Raises:
+        ValueError: `resources` has a key that no default has.
+        SettingError: a setting is not usable.
+    """
+    settings = settings or load_settings()
+    count = shard_count(settings)
+    shards = shards_definition(count)
+    chosen = default_resources()
+    if unknown := set(resources or {}) - set(chosen):
+        raise ValueError(f"unknown resource keys {sorted(unknown)}; known: {sorted(chosen)}")
+    return dg.Definitions(
+        assets=[
+            build_raw_images(shards),
+            build_embeddings(shards),
+            build_image_nodes(shards),
+            build_similarity_pairs(),
+            build_similar_to(),
+        ],
+        asset_checks=default_checks(),
+        jobs=[build_refresh_job(shards), build_query_job(sample_query(settings.home / "samples"))],
+        schedules=[build_nightly_refresh(shard_keys(count))],
+        sensors=[changed_images],
+        resources=chosen | dict(resources or {}),
+        # One process a run: the model is loaded once and the steps are few.
+        executor=dg.in_process_executor,
+    )

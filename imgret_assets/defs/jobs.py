@@ -1,0 +1,45 @@
+"""Jobs: the refresh of everything, and the query.
+
+Belongs here: selections, executors, prefilled configuration. Not here: ops (`defs.ops`), when jobs run
+(`defs.schedules`, `defs.sensors`).
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from imgret_assets.defs.ops import find_similar_images
+
+if TYPE_CHECKING:  # dagster makes such a job but does not export its class
+    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
+
+REFRESH = "nightly_refresh"
+QUERY = "query_similar_images"
+
+
+def build_refresh_job(shards: dg.PartitionsDefinition) -> "UnresolvedAssetJobDefinition":
+    """The job that brings tables and graph up to date with the files."""
+    return dg.define_asset_job(
+        REFRESH,
+        selection=dg.AssetSelection.all(),
+        partitions_def=shards,
+        executor_def=dg.in_process_executor,
+        description="Bring manifest, embeddings, nodes, pairs and relationships up to date with the image files. "
+        "Launch it for all shards as one run; what has not changed costs next to nothing.",
+    )
+
+
+def build_query_job(sample: Path) -> dg.JobDefinition:
+    """The job that answers one query; its configuration comes prefilled with a sample picture."""
+
+    @dg.job(
+        name=QUERY,
+        executor_def=dg.in_process_executor,
+        config={"ops": {"find_similar_images": {"config": {"image_path": str(sample), "top_k": 5}}}},
+        description="What looks like this picture? The answer is a table with thumbnails in the op's output metadata.",
+    )
+    def query_similar_images() -> None:
+        find_similar_images()
+
+    return query_similar_images

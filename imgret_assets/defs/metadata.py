@@ -1,0 +1,72 @@
+"""Turning reports of the domain into Dagster's metadata: counts, schemas, thumbnails.
+
+Belongs here: formatting. Not here: counting (`domain`), thumbnails themselves (`domain.sheet`).
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pyarrow as pa
+
+from imgret_assets.domain.decode import Status
+from imgret_assets.domain.sheet import markdown_sheet
+
+THUMBNAIL_BYTES = 64 * 1024
+
+_COLUMN_NOTES = {
+    "path": "POSIX, relative to the image root",
+    "sha256": "of the file's bytes",
+    "mtime_ns": "modification time, nanoseconds",
+    "ctime_ns": "status change time, nanoseconds",
+    "width": "pixels, as shown (after EXIF rotation)",
+    "height": "pixels, as shown (after EXIF rotation)",
+    "label": "the parent folder's path",
+    "status": "ok, or why the file can't be used",
+    "engine": "what computed the vector",
+    "embedding": "as the model gives it, not normalised",
+    "path_a": "the smaller path",
+    "path_b": "the larger path",
+    "score": "raw cosine of the stored vectors, float64",
+}
+
+
+def column_schema(schema: pa.Schema) -> dg.TableSchema:
+    """A table's columns, as the UI shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(name=field.name, type=str(field.type), description=_COLUMN_NOTES.get(field.name))
+            for field in schema
+        ]
+    )
+
+
+def thumbnails(root: Path, paths: Sequence[str], budget_bytes: int = THUMBNAIL_BYTES) -> Mapping[str, Any]:
+    """A small sheet of pictures as metadata; nothing where there is none to show."""
+    if not paths:
+        return {}
+    sheet = markdown_sheet([root / path for path in paths[:32]], max_bytes=budget_bytes)
+    return {"pictures": dg.MetadataValue.md(sheet)}
+
+
+def unusable_table(rows: Sequence[tuple[str, str, str]], limit: int = 50) -> Mapping[str, Any]:
+    """Which files can't be used and why; nothing where all can."""
+    if not rows:
+        return {}
+    columns = dg.TableSchema(columns=[dg.TableColumn(name) for name in ("path", "status", "reason")])
+    records = [
+        dg.TableRecord({"path": path, "status": str(status), "reason": why}) for path, status, why in rows[:limit]
+    ]
+    return {"skipped": dg.MetadataValue.table(records, columns), "skipped_total": len(rows)}
+
+
+def status_counts(statuses: Counter[str]) -> Mapping[str, Any]:
+    """How many rows have each status other than ok."""
+    return {f"status_{status}": count for status, count in sorted(statuses.items()) if status != Status.OK}
+
+
+def rate(count: int, seconds: float) -> float:
+    """Things a second, 0 where nothing was done."""
+    return round(count / seconds, 1) if count and seconds > 0 else 0.0

@@ -1,0 +1,80 @@
+"""The op that answers "what looks like this?", and its configuration.
+
+Belongs here: `SimilarityQuery`, the op, its answer as Markdown. Not here: finding (`domain.search`).
+"""
+
+from pathlib import Path
+from typing import Literal
+
+import dagster as dg
+from pydantic import Field
+
+from imgret_assets.defs.resources.neo4j import Neo4jResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.search import Answer, Query, find_similar, read_query
+from imgret_assets.domain.sheet import data_uri
+
+THUMBNAIL_PIXELS = 96
+# Dagster keeps metadata in its event log; more pictures than this make the log heavy.
+MAX_THUMBNAILS = 16
+
+
+class SimilarityQuery(dg.Config):
+    """What is asked."""
+
+    image_path: str = Field(description="The picture to ask with: a file on the machine that runs the job.")
+    top_k: int = Field(default=5, description="Hits wanted, 1 to 1000.")
+    mode: Literal["index", "exact"] = Field(
+        default="index", description="index: the vector index, scored again exactly; exact: every node."
+    )
+    min_score: float | None = Field(default=None, description="Hits have at least this raw cosine, -1 to 1.")
+    label: str | None = Field(default=None, description="Hits have this label (their folder).")
+    exclude_self: bool = Field(default=True, description="Leave the picture itself out, where it is in the graph.")
+    relations: bool = Field(default=False, description="Show each hit's SIMILAR_TO relations, too.")
+
+
+@dg.op(out=dg.Out(dict, description="The answer, as `imgret query --json` prints it."))
+def find_similar_images(
+    context: dg.OpExecutionContext, config: SimilarityQuery, warehouse: WarehouseResource, neo4j: Neo4jResource
+) -> dict:
+    """Find the images of the graph that look like one picture."""
+    home = warehouse.open()
+    image = read_query(Path(config.image_path).expanduser(), home.images)
+    query = Query(**config.model_dump(exclude={"image_path"}))
+    with neo4j.open(home) as database:
+        answer = find_similar(home, image, query, database=database)
+    context.add_output_metadata(
+        {
+            "similar_images": dg.MetadataValue.md(answer_markdown(answer, Path(config.image_path), home.images)),
+            "model": answer.model,
+            "mode": answer.mode,
+            "took_ms": answer.took_ms,
+            "refreshing": answer.refreshing,
+        }
+    )
+    return answer.as_json()
+
+
+def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
+    """An answer as a Markdown table with thumbnails."""
+    lines = [
+        f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
+        "",
+        "| | score | label | path | relations |",
+        "|---|---|---|---|---|",
+    ]
+    for rank, hit in enumerate(answer.results):
+        picture = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
+        relations = "<br>".join(
+            f"{relation.score:.3f} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
+        )
+        lines.append(f"| {picture} | {hit.score:.4f} | {escape(hit.label or '')} | {escape(hit.path)} | {relations} |")
+    if not answer.results:
+        lines.append("| | | | nothing was found | |")
+    return "\n".join(lines)
+
+
+def escape(text: str) -> str:
+    """Text that Markdown shows as it is."""
+    special = "\\`*_{}[]<>()#+-!|~"
+    return "".join(f"\\{char}" if char in special else " " if char in "\r\n" else char for char in text)

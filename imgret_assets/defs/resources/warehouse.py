@@ -1,0 +1,42 @@
+"""The resource that lends the home: its tables, and the locks that keep two runs apart.
+
+Belongs here: completing configuration from the settings. Not here: tables and locks themselves
+(`domain.tables`, `domain.locks`).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.domain.home import Home, open_home
+from imgret_assets.settings import load_settings
+
+
+class WarehouseResource(dg.ConfigurableResource):
+    """The home with its tables; what is left empty comes from the settings."""
+
+    image_store: dg.ResourceDependency[ImageStoreResource]
+    home: str | None = Field(
+        default=None, description="Folder of tables, database and caches; IMGRET_HOME where empty."
+    )
+    shards: int | None = Field(
+        default=None, description="Number of partitions, for a new home; IMGRET_SHARDS where empty."
+    )
+    lock_timeout_s: float | None = Field(
+        default=None, description="How long to wait for another run, in seconds; IMGRET_LOCK_TIMEOUT_S where empty."
+    )
+
+    def open(self) -> Home:
+        """The home, made at first use.
+
+        Raises:
+            SettingError: a setting is not usable, or contradicts the home.
+        """
+        flags = {
+            "home": self.home,
+            "shards": self.shards,
+            "lock_timeout_s": self.lock_timeout_s,
+            "images": self.image_store.root,
+            "max_pixels": self.image_store.max_pixels,
+        }
+        return open_home(load_settings(flags))

@@ -1,0 +1,27 @@
+"""Schedules: the nightly refresh.
+
+Belongs here: when and over which shards. Not here: what a refresh is (`defs.jobs`).
+"""
+
+import dagster as dg
+
+from imgret_assets.defs.jobs import REFRESH
+from imgret_assets.defs.partitions import range_tags
+
+NIGHTLY = "0 3 * * *"
+
+
+def build_nightly_refresh(shards: list[str]) -> dg.ScheduleDefinition:
+    """Every night at three, all shards in one run; off until somebody turns it on."""
+
+    @dg.schedule(
+        name=REFRESH,
+        job_name=REFRESH,
+        cron_schedule=NIGHTLY,
+        execution_timezone="UTC",
+        description="All shards in one run, every night at 03:00 UTC.",
+    )
+    def nightly_refresh() -> dg.RunRequest:
+        return dg.RunRequest(tags=range_tags(shards[0], shards[-1]))
+
+    return nightly_refresh

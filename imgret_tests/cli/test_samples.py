@@ -1,0 +1,56 @@
+import io
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from imgret_assets.cli.samples import samples as command
+from imgret_assets.domain import samples
+from imgret_assets.domain.samples_catalogue import Shot
+from imgret_assets.errors import ImgretError
+
+
+@pytest.fixture(autouse=True)
+def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    data = io.BytesIO()
+    Image.new("RGB", (8, 6)).save(data, "PNG")
+
+    def drawn(families: int | None, progress: object) -> Iterator[Shot]:
+        assert progress is None  # the runner's stderr is no terminal
+        yield Shot("cars/bus/whale.png", "cars/bus", "whale", "studio", "", data.getvalue())
+        yield Shot("whale.png", "cars/bus", "whale", "query", "", data.getvalue())
+
+    monkeypatch.setattr(samples, "_drawn", drawn)
+    monkeypatch.setenv("IMGRET_ENV_FILE", str(tmp_path / "no.env"))
+
+
+def test_samples_go_to_the_home_and_one_line_says_so(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--home", str(tmp_path / "home")], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stderr == ""
+    assert done.stdout.startswith("1 images of 1 families under 1 labels in ")
+    assert len(done.stdout.splitlines()) == 1
+    assert (tmp_path / "home/samples/cars/bus/whale.png").is_file()
+    assert (tmp_path / "home/queries/whale.png").is_file()
+
+
+def test_a_second_run_says_that_nothing_was_to_do(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "pictures")]
+    CliRunner().invoke(command, arguments, catch_exceptions=False)
+    done = CliRunner().invoke(command, arguments, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert done.stdout.startswith("Nothing to do")
+
+
+def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine.jpg").write_bytes(b"mine")
+    with pytest.raises(ImgretError, match="did not put there"):
+        CliRunner().invoke(command, ["--out", str(tmp_path), "--force"], catch_exceptions=False)
+
+
+def test_an_unknown_dataset_is_wrong_use(tmp_path: Path) -> None:
+    done = CliRunner().invoke(command, ["--out", str(tmp_path / "x"), "--dataset", "imagenet"])
+    assert done.exit_code == 2
+    assert "caltech101" in done.stderr

@@ -1,0 +1,52 @@
+"""What every test may rely on: no settings of this machine, a seeded generator, small generated pictures.
+
+Belongs here: isolation and shared fixtures. Not here: starting anything (`server/conftest.py`), fakes
+(`fakes.py`).
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgret_assets.domain.home import Home, open_home
+from imgret_assets.settings import Settings, load_settings
+
+# Before any test module is imported: a test must never read the user's .env or reach the user's database.
+for _name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:
+    if not _name.startswith("IMGRET_TEST_"):
+        del os.environ[_name]
+os.environ["IMGRET_ENV_FILE"] = os.devnull
+
+
+@pytest.fixture(autouse=True)
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No test falls back to the project's own home."""
+    monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "home"))
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """A generator that gives every test the same numbers, whatever ran before."""
+    return np.random.default_rng(20261122)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    """An empty image root."""
+    root = tmp_path / "images"
+    root.mkdir()
+    return root
+
+
+@pytest.fixture
+def settings(tmp_path: Path, images: Path) -> Settings:
+    """Settings of a temporary home over `images`, four shards, short waits."""
+    return load_settings({"home": tmp_path / "home", "images": images, "shards": 4, "lock_timeout_s": 10})
+
+
+@pytest.fixture
+def home(settings: Settings) -> Home:
+    """An opened temporary home."""
+    return open_home(settings)
