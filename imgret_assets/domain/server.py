@@ -1,7 +1,7 @@
 """The embedded Neo4j of a home: started once for all processes, found again, stopped.
 
 Belongs here: the server's folder, its configuration, ports, login, process and life cycle. Not here: where
-its jars come from (`domain.server_jars`), what is asked of it (`domain.cypher`, `domain.graph`), the command
+its jars come from (`domain.server_jars`), processes and ports (`domain.server_machine`), what is asked of it (`domain.cypher`, `domain.graph`), the command
 line (`cli.db`). Importing this module loads neither the driver nor jgo; both are imported when used.
 """
 
@@ -12,7 +12,6 @@ import re
 import secrets
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -22,22 +21,20 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from imgret_assets.domain import server_machine as machine
 from imgret_assets.domain.atomic import write_json
 from imgret_assets.domain.server_jars import JarFolder, assemble
-from imgret_assets.errors import ServerError, SettingError
+from imgret_assets.domain.server_machine import LOCALHOST
+from imgret_assets.errors import ServerError
 from imgret_assets.settings import Settings
 
-LOCALHOST = "127.0.0.1"
 USERNAME = "neo4j"
 BOLT_PORT = 7687
 HTTP_PORT = 7474
 READY_WITHIN_S = 120.0
 STOP_WITHIN_S = 60.0
-LOG_TAIL_LINES = 20
-LOG_ROTATE_BYTES = 10_000_000
 # A port can be taken by somebody else between our look and the server's: then others are tried.
 START_TRIES = 3
-SMALLEST_MEMORY_MB = 128
 # After three wrong passwords in a row Neo4j refuses any for five seconds.
 AUTH_PAUSE_S = 5.5
 LOGIN_TRIES = 3
@@ -166,9 +163,6 @@ class ServerFolder:
         return (self.data / "databases" / "system").exists()
 
 
-# ---- finding -----------------------------------------------------------------------------------------------
-
-
 def connection(settings: Settings, *, progress: Progress | None = None) -> Connection:
     """The server to use: the one that NEO4J_URI names, else the home's embedded one, started if need be.
 
@@ -191,7 +185,7 @@ def status(settings: Settings) -> Connection | None:
     """The embedded server if it runs, else None; starts nothing and waits for nothing."""
     folder = ServerFolder(settings)
     found = read_run_file(folder)
-    if found is None or found.state != "running" or not _listens(found.bolt_port):
+    if found is None or found.state != "running" or not machine.listens(found.bolt_port):
         return None
     password = _read_secret(folder).get("password")
     return _connection(found, password) if password else None
@@ -287,9 +281,6 @@ def browser_url(found: Connection, cypher: str) -> str:
     return f"http://{LOCALHOST}:{found.http_port}/browser/?{query}"
 
 
-# ---- the run file ------------------------------------------------------------------------------------------
-
-
 def read_run_file(folder: ServerFolder) -> RunFile | None:
     """The recorded server, if its process lives and serves this very folder."""
     try:
@@ -303,23 +294,8 @@ def read_run_file(folder: ServerFolder) -> RunFile | None:
     return found if _lives(found) else None
 
 
-def process_start(pid: int) -> str | None:
-    """When a process began, comparable only with itself; None when there is none (or only its zombie)."""
-    if sys.platform == "linux":
-        try:
-            # The name, in parentheses, may hold spaces and parentheses of its own.
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
-    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = answer.stdout.strip().partition(" ")
-    return started.strip() if started and not state.startswith("Z") else None
-
-
 def _lives(found: RunFile) -> bool:
-    return process_start(found.pid) == found.started
+    return machine.process_start(found.pid) == found.started
 
 
 def _orphan(folder: ServerFolder, version: str, gds_version: str) -> RunFile | None:
@@ -329,7 +305,7 @@ def _orphan(folder: ServerFolder, version: str, gds_version: str) -> RunFile | N
         configuration = folder.configuration.read_text(encoding="utf-8")
     except (OSError, ValueError):
         return None
-    started = process_start(pid)
+    started = machine.process_start(pid)
     if started is None or not _is_server_of(folder, pid):
         return None
     ports = {name: int(port) for name, port in re.findall(r"server\.(\w+)\.listen_address=:(\d+)", configuration)}
@@ -340,16 +316,7 @@ def _orphan(folder: ServerFolder, version: str, gds_version: str) -> RunFile | N
 
 def _is_server_of(folder: ServerFolder, pid: int) -> bool:
     # The number may belong to anything by now; the server was started with its folder's path.
-    return f"--home-dir={folder.path} " in _command_line(pid)
-
-
-def _command_line(pid: int) -> str:
-    if sys.platform == "linux":  # where a slim container has no ps
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return ""
-    command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    return f"--home-dir={folder.path} " in machine.command_line(pid)
 
 
 def _connection(found: RunFile, password: str) -> Connection:
@@ -363,11 +330,8 @@ def _connection(found: RunFile, password: str) -> Connection:
     )
 
 
-# ---- starting ----------------------------------------------------------------------------------------------
-
-
 def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: float, tell: Progress) -> Connection:
-    heap_mb, pagecache_mb = memory_mb(settings.neo4j.heap, settings.neo4j.pagecache)
+    heap_mb, pagecache_mb = machine.memory_mb(settings.neo4j.heap, settings.neo4j.pagecache)
     _link(folder.path / "lib", jars.path / "lib")
     _link(folder.path / "plugins", jars.path / "plugins")
     _prepare_login(folder)
@@ -379,50 +343,27 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         bolt_port, http_port = free_ports()
         tell(f"starting Neo4j {jars.version} on port {bolt_port}")
         _write_configuration(folder, bolt_port, http_port, pagecache_mb)
-        logged = _rotate(folder.log)
+        logged = machine.rotate(folder.log)
         pid = _spawn(folder, heap_mb)
-        started = process_start(pid) or "ended"
+        started = machine.process_start(pid) or "ended"
         found = RunFile(pid, started, bolt_port, http_port, jars.version, jars.gds_version, folder.identity)
         write_json(folder.run_file, asdict(found))
         if _wait_until_listening(folder, found, deadline):
             return _log_in(folder, found, deadline)
-        if "Address already in use" not in log_tail(folder.log, lines=1000, since=logged):
+        if "Address already in use" not in machine.log_tail(folder.log, lines=1000, since=logged):
             break
     folder.run_file.unlink(missing_ok=True)
     raise ServerError(
-        f"Neo4j ended while it was starting. The end of its log {folder.log}:\n{log_tail(folder.log, since=logged)}\n",
+        f"Neo4j ended while it was starting. The end of its log {folder.log}:\n{machine.log_tail(folder.log, since=logged)}",
         remedy="mend what the log says and start again",
     )
 
 
 def free_ports() -> tuple[int, int]:
     """A port for Bolt and one for HTTP: the usual ones, or others where those are taken."""
-    bolt_port = BOLT_PORT if _is_free(BOLT_PORT) else _any_port()
-    http_port = HTTP_PORT if _is_free(HTTP_PORT) else _any_port()
+    bolt_port = BOLT_PORT if machine.is_free(BOLT_PORT) else machine.any_port()
+    http_port = HTTP_PORT if machine.is_free(HTTP_PORT) else machine.any_port()
     return bolt_port, http_port
-
-
-def memory_mb(heap: str, pagecache: str) -> tuple[int, int]:
-    """Heap and page cache in MB: as set, but at most a quarter and an eighth of what this machine may use.
-
-    Raises:
-        SettingError: one of them is not of the form 512m or 2g.
-    """
-    machine = _machine_memory_mb()
-    asked = (_megabytes("IMGRET_NEO4J_HEAP", heap), _megabytes("IMGRET_NEO4J_PAGECACHE", pagecache))
-    most = (max(SMALLEST_MEMORY_MB, machine // 4), max(SMALLEST_MEMORY_MB, machine // 8))
-    return min(asked[0], most[0]), min(asked[1], most[1])
-
-
-def log_tail(path: Path, *, lines: int = LOG_TAIL_LINES, since: int = 0) -> str:
-    """The last lines of a log, without what was in it before byte `since`."""
-    try:
-        with path.open("rb") as log:
-            log.seek(max(since, log.seek(0, os.SEEK_END) - 500_000))
-            text = log.read().decode("utf-8", errors="replace")
-    except OSError:
-        return ""
-    return "\n".join(text.splitlines()[-lines:])
 
 
 def _write_configuration(folder: ServerFolder, bolt_port: int, http_port: int, pagecache_mb: int) -> None:
@@ -471,61 +412,6 @@ def _link(link: Path, target: Path) -> None:
     link.symlink_to(target, target_is_directory=True)
 
 
-def _rotate(log: Path) -> int:
-    """Keep one older log beside the current one; returns the current one's length in bytes."""
-    try:
-        length = log.stat().st_size
-    except FileNotFoundError:
-        return 0
-    if length > LOG_ROTATE_BYTES:
-        log.replace(log.with_suffix(".log.1"))
-        return 0
-    return length
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        # As the server itself binds: connections of an ended server that linger don't make the port taken.
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOCALHOST, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return not _listens(port)
-
-
-def _any_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((LOCALHOST, 0))
-        return probe.getsockname()[1]
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1.0)
-        return probe.connect_ex((LOCALHOST, port)) == 0
-
-
-def _megabytes(name: str, size: str) -> int:
-    found = re.fullmatch(r"(\d+)([mMgG])[bB]?", size.strip())
-    megabytes = int(found[1]) * (1024 if found[2] in "gG" else 1) if found else 0
-    if megabytes < SMALLEST_MEMORY_MB:
-        raise SettingError(f"{name} is {size!r}", expected=f"a size such as 512m or 2g, {SMALLEST_MEMORY_MB}m at least")
-    return megabytes
-
-
-def _machine_memory_mb() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # A container may be given less than the machine has.
-    with suppress(OSError, ValueError):
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total // 2**20
-
-
-# ---- waiting -----------------------------------------------------------------------------------------------
-
-
 def _wait_until_listening(folder: ServerFolder, found: RunFile, deadline: float) -> bool:
     """True when both ports answer; False when the process has ended.
 
@@ -533,7 +419,7 @@ def _wait_until_listening(folder: ServerFolder, found: RunFile, deadline: float)
         ServerError: neither, to the deadline.
     """
     while _lives(found):
-        if _listens(found.bolt_port) and _listens(found.http_port):
+        if machine.listens(found.bolt_port) and machine.listens(found.http_port):
             return True
         if time.monotonic() > deadline:
             raise _not_ready(folder, found)
@@ -554,7 +440,7 @@ def _not_ready(folder: ServerFolder, found: RunFile) -> ServerError:
     # It is left running: recovering a large store after a crash may take longer than one caller's patience.
     return ServerError(
         f"Neo4j, process {found.pid}, did not answer in time. The end of its log {folder.log}:\n"
-        f"{log_tail(folder.log)}\n",
+        f"{machine.log_tail(folder.log)}",
         remedy="wait and try again, or end it with `imgret db stop`",
     )
 
@@ -570,9 +456,6 @@ def _lock(folder: ServerFolder, timeout_s: float) -> AbstractContextManager[obje
             f"{folder.lock} was held by another process for {timeout_s:g} s",
             remedy="another imgret process is starting or stopping Neo4j: wait for it, or end it",
         ) from None
-
-
-# ---- logging in --------------------------------------------------------------------------------------------
 
 
 def _read_secret(folder: ServerFolder) -> dict[str, str]:
@@ -604,7 +487,7 @@ def _prepare_login(folder: ServerFolder) -> None:
     command = [*_java(), "-cp", "lib/*", "org.neo4j.cli.AdminTool", "dbms", "set-initial-password", secret["initial"]]
     environment = _environment() | {"NEO4J_HOME": str(folder.path), "NEO4J_CONF": str(folder.path / "conf")}
     # The tool reads the configuration too, and another version's may have a line it does not know.
-    _write_configuration(folder, BOLT_PORT, HTTP_PORT, SMALLEST_MEMORY_MB)
+    _write_configuration(folder, BOLT_PORT, HTTP_PORT, machine.SMALLEST_MEMORY_MB)
     try:
         done = subprocess.run(
             command,
@@ -623,7 +506,7 @@ def _prepare_login(folder: ServerFolder) -> None:
         said = said.replace(secret["initial"], "…").strip()
         # Not from the cause: its message may have the whole command.
         raise ServerError(
-            f"Neo4j's AdminTool did not set the first password:\n{said[-2000:]}\n", remedy="start again"
+            f"Neo4j's AdminTool did not set the first password:\n{said[-2000:]}", remedy="start again"
         ) from None
 
 

@@ -10,7 +10,7 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import LiteralString, NoReturn
+from typing import LiteralString, NoReturn, cast
 
 import pytest
 from neo4j import Driver, GraphDatabase, Query
@@ -107,12 +107,17 @@ def empty(driver: Driver) -> None:
     """Remove all nodes, constraints, indexes and projected graphs."""
     driver.execute_query("MATCH (n) DETACH DELETE n")
     for record in driver.execute_query("SHOW CONSTRAINTS YIELD name").records:
-        driver.execute_query(Query(f"DROP CONSTRAINT `{record['name']}` IF EXISTS"))
+        driver.execute_query(_drop("CONSTRAINT", record["name"]))
     # The two token lookup indexes belong to every database.
     for record in driver.execute_query("SHOW INDEXES YIELD name, type WHERE type <> 'LOOKUP' RETURN name").records:
-        driver.execute_query(Query(f"DROP INDEX `{record['name']}` IF EXISTS"))
+        driver.execute_query(_drop("INDEX", record["name"]))
     for record in driver.execute_query("CALL gds.graph.list() YIELD graphName RETURN graphName").records:
         driver.execute_query("CALL gds.graph.drop($name) YIELD graphName RETURN graphName", name=record["graphName"])
+
+
+def _drop(kind: str, name: str) -> Query:
+    # A name can't be a parameter here; it comes from the server itself.
+    return Query(cast("LiteralString", f"DROP {kind} `{name}` IF EXISTS"))
 
 
 def refuse_unless_tests_own_it(found: Connection) -> None:

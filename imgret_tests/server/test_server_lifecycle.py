@@ -18,7 +18,7 @@ import pytest
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError
 
-from imgret_assets.domain import server
+from imgret_assets.domain import server, server_machine
 from imgret_assets.domain.server import Connection, ServerFolder
 from imgret_assets.settings import Settings, load_settings
 from imgret_tests.server.conftest import MEMORY, clean_environment
@@ -29,7 +29,7 @@ WITHIN_S = 150.0
 # Prefers a port that the test holds, and prints the server's process and port.
 STARTER = """
 import sys
-from imgret_assets.domain import server
+from imgret_assets.domain import server, server_machine
 from imgret_assets.settings import load_settings
 server.BOLT_PORT = int(sys.argv[1])
 found = server.ensure_running(load_settings(), ready_within_s=150)
@@ -172,7 +172,7 @@ def test_after_kill_9_it_starts_again_with_its_data_and_stops_when_told(settings
     ask(found, "CREATE (:Kept {number: 7})")
     assert found.pid is not None
     os.kill(found.pid, signal.SIGKILL)
-    wait_until(lambda: server.process_start(found.pid or 0) is None)
+    wait_until(lambda: server_machine.process_start(found.pid or 0) is None)
     again = server.ensure_running(settings, ready_within_s=WITHIN_S)
     assert again.pid != found.pid
     assert again.password == found.password
@@ -181,6 +181,6 @@ def test_after_kill_9_it_starts_again_with_its_data_and_stops_when_told(settings
     begun = time.monotonic()
     assert server.stop(settings) is True
     assert time.monotonic() - begun < 30
-    assert server.process_start(again.pid or 0) is None
+    assert server_machine.process_start(again.pid or 0) is None
     assert server.status(settings) is None
     assert server.stop(settings) is False

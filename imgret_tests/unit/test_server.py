@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain import server, server_jars
+from imgret_assets.domain import server, server_jars, server_machine
 from imgret_assets.domain.server import Connection, RunFile, ServerFolder
 from imgret_assets.domain.server_jars import Jar, JarList
 from imgret_assets.errors import ServerError, SettingError
@@ -51,7 +51,7 @@ def listening() -> Iterator[int]:
 
 
 def recorded(folder: ServerFolder, pid: int, *, port: int = 1, state: str = "running") -> RunFile:
-    started = server.process_start(pid) or "ended"
+    started = server_machine.process_start(pid) or "ended"
     found = RunFile(pid, started, port, port, "1.2", "3.4", folder.identity, state)
     write_run_file(folder, found)
     return found
@@ -213,7 +213,7 @@ def test_a_zombie_is_no_server(folder: ServerFolder, process: subprocess.Popen[b
     found = recorded(folder, process.pid)
     process.kill()
     os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-    assert server.process_start(found.pid) is None
+    assert server_machine.process_start(found.pid) is None
 
 
 def test_a_recycled_pid_is_no_server(folder: ServerFolder, process: subprocess.Popen[bytes]) -> None:
@@ -284,23 +284,23 @@ def test_a_free_preferred_port_is_taken(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_memory_is_at_most_a_part_of_the_machines(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server, "_machine_memory_mb", lambda: 4096)
-    assert server.memory_mb("2g", "1g") == (1024, 512)
-    assert server.memory_mb("512m", "256M") == (512, 256)
+    monkeypatch.setattr(server_machine, "_machine_memory_mb", lambda: 4096)
+    assert server_machine.memory_mb("2g", "1g") == (1024, 512)
+    assert server_machine.memory_mb("512m", "256M") == (512, 256)
 
 
 @pytest.mark.parametrize("size", ["2", "lots", "-1g", "1.5g", "1m", ""])
 def test_a_strange_memory_size_is_refused(size: str) -> None:
     with pytest.raises(SettingError, match="IMGRET_NEO4J_HEAP"):
-        server.memory_mb(size, "1g")
+        server_machine.memory_mb(size, "1g")
 
 
 def test_the_end_of_the_log_is_shown(tmp_path: Path) -> None:
     log = tmp_path / "console.log"
     log.write_text("".join(f"line {number}\n" for number in range(100)))
-    assert server.log_tail(log).splitlines()[0] == "line 80"
-    assert server.log_tail(log, since=log.stat().st_size) == ""
-    assert server.log_tail(tmp_path / "none") == ""
+    assert server_machine.log_tail(log).splitlines()[0] == "line 80"
+    assert server_machine.log_tail(log, since=log.stat().st_size) == ""
+    assert server_machine.log_tail(tmp_path / "none") == ""
 
 
 # ---- the login
