@@ -1,6 +1,6 @@
 """`imgret samples`: pictures to try imgret with.
 
-Belongs here: flags and what is said. Not here: making the pictures (`domain.samples`).
+Belongs here: flags and what is said. Not here: making the pictures (`samples.folders`).
 """
 
 import sys
@@ -31,7 +31,7 @@ def samples(out: Path | None, dataset: str, force: bool, home: Path | None) -> N
     The drawn catalogue needs no network: products, cars first, in several colours, angles and scenes, with
     cropped, recompressed and exact copies. truth.csv says which is which.
     """
-    from imgret_assets.domain.samples import draw_catalogue, fetch_dataset
+    from imgret_assets.samples.folders import draw_catalogue, fetch_dataset
 
     folder = (out or load_settings({"home": home}).home / "samples").absolute()
     if dataset == "drawn":

@@ -8,7 +8,7 @@ import socket
 
 import dagster as dg
 
-from imgret_assets.domain.server import process_start
+from imgret_assets.domain.server_machine import process_start
 
 PROCESS = "imgret/process"
 

@@ -7,9 +7,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from imgret_assets.cli.samples import samples as command
-from imgret_assets.domain import samples
-from imgret_assets.domain.samples_catalogue import Shot
 from imgret_assets.errors import ImgretError
+from imgret_assets.samples import folders as samples
+from imgret_assets.samples.catalogue import Shot
 
 
 @pytest.fixture(autouse=True)

@@ -10,10 +10,10 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
-from imgret_assets.domain import samples
-from imgret_assets.domain.samples import draw_catalogue, fetch_dataset, queries_folder, read_truth, sample_query
-from imgret_assets.domain.samples_catalogue import Shot, designs, draw_family
 from imgret_assets.errors import ImgretError, SettingError
+from imgret_assets.samples import folders as samples
+from imgret_assets.samples.catalogue import Shot, designs, draw_family
+from imgret_assets.samples.folders import draw_catalogue, fetch_dataset, queries_folder, read_truth, sample_query
 
 
 def _picture(colour: tuple[int, int, int]) -> bytes:

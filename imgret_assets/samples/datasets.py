@@ -11,8 +11,8 @@ from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
-from imgret_assets.domain.samples_catalogue import Shot
 from imgret_assets.errors import ImgretError, SettingError
+from imgret_assets.samples.catalogue import Shot
 
 TIMEOUT_S = 30.0
 N_QUERIES = 5

@@ -1,10 +1,10 @@
 """Things met outdoors, for the drawn sample pictures: umbrellas, bicycles, houses.
 
 Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what one carries (`samples_goods`), what stands in a room (`samples_home`), cars (`samples_cars`).
+Not here: what one carries (`goods`), what stands in a room (`household`), cars (`cars`).
 """
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     BLACK,
     CHROME,
     WHITE,

@@ -1,11 +1,11 @@
 """The shapes of the drawn cars: eight body types in side view, front to the left.
 
-Belongs here: outlines and measures. Not here: how they are painted (`samples_cars`).
+Belongs here: outlines and measures. Not here: how they are painted (`cars`).
 """
 
 from dataclasses import dataclass, replace
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     WHITE,
     Colour,
     Corner,

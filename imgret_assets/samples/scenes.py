@@ -1,7 +1,7 @@
 """Where a drawn product stands: studios, streets, landscapes, rooms, table tops.
 
-Belongs here: backgrounds. Not here: how a product is put before one (`samples_camera`), and which product is
-shown where (`samples_catalogue`).
+Belongs here: backgrounds. Not here: how a product is put before one (`camera`), and which product is
+shown where (`catalogue`).
 """
 
 from collections.abc import Callable
@@ -9,8 +9,8 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.samples_camera import FRAME, Backdrop
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.camera import FRAME, Backdrop
+from imgret_assets.samples.canvas import (
     WHITE,
     Canvas,
     Colour,

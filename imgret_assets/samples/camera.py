@@ -1,7 +1,7 @@
 """How a drawn product is photographed.
 
-Belongs here: the camera's angle, shadows, reflections, light and grain. Not here: the products (`samples_cars`,
-`samples_goods`, `samples_home`, `samples_outdoors`) and what is behind them (`samples_scenes`).
+Belongs here: the camera's angle, shadows, reflections, light and grain. Not here: the products (`cars`,
+`goods`, `household`, `outdoors`) and what is behind them (`scenes`).
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageChops, ImageOps
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     HEIGHT,
     WHITE,
     WIDTH,

@@ -1,12 +1,12 @@
 """Things of a household, for the drawn sample pictures: tableware, furniture, lamps, plants, clocks.
 
 Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what one carries (`samples_goods`), houses and bicycles (`samples_outdoors`), cars (`samples_cars`).
+Not here: what one carries (`goods`), houses and bicycles (`outdoors`), cars (`cars`).
 """
 
 import math
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     BLACK,
     CHROME,
     WHITE,

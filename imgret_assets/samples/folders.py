@@ -1,8 +1,8 @@
 """Sample images to try imgret with: the drawn catalogue, or a public dataset.
 
 Belongs here: making the folder of samples and the folder of queries beside it, whole or not at all, and
-reading what is known of their pictures. Not here: which pictures there are (`samples_catalogue`), how they
-are drawn (`samples_cars`, `samples_goods`, `samples_home`, `samples_scenes`), downloads (`samples_datasets`).
+reading what is known of their pictures. Not here: which pictures there are (`catalogue`), how they
+are drawn (`cars`, `goods`, `household`, `scenes`), downloads (`datasets`).
 """
 
 import csv
@@ -18,9 +18,9 @@ from typing import Any
 from filelock import FileLock
 
 from imgret_assets.domain.atomic import write_json
-from imgret_assets.domain.samples_catalogue import Shot, designs, draw_family
-from imgret_assets.domain.samples_datasets import fetch_photos
 from imgret_assets.errors import ImgretError
+from imgret_assets.samples.catalogue import Shot, designs, draw_family
+from imgret_assets.samples.datasets import fetch_photos
 
 VERSION = 1
 DRAWN = "drawn"
@@ -95,7 +95,7 @@ def fetch_dataset(name: str, out: Path, *, progress: Progress | None = None, for
     """Download a public dataset as <out>/<label>/<name>.jpg, with some pictures held out as queries.
 
     Args:
-        name: one of `samples_datasets.DATASETS`.
+        name: one of `datasets.DATASETS`.
         out: the folder; may be missing or empty.
         progress: called with the photos written so far and their number.
         force: fetch again, also over another dataset, in a folder that imgret made.

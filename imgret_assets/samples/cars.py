@@ -1,12 +1,12 @@
 """Painting the cars of the drawn sample pictures.
 
-Belongs here: lacquer, glass, wheels, trim. Not here: the shapes (`samples_car_shapes`), what they stand on
-(`samples_scenes`).
+Belongs here: lacquer, glass, wheels, trim. Not here: the shapes (`car_shapes`), what they stand on
+(`scenes`).
 """
 
 from PIL import Image
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     BLACK,
     CHROME,
     WHITE,
@@ -24,7 +24,7 @@ from imgret_assets.domain.samples_canvas import (
     spline,
     turned,
 )
-from imgret_assets.domain.samples_car_shapes import GROUND, Car
+from imgret_assets.samples.car_shapes import GROUND, Car
 
 _GLASS = Gradient(((0, (58, 76, 92)), (0.45, (104, 128, 146)), (0.55, (44, 58, 70)), (1, (26, 34, 42))))
 

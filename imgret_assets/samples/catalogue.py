@@ -1,7 +1,7 @@
 """Which pictures the drawn catalogue has, and drawing one family of them.
 
 Belongs here: the designs, their colours, and how one design becomes several pictures. Not here: shapes
-(`samples_cars`, `samples_goods`, `samples_home`, `samples_outdoors`), backgrounds (`samples_scenes`),
+(`cars`, `goods`, `household`, `outdoors`), backgrounds (`scenes`),
 folders (`samples`).
 """
 
@@ -14,15 +14,13 @@ from functools import partial
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain import samples_cars as cars
-from imgret_assets.domain import samples_goods as goods
-from imgret_assets.domain import samples_home as home
-from imgret_assets.domain import samples_outdoors as outdoors
-from imgret_assets.domain.samples_camera import Backdrop, Pose, develop, photograph
-from imgret_assets.domain.samples_canvas import Canvas, Colour, Point
-from imgret_assets.domain.samples_car_shapes import CARS, Car
-from imgret_assets.domain.samples_car_shapes import GROUND as ROAD
-from imgret_assets.domain.samples_scenes import SCENES, plain, studio
+from imgret_assets.samples import cars, goods, outdoors
+from imgret_assets.samples import household as home
+from imgret_assets.samples.camera import Backdrop, Pose, develop, photograph
+from imgret_assets.samples.canvas import Canvas, Colour, Point
+from imgret_assets.samples.car_shapes import CARS, Car
+from imgret_assets.samples.car_shapes import GROUND as ROAD
+from imgret_assets.samples.scenes import SCENES, plain, studio
 
 SCALE = 3.2
 NEW_ARRIVALS = "new-arrivals"

@@ -1,7 +1,7 @@
 """A small vector canvas for the drawn sample pictures: curves, gradients, soft shapes.
 
 Belongs here: geometry and paint that know nothing of what is drawn. Not here: the products
-(`samples_cars`, `samples_goods`, `samples_home`), backgrounds and composition (`samples_scenes`).
+(`cars`, `goods`, `household`), backgrounds and composition (`scenes`).
 
 Coordinates are units on a canvas of 400 x 300, y downwards; angles are degrees, clockwise from the right.
 """

@@ -1,12 +1,12 @@
 """Things one carries or wears, for the drawn sample pictures: shoes, bags, watches, instruments, cameras.
 
 Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what stands in a room (`samples_home`), umbrellas (`samples_outdoors`), cars (`samples_cars`).
+Not here: what stands in a room (`household`), umbrellas (`outdoors`), cars (`cars`).
 """
 
 import math
 
-from imgret_assets.domain.samples_canvas import (
+from imgret_assets.samples.canvas import (
     BLACK,
     CHROME,
     WHITE,
