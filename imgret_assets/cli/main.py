@@ -20,6 +20,7 @@ COMMANDS = {
     "query": ("imgret_assets.cli.query", "Find the images that look like a picture."),
     "db": ("imgret_assets.cli.db", "The Neo4j database: start, stop, status, shell, browse, adopt."),
     "app": ("imgret_assets.cli.app", "Open the web page."),
+    "dev": ("imgret_assets.cli.dev", "Start Dagster's webserver and daemon."),
     "samples": ("imgret_assets.cli.samples", "Draw the sample catalogue, or fetch a real data set."),
     "demo": ("imgret_assets.cli.demo", "Run the whole chain on the samples and show how good the answers are."),
     "doctor": ("imgret_assets.cli.doctor", "Check what imgret needs, and say what to do."),

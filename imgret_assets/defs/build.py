@@ -51,7 +51,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
             build_similar_to(),
         ],
         asset_checks=default_checks(),
-        jobs=[build_refresh_job(shards), build_query_job(sample_query(settings.home / "samples"))],
+        jobs=[build_refresh_job(), build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],
         sensors=[changed_images],
         resources=chosen | dict(resources or {}),

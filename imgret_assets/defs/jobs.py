@@ -18,12 +18,11 @@ REFRESH = "nightly_refresh"
 QUERY = "query_similar_images"
 
 
-def build_refresh_job(shards: dg.PartitionsDefinition) -> "UnresolvedAssetJobDefinition":
+def build_refresh_job() -> "UnresolvedAssetJobDefinition":
     """The job that brings tables and graph up to date with the files."""
     return dg.define_asset_job(
         REFRESH,
         selection=dg.AssetSelection.all(),
-        partitions_def=shards,
         executor_def=dg.in_process_executor,
         description="Bring manifest, embeddings, nodes, pairs and relationships up to date with the image files. "
         "Launch it for all shards as one run; what has not changed costs next to nothing.",

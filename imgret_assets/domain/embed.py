@@ -15,7 +15,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgret_assets.domain import locks, tables
@@ -194,7 +193,7 @@ class _Run:
                 remedy="materialise `raw_images` for all shards, or run `imgret run`",
             )
         rows = tables.read(manifest, ["path", "sha256", "status"])
-        wanted = rows.filter(pc.equal(rows["status"], Status.OK)).select(["path", "sha256"])
+        wanted = tables.where_equal(rows, "status", Status.OK).select(["path", "sha256"])
         old = _OldTable(tables.embeddings_path(self.home.warehouse, self.space.id, shard), self.space.id)
         missing: dict[str, list[str]] = {}
         keys = list(zip(wanted["path"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))
@@ -284,7 +283,12 @@ class _Run:
             self.store.put_many((sha, plan.old.get(sha)) for sha in part)
 
     def _outcomes(self, plan: _Plan, contents: Sequence[str], passing: dict[str, Embedded]) -> list[Embedded]:
-        stored = self.store.get_many([sha for sha in contents if sha in plan.missing])
+        wanted = [sha for sha in contents if sha in plan.missing]
+        stored = self.store.get_many(wanted)
+        # A run on other shards that wanted the same content may have taken it into its table and out of the store.
+        if gone := [sha for sha in wanted if sha not in stored and sha not in passing]:
+            self._rescue(set(gone))
+            stored |= self.store.get_many(gone)
         return [
             plan.old.get(sha) if sha in plan.old.rows else stored[sha] if sha in stored else passing[sha]
             for sha in contents
@@ -426,12 +430,15 @@ def _embed_batch(embedder: Embedder, batch: Sequence[tuple[str, np.ndarray]]) ->
 
 
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
-    """An embedding column as float32 (rows, dim); null rows are zero."""
+    """An embedding column as float32 (rows, dim), numbers as they are stored; null rows are zero."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
     values = array.values.slice(array.offset * array.type.list_size, len(array) * array.type.list_size)
-    return np.nan_to_num(values.to_numpy(zero_copy_only=False)).astype(np.float32).reshape(-1, array.type.list_size)
+    vectors = values.to_numpy(zero_copy_only=False).astype(np.float32).reshape(-1, array.type.list_size)
+    if array.null_count:
+        vectors = np.where(array.is_null().to_numpy(zero_copy_only=False)[:, np.newaxis], np.float32(0), vectors)
+    return vectors
 
 
 def _batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgret_assets.domain import cypher, locks, tables
 from imgret_assets.domain.database import Database
@@ -302,8 +301,9 @@ def _write_vectors(
     column: pa.ChunkedArray,
 ) -> None:
     vectors = vectors_of(column)
-    if vectors.shape != (len(paths), space.dim) or (bad := unusable_vectors(vectors)).any():
-        name = paths[int(np.argmax(bad))] if vectors.shape == (len(paths), space.dim) else paths[0]
+    bad = unusable_vectors(vectors) if vectors.shape == (len(paths), space.dim) else np.ones(len(paths), dtype=bool)
+    if bad.any():
+        name = paths[int(np.argmax(bad))]
         raise TableError(
             f"The embedding of {name} is zero, not finite or not of {space.dim} numbers",
             remedy="remove the shard's embeddings file and run again",
@@ -333,9 +333,9 @@ def usable_rows(home: Home, space: str, shard: str) -> pa.Table:
     """
     embeddings = check_shard(home, space, shard)
     manifest = tables.read(tables.manifest_path(home.warehouse, shard))
-    manifest = manifest.filter(pc.equal(manifest["status"], Status.OK)).drop_columns(["status", "error"])
-    both = manifest.append_column("embedding", embeddings["embedding"])
-    return both.filter(pc.equal(embeddings["status"], Status.OK))
+    facts = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
+    both = facts.append_column("embedding", embeddings["embedding"]).append_column("status", embeddings["status"])
+    return tables.where_equal(both, "status", Status.OK).drop_columns(["status"])
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
@@ -388,7 +388,7 @@ def _contents(home: Home, space: str) -> dict[str, str]:
             tables.embeddings_path(home.warehouse, space, shard), f"The embeddings of shard {shard}", "embeddings"
         )
         rows = tables.read(path, ["path", "sha256", "status"])
-        rows = rows.filter(pc.equal(rows["status"], Status.OK))
+        rows = tables.where_equal(rows, "status", Status.OK)
         found.update(zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
     return found
 

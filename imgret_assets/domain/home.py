@@ -150,6 +150,17 @@ def shard_count(settings: Settings) -> int:
     return record.shards
 
 
+def _finish_reshard(settings: Settings) -> None:
+    if not (settings.home / "work" / "reshard" / "READY.json").is_file():
+        return
+    from imgret_assets.domain.reshard import finish  # it builds on this module
+
+    with locks.held(
+        settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="finishing a reshard"
+    ):
+        finish(settings.home)
+
+
 def open_home(settings: Settings) -> Home:
     """Open the home, making it at first use.
 
@@ -157,6 +168,7 @@ def open_home(settings: Settings) -> Home:
         SettingError: IMGRET_SHARDS contradicts the home.
         HomeError: the folder can't be made or its record not be read.
     """
+    _finish_reshard(settings)
     count = shard_count(settings)
     record = read_record(settings.home)
     if record is None:

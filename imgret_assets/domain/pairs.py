@@ -19,7 +19,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgret_assets.domain import locks, tables
 from imgret_assets.domain.decode import Status
@@ -170,7 +169,7 @@ def load_embeddings(home: Home, space: str) -> Embeddings:
     vectors: list[np.ndarray] = []
     for shard in home.shards:
         table = check_shard(home, space, shard)
-        usable = table.filter(pc.equal(table["status"], Status.OK))
+        usable = tables.where_equal(table, "status", Status.OK)
         found = vectors_of(usable["embedding"])
         if (bad := unusable_vectors(found)).any():
             raise TableError(
@@ -208,8 +207,7 @@ def check_shard(home: Home, space: str, shard: str) -> pa.Table:
             expected=f"space {space} in {home.record.shards} shards",
             remedy=f"remove it and materialise `embeddings` for shard {shard}",
         )
-    listed = tables.read(manifest, ["path", "sha256", "status"])
-    listed = listed.filter(pc.equal(listed["status"], Status.OK))
+    listed = tables.where_equal(tables.read(manifest, ["path", "sha256", "status"]), "status", Status.OK)
     table = tables.read(path)
     if not (listed["path"].equals(table["path"]) and listed["sha256"].equals(table["sha256"])):
         raise StaleTableError(

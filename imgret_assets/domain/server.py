@@ -1,8 +1,9 @@
 """The embedded Neo4j of a home: started once for all processes, found again, stopped.
 
 Belongs here: the server's folder, its configuration, ports, login, process and life cycle. Not here: where
-its jars come from (`domain.server_jars`), processes and ports (`domain.server_machine`), what is asked of it (`domain.cypher`, `domain.graph`), the command
-line (`cli.db`). Importing this module loads neither the driver nor jgo; both are imported when used.
+its jars come from (`domain.server_jars`), what it must know of the machine (`domain.server_machine`), what is
+asked of it (`domain.cypher`, `domain.graph`), the command line (`cli.db`). Importing this module loads neither
+the driver nor jgo; both are imported when used.
 """
 
 import json
@@ -353,8 +354,9 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         if "Address already in use" not in machine.log_tail(folder.log, lines=1000, since=logged):
             break
     folder.run_file.unlink(missing_ok=True)
+    end = machine.log_tail(folder.log, since=logged)
     raise ServerError(
-        f"Neo4j ended while it was starting. The end of its log {folder.log}:\n{machine.log_tail(folder.log, since=logged)}",
+        f"Neo4j ended while it was starting. The end of its log {folder.log}:\n{end}",
         remedy="mend what the log says and start again",
     )
 

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from imgret_assets.domain.atomic import replacing
 from imgret_assets.errors import ServerError
 from imgret_assets.settings import Settings
 
@@ -221,7 +222,8 @@ class MavenFetcher:
         context = self.context if attempt == 1 else self.remote_only
         wanted = context.project(group, artifact).at_version(version).artifact(classifier)
         downloaded = wanted.cached_path
-        if attempt > 1 and downloaded is not None:
+        # What a killed process left may be torn; where a hash is listed, that is noticed after the first try.
+        if downloaded is not None and (attempt > 1 or jar.sha256 is None):
             downloaded.unlink(missing_ok=True)
         return wanted.resolve()
 
@@ -343,22 +345,20 @@ class _locked:  # noqa: N801 - reads as a block, `with _locked(…)`
 
 
 def _assemble_unlisted(version: str, gds_version: str, cache: Path, *, progress: Progress | None) -> JarFolder:
-    tell = progress or _log.warning
-    target = cache / f"neo4j-{version}-gds-{gds_version}-unlisted"
-    folder = JarFolder(target, version, gds_version)
-    if (target / MARKER).is_file():
-        return folder
-    tell(
+    (progress or _log.warning)(
         f"Neo4j {version} with Graph Data Science {gds_version} is not the listed pair: "
         "its jars are taken as they come, without checking their hashes"
     )
-    wanted = [f"{SERVER}:{version}", *(f"{name}:{gds_version}" for name in GDS)]
+    # Finding out what belongs to a version takes minutes, so it is noted beside the folder.
+    noted = cache / f"neo4j-{version}-gds-{gds_version}-unlisted.txt"
+    if not noted.is_file():
+        wanted = [f"{SERVER}:{version}", *(f"{name}:{gds_version}" for name in GDS)]
+        cache.mkdir(parents=True, exist_ok=True)
+        with replacing(noted) as temporary:
+            temporary.write_text("\n".join(_resolve(wanted, cache)), encoding="utf-8")
     browser = [jar for jar in read_list().jars if jar.coordinate.startswith(f"{BROWSER}:")]
-    jars = tuple(Jar(coordinate, None) for coordinate in _resolve(wanted, cache)) + tuple(browser)
-    assembled = assemble_listed(JarList(jars, version, gds_version), cache, progress=progress)
-    shutil.rmtree(target, ignore_errors=True)
-    assembled.path.rename(target)
-    return folder
+    jars = [Jar(coordinate, None) for coordinate in noted.read_text(encoding="utf-8").split()]
+    return assemble_listed(JarList((*jars, *browser), version, gds_version), cache, progress=progress)
 
 
 def _resolve(coordinates: list[str], cache: Path) -> list[str]:

@@ -7,8 +7,10 @@ Belongs here: schemas, paths, file metadata, atomic writes. Not here: how rows c
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgret_assets.domain import atomic
@@ -60,6 +62,11 @@ def embeddings_path(warehouse: Path, space: str, shard: str) -> Path:
     return warehouse / "embeddings" / f"model={space}" / f"shard={shard}.parquet"
 
 
+def embeddings_folder(warehouse: Path) -> Path:
+    """Folder of the embeddings of all spaces."""
+    return warehouse / "embeddings"
+
+
 def pairs_path(warehouse: Path, space: str) -> Path:
     """File of all pairs in one embedding space."""
     return warehouse / "pairs" / f"model={space}" / "pairs.parquet"
@@ -79,8 +86,15 @@ def require(path: Path, what: str, asset: str) -> Path:
 
 
 def read_metadata(path: Path) -> dict[str, str]:
-    """The file's own key-value metadata, without Arrow's."""
-    metadata = pq.read_schema(path).metadata or {}
+    """The file's own key-value metadata, without Arrow's.
+
+    Raises:
+        TableError: it is damaged or no parquet file.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
     return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
 
 
@@ -95,9 +109,7 @@ def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
         with pq.ParquetFile(path) as file:
             yield file
     except pa.ArrowInvalid as error:
-        raise TableError(
-            f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew"
-        ) from error
+        raise _unreadable(path, error) from error
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -109,9 +121,16 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     try:
         return pq.ParquetFile(path).read(columns=columns)
     except (pa.ArrowInvalid, OSError) as error:
-        raise TableError(
-            f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew"
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: Exception) -> TableError:
+    return TableError(f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew")
+
+
+def where_equal(table: pa.Table, column: str, value: str) -> pa.Table:
+    """The rows whose text in `column` is `value`, in their order."""
+    return table.filter(pc.call_function("equal", [table[column], pa.scalar(str(value))]))
 
 
 @contextmanager
@@ -127,7 +146,8 @@ def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterat
         # Columns of vectors are named by their leaf; floats don't compress, and trying costs more than the write.
         compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
         dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "path_a")]
-        with pq.ParquetWriter(temporary, full, compression=compression, use_dictionary=dictionary) as open_writer:
+        options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
+        with pq.ParquetWriter(temporary, full, **options) as open_writer:
             yield open_writer
 
 

@@ -98,13 +98,12 @@ class VectorStore:
             with self._open() as connection:
                 connection.executemany("DELETE FROM vectors WHERE sha256 = ?", [(sha,) for sha in contents])
 
-    def clear(self) -> int:
-        """Forget everything; returns how many contents that were."""
+    def count(self) -> int:
+        """Contents kept."""
         if not self.path.is_file():
             return 0
         with self._open() as connection:
             (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
-        self.path.unlink()
         return int(count)
 
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from imgret_assets.domain import cypher, tables
 from imgret_assets.domain.database import Database
@@ -57,7 +56,7 @@ def usable_vectors(home: Home, space: str) -> Finding:
         with tables.open_parquet(path) as file:
             for group in range(file.num_row_groups):
                 rows = file.read_row_group(group, columns=["path", "status", "embedding"])
-                rows = rows.filter(pc.equal(rows["status"], Status.OK))
+                rows = tables.where_equal(rows, "status", Status.OK)
                 vectors += rows.num_rows
                 wrong = np.flatnonzero(unusable_vectors(vectors_of(rows["embedding"])))
                 bad += [rows["path"][int(row)].as_py() for row in wrong]

@@ -162,6 +162,26 @@ def test_after_three_tries_the_coordinate_is_named(
     assert not (tmp_path / "cache" / one.folder_name).exists()
 
 
+def test_other_versions_are_resolved_once_and_said_to_be_unchecked(
+    tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[list[str]] = []
+
+    def resolve(coordinates: list[str], cache: Path) -> list[str]:
+        asked.append(coordinates)
+        return ["org.neo4j:neo4j:9.9", "org.neo4j.gds:proc:8.8"]
+
+    monkeypatch.setattr(server_jars, "_resolve", resolve)
+    monkeypatch.setattr(server_jars, "MavenFetcher", lambda _: FakeMaven(tmp_path / "maven", CONTENT))
+    monkeypatch.setattr(server_jars, "BROWSER", "none")
+    said: list[str] = []
+    folder = server_jars._assemble_unlisted("9.9", "8.8", settings.cache, progress=said.append)
+    assert server_jars._assemble_unlisted("9.9", "8.8", settings.cache, progress=said.append) == folder
+    assert asked == [["org.neo4j:neo4j:9.9", "org.neo4j.gds:proc:8.8", "org.neo4j.gds:opengds-extension:8.8"]]
+    assert [path.name for path in (folder.path / "plugins").iterdir()] == ["proc-8.8.jar"]
+    assert "without checking their hashes" in said[0]
+
+
 def test_another_list_has_another_folder(jar_list: JarList) -> None:
     assert small_list().folder_name != jar_list.folder_name
     assert jar_list.folder_name.startswith("neo4j-1.0-")

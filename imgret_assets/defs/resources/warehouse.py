@@ -8,6 +8,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.defs.runs import process_tag
 from imgret_assets.domain.home import Home, open_home
 from imgret_assets.settings import load_settings
 
@@ -25,6 +26,11 @@ class WarehouseResource(dg.ConfigurableResource):
     lock_timeout_s: float | None = Field(
         default=None, description="How long to wait for another run, in seconds; IMGRET_LOCK_TIMEOUT_S where empty."
     )
+
+    def setup_for_execution(self, context: dg.InitResourceContext) -> None:
+        """Note on the run which process executes it, so that a dead one is noticed (`defs.runs`)."""
+        if context.run is not None and context.instance is not None and context.instance.has_run(context.run.run_id):
+            context.instance.add_run_tags(context.run.run_id, process_tag())
 
     def open(self) -> Home:
         """The home, made at first use.

@@ -1,0 +1,27 @@
+"""`imgret reshard N`: another number of partitions.
+
+Belongs here: the command. Not here: rewriting tables (`domain.reshard`).
+"""
+
+from pathlib import Path
+
+import click
+
+from imgret_assets.domain.home import Home, open_home, read_record
+from imgret_assets.domain.reshard import reshard as rewrite
+from imgret_assets.settings import load_settings
+
+
+@click.command()
+@click.argument("shards", type=int)
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
+def reshard(shards: int, home: Path | None) -> None:
+    """Rewrite the tables into SHARDS partitions (1 to 256), without embedding anything."""
+    settings = load_settings({"home": home})
+    record = read_record(settings.home)
+    opened = open_home(settings) if record is None else Home(settings, record)
+    changed = rewrite(opened, shards, progress=lambda line: click.echo(f"imgret: {line}", err=True))
+    click.echo(
+        f"{settings.home} has {changed.shards} shards. Set IMGRET_SHARDS to that or remove it, reload the code "
+        "location in Dagster, and run `imgret run`, which moves the nodes."
+    )

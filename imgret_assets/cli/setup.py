@@ -1,0 +1,59 @@
+"""`imgret setup`: make ready, once; every make target calls it.
+
+Belongs here: the order of the steps. Not here: any step (`domain.default_model`, `defs.instance`,
+`domain.server_jars`, `samples.folders`, `domain.compose_env`).
+"""
+
+from pathlib import Path
+
+import click
+
+from imgret_assets.domain import default_model
+from imgret_assets.domain.home import open_home
+from imgret_assets.errors import ImgretError
+from imgret_assets.settings import PROJECT, load_settings
+
+
+@click.command()
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
+@click.option("--skip-server", is_flag=True, help="Do not fetch the embedded Neo4j now.")
+@click.option("--skip-samples", is_flag=True, help="Do not draw the sample pictures now.")
+def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
+    """Make ready: the default model, the home, Dagster's storage, the embedded Neo4j, sample pictures, secrets.
+
+    What is there already is left alone, so this can be called any number of times.
+    """
+    settings = load_settings({"home": home})
+    for warning in settings.warnings:
+        _tell(warning)
+    model = default_model.choose(settings, _tell)
+    opened = open_home(settings)
+
+    from imgret_assets.defs.instance import prepare
+
+    prepare(settings)
+    if settings.neo4j.embedded and not skip_server:
+        from imgret_assets.domain.server_jars import assemble
+
+        assemble(settings, progress=_tell)
+    if settings.images is None and not skip_samples:
+        from imgret_assets.samples.folders import draw_catalogue
+
+        draw_catalogue(opened.path / "samples")
+    _write_secrets()
+    click.echo(f"Ready: model {model}, home {opened.path}, images {opened.images}.")
+
+
+def _write_secrets() -> None:
+    if not (PROJECT / "docker-compose.yml").is_file():
+        return
+    from imgret_assets.domain.compose_env import write_compose_env
+
+    try:
+        write_compose_env(PROJECT / "compose.env")
+    except ImgretError as error:
+        _tell(str(error))
+
+
+def _tell(message: str) -> None:
+    click.echo(f"imgret: {message}", err=True)

@@ -1,0 +1,25 @@
+"""Fixtures of the ring that runs Dagster in this process, without Neo4j.
+
+Belongs here: the chain over a temporary home. Not here: anything that starts a server (`server/conftest.py`).
+"""
+
+from collections.abc import Iterator
+
+import dagster as dg
+import pytest
+
+from imgret_assets.settings import Settings
+from imgret_tests.chain import Chain
+
+
+@pytest.fixture
+def chain(settings: Settings) -> Chain:
+    """The chain over an empty image root, four shards."""
+    return Chain(settings)
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's records of this test, in memory."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made

@@ -1,0 +1,248 @@
+"""The three assets that end in tables, materialised through Dagster in this process."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgret_assets.defs.partitions import RANGE_END, RANGE_START
+from imgret_assets.domain import scan
+from imgret_assets.domain.tables import MANIFEST_SCHEMA, PAIRS_SCHEMA, embeddings_path, manifest_path
+from imgret_assets.errors import RootError, SettingError, TableError, VanishedFilesError
+from imgret_tests.chain import TABLES, Chain, Outcome, assert_tables_right
+from imgret_tests.fakes import picture_bytes, write_pictures
+
+THUMBNAIL_BYTES = 64 * 1024
+Said = Callable[[Outcome], str]
+
+
+@pytest.fixture
+def said(instance: dg.DagsterInstance) -> Said:
+    """What a run's steps have logged."""
+
+    def read(outcome: Outcome) -> str:
+        entries = instance.all_logs(outcome.result.run_id)
+        return "\n".join(entry.user_message for entry in entries if not entry.is_dagster_event)
+
+    return read
+
+
+@pytest.fixture
+def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as settled at once, though the test wrote them a moment ago."""
+    monkeypatch.setattr(scan, "RACY_NS", 0)
+
+
+def test_tables_equal_brute_force_over_all_partitions_in_one_run(chain: Chain, instance: dg.DagsterInstance) -> None:
+    write_pictures(chain.root, 40)
+    outcome = chain.run(assets=TABLES, instance=instance)
+    assert outcome.embedded == 40
+    assert_tables_right(chain)
+    assert len(instance.get_runs()) == 1
+    tags = instance.get_runs()[0].tags
+    assert (tags[RANGE_START], tags[RANGE_END]) == ("00", "03")
+    for asset in ("raw_images", "embeddings"):
+        events = outcome.result.asset_materializations_for_node(asset)
+        assert sorted(event.partition or "" for event in events) == ["00", "01", "02", "03"]
+    assert outcome.failed_checks == []
+
+
+def test_metadata_tells_rows_columns_and_speed(chain: Chain) -> None:
+    write_pictures(chain.root, 40)
+    outcome = chain.run(assets=TABLES)
+    assert outcome.total("raw_images", "dagster/partition_row_count") == 40
+    assert outcome.total("raw_images", "added") == 40
+    assert outcome.total("embeddings", "dagster/partition_row_count") == 40
+    assert {row["embedded_in_this_run"] for row in outcome.metadata("embeddings")} == {40}
+    assert {row["space"] for row in outcome.metadata("embeddings")} == {chain.space.id}
+    [pairs] = outcome.metadata("similarity_pairs")
+    assert pairs["dagster/row_count"] == len(chain.pairs()) > 100
+    assert (pairs["images"], pairs["threshold"], pairs["compared_pairs"]) == (40, 0.8, 40 * 39 // 2)
+    for asset in ("raw_images", "embeddings"):
+        assert all(row["images_per_second"] > 0 for row in outcome.metadata(asset))
+        assert all(Path(row["table"]).is_file() for row in outcome.metadata(asset))
+
+
+def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
+    write_pictures(chain.root, 8)
+    outcome = chain.run(assets=TABLES)
+    by_asset = {key.to_user_string(): of for key, of in _definition_metadata(chain).items()}
+    assert _columns(by_asset["raw_images"]) == MANIFEST_SCHEMA.names
+    assert _columns(by_asset["similarity_pairs"]) == PAIRS_SCHEMA.names
+    found = outcome.metadata("embeddings")[0]["dagster/column_schema"]
+    assert [column.name for column in found.columns] == ["path", "sha256", "status", "error", "engine", "embedding"]
+    assert found.columns[-1].type == "fixed_size_list<element: float>[48]"
+
+
+def _definition_metadata(chain: Chain) -> dict[dg.AssetKey, dg.TableSchema | None]:
+    specs = chain.definitions.resolve_all_asset_specs()
+    return {spec.key: getattr(spec.metadata.get("dagster/column_schema"), "value", None)
+            or spec.metadata.get("dagster/column_schema") for spec in specs}  # fmt: skip
+
+
+def _columns(schema: dg.TableSchema | None) -> list[str]:
+    assert schema is not None
+    return [column.name for column in schema.columns]
+
+
+def test_thumbnails_keep_to_their_limit_and_end_when_nothing_changes(chain: Chain, rng: np.random.Generator) -> None:
+    # Noise compresses worst of all; many large pictures of it in every shard.
+    for number in range(160):
+        pixels = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(chain.root / f"noise{number:03d}.png")
+    first = chain.run(assets=TABLES)
+    for asset in ("raw_images", "embeddings"):
+        sheets = [row["pictures"] for row in first.metadata(asset)]
+        assert len(sheets) == 4
+        assert all("data:image/" in sheet for sheet in sheets)
+        assert max(len(sheet.encode()) for sheet in sheets) <= THUMBNAIL_BYTES
+    second = chain.run(assets=TABLES)
+    assert not any("pictures" in row for asset in TABLES for row in second.metadata(asset))
+
+
+def test_a_second_run_does_nothing_and_says_so(
+    chain: Chain, instance: dg.DagsterInstance, said: Said, old_files: None
+) -> None:
+    write_pictures(chain.root, 24)
+    chain.run(assets=TABLES)
+    before = {file: file.stat().st_mtime_ns for file in (chain.settings.home / "warehouse").rglob("*.parquet")}
+    second = chain.run(assets=TABLES, instance=instance)
+    assert second.embedded == 0
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert not any(row["written"] for asset in TABLES for row in second.metadata(asset))
+    assert second.total("raw_images", "files_opened") == 0
+    text = said(second)
+    assert "24 files listed" in text
+    assert "none changed: no file was opened" in text
+    assert f"24 images have their vectors in {chain.space.id}: nothing was embedded" in text
+    assert second.metadata("similarity_pairs")[0]["how"] == "nothing changed"
+
+
+def test_only_what_changed_is_embedded(chain: Chain) -> None:
+    paths = write_pictures(chain.root, 24)
+    chain.run(assets=TABLES)
+    (chain.root / paths[3]).write_bytes(picture_bytes(900))
+    (chain.root / paths[4]).unlink()
+    (chain.root / paths[5]).rename(chain.root / "renamed.png")
+    shutil.copy(chain.root / paths[6], chain.root / "copy.png")
+    write_pictures(chain.root, 2, start=100)
+    outcome = chain.run(assets=TABLES)
+    assert outcome.embedded == 3
+    assert outcome.total("raw_images", "added") == 4
+    assert outcome.total("raw_images", "changed") == 1
+    assert outcome.total("raw_images", "removed") == 2
+    assert "6 new or changed" in outcome.metadata("similarity_pairs")[0]["how"] or outcome.metadata(
+        "similarity_pairs"
+    )[0]["how"].startswith("5 new or changed")
+    assert_tables_right(chain)
+
+
+def test_a_range_of_shards_leaves_the_others_alone(chain: Chain) -> None:
+    write_pictures(chain.root, 24)
+    outcome = chain.run(assets=["raw_images", "embeddings"], shards=("01", "02"))
+    there = [manifest_path(chain.home.warehouse, shard).is_file() for shard in chain.home.shards]
+    assert there == [False, True, True, False]
+    shards = [node["shard"] for node in chain.expected().nodes.values()]
+    assert outcome.embedded == shards.count("01") + shards.count("02") > 0
+
+
+def test_shards_in_any_order_give_the_same_tables(chain: Chain) -> None:
+    write_pictures(chain.root, 24)
+    for shard in ("02", "00", "03", "01"):
+        chain.run(assets=["raw_images", "embeddings"], shards=(shard, shard))
+    chain.run(assets=["similarity_pairs"])
+    assert_tables_right(chain)
+
+
+def test_a_renamed_file_keeps_its_vector_whichever_shard_is_first(chain: Chain) -> None:
+    [path] = write_pictures(chain.root, 1)
+    chain.run(assets=TABLES)
+    names = [f"name{number}.png" for number in range(40)]
+    for old, new in zip([path, *names], names, strict=False):
+        (chain.root / old).rename(chain.root / new)
+        shards = list(dict.fromkeys(node["shard"] for node in chain.expected().nodes.values()))
+        # The old shard first in one case, the new one first in the other: both occur over forty names.
+        for shard in chain.home.shards if len(new) % 2 else [*shards, *chain.home.shards]:
+            assert chain.run(assets=["raw_images", "embeddings"], shards=(shard, shard)).embedded == 0, new
+        if new == "name5.png":
+            break
+    chain.run(assets=TABLES)
+    assert_tables_right(chain)
+
+
+def test_unusable_files_are_rows_and_named_in_the_metadata(chain: Chain) -> None:
+    write_pictures(chain.root, 12)
+    (chain.root / "empty.png").touch()
+    (chain.root / "text.jpg").write_text("not a picture")
+    (chain.root / "cut.png").write_bytes(picture_bytes(1)[:-200])
+    (chain.root / "notes.txt").write_text("ignored")
+    outcome = chain.run(assets=TABLES)
+    skipped = {
+        record.data["path"]: record.data["status"]
+        for asset in ("raw_images", "embeddings")
+        for row in outcome.metadata(asset)
+        for record in row.get("skipped", [])
+    }
+    assert skipped == {"empty.png": "empty", "text.jpg": "not_an_image", "cut.png": "truncated"}
+    assert sum(row.get("status_empty", 0) for row in outcome.metadata("raw_images")) == 1
+    assert {row["ignored_files"] for row in outcome.metadata("raw_images")} == {1}
+    assert outcome.total("embeddings", "dagster/partition_row_count") == 13
+    assert len(chain.vectors()) == 12
+
+
+def test_a_root_that_is_gone_fails_the_run_and_keeps_the_tables(chain: Chain) -> None:
+    write_pictures(chain.root, 8)
+    chain.run(assets=TABLES)
+    before = chain.manifest()
+    chain.root.rename(chain.root.with_name("elsewhere"))
+    with pytest.raises(RootError, match="does not exist"):
+        chain.run(assets=TABLES)
+    assert chain.manifest().equals(before)
+
+
+def test_vanished_files_stop_the_run_until_deletes_are_allowed(chain: Chain) -> None:
+    paths = write_pictures(chain.root, 40)
+    chain.run(assets=TABLES)
+    for path in paths[5:]:
+        (chain.root / path).unlink()
+    with pytest.raises(VanishedFilesError, match="35 of 40 known files have vanished"):
+        chain.run(assets=TABLES)
+    assert len(chain.manifest()) == 40
+    chain.run(assets=TABLES, config={"raw_images": {"config": {"allow_deletes": True}}})
+    assert_tables_right(chain)
+
+
+def test_verify_opens_every_file(chain: Chain, old_files: None) -> None:
+    write_pictures(chain.root, 8)
+    chain.run(assets=["raw_images"])
+    verified = chain.run(assets=["raw_images"], config={"raw_images": {"config": {"verify": True}}})
+    assert verified.total("raw_images", "files_opened") == 8
+    assert verified.total("raw_images", "changed") == 0
+
+
+def test_pairs_name_the_shard_that_is_missing(chain: Chain) -> None:
+    write_pictures(chain.root, 8)
+    chain.run(assets=["raw_images", "embeddings"])
+    embeddings_path(chain.home.warehouse, chain.space.id, "02").unlink()
+    with pytest.raises(TableError, match=r"embeddings of shard 02 .* missing"):
+        chain.run(assets=["similarity_pairs"])
+
+
+@pytest.mark.parametrize("threshold", [1.5, -2.0])
+def test_a_threshold_that_is_no_cosine_is_refused(chain: Chain, threshold: float) -> None:
+    write_pictures(chain.root, 4)
+    chain.run(assets=["raw_images", "embeddings"])
+    with pytest.raises(SettingError, match=f"threshold is {threshold}"):
+        chain.run(assets=["similarity_pairs"], threshold=threshold)
+
+
+def test_the_threshold_of_a_run_is_kept_for_the_next(chain: Chain) -> None:
+    write_pictures(chain.root, 20)
+    chain.run(assets=TABLES, threshold=0.93)
+    assert_tables_right(chain, threshold=0.93)
+    again = chain.run(assets=TABLES)
+    assert again.metadata("similarity_pairs")[0]["threshold"] == 0.93

@@ -1,0 +1,143 @@
+"""The code location as a whole: that it loads, what it costs to import, what is in it."""
+
+import json
+import subprocess
+import sys
+import warnings
+from typing import Any
+
+import dagster as dg
+import pytest
+from syrupy.assertion import SnapshotAssertion
+
+from imgret_assets.defs.build import build_defs
+from imgret_assets.settings import PROJECT, Settings
+from imgret_tests.fakes import FakeEmbedderResource
+
+HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo"]
+
+
+@pytest.fixture
+def definitions(settings: Settings) -> dg.Definitions:
+    return build_defs(settings=settings)
+
+
+def test_the_code_location_is_loadable(definitions: dg.Definitions) -> None:
+    dg.Definitions.validate_loadable(definitions)
+    assert definitions.get_repository_def().has_job("nightly_refresh")
+
+
+def test_importing_the_code_location_loads_nothing_heavy() -> None:
+    said = subprocess.run(
+        [sys.executable, "-c", "import sys, json, imgret_assets.definitions; print(json.dumps(sorted(sys.modules)))"],
+        cwd=PROJECT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    loaded = json.loads(said.stdout)
+    assert "imgret_assets.defs.build" in loaded
+    assert [name for name in HEAVY if name in loaded] == []
+
+
+def test_importing_the_code_location_makes_no_home(settings: Settings) -> None:
+    build_defs(settings=settings)
+    assert not settings.home.exists()
+
+
+def test_keys_and_specs(definitions: dg.Definitions, snapshot: SnapshotAssertion) -> None:
+    repository = definitions.get_repository_def()
+    said = {
+        "assets": {spec.key.to_user_string(): _asset(spec) for spec in definitions.resolve_all_asset_specs()},
+        "checks": sorted(
+            f"{key.asset_key.to_user_string()}: {key.name}"
+            for key in definitions.resolve_asset_graph().asset_check_keys
+        ),
+        "jobs": {job.name: _job(job) for job in repository.get_all_jobs() if not job.name.startswith("__")},
+        "schedules": {
+            schedule.name: f"{schedule.job_name} at {schedule.cron_schedule}, {schedule.default_status.value}"
+            for schedule in repository.schedule_defs
+        },
+        "sensors": {
+            sensor.name: f"{sensor.job_name}, {sensor.minimum_interval_seconds} s, {sensor.default_status.value}"
+            for sensor in repository.sensor_defs
+        },
+        "resources": ", ".join(sorted(definitions.resources or {})),
+    }
+    assert said == snapshot
+
+
+def _asset(spec: dg.AssetSpec) -> dict[str, Any]:
+    return {
+        "deps": ", ".join(sorted(_dependency(dep) for dep in spec.deps)),
+        "group": spec.group_name,
+        "kinds": ", ".join(sorted(spec.kinds)),
+        "partitions": " ".join(spec.partitions_def.get_partition_keys()) if spec.partitions_def else None,
+    }
+
+
+def _dependency(dep: dg.AssetDep) -> str:
+    mapping = "" if dep.partition_mapping is None else f" by {type(dep.partition_mapping).__name__}"
+    return dep.asset_key.to_user_string() + mapping
+
+
+def _job(job: dg.JobDefinition) -> dict[str, Any]:
+    return {
+        "assets": ", ".join(sorted(key.to_user_string() for key in job.asset_layer.executable_asset_keys)),
+        "executor": job.executor_def.name,
+        "partitions": " ".join(job.partitions_def.get_partition_keys()) if job.partitions_def else None,
+    }
+
+
+def test_every_asset_says_whose_and_what_it_is(definitions: dg.Definitions) -> None:
+    specs = list(definitions.resolve_all_asset_specs())
+    assert len(specs) == 5
+    for spec in specs:
+        assert spec.owners, spec.key
+        assert all("@" in owner or owner.startswith("team:") for owner in spec.owners), spec.key
+        assert len(spec.description or "") > 20, spec.key
+        assert spec.group_name in ("raw", "vectors", "graph"), spec.key
+
+
+def test_every_partitioned_asset_takes_all_its_partitions_in_one_run(definitions: dg.Definitions) -> None:
+    graph = definitions.resolve_asset_graph()
+    for key in graph.get_all_asset_keys():
+        assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
+
+
+def test_every_job_check_and_resource_field_is_described(definitions: dg.Definitions) -> None:
+    repository = definitions.get_repository_def()
+    for name in ("nightly_refresh", "query_similar_images"):
+        assert len(repository.get_job(name).description or "") > 20, name
+    for check in definitions.asset_checks or ():
+        assert isinstance(check, dg.AssetChecksDefinition)
+        assert all(spec.description for spec in check.check_specs)
+    for key, resource in (definitions.resources or {}).items():
+        fields = type(resource).model_fields
+        assert [name for name, field in fields.items() if not field.description and name != "image_store"] == [], key
+
+
+def test_the_number_of_shards_is_the_settings(definitions: dg.Definitions, settings: Settings) -> None:
+    [spec] = [spec for spec in definitions.resolve_all_asset_specs() if spec.key == dg.AssetKey("raw_images")]
+    assert spec.partitions_def is not None
+    assert spec.partitions_def.get_partition_keys() == ["00", "01", "02", "03"]
+
+
+def test_an_unknown_resource_key_is_refused(settings: Settings) -> None:
+    with pytest.raises(ValueError, match=r"unknown resource keys \['neo5j'\]; known: \['embedder', 'image_store'"):
+        build_defs(settings=settings, resources={"neo5j": FakeEmbedderResource()})
+
+
+def test_a_given_resource_replaces_the_default(settings: Settings) -> None:
+    fake = FakeEmbedderResource()
+    chosen = build_defs(settings=settings, resources={"embedder": fake}).resources or {}
+    assert chosen["embedder"] is fake
+    assert sorted(chosen) == ["embedder", "image_store", "neo4j", "warehouse"]
+
+
+def test_building_warns_of_nothing_but_betas(settings: Settings) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        build_defs(settings=settings).get_repository_def()
+    # BackfillPolicy is called beta by Dagster, and is what makes one run of a backfill.
+    assert {type(warning.message).__name__ for warning in caught} <= {"BetaWarning"}
