@@ -25,7 +25,10 @@ DEVICES = ("auto", "cpu", "cuda", "mps")
 
 @dataclass(frozen=True)
 class Neo4jSettings:
-    """How to reach Neo4j; without a `uri` it is the embedded server of the home."""
+    """How to reach Neo4j; without a `uri` it is the embedded server of the home.
+
+    `heap`, `pagecache` (such as `2g`), `version` and `gds_version` are the embedded server's.
+    """
 
     uri: str | None
     username: str
@@ -33,6 +36,8 @@ class Neo4jSettings:
     database: str | None
     heap: str = "2g"
     pagecache: str = "1g"
+    version: str | None = None
+    gds_version: str | None = None
 
     @property
     def embedded(self) -> bool:
@@ -143,6 +148,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             database=values.get("NEO4J_DATABASE"),
             heap=values.get("IMGRET_NEO4J_HEAP", "2g"),
             pagecache=values.get("IMGRET_NEO4J_PAGECACHE", "1g"),
+            version=values.get("IMGRET_NEO4J_VERSION"),
+            gds_version=values.get("IMGRET_GDS_VERSION"),
         ),
         warnings=warnings,
     )

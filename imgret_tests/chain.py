@@ -97,7 +97,7 @@ class Chain:
             ops["similarity_pairs"] = {"config": {"threshold": threshold}}
         before = self.embedder.embedded
         result = self.definitions.resolve_job_def(REFRESH).execute_in_process(
-            {"ops": ops},
+            {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
             instance=instance,
             tags=range_tags(*(shards or (keys[0], keys[-1]))),
             asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,

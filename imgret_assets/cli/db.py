@@ -121,7 +121,23 @@ def shell(home: str | None, script: IO[str] | None) -> None:
             session.run_script((script or sys.stdin).read())
 
 
-# `adopt` joins the group here: @db.command(), with @home_option.
+@db.command()
+@home_option
+@click.option("--wipe", is_flag=True, help="Delete every :Image node there; without it nothing is done.")
+def adopt(home: str | None, wipe: bool) -> None:
+    """Make a database that holds other :Image nodes this home's own, by deleting them."""
+    from imgret_assets.domain.database import open_database
+    from imgret_assets.domain.graph import adopt as take_over
+
+    settings = _settings(home)
+    if not wipe:
+        raise SettingError(
+            "adopt deletes every :Image node and their relationships",
+            remedy="say so with `imgret db adopt --wipe`, or use another database",
+        )
+    with open_database(settings, progress=_tell) as database:
+        deleted = take_over(database)
+    click.echo(f"Deleted {deleted:,} :Image nodes. Next: imgret run")
 
 
 class Shell:

@@ -3,7 +3,6 @@
 Belongs here: the order of the steps, the printed summary. Not here: any step.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import click
@@ -45,8 +44,8 @@ def demo(home: Path | None) -> None:
     picture = sample_query(samples)
     answer = find_similar(opened, read_query(picture, samples), Query(top_k=12))
     sheet = opened.path / SHEET
-    hits = [_OnDisk(samples / hit.path, hit.score, hit.label) for hit in answer.results]
-    query_sheet(picture, hits, sheet, title=f"What looks like {picture.name}? {answer.model}")
+    title = f"What looks like {picture.name}? {answer.model}"
+    query_sheet(picture, answer.results, sheet, root=samples, title=title)
 
     best = answer.results[0]
     density = totals.relationships / max(1, totals.nodes)
@@ -56,7 +55,7 @@ images               {totals.images:>8,}   drawn, {len(catalogue.families)} prod
 usable               {totals.usable:>8,}   embedded in this run: {totals.embedded:,} ({totals.model})
 nodes                {totals.nodes:>8,}   :Image, with a vector index
 relationships        {totals.relationships:>8,}   :SIMILAR_TO, {density:.2f} an image
-right first answer   {found.first:>8.1%}   of {found.images:,} images, without exact copies; first ten: {found.first_ten:.1%}
+right first answer   {found.first:>8.1%}   by label, exact copies left out; of the first ten {found.first_ten:.1%}
 best answer          {best.score:>8.3f}   {best.path} for {picture.name}, {answer.took_ms:.0f} ms
 picture of a query   {sheet}
 
@@ -73,12 +72,3 @@ What to open next
             expected=f"{low:g} to {high:g}",
             remedy="set IMGRET_THRESHOLD",
         )
-
-
-@dataclass(frozen=True)
-class _OnDisk:
-    """A hit as the sheet wants it: its path is a file's."""
-
-    path: Path
-    score: float
-    label: str | None

@@ -3,6 +3,7 @@
 Belongs here: the one place that makes `Definitions`. Not here: any single definition.
 """
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -36,6 +37,8 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         ValueError: `resources` has a key that no default has.
         SettingError: a setting is not usable.
     """
+    # Backfill policies are "beta" in Dagster; saying so at every start helps nobody.
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
     settings = settings or load_settings()
     count = shard_count(settings)
     shards = shards_definition(count)

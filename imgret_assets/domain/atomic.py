@@ -58,6 +58,20 @@ def as_imgret_error(error: OSError, path: Path) -> Exception:
     return error
 
 
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Failures of the file system inside the block under their names, as far as they have one.
+
+    Raises:
+        DiskFullError: no room for `path`.
+        HomeError: it can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise as_imgret_error(error, path) from error
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in the folder survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)

@@ -110,7 +110,8 @@ UNWIND $ids AS id
 MATCH ()-[r:SIMILAR_TO]->() WHERE elementId(r) = id
 DELETE r
 """
-# MERGE, because a transaction whose answer was lost is sent again; the contents, because a score belongs to two vectors.
+# MERGE, because a transaction whose answer was lost is sent again; the contents, because a score belongs to two
+# vectors.
 WRITE_RELATIONSHIPS = """
 UNWIND $rows AS row
 MATCH (a:Image {path: row.a}) WHERE a.sha256 = row.sha_a AND a.model = $model

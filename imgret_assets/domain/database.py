@@ -134,19 +134,19 @@ def translated(uri: str) -> Iterator[None]:
             f"NEO4J_URI {uri!r} is not usable ({error})", expected="such as bolt://host:7687"
         ) from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired) as error:
+        said = (str(error).splitlines() or ["no answer"])[0]
         raise DatabaseError(
-            f"Neo4j at {uri} can't be reached or went away ({str(error).splitlines()[0] if str(error) else 'no answer'})",
+            f"Neo4j at {uri} can't be reached or went away ({said})",
             remedy="start it, or check NEO4J_URI; without NEO4J_URI imgret runs its own server",
         ) from error
     except exceptions.Neo4jError as error:
-        raise DatabaseError(
-            f"Neo4j at {uri} could not do it: {error.message} ({error.code})", remedy=_remedy(error.code or "")
-        ) from error
+        found = f"Neo4j at {uri} could not do it: {error.message} ({error.code})"
+        raise DatabaseError(found, remedy=_remedy(error.code or "")) from error
 
 
 def _remedy(code: str) -> str:
     if "DatabaseNotFound" in code:
         return "set NEO4J_DATABASE to a database of that server, or remove it"
     if "OutOfMemory" in code or "MemoryPool" in code:
-        return "give the server more memory (IMGRET_NEO4J_HEAP for the embedded one) and run again: it goes on where it was"
+        return "give the server more memory (IMGRET_NEO4J_HEAP for the embedded one), then run again"
     return ""

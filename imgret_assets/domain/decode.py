@@ -17,8 +17,11 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 Image.MAX_IMAGE_PIXELS = None
 
 EXTENSIONS = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".apng", ".gif", ".webp", ".bmp", ".dib", ".tif", ".tiff")
-    + (".avif", ".heic", ".heif", ".jp2", ".j2k", ".jxl", ".ppm", ".pgm", ".pbm", ".tga", ".ico")
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"),
+        *("avif", "heic", "heif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
+    )
 )
 # What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
 _UNSUPPORTED_HINTS = ("decoder", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
@@ -91,7 +94,7 @@ def decode(data: bytes, *, max_pixels: int) -> Image.Image:
         except (MemoryError, RecursionError) as error:
             raise UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})") from error
         except Exception as error:
-            # Decoders meet hostile bytes with any exception they like (OSError, SyntaxError, struct.error, zlib.error…).
+            # Decoders meet hostile bytes with any exception they like: OSError, SyntaxError, struct.error, zlib.error…
             raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
 
 

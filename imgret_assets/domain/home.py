@@ -96,14 +96,16 @@ class Home:
         return DEFAULT_THRESHOLD
 
     def update(self, **changes: object) -> "Home":
-        """Record what a run was told; the same values again write nothing."""
-        if all(getattr(self.record, key) == value for key, value in changes.items()):
-            return self
-        with locks.held(self.locks, ["home"], timeout_s=self.settings.lock_timeout_s, purpose="home record"):
-            current = read_record(self.path) or self.record
-            changed = replace(current, **changes)  # type: ignore[arg-type]
-            atomic.write_json(record_path(self.path), asdict(changed))
-        return replace(self, record=changed)
+        """Record what a run was told; the same values again write nothing.
+
+        What counts is the record as it is now: another process may have changed it since this home was opened.
+        """
+        current = read_record(self.path) or self.record
+        if asdict(current) != {**asdict(current), **changes}:
+            with locks.held(self.locks, ["home"], timeout_s=self.settings.lock_timeout_s, purpose="home record"):
+                current = HomeRecord(**{**asdict(read_record(self.path) or self.record), **changes})
+                atomic.write_json(record_path(self.path), asdict(current))
+        return replace(self, record=current)
 
 
 def shard_keys(count: int) -> list[str]:
@@ -140,8 +142,10 @@ def shard_count(settings: Settings) -> int:
         SettingError: IMGRET_SHARDS contradicts what the home was made with.
     """
     record = read_record(settings.home)
-    if record is None:
-        return settings.shards or DEFAULT_SHARDS
+    return settings.shards or DEFAULT_SHARDS if record is None else _agreed_shards(settings, record)
+
+
+def _agreed_shards(settings: Settings, record: HomeRecord) -> int:
     if settings.shards not in (None, record.shards):
         raise SettingError(
             f"IMGRET_SHARDS is {settings.shards}, but {settings.home} was made with {record.shards} shards",
@@ -186,4 +190,6 @@ def open_home(settings: Settings) -> Home:
             if record is None:
                 record = HomeRecord(id=uuid.uuid4().hex, shards=count)
                 atomic.write_json(record_path(settings.home), asdict(record))
+        # Another process may have made it meanwhile, with other settings.
+        _agreed_shards(settings, record)
     return Home(settings=settings, record=record)

@@ -9,11 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from imgret_assets.domain import atomic
 from imgret_assets.errors import LockTimeoutError
 
 GRAPH = "graph"
@@ -38,8 +39,10 @@ def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
 
     Raises:
         LockTimeoutError: another run held one of them for longer; names the holder.
+        HomeError: the folder can't be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    with atomic.named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s
     with ExitStack() as stack:
         for name in sorted(set(names)):
@@ -59,7 +62,8 @@ def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
 def _note_holder(path: Path, purpose: str) -> None:
     # Only a note for people: a reader may meet it half-written, and the lock itself doesn't depend on it.
     note = {"pid": os.getpid(), "purpose": purpose, "command": Path(sys.argv[0]).name, "since": time.time()}
-    path.with_suffix(".holder").write_text(json.dumps(note), encoding="utf-8")
+    with suppress(OSError):
+        path.with_suffix(".holder").write_text(json.dumps(note), encoding="utf-8")
 
 
 def _holder(path: Path) -> str:

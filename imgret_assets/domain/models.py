@@ -228,8 +228,9 @@ def find_weights(name: str, weights: Path | None) -> Path | None:
         if not file.is_file():
             raise ModelError(
                 f"The weights of resnet50 are not on this machine (looked for {file})",
-                remedy="(1) run `imgret setup` where there is a network, which downloads them, (2) set IMGRET_WEIGHTS to "
-                f"a copy of {RESNET50_WEIGHTS_FILE}, or (3) use IMGRET_MODEL=efficientnet_lite0, which needs no network",
+                remedy="(1) run `imgret setup` where there is a network, which downloads them, "
+                f"(2) set IMGRET_WEIGHTS to a copy of {RESNET50_WEIGHTS_FILE}, "
+                "or (3) use IMGRET_MODEL=efficientnet_lite0, which needs no network",
             )
         return file
     if name == "efficientnet_lite0":
@@ -347,7 +348,7 @@ def _read_state(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a wrong file meets unpickling, zip and tensor errors of every kind
         raise ModelError(
-            f"{file} is not a weights file ({type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''})",
+            f"{file} is not a weights file ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})",
             expected="a state dict saved by torch.save, or a .safetensors file",
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state
@@ -357,7 +358,7 @@ def _read_state(file: Path) -> dict[str, Any]:
 
 
 def _load_state(network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], file: Path) -> None:
-    """Load weights by name, or by position where all shapes agree in order (other code's names for the same network)."""
+    """Load weights by name, or by position where all shapes agree in order: other code's names for one network."""
     own = network.state_dict()
     if own.keys() != state.keys():
         theirs, ours = list(state.values()), list(own.items())

@@ -319,7 +319,10 @@ def _what_is_left(
     columns = list(zip(*kept, strict=True)) if kept else [(), (), ()]
     pairs = Pairs(np.array(columns[0], np.int64), np.array(columns[1], np.int64), np.array(columns[2], np.float64))
     removed = len(before.keys() - row_of.keys())
-    how = f"{len(changed):,} new or changed images against all {len(row_of):,}; {removed:,} removed; {len(kept):,} pairs kept"
+    how = (
+        f"{len(changed):,} new or changed images against all {len(row_of):,}; "
+        f"{removed:,} removed; {len(kept):,} pairs kept"
+    )
     return pairs, changed, how
 
 

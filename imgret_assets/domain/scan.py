@@ -11,13 +11,14 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 
-from imgret_assets.domain import locks, tables
+from imgret_assets.domain import atomic, locks, tables
 from imgret_assets.domain.decode import Status, UnusableImageError, read_header
 from imgret_assets.domain.files import (
     Candidate,
@@ -29,7 +30,7 @@ from imgret_assets.domain.files import (
     status_of_os_error,
     walk,
 )
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.home import Home, read_record, shard_keys
 from imgret_assets.errors import RootError, VanishedFilesError
 
 # A file written in the same clock tick as it was listed can change again without its times showing it.
@@ -143,15 +144,14 @@ def refresh_manifest(
     ):
         replaced = _check_replaced_root(home, root, selected)
         home = home.update(root=str(root))
-        home.work.mkdir(parents=True, exist_ok=True)
         counts = WalkCounts()
-        with tempfile.TemporaryDirectory(prefix="scan-", dir=home.work) as folder:
+        with _scratch(home.work) as folder:
             listed_from = time.time_ns()
-            listing = _spool(walk(root, counts), Path(folder), selected, home.record.shards)
+            listing = _spool(walk(root, counts), folder, selected, home.record.shards)
             window = (listed_from, time.time_ns())
-            scans = [_ShardScanner(home, root, shard, Path(folder), window, listing, verify) for shard in selected]
+            scans = [_ShardScanner(home, root, shard, folder, window, listing, verify) for shard in selected]
             if not allow_deletes:
-                _guard_vanished(root, scans)
+                _guard_vanished(home, root, scans, listing)
             with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
                 results = [scan.run(pool) for scan in scans]
     return ScanReport(
@@ -159,9 +159,17 @@ def refresh_manifest(
     )
 
 
+@contextmanager
+def _scratch(work: Path) -> Iterator[Path]:
+    with atomic.named_errors(work):
+        work.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="scan-", dir=work) as folder:
+            yield Path(folder)
+
+
 def _check_replaced_root(home: Home, root: Path, selected: Sequence[str]) -> str | None:
     """The former root, if this one replaces it."""
-    former = home.record.root
+    former = (read_record(home.path) or home.record).root
     if former in (None, str(root)):
         return None
     if set(selected) != set(home.shards):
@@ -179,7 +187,7 @@ class _Listing:
 
     Attributes:
         hidden: folders that could not be listed, with a slash: files known in them stay known.
-        fingerprints: of each shard's candidates.
+        fingerprints: of the candidates of every shard, selected or not.
     """
 
     hidden: list[str]
@@ -191,7 +199,7 @@ def _spool(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str
     wanted = set(selected)
     pending: dict[str, list[Candidate]] = {shard: [] for shard in selected}
     sinks: dict[str, pa.ipc.RecordBatchStreamWriter] = {}
-    listing = _Listing([], {shard: Fingerprint() for shard in selected})
+    listing = _Listing([], {shard: Fingerprint() for shard in shard_keys(shards)})
     try:
         for shard in selected:
             sinks[shard] = pa.ipc.new_stream(str(folder / f"{shard}.arrow"), _CANDIDATE_SCHEMA)
@@ -199,9 +207,9 @@ def _spool(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str
             if candidate.hides_folder:
                 listing.hidden.append(candidate.path + "/")
             shard = shard_of(candidate.path, shards)
+            listing.fingerprints[shard].add(candidate)
             if shard not in wanted:
                 continue
-            listing.fingerprints[shard].add(candidate)
             pending[shard].append(candidate)
             if len(pending[shard]) >= _SPOOL_ROWS:
                 sinks[shard].write_batch(_candidate_batch(pending[shard]))
@@ -230,12 +238,19 @@ def _candidate_batch(candidates: Sequence[Candidate]) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=_CANDIDATE_SCHEMA)
 
 
-def _guard_vanished(root: Path, scans: "Sequence[_ShardScanner]") -> None:
+def _guard_vanished(home: Home, root: Path, scans: "Sequence[_ShardScanner]", listing: _Listing) -> None:
     known = vanished = 0
     for scan in scans:
         paths = scan.known_paths()
         known += len(paths)
         vanished += len(paths - scan.listed_paths())
+    # Of the other shards only the numbers are known, but an unmounted root shows in them just as well.
+    for shard in sorted(set(home.shards) - {scan.shard for scan in scans}) if vanished and not listing.hidden else ():
+        table = tables.manifest_path(home.warehouse, shard)
+        if table.is_file() and tables.read_metadata(table).get("root") == str(root):
+            rows = tables.count_rows(table)
+            known += rows
+            vanished += max(0, rows - listing.fingerprints[shard].files)
     if vanished > GUARD_MINIMUM and 2 * vanished > known:
         raise VanishedFilesError(
             f"{vanished:,} of {known:,} known files have vanished from {root}",

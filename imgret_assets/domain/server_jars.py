@@ -137,8 +137,8 @@ def assemble(settings: Settings, *, progress: Progress | None = None) -> JarFold
     """
     listed = read_list()
     # getattr: both are optional overrides for trying another release.
-    version = getattr(settings.neo4j, "version", None) or listed.version
-    gds_version = getattr(settings.neo4j, "gds_version", None) or listed.gds_version
+    version = settings.neo4j.version or listed.version
+    gds_version = settings.neo4j.gds_version or listed.gds_version
     if (version, gds_version) == (listed.version, listed.gds_version):
         return assemble_listed(listed, settings.cache, progress=progress)
     return _assemble_unlisted(version, gds_version, settings.cache, progress=progress)

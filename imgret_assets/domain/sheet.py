@@ -33,8 +33,8 @@ class Hit(Protocol):
     """One answer to a query: its file, raw cosine, and label."""
 
     @property
-    def path(self) -> Path:
-        """The file."""
+    def path(self) -> str:
+        """The file, relative to the image root."""
         ...
 
     @property
@@ -90,20 +90,21 @@ def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -
     return ""
 
 
-def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, title: str) -> None:
+def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, title: str) -> None:
     """Write a contact sheet of a query and its answers as PNG.
 
     Args:
         query: the picture that was asked with; shown large at the left.
         hits: the answers, best first; each with rank, score, label and full path.
         out: the file; it is there whole or not at all.
+        root: the image root that the answers' paths are relative to.
         title: the heading.
 
     Raises:
         ImgretError: the file can't be written.
     """
     columns = min(len(hits), 5 if len(hits) > 8 or len(hits) == 5 else 4) or 1
-    cards = [_hit_card(rank, hit) for rank, hit in enumerate(hits, 1)]
+    cards = [_hit_card(rank, hit, root) for rank, hit in enumerate(hits, 1)]
     rows = [_level(cards[i : i + columns]) for i in range(0, len(cards), columns)]
     heights = [row[0].height for row in rows]
     left = _query_card(query)
@@ -206,13 +207,13 @@ def _thumb(path: Path, mtime_ns: int, length: int, size: int) -> Image.Image:
     return _small(path, size)
 
 
-def _hit_card(rank: int, hit: Hit) -> Image.Image:
-    lines = _wrapped(str(hit.path), 12, _TILE - 24)
+def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
+    lines = _wrapped(hit.path, 12, _TILE - 24)
     label = _wrapped(hit.label, 13, _TILE - 24) if hit.label else []
     picture_height = 178
     card = Image.new("RGB", (_TILE, picture_height + 44 + 17 * len(label) + 16 * len(lines) + 16), _CARD)
     draw = ImageDraw.Draw(card)
-    _centred(card, _small(hit.path, 400), (1, 1, _TILE - 1, picture_height))
+    _centred(card, _small(root / hit.path, 400), (1, 1, _TILE - 1, picture_height))
     y = picture_height + 10
     _text(draw, (12, y), f"{hit.score:.3f}", 20, _ACCENT)
     number = f"#{rank}"

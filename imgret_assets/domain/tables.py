@@ -124,6 +124,16 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
         raise _unreadable(path, error) from error
 
 
+def count_rows(path: Path) -> int:
+    """Rows of one file, from its footer.
+
+    Raises:
+        TableError: it is damaged or no parquet file.
+    """
+    with open_parquet(path) as file:
+        return file.metadata.num_rows
+
+
 def _unreadable(path: Path, error: Exception) -> TableError:
     return TableError(f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew")
 

@@ -1,0 +1,154 @@
+"""The page's way to the home's graph and tables.
+
+Belongs here: one connection for all views, opened again when it broke; what the header says; what can be picked.
+Not here: finding (`domain.search`), drawing (`app.search_page`).
+"""
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from typing import TypeVar
+
+import pyarrow.compute as pc
+import streamlit as st
+
+from imgret_assets.domain import cypher, tables
+from imgret_assets.domain.database import Database, open_database
+from imgret_assets.domain.decode import Status
+from imgret_assets.domain.graph import GraphState, check_owner, require_ready
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.search import Answer, Query, QueryImage, find_similar
+from imgret_assets.errors import DatabaseError
+from imgret_assets.settings import Settings
+
+Result = TypeVar("Result")
+
+
+class DatabaseHolder:
+    """One open connection, shared by all sessions of the page."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._database: Database | None = None
+
+    def use(self, work: Callable[[Database], Result]) -> Result:
+        """Do something with the connection; once more with a new one where the old one broke.
+
+        Raises:
+            DatabaseError: there is no graph, or the server can't be asked.
+            ServerError: the embedded server can't be started.
+        """
+        from neo4j.exceptions import DriverError
+
+        database = self._lend()
+        try:
+            return work(database)
+        except (DatabaseError, DriverError) as error:
+            # Without a cause it is no failure of the connection but what was found in the database.
+            if isinstance(error, DatabaseError) and error.__cause__ is None:
+                raise
+            self._drop(database)
+        return work(self._lend())
+
+    def close(self) -> None:
+        """Close the connection; a later use opens another."""
+        with self._lock:
+            self._close()
+
+    def _lend(self) -> Database:
+        with self._lock:
+            if self._database is None:
+                self._database = self._stack.enter_context(open_database(self._settings))
+            return self._database
+
+    def _drop(self, broken: Database) -> None:
+        with self._lock:
+            if self._database is broken:
+                self._close()
+
+    def _close(self) -> None:
+        self._database = None
+        self._stack.close()
+
+
+@st.cache_resource(
+    show_spinner=False, max_entries=4, hash_funcs={Settings: hash}, on_release=lambda holder: holder.close()
+)
+def database_holder(settings: Settings) -> DatabaseHolder:
+    """The holder of these settings' connection."""
+    return DatabaseHolder(settings)
+
+
+@dataclass(frozen=True)
+class GraphFacts:
+    """What there is to ask: counts, and whose graph in which space."""
+
+    images: int
+    relations: int
+    state: GraphState
+
+
+def read_facts(home: Home) -> GraphFacts:
+    """What the graph holds.
+
+    Raises:
+        DatabaseError: there is no graph of this home, it is being rebuilt, or the server can't be asked.
+        ServerError: the embedded server can't be started.
+    """
+
+    def read(database: Database) -> GraphFacts:
+        state = require_ready(check_owner(database, home), database.uri)
+        return GraphFacts(
+            database.rows(cypher.COUNT_IMAGES)[0]["nodes"],
+            database.rows(cypher.COUNT_RELATIONSHIPS)[0]["relationships"],
+            state,
+        )
+
+    return database_holder(home.settings).use(read)
+
+
+def ask(home: Home, image: QueryImage, query: Query) -> Answer:
+    """`find_similar` over the shared connection; raises what it raises."""
+    return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
+
+
+@dataclass(frozen=True)
+class Library:
+    """What can be picked: usable paths in order, and the labels among them."""
+
+    paths: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def spread(self, count: int) -> list[str]:
+        """A few paths, evenly over the library, so that they come from many folders."""
+        shown = min(count, len(self.paths))
+        return [self.paths[(2 * i + 1) * len(self.paths) // (2 * shown)] for i in range(shown)]
+
+
+def read_library(home: Home) -> Library:
+    """The pictures of the manifest; none where no run has listed them yet.
+
+    Raises:
+        TableError: a manifest is damaged.
+    """
+    files = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
+    stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    return _read_library(stamp, home)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _read_library(stamp: tuple[tuple[str, int, int], ...], _home: Home) -> Library:
+    del stamp
+    paths: list[str] = []
+    labels: set[str] = set()
+    for shard in _home.shards:
+        file = tables.manifest_path(_home.warehouse, shard)
+        if file.is_file():
+            table = tables.read(file, ["path", "label", "status"])
+            usable = table.filter(pc.equal(table["status"], Status.OK.value))
+            paths += usable["path"].to_pylist()
+            labels.update(label for label in usable["label"].to_pylist() if label is not None)
+    return Library(tuple(sorted(paths)), tuple(sorted(labels)))

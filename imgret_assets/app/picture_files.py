@@ -1,0 +1,127 @@
+"""Pictures for the page: found under a folder, made small, framed, measured.
+
+Belongs here: which files may be shown, and small copies of them, in memory only. Not here: how a thumbnail is
+made (`domain.sheet`), decoding (`domain.decode`).
+"""
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+
+from PIL import Image, ImageOps
+
+from imgret_assets.domain.decode import UnusableImageError, decode, read_header
+from imgret_assets.domain.files import is_candidate
+from imgret_assets.domain.sheet import thumbnail
+
+TILE_PX = 256
+_KEPT = 2048
+
+
+@dataclass(frozen=True)
+class PictureFacts:
+    """What a file is: its size in pixels as shown, and in bytes; None where it can't be read."""
+
+    width: int | None = None
+    height: int | None = None
+    bytes: int | None = None
+
+    @property
+    def text(self) -> str:
+        """A line for people."""
+        if self.bytes is None:
+            return "the file is not there any more"
+        size = f"{self.width:,} × {self.height:,} px · " if self.width is not None else ""
+        return f"{size}{readable_bytes(self.bytes)}"
+
+
+def readable_bytes(count: int) -> str:
+    """Bytes with a unit."""
+    size = float(count)
+    for unit in ("bytes", "kB", "MB"):
+        if size < 1000:
+            return f"{size:,.0f} {unit}" if unit != "MB" else f"{size:,.1f} {unit}"
+        size /= 1000
+    return f"{size:,.1f} GB"
+
+
+def picture_file(root: Path, path: str) -> Path | None:
+    """The image file at a path under `root`; None where it isn't one, or lies elsewhere once links are followed."""
+    parts = PurePosixPath(path).parts
+    if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
+        return None
+    file = root / path
+    try:
+        inside = file.resolve().is_relative_to(root.resolve())
+        return file if inside and file.is_file() else None
+    except (OSError, ValueError):
+        return None
+
+
+def picture_facts(file: Path | None, *, max_pixels: int) -> PictureFacts:
+    """Size of a picture, from its header."""
+    if file is None:
+        return PictureFacts()
+    try:
+        with file.open("rb") as opened:
+            length = file.stat().st_size
+            header = read_header(opened, max_pixels=max_pixels)
+    except UnusableImageError:
+        return PictureFacts(bytes=length)
+    except OSError:
+        return PictureFacts()
+    return PictureFacts(header.width, header.height, length)
+
+
+def file_thumbnail(file: Path | None, size: int, *, max_pixels: int) -> bytes:
+    """A file as JPEG of at most `size` x `size` pixels; a grey tile where it can't be read."""
+    facts = picture_facts(file, max_pixels=max_pixels)
+    if file is None or facts.width is None:
+        return thumbnail(Path(), size=size)
+    return _file_thumbnail(file, file.stat().st_mtime_ns, facts.bytes, size)
+
+
+@lru_cache(maxsize=_KEPT)
+def _file_thumbnail(file: Path, mtime_ns: int, length: int | None, size: int) -> bytes:
+    # The stamp makes a changed file new.
+    del mtime_ns, length
+    return thumbnail(file, size=size)
+
+
+@lru_cache(maxsize=16)
+def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
+    """Bytes of a picture as a small JPEG; None where they are no usable picture."""
+    try:
+        image = decode(data, max_pixels=max_pixels)
+    except UnusableImageError:
+        return None
+    image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    return _encoded(image, "JPEG")
+
+
+def level_tiles(thumbnails: list[bytes]) -> list[bytes]:
+    """Thumbnails centred on clear tiles, all as tall as the tallest and TILE_PX wide, as WebP."""
+    images = [Image.open(io.BytesIO(data)) for data in thumbnails]
+    tall = max((image.height for image in images), default=0)
+    tiles = []
+    for image in images:
+        tile = Image.new("RGBA", (TILE_PX, tall))
+        tile.paste(image, ((TILE_PX - image.width) // 2, (tall - image.height) // 2))
+        tiles.append(_encoded(tile, "WEBP"))
+    return tiles
+
+
+def framed_uri(jpeg: bytes, colour: str, *, frame_px: int) -> tuple[str, int, int]:
+    """A thumbnail in a frame of one colour as a data URI, with its width and height in pixels."""
+    with Image.open(io.BytesIO(jpeg)) as image:
+        framed = ImageOps.expand(image.convert("RGB"), border=frame_px, fill=colour)
+    uri = "data:image/jpeg;base64," + base64.b64encode(_encoded(framed, "JPEG")).decode()
+    return uri, framed.width, framed.height
+
+
+def _encoded(image: Image.Image, form: str) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, form, quality=85)
+    return buffer.getvalue()
