@@ -31,6 +31,11 @@ class ImgretError(Exception):
         super().__init__(" ".join(parts))
 
 
+def first_line(error: Exception) -> str:
+    """The first line of what an exception of other code says; empty where it says nothing."""
+    return next(iter(str(error).splitlines()), "")
+
+
 class SettingError(ImgretError):
     """A setting, flag or config value is not usable."""
 

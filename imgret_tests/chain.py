@@ -28,6 +28,7 @@ from imgret_tests.fakes import FakeEmbedder, FakeEmbedderResource, fake_embedder
 
 TABLES = ["raw_images", "embeddings", "similarity_pairs"]
 THRESHOLD = 0.8
+QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
 
 @dataclass(frozen=True)
@@ -97,12 +98,21 @@ class Chain:
             ops["similarity_pairs"] = {"config": {"threshold": threshold}}
         before = self.embedder.embedded
         result = self.definitions.resolve_job_def(REFRESH).execute_in_process(
-            {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+            {"ops": ops, **QUIET},
             instance=instance,
             tags=range_tags(*(shards or (keys[0], keys[-1]))),
             asset_selection=[dg.AssetKey(name) for name in assets] if assets else None,
         )
         return Outcome(result, self.embedder.embedded - before)
+
+    def check(self, *assets: str) -> dict[str, dg.AssetCheckEvaluation]:
+        """Execute the checks of these assets alone; evaluations by name."""
+        job = dg.define_asset_job(
+            "look", dg.AssetSelection.checks_for_assets(*assets), executor_def=dg.in_process_executor
+        )
+        definitions = dg.Definitions.merge(self.definitions, dg.Definitions(jobs=[job]))
+        result = definitions.resolve_job_def("look").execute_in_process(QUIET)
+        return {check.check_name: check for check in result.get_asset_check_evaluations()}
 
     def expected(self, *, threshold: float = THRESHOLD) -> "Expected":
         """What tables and graph should hold, from the files as they are now."""

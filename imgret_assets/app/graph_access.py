@@ -148,7 +148,7 @@ def _read_library(stamp: tuple[tuple[str, int, int], ...], _home: Home) -> Libra
         file = tables.manifest_path(_home.warehouse, shard)
         if file.is_file():
             table = tables.read(file, ["path", "label", "status"])
-            usable = table.filter(pc.equal(table["status"], Status.OK.value))
+            usable = table.filter(pc.field("status") == Status.OK.value)
             paths += usable["path"].to_pylist()
             labels.update(label for label in usable["label"].to_pylist() if label is not None)
     return Library(tuple(sorted(paths)), tuple(sorted(labels)))

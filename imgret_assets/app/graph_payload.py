@@ -17,7 +17,7 @@ MAX_LINKS = 600
 MAX_LINK_LABELS = 40
 
 QUERY, HIT, RELATED = "query", "hit", "related"
-# A uploaded picture has no path in the graph, and no path is empty.
+# An uploaded picture has no path in the graph, and no path is empty.
 _NO_PATH = ""
 # Strong enough on a white page and on a black one.
 FRAMES = {QUERY: "#e8590c", HIT: "#1c7ed6", RELATED: "#868e96"}
@@ -125,7 +125,12 @@ def echarts_options(
         tooltip_formatter: the component's code for what is shown under the pointer.
     """
     numbers = {node.path: str(number) for number, node in enumerate(view.nodes)}
-    with_labels = len(view.links) <= MAX_LINK_LABELS
+    widths = [
+        *line_widths([link.score for link in view.links if link.asked]),
+        *line_widths([link.score for link in view.links if not link.asked]),
+    ]
+    links = sorted(view.links, key=lambda link: not link.asked)
+    shows_label = len(links) <= MAX_LINK_LABELS
     return {
         "tooltip": {"formatter": tooltip_formatter, "confine": True},
         "animation": False,
@@ -138,8 +143,8 @@ def echarts_options(
                 # Circular, so that the same answer is drawn the same way again.
                 "force": {
                     "initLayout": "circular",
-                    "repulsion": 900 if len(view.nodes) <= 60 else 450,
-                    "edgeLength": [90, 190],
+                    "repulsion": 1200 if len(view.nodes) <= 60 else 450,
+                    "edgeLength": [130, 230],
                     "gravity": 0.08,
                     "layoutAnimation": False,
                 },
@@ -154,7 +159,10 @@ def echarts_options(
                 "edgeSymbol": ["none", "none"],
                 "emphasis": {"focus": "adjacency", "label": {"show": True}},
                 "data": [_node(node, numbers, symbol_of, query_name) for node in view.nodes],
-                "links": [_link(link, numbers, view, shows_label=with_labels) for link in view.links],
+                "links": [
+                    _link(link, numbers, width, shows_label=shows_label)
+                    for link, width in zip(links, widths, strict=True)
+                ],
             }
         ],
     }
@@ -175,7 +183,7 @@ def _node(
     }
 
 
-def _link(link: GraphLink, numbers: dict[str, str], view: GraphView, *, shows_label: bool) -> dict[str, Any]:
+def _link(link: GraphLink, numbers: dict[str, str], width: float, *, shows_label: bool) -> dict[str, Any]:
     what = "score to the query" if link.asked else "SIMILAR_TO"
     return {
         "source": numbers[link.source],
@@ -187,14 +195,14 @@ def _link(link: GraphLink, numbers: dict[str, str], view: GraphView, *, shows_la
         "lineStyle": {
             "color": _ASKED_LINE if link.asked else _RELATION_LINE,
             "type": "dotted" if link.asked else "solid",
-            "width": line_width(link.score, [other.score for other in view.links if other.asked == link.asked]),
+            "width": width,
             "opacity": 0.75,
         },
         "label": {"show": shows_label, "formatter": f"{link.score:.3f}", "fontSize": 10},
     }
 
 
-def line_width(score: float, scores: Sequence[float]) -> float:
-    """Width of a line in pixels: 1.5 for the lowest of the scores, 5 for the highest."""
-    low, high = min(scores), max(scores)
-    return round(1.5 + 3.5 * ((score - low) / (high - low) if high > low else 0.5), 2)
+def line_widths(scores: Sequence[float]) -> list[float]:
+    """Widths of lines in pixels: 1.5 for the lowest of the scores, 5 for the highest."""
+    low, high = min(scores, default=0.0), max(scores, default=0.0)
+    return [round(1.5 + 3.5 * ((score - low) / (high - low) if high > low else 0.5), 2) for score in scores]

@@ -64,9 +64,10 @@ def picture_facts(file: Path | None, *, max_pixels: int) -> PictureFacts:
     """Size of a picture, from its header."""
     if file is None:
         return PictureFacts()
+    length: int | None = None
     try:
+        length = file.stat().st_size
         with file.open("rb") as opened:
-            length = file.stat().st_size
             header = read_header(opened, max_pixels=max_pixels)
     except UnusableImageError:
         return PictureFacts(bytes=length)

@@ -41,8 +41,7 @@ def current_choice() -> Choice | None:
     linked = _linked()
     if linked != st.session_state.get(_LINK):
         st.session_state[_LINK] = linked
-        if linked is not None:
-            _remember(Choice(*linked))
+        _remember(Choice(*linked) if linked else None)
     return st.session_state.get(_CHOICE)
 
 

@@ -16,6 +16,8 @@ CONFIGURATION = """\
 # Made by imgret's set-up; yours to change. https://docs.dagster.io has every option.
 telemetry:
   enabled: false
+nux:
+  enabled: false
 run_monitoring:
   enabled: true
   start_timeout_seconds: 300

@@ -16,6 +16,8 @@ if TYPE_CHECKING:  # dagster makes such a job but does not export its class
 
 REFRESH = "nightly_refresh"
 QUERY = "query_similar_images"
+# Every choice an analyst may want to change stands in the launchpad, so that nobody has to know its name.
+PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}
 
 
 def build_refresh_job() -> "UnresolvedAssetJobDefinition":
@@ -35,7 +37,7 @@ def build_query_job(sample: Path) -> dg.JobDefinition:
     @dg.job(
         name=QUERY,
         executor_def=dg.in_process_executor,
-        config={"ops": {"find_similar_images": {"config": {"image_path": str(sample), "top_k": 5}}}},
+        config={"ops": {"find_similar_images": {"config": {"image_path": str(sample), **PREFILLED}}}},
         description="What looks like this picture? The answer is a table with thumbnails in the op's output metadata.",
     )
     def query_similar_images() -> None:

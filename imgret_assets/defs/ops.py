@@ -39,8 +39,8 @@ def find_similar_images(
 ) -> dict:
     """Find the images of the graph that look like one picture."""
     home = warehouse.open()
+    query = Query(**config.model_dump(exclude={"image_path"})).check()
     image = read_query(Path(config.image_path).expanduser(), home.images)
-    query = Query(**config.model_dump(exclude={"image_path"}))
     with neo4j.open(home) as database:
         answer = find_similar(home, image, query, database=database)
     context.add_output_metadata(
@@ -56,21 +56,26 @@ def find_similar_images(
 
 
 def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
-    """An answer as a Markdown table with thumbnails."""
+    """An answer as a Markdown table with thumbnails; a column of relations where they were asked for."""
+
+    def related(text: str) -> str:
+        return f" {text} |" if any(hit.relations is not None for hit in answer.results) else ""
+
     lines = [
         f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
         "",
-        "| | score | label | path | relations |",
-        "|---|---|---|---|---|",
+        "| | score | label | path |" + related("relations"),
+        "|---|---|---|---|" + related("---"),
     ]
     for rank, hit in enumerate(answer.results):
         picture = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
         relations = "<br>".join(
             f"{relation.score:.3f} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
-        lines.append(f"| {picture} | {hit.score:.4f} | {escape(hit.label or '')} | {escape(hit.path)} | {relations} |")
+        cells = f"| {picture} | {hit.score:.4f} | {escape(hit.label or '')} | {escape(hit.path)} |"
+        lines.append(cells + related(relations))
     if not answer.results:
-        lines.append("| | | | nothing was found | |")
+        lines.append("| | | | nothing was found |")
     return "\n".join(lines)
 
 

@@ -11,6 +11,7 @@ import dagster as dg
 from imgret_assets.domain.server_machine import process_start
 
 PROCESS = "imgret/process"
+_UNFINISHED = [dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
 
 
 def process_tag() -> dict[str, str]:
@@ -24,9 +25,7 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     Dagster's own run monitoring looks after runs that a launcher started, not after those of `imgret run`.
     """
     ended: list[str] = []
-    for run in instance.get_runs(
-        dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED])
-    ):
+    for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
         host, _, process = run.tags.get(PROCESS, "").partition(" ")
         pid, _, started = process.partition(" ")
         if host == socket.gethostname() and pid.isdigit() and (process_start(int(pid)) or "gone") != started:

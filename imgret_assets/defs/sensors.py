@@ -15,6 +15,8 @@ from imgret_assets.errors import ImgretError
 MAX_FILES = 50_000
 MAX_SECONDS = 20.0
 INTERVAL_S = 30
+# The second one is Dagster's own, of what the UI materialises and backfills.
+REFRESHING = (REFRESH, "__ASSET_JOB")
 WAITING = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
@@ -36,7 +38,7 @@ def changed_images(
 ) -> dg.SensorResult | dg.SkipReason:
     """Walk a bounded piece of the image root; ask for one run when a whole walk has found changes."""
     end_dead_runs(context.instance)
-    busy = context.instance.get_runs(dg.RunsFilter(job_name=REFRESH, statuses=WAITING), limit=1)
+    busy = [run for run in context.instance.get_runs(dg.RunsFilter(statuses=WAITING)) if run.job_name in REFRESHING]
     if busy:
         return dg.SkipReason(
             f"A refresh is {busy[0].status.value.lower()} (run {busy[0].run_id[:8]}); looking again when it has ended."

@@ -80,8 +80,11 @@ def look(home: Home, cursor: Cursor, *, max_files: int, max_seconds: float) -> t
     if cursor.pending:
         return None, cursor
     listed = {shard: cursor.prints.get(shard, str(Fingerprint())) for shard in home.shards}
-    changed = [shard for shard in home.shards if known_fingerprint(home, root, shard) != listed[shard]]
-    key = hashlib.sha256("\n".join([str(root), *(f"{s}={listed[s]}" for s in changed)]).encode()).hexdigest()[:16]
+    known = {shard: known_fingerprint(home, root, shard) for shard in home.shards}
+    changed = [shard for shard in home.shards if known[shard] != listed[shard]]
+    # From what to what: the same files can be there twice, with others in between.
+    steps = [f"{shard}={known[shard]}>{listed[shard]}" for shard in changed]
+    key = hashlib.sha256("\n".join([str(root), *steps]).encode()).hexdigest()[:16]
     return Changes(changed, key, cursor.files), Cursor(root=cursor.root, shards=cursor.shards)
 
 

@@ -74,7 +74,7 @@ class Database:
     def has_gds(self) -> bool:
         """True where the Graph Data Science library is installed."""
         if self._gds is None:
-            self._gds = self.rows(cypher.HAS_GDS)[0]["found"] > 0
+            self._gds = bool(self.rows(cypher.HAS_GDS)[0]["found"])
         return self._gds
 
     @property

@@ -5,6 +5,7 @@ model wants its pixels to be (`domain.models`).
 """
 
 import io
+import struct
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import BinaryIO
@@ -23,9 +24,14 @@ EXTENSIONS = frozenset(
         *("avif", "heic", "heif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
     )
 )
+# What the content may be, whatever the name says. Not EPS, WMF and their like: for a file that only calls itself a
+# picture, Pillow would start other programs (Ghostscript).
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
 # What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
 _UNSUPPORTED_HINTS = ("decoder", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
@@ -72,10 +78,7 @@ def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
     """
     with _open(file, max_pixels) as image:
         width, height = image.size
-        try:
-            sideways = image.getexif().get(_EXIF_ORIENTATION) in _SIDEWAYS
-        except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
-            sideways = False
+        sideways = _is_sideways(image, file)
         return Header(*((height, width) if sideways else (width, height)), format=image.format or "")
 
 
@@ -111,6 +114,29 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
+def _is_sideways(image: Image.Image, file: BinaryIO) -> bool:
+    try:
+        # For a PNG without EXIF so far, Pillow's own method decodes all pixels to see what follows them.
+        decode_free = image.format != "PNG" or "exif" in image.info or not _png_has_late_texts(file)
+        exif = Image.Image.getexif(image) if decode_free else image.getexif()
+        return exif.get(_EXIF_ORIENTATION) in _SIDEWAYS
+    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+        return False
+
+
+def _png_has_late_texts(file: BinaryIO) -> bool:
+    """True where chunks that may hold an orientation come after the pixels."""
+    file.seek(len(_PNG_SIGNATURE))
+    pixels = False
+    while len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        if pixels and name in _PNG_TEXTS:
+            return True
+        pixels = pixels or name == b"IDAT"
+        file.seek(length + 4, io.SEEK_CUR)
+    return False
+
+
 def _upright(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
@@ -133,7 +159,7 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
 
 def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
     try:
-        image = Image.open(file)
+        image = Image.open(file, formats=FORMATS)
     except UnidentifiedImageError as error:
         raise _unidentified(file) from error
     except (MemoryError, RecursionError) as error:
@@ -160,7 +186,7 @@ def _unidentified(file: BinaryIO) -> UnusableImageError:
         return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF pictures need a decoder that is not installed")
     if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
         return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
-    if start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"GIF8")):
+    if start.startswith((b"\xff\xd8\xff", _PNG_SIGNATURE, b"GIF8")):
         return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
     return UnusableImageError(
         Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"

@@ -66,7 +66,7 @@ def fetch_resnet50(url: str | None = None, target: Path | None = None) -> Path:
         if url is None:
             import torchvision
 
-            url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
+            url = str(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url)
         with (
             requests.get(url, stream=True, timeout=(CONNECT_WITHIN_S, READ_WITHIN_S)) as answer,
             atomic.replacing(target) as temporary,

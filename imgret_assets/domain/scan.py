@@ -303,7 +303,7 @@ class _ShardScanner:
         reread = False
         to_open: list[Row] = []
         for row in self._listed_rows():
-            before = known.get(row["path"]) if row["status"] != Status.BAD_NAME else None
+            before = known.get(_key(row))
             if row["status"] is not None or (before and not self.verify and self._same_file(row, before)):
                 rows.append(before if row["status"] is None and before else row)
             else:
@@ -328,12 +328,11 @@ class _ShardScanner:
         ]
         return result
 
-    def _known_rows(self) -> dict[str, Row]:
+    def _known_rows(self) -> dict[tuple[str, bool], Row]:
         # Rows of another root are of no use: the same path is another file there.
         if self.metadata.get("root") != str(self.root):
             return {}
-        rows = tables.read(self.table).to_pylist()
-        return {row["path"]: row for row in rows if row["status"] != Status.BAD_NAME}
+        return {_key(row): row for row in tables.read(self.table).to_pylist()}
 
     def _listed_rows(self) -> Iterator[Row]:
         with pa.ipc.open_stream(str(self.spool)) as stream:
@@ -354,11 +353,11 @@ class _ShardScanner:
         low, high = (int(self.metadata.get(key, 0)) for key in ("listed_from_ns", "listed_to_ns"))
         return not any(low - RACY_NS < row[key] < high + RACY_NS for key in ("mtime_ns", "ctime_ns"))
 
-    def _compare(self, rows: Sequence[Row], known: dict[str, Row], result: ShardScan) -> None:
+    def _compare(self, rows: Sequence[Row], known: dict[tuple[str, bool], Row], result: ShardScan) -> None:
         present = set()
         for row in rows:
-            before = known.get(row["path"])
-            present.add(row["path"])
+            before = known.get(_key(row))
+            present.add(_key(row))
             if before is None:
                 result.added += 1
             elif (before["sha256"], before["status"]) != (row["sha256"], row["status"]):
@@ -389,6 +388,11 @@ class _ShardScanner:
             "listed_from_ns": str(low),
             "listed_to_ns": str(high),
         }
+
+
+def _key(row: Row) -> tuple[str, bool]:
+    # What is shown of a name that is not UTF-8 may be the very name of another file.
+    return row["path"], row["status"] == Status.BAD_NAME
 
 
 def examine(row: Row, max_pixels: int) -> Row:

@@ -240,7 +240,7 @@ def warm(embedder: Embedder) -> None:
 def _itself(database: Database, image: QueryImage) -> list[str]:
     """Paths under which the picture is in the graph: its own path, else wherever its content is."""
     same = [row["path"] for row in database.rows(cypher.SAME_CONTENT, {"sha256": image.sha256})]
-    return [image.path] if image.path in same else same
+    return [image.path] if image.path is not None and image.path in same else same
 
 
 def nearest(

@@ -71,14 +71,15 @@ def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     outcome = chain.run(assets=TABLES)
     declared = {
-        spec.key.to_user_string(): dg.TableMetadataSet.extract(spec.metadata).column_schema
+        spec.key.to_user_string(): spec.metadata.get("dagster/column_schema")
         for spec in chain.definitions.resolve_all_asset_specs()
     }
     for asset, schema in (("raw_images", MANIFEST_SCHEMA), ("similarity_pairs", PAIRS_SCHEMA)):
         assert _columns(declared[asset]) == [(field.name, str(field.type)) for field in schema]
     found = dict(_columns(outcome.metadata("embeddings")[0]["dagster/column_schema"]))
     assert list(found) == ["path", "sha256", "status", "error", "engine", "embedding"]
-    assert found["embedding"] == "fixed_size_list<element: float>[48]"
+    assert found["embedding"].startswith("fixed_size_list<")
+    assert found["embedding"].endswith(": float>[48]")
 
 
 def _columns(schema: dg.TableSchema | None) -> list[tuple[str, str]]:

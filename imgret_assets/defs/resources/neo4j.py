@@ -22,7 +22,9 @@ class Neo4jResource(dg.ConfigurableResource):
     )
     username: str | None = Field(default=None, description="NEO4J_USERNAME or neo4j where empty.")
     password: str | None = Field(
-        default=None, description="NEO4J_PASSWORD where empty. Give it as an EnvVar: plain values are shown in the UI."
+        default=None,
+        repr=False,
+        description="NEO4J_PASSWORD where empty. Give it as an EnvVar: plain values are shown in the UI.",
     )
     database: str | None = Field(default=None, description="Name of the database; the server's default where empty.")
 

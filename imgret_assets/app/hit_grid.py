@@ -1,0 +1,70 @@
+"""Pictures with their facts: the query, the hits, pictures to begin with.
+
+Belongs here: tiles and their buttons. Not here: which pictures are shown (`app.search_page`).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import streamlit as st
+
+from imgret_assets.app.picture_files import (
+    TILE_PX,
+    data_thumbnail,
+    file_thumbnail,
+    level_tiles,
+    picture_facts,
+    picture_file,
+    readable_bytes,
+)
+from imgret_assets.app.query_choice import LIBRARY, Choice, choose, samples_folder
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.search import QueryImage
+
+# A tile's frame and padding are drawn round the picture.
+_CARD_PX = TILE_PX + 34
+_QUERY_PX = 300
+
+
+@dataclass(frozen=True)
+class Tile:
+    """A picture that can be asked with, and what is said above its path."""
+
+    choice: Choice
+    headline: str = ""
+
+
+def show_query(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
+    """The picture asked with, with its name and size."""
+    preview = data_thumbnail(image.data, _QUERY_PX, max_pixels=max_pixels)
+    if preview is not None:
+        st.image(preview)
+    with st.container(width="content"):
+        st.text(image.name)
+        st.caption(f"{kind_text} · {readable_bytes(len(image.data))}")
+
+
+def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
+    """Pictures side by side, each with its full path, its size, and a button to ask with it."""
+    max_pixels = home.settings.max_pixels
+    files = [
+        picture_file(home.images if tile.choice.kind == LIBRARY else samples_folder(home), tile.choice.name)
+        for tile in tiles
+    ]
+    pictures = level_tiles([file_thumbnail(file, TILE_PX, max_pixels=max_pixels) for file in files])
+    with st.container(horizontal=True, gap="small"):
+        for number, (tile, file, picture) in enumerate(zip(tiles, files, pictures, strict=True)):
+            with st.container(border=True, width=_CARD_PX, gap="xsmall"):
+                st.image(picture, width=TILE_PX)
+                if tile.headline:
+                    st.markdown(tile.headline)
+                st.text(tile.choice.name)
+                st.caption(picture_facts(file, max_pixels=max_pixels).text)
+                st.button(
+                    "Similar",
+                    key=f"{key}-{number}-{tile.choice.name}",
+                    help="Ask with this picture",
+                    on_click=choose,
+                    args=(tile.choice,),
+                    disabled=file is None,
+                )

@@ -1,0 +1,93 @@
+"""How the hits are related, drawn: the graph and the table.
+
+Belongs here: the chart component and the table. Not here: which nodes and links there are (`app.graph_payload`).
+"""
+
+from collections.abc import Callable
+
+import streamlit as st
+from streamlit_echarts import JsCode, st_echarts
+
+from imgret_assets.app.graph_payload import (
+    FRAMES,
+    HIT,
+    QUERY,
+    RELATED,
+    GraphNode,
+    GraphView,
+    echarts_options,
+    relation_graph,
+    relations_of,
+)
+from imgret_assets.app.picture_files import framed_uri
+from imgret_assets.domain.search import Answer
+
+_SYMBOL_PX = {QUERY: 110, HIT: 80, RELATED: 60}
+_FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
+_HEIGHT = "640px"
+# Text nodes, never markup: a file may be called like a tag.
+_TOOLTIP = """function (point) {
+  const box = document.createElement('div');
+  box.style.maxWidth = '420px'; box.style.whiteSpace = 'normal'; box.style.overflowWrap = 'anywhere';
+  (point.data.lines || []).forEach(function (line) {
+    const row = document.createElement('div'); row.textContent = line; box.appendChild(row);
+  });
+  return box;
+}"""
+_LABEL = "function (point) { return point.data.name; }"
+
+
+def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes], *, threshold: float | None) -> None:
+    """Draw the hits with everything they are related to.
+
+    Args:
+        answer: the answer, with relations.
+        thumbnail: a node's picture as JPEG of at most so many pixels a side.
+        threshold: cosine above which pictures are related.
+    """
+    st.subheader("Relations", anchor=False)
+    relations = relations_of(answer.results)
+    view = relation_graph(answer.results, answer.itself)
+    _show_legend(view)
+    if not relations:
+        above = "" if threshold is None else f" ({threshold:g})"
+        st.info(
+            f"No hit is joined to another picture: a relation is a score above the graph's threshold{above}. "
+            "The dotted lines are scores to the query."
+        )
+    st_echarts(
+        echarts_options(
+            view,
+            lambda node: framed_uri(
+                thumbnail(node, _SYMBOL_PX[node.kind]), FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]
+            ),
+            query_name=answer.query,
+            label_formatter=JsCode(_LABEL),
+            tooltip_formatter=JsCode(_TOOLTIP),
+        ),
+        height=_HEIGHT,
+        key="relations",
+    )
+    if relations:
+        with st.expander(f"Table of relations ({len(relations):,})"):
+            st.dataframe(
+                {
+                    "score": [relation.score for relation in relations],
+                    "from": [relation.source for relation in relations],
+                    "to": [relation.target for relation in relations],
+                },
+                hide_index=True,
+                column_config={
+                    "score": st.column_config.NumberColumn(format="%.6f", width="small"),
+                    "from": st.column_config.TextColumn(width="large"),
+                    "to": st.column_config.TextColumn(width="large"),
+                },
+            )
+
+
+def _show_legend(view: GraphView) -> None:
+    hidden = f" · **{view.hidden_text}**" if view.hidden_text else ""
+    st.caption(
+        ":orange[■] the query · :blue[■] similar to it · :gray[■] related to a similar one · solid line: SIMILAR_TO, "
+        f"dotted: score to the query. Drag to move, scroll to zoom, point at something for its path.{hidden}"
+    )

@@ -1,0 +1,86 @@
+"""`imgret app`: the web page.
+
+Belongs here: flags, the address, Streamlit's options. Not here: the page (`app.main`). Streamlit is imported when
+the page starts.
+"""
+
+import os
+import socket
+from pathlib import Path
+
+import click
+
+from imgret_assets.errors import SettingError
+from imgret_assets.settings import load_settings
+
+DEFAULT_PORT = 8501
+_PORTS_TRIED = 100
+_PAGE = Path(__file__).resolve().parent.parent / "app" / "main.py"
+# What a container may set otherwise, by Streamlit's own names.
+_DEFAULTS = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_HEADLESS": "true"}
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_OPTIONS = {
+    "browser.gatherUsageStats": "false",
+    "client.toolbarMode": "viewer",
+    # The page is no script under work; watching its modules would also import all of torch's.
+    "server.fileWatcherType": "none",
+    "server.maxUploadSize": "50",
+    "server.showEmailPrompt": "false",
+    # It prints addresses on stdout, and asks a service on the internet for one of them.
+    "logger.hideWelcomeMessage": "true",
+}
+
+
+@click.command()
+@click.option("--port", type=click.IntRange(1, 65535), help=f"Port (default: {DEFAULT_PORT}, else the next free one).")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
+def app(port: int | None, home: Path | None) -> None:
+    """Open the web page: upload a picture, see what is similar and how it is related.
+
+    It listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
+    """
+    settings = load_settings({"home": home})
+    environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
+    address = environment["STREAMLIT_SERVER_ADDRESS"]
+    chosen = free_port(address, port)
+    os.environ.update(environment, IMGRET_HOME=str(settings.home))
+    shown = "127.0.0.1" if address in _WILDCARDS else address
+    click.echo(
+        f"imgret: the page is at http://{f'[{shown}]' if ':' in shown else shown}:{chosen} (Ctrl-C stops it)", err=True
+    )
+    serve(chosen)
+
+
+def free_port(address: str, port: int | None) -> int:
+    """The port asked for; where none is asked for, the default or the next one that is free.
+
+    Raises:
+        SettingError: the port asked for, or every port tried, is taken.
+    """
+    tried = [port] if port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
+    for candidate in tried:
+        if _is_free(address, candidate):
+            return candidate
+    raise SettingError(
+        f"Port {port} is taken on {address}" if port else f"No port from {DEFAULT_PORT} on is free on {address}",
+        remedy="name a free one with --port",
+    )
+
+
+def serve(port: int) -> None:
+    """Run Streamlit in this process until it is stopped."""
+    from streamlit.web.cli import main as streamlit
+
+    options = [f"--{name}={value}" for name, value in {**_OPTIONS, "server.port": str(port)}.items()]
+    streamlit(["run", str(_PAGE), *options], standalone_mode=False)
+
+
+def _is_free(address: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+            probe.listen(1)
+        except OSError:
+            return False
+    return True

@@ -1,0 +1,131 @@
+"""The query job: what it can be launched with, and how its answer is shown. Asking a graph: `server/test_search.py`."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from imgret_assets.defs.jobs import QUERY
+from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape
+from imgret_assets.domain.search import Answer, Hit, Relation
+from imgret_assets.errors import ImageError, ImgretError, SettingError
+from imgret_tests.chain import QUIET, Chain
+from imgret_tests.fakes import picture_bytes, write_pictures
+
+OP = "find_similar_images"
+
+
+@pytest.fixture
+def job(chain: Chain) -> dg.JobDefinition:
+    return chain.definitions.resolve_job_def(QUERY)
+
+
+def _config(**values: Any) -> dict[str, Any]:
+    return {"ops": {OP: {"config": values}}, **QUIET}
+
+
+def test_it_comes_prefilled_with_a_sample(job: dg.JobDefinition, chain: Chain) -> None:
+    prefilled = job.run_config
+    assert prefilled is not None
+    said = prefilled["ops"][OP]["config"]
+    assert said["top_k"] == 5
+    assert Path(said["image_path"]).is_relative_to(chain.settings.home)
+    assert dg.validate_run_config(job, prefilled)
+
+
+def test_what_is_left_out_has_its_default(job: dg.JobDefinition) -> None:
+    said = dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png"}}}})
+    assert said["ops"][OP]["config"] == {
+        "image_path": "a.png",
+        "top_k": 5,
+        "mode": "index",
+        "exclude_self": True,
+        "relations": False,
+    }
+
+
+@pytest.mark.parametrize("mode", ["index", "exact"])
+def test_a_known_mode_can_be_launched(job: dg.JobDefinition, mode: str) -> None:
+    assert dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png", "mode": mode}}}})
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"image_path": "a.png", "mode": "fuzzy"}, "mode"),
+        ({"image_path": "a.png", "k": 3}, "unexpected config entry"),
+        ({"top_k": 3}, "image_path"),
+        ({"image_path": "a.png", "top_k": "many"}, "top_k"),
+    ],
+    ids=["mode", "unknown", "no-picture", "type"],
+)
+def test_wrong_configuration_is_refused_at_launch(job: dg.JobDefinition, values: dict[str, Any], said: str) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match=said):
+        dg.validate_run_config(job, {"ops": {OP: {"config": values}}})
+
+
+@pytest.mark.parametrize(
+    ("values", "error", "said"),
+    [
+        ({"top_k": 0}, SettingError, "top_k is 0. Expected: 1 to 1000"),
+        ({"top_k": 1001}, SettingError, "top_k is 1001"),
+        ({"min_score": 1.5}, SettingError, "min_score is 1.5. Expected: a cosine"),
+        ({"image_path": "/no/such.png"}, ImageError, r"/no/such.png can't be read \(No such file"),
+    ],
+)
+def test_a_value_out_of_range_is_named_before_a_server_is_asked(
+    job: dg.JobDefinition, images: Path, values: dict[str, Any], error: type[ImgretError], said: str
+) -> None:
+    picture = images / "a.png"
+    picture.write_bytes(picture_bytes(1))
+    # The chain's server is a port that nobody listens on: a DatabaseError would mean that it was asked first.
+    with pytest.raises(error, match=said):
+        job.execute_in_process(_config(**({"image_path": str(picture)} | values)))
+
+
+def _answer(hits: list[Hit]) -> Answer:
+    return Answer("query.png", "fake-00000000", "index", 1.5, False, hits)
+
+
+def test_an_answer_is_a_table_with_thumbnails(images: Path) -> None:
+    paths = write_pictures(images, 20)
+    hits = [Hit(path, 0.99 - row / 100, path.split("/")[0]) for row, path in enumerate(paths)]
+    text = answer_markdown(_answer(hits), images / paths[0], images)
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert len(rows) == 1 + 20
+    assert text.count("![hit](data:image/") == MAX_THUMBNAILS == 16
+    assert text.count("![query](data:image/") == 1
+    assert "| 0.9900 | family0 | family0/picture0000\\.png |" in text.replace("picture0000.png", "picture0000\\.png")
+    assert len(text.encode()) <= 64 * 1024
+
+
+def test_an_answer_shows_relations_of_each_hit(images: Path) -> None:
+    [path] = write_pictures(images, 1)
+    relations = tuple(Relation(f"other{number}", 0.9, None, True) for number in range(12))
+    text = answer_markdown(_answer([Hit(path, 1.0, None, relations)]), images / path, images)
+    assert "0.900 other0<br>0.900 other1<br>" in text
+    assert "other9" in text
+    assert "other10" not in text
+
+
+def test_an_answer_without_hits_says_so(images: Path) -> None:
+    [path] = write_pictures(images, 1)
+    assert "nothing was found" in answer_markdown(_answer([]), images / path, images)
+
+
+def test_a_hit_whose_file_has_gone_still_has_its_row(images: Path) -> None:
+    [path] = write_pictures(images, 1)
+    text = answer_markdown(_answer([Hit("gone/away.png", 0.5, "gone")]), images / path, images)
+    assert "0.5000" in text
+    assert "away.png" in text
+
+
+@pytest.mark.parametrize("name", ["a|b.png", "a\nb.png", "<script>.png", "[x](y).png", "`a`.png"])
+def test_names_cannot_break_the_table(images: Path, name: str) -> None:
+    write_pictures(images, 1)
+    text = answer_markdown(_answer([Hit(name, 0.5, None)]), images / "family0/picture0000.png", images)
+    [row] = [line for line in text.splitlines() if "0.5000" in line]
+    assert row.replace("\\|", "").count("|") == 6
+    assert "<script>" not in row
+    assert escape(name) in row
