@@ -1,7 +1,7 @@
 """The chain over a temporary home, run through Dagster in this process, and what it should have made.
 
 Belongs here: running the refresh job with the fake embedder, and a brute-force reference computed from the files
-alone, sharing no code with what it checks but the hash and the fake model. Not here: pictures (`fakes.py`).
+alone, sharing no code with what it checks but the hash and the fake model. Not here: pictures (`pictures.py`).
 """
 
 import hashlib
@@ -24,7 +24,8 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.home import Home, open_home, shard_keys
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.settings import Settings
-from imgret_tests.fakes import FakeEmbedder, FakeEmbedderResource, fake_embedder
+from imgret_tests.fake_model import FakeEmbedder, fake_embedder
+from imgret_tests.fakes import FakeEmbedderResource
 
 TABLES = ["raw_images", "embeddings", "similarity_pairs"]
 THRESHOLD = 0.8

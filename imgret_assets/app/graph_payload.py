@@ -4,25 +4,32 @@ Belongs here: pure functions from hits to nodes and links. Not here: reading pic
 component that draws (`app.relation_view`).
 """
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from imgret_assets.app.graph_layout import lay_out
 from imgret_assets.app.plain_text import chart_text
 from imgret_assets.domain.search import Hit
 
 MAX_NODES = 150
 MAX_LINKS = 600
-# More scores than these cover each other; they are then shown under the pointer only.
+# More scores or names than these cover each other; they are then shown under the pointer only.
 MAX_LINK_LABELS = 40
+MAX_NODE_LABELS = 40
 
 QUERY, HIT, RELATED = "query", "hit", "related"
 # An uploaded picture has no path in the graph, and no path is empty.
 _NO_PATH = ""
 # Strong enough on a white page and on a black one.
 FRAMES = {QUERY: "#e8590c", HIT: "#1c7ed6", RELATED: "#868e96"}
-_ASKED_LINE = "#e8590c"
-_RELATION_LINE = "#868e96"
+_PROPORTION = {QUERY: 1.35, HIT: 1.0, RELATED: 0.75}
+# The canvas is as wide as the page; this width is only what the layout counts with.
+CANVAS_PX = (1040, 620)
+_LABEL_PX, _CHARACTER_PX = (120, 18), 6.5
 
 
 @dataclass(frozen=True)
@@ -107,9 +114,20 @@ def relation_graph(
     return GraphView(shown, links[:max_links], len(nodes) - len(shown), len(links) - len(links[:max_links]))
 
 
+def symbol_px(kind: str, count: int) -> int:
+    """Longest side of a picture in pixels, when `count` of them share the canvas."""
+    fitting = 0.5 * math.sqrt(CANVAS_PX[0] * canvas_height(count) / count)
+    return round(min(max(fitting, 30), 84) * _PROPORTION[kind])
+
+
+def canvas_height(count: int) -> int:
+    """Height of the canvas in pixels for so many pictures."""
+    return CANVAS_PX[1] if count <= MAX_NODE_LABELS else CANVAS_PX[1] * 3 // 2
+
+
 def echarts_options(
     view: GraphView,
-    symbol_of: Callable[[GraphNode], tuple[str, int, int]],
+    symbol_of: Callable[[GraphNode, int], tuple[str, int, int]],
     *,
     query_name: str,
     label_formatter: Any = None,
@@ -119,90 +137,108 @@ def echarts_options(
 
     Args:
         view: what is drawn.
-        symbol_of: a node's picture as a data URI, and its width and height in pixels.
+        symbol_of: a node's picture of at most so many pixels as a data URI, with its width and height.
         query_name: what an uploaded query is called.
         label_formatter: the component's code for a node's label.
         tooltip_formatter: the component's code for what is shown under the pointer.
     """
-    numbers = {node.path: str(number) for number, node in enumerate(view.nodes)}
-    widths = [
-        *line_widths([link.score for link in view.links if link.asked]),
-        *line_widths([link.score for link in view.links if not link.asked]),
+    count = len(view.nodes)
+    symbols = [symbol_of(node, symbol_px(node.kind, count)) for node in view.nodes]
+    names = [node.path or query_name for node in view.nodes]
+    rows = {node.path: row for row, node in enumerate(view.nodes)}
+    positions = _positions(view, rows, symbols, names)
+    data = [
+        _node(node, row, name, symbol, place.tolist())
+        for row, (node, name, symbol, place) in enumerate(zip(view.nodes, names, symbols, positions, strict=True))
     ]
-    links = sorted(view.links, key=lambda link: not link.asked)
-    shows_label = len(links) <= MAX_LINK_LABELS
     return {
         "tooltip": {"formatter": tooltip_formatter, "confine": True},
         "animation": False,
         "series": [
             {
                 "type": "graph",
-                "layout": "force",
+                "layout": "none",
+                # All four, so that the positions fill whatever canvas there is.
+                "left": 80,
+                "right": 80,
+                "top": 60,
+                "bottom": 75,
                 "roam": True,
                 "draggable": True,
-                # Circular, so that the same answer is drawn the same way again.
-                "force": {
-                    "initLayout": "circular",
-                    "repulsion": 1200 if len(view.nodes) <= 60 else 450,
-                    "edgeLength": [130, 230],
-                    "gravity": 0.08,
-                    "layoutAnimation": False,
-                },
                 "label": {
-                    "show": len(view.nodes) <= 60,
+                    "show": count <= MAX_NODE_LABELS,
                     "position": "bottom",
                     "fontSize": 11,
-                    "width": 120,
+                    "width": _LABEL_PX[0],
                     "overflow": "break",
                     "formatter": label_formatter,
                 },
                 "edgeSymbol": ["none", "none"],
                 "emphasis": {"focus": "adjacency", "label": {"show": True}},
-                "data": [_node(node, numbers, symbol_of, query_name) for node in view.nodes],
-                "links": [
-                    _link(link, numbers, width, shows_label=shows_label)
-                    for link, width in zip(links, widths, strict=True)
-                ],
+                "data": data,
+                "links": _links(view, rows),
             }
         ],
     }
 
 
-def _node(
-    node: GraphNode, numbers: dict[str, str], symbol_of: Callable[[GraphNode], tuple[str, int, int]], query_name: str
-) -> dict[str, Any]:
-    uri, width, height = symbol_of(node)
-    path = node.path or query_name
+def _positions(
+    view: GraphView, rows: dict[str, int], symbols: Sequence[tuple[str, int, int]], names: Sequence[str]
+) -> np.ndarray:
+    sizes = np.array([[width, height] for _, width, height in symbols], dtype=np.float64) + 10
+    if len(names) <= MAX_NODE_LABELS:
+        labels = [min(_LABEL_PX[0], _CHARACTER_PX * len(name.rsplit("/", 1)[-1])) for name in names]
+        sizes = np.column_stack((np.maximum(sizes[:, 0], labels), sizes[:, 1] + _LABEL_PX[1]))
+    links = [
+        (rows[link.source], rows[link.target], (0.3 if link.asked else 1.0) * max(link.score, 0.05))
+        for link in view.links
+    ]
+    return lay_out(sizes, links, box=(CANVAS_PX[0] - 160, canvas_height(len(names)) - 135))
+
+
+def _node(node: GraphNode, row: int, name: str, symbol: tuple[str, int, int], place: list[float]) -> dict[str, Any]:
     said = {QUERY: "the query", HIT: f"similar to the query: {node.score or 0:.3f}", RELATED: "related to a hit"}
+    uri, width, height = symbol
     return {
-        "id": numbers[node.path],
-        "name": chart_text(path.rsplit("/", 1)[-1]),
-        "lines": [chart_text(path), said[node.kind]],
+        "id": str(row),
+        "name": chart_text(name.rsplit("/", 1)[-1]),
+        "lines": [chart_text(name), said[node.kind]],
         "symbol": f"image://{uri}",
         "symbolSize": [width, height],
+        "x": round(place[0], 1),
+        "y": round(place[1], 1),
     }
 
 
-def _link(link: GraphLink, numbers: dict[str, str], width: float, *, shows_label: bool) -> dict[str, Any]:
+def _links(view: GraphView, rows: dict[str, int]) -> list[dict[str, Any]]:
+    shows_label = len(view.links) <= MAX_LINK_LABELS
+    made = []
+    for asked in (True, False):
+        links = [link for link in view.links if link.asked == asked]
+        widths = line_widths([link.score for link in links])
+        made += [_link(link, rows, width, shows_label=shows_label) for link, width in zip(links, widths, strict=True)]
+    return made
+
+
+def _link(link: GraphLink, rows: dict[str, int], width: float, *, shows_label: bool) -> dict[str, Any]:
     what = "score to the query" if link.asked else "SIMILAR_TO"
     return {
-        "source": numbers[link.source],
-        "target": numbers[link.target],
+        "source": str(rows[link.source]),
+        "target": str(rows[link.target]),
         "value": round(link.score, 6),
         "lines": [f"{what} {link.score:.3f}"],
-        "symbol": ["none", "none"] if link.asked else ["none", "arrow"],
-        "symbolSize": 7,
         "lineStyle": {
-            "color": _ASKED_LINE if link.asked else _RELATION_LINE,
+            "color": FRAMES[QUERY] if link.asked else FRAMES[RELATED],
             "type": "dotted" if link.asked else "solid",
             "width": width,
-            "opacity": 0.75,
+            "opacity": 0.7,
         },
         "label": {"show": shows_label, "formatter": f"{link.score:.3f}", "fontSize": 10},
+        "emphasis": {"label": {"show": True}},
     }
 
 
 def line_widths(scores: Sequence[float]) -> list[float]:
-    """Widths of lines in pixels: 1.5 for the lowest of the scores, 5 for the highest."""
+    """Widths of lines in pixels: 1 for the lowest of the scores, 4 for the highest."""
     low, high = min(scores, default=0.0), max(scores, default=0.0)
-    return [round(1.5 + 3.5 * ((score - low) / (high - low) if high > low else 0.5), 2) for score in scores]
+    return [round(1 + 3 * ((score - low) / (high - low) if high > low else 0.5), 2) for score in scores]

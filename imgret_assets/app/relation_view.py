@@ -15,6 +15,7 @@ from imgret_assets.app.graph_payload import (
     RELATED,
     GraphNode,
     GraphView,
+    canvas_height,
     echarts_options,
     relation_graph,
     relations_of,
@@ -22,9 +23,7 @@ from imgret_assets.app.graph_payload import (
 from imgret_assets.app.picture_files import framed_uri
 from imgret_assets.domain.search import Answer
 
-_SYMBOL_PX = {QUERY: 110, HIT: 80, RELATED: 60}
 _FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
-_HEIGHT = "640px"
 # Text nodes, never markup: a file may be called like a tag.
 _TOOLTIP = """function (point) {
   const box = document.createElement('div');
@@ -58,14 +57,12 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
     st_echarts(
         echarts_options(
             view,
-            lambda node: framed_uri(
-                thumbnail(node, _SYMBOL_PX[node.kind]), FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]
-            ),
+            lambda node, size: framed_uri(thumbnail(node, size), FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]),
             query_name=answer.query,
             label_formatter=JsCode(_LABEL),
             tooltip_formatter=JsCode(_TOOLTIP),
         ),
-        height=_HEIGHT,
+        height=f"{canvas_height(len(view.nodes))}px",
         key="relations",
     )
     if relations:

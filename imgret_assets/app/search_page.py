@@ -42,7 +42,6 @@ Result = TypeVar("Result")
 # A longer list is found by typing a part of the path first.
 _PICKABLE = 1000
 _KIND_TEXT = {UPLOAD: "Uploaded picture", LIBRARY: "From the library", SAMPLE: "Sample query"}
-_MODE_TEXT = {"index": "fast (vector index)", "exact": "exact (every picture)"}
 
 
 @dataclass(frozen=True)
@@ -165,11 +164,11 @@ def _show_controls(library: Library) -> Query:
     st.subheader("How to look", anchor=False)
     top_k = st.slider("Hits", 1, MAX_TOP_K, DEFAULT_TOP_K, key="k", bind="query-params")
     mode = st.selectbox(
-        "Search",
+        "Mode",
         list(MODES),
-        format_func=lambda mode: _MODE_TEXT.get(str(mode), str(mode)),
         key="mode",
         bind="query-params",
+        help="index: candidates from the vector index, scored exactly; exact: every picture is compared.",
     )
     min_score = st.number_input(
         "Lowest score",

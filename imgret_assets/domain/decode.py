@@ -28,9 +28,10 @@ EXTENSIONS = frozenset(
 # picture, Pillow would start other programs (Ghostscript).
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
 # What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
-_UNSUPPORTED_HINTS = ("decoder", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
+_UNSUPPORTED_HINTS = ("not available", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
@@ -186,7 +187,7 @@ def _unidentified(file: BinaryIO) -> UnusableImageError:
         return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF pictures need a decoder that is not installed")
     if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
         return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
-    if start.startswith((b"\xff\xd8\xff", _PNG_SIGNATURE, b"GIF8")):
+    if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif" or start[:4] + start[8:12] == b"RIFFWEBP":
         return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
     return UnusableImageError(
         Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"

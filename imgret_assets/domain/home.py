@@ -127,7 +127,7 @@ def read_record(folder: Path) -> HomeRecord | None:
     path = record_path(folder)
     try:
         return HomeRecord(**json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as error:
         raise HomeError(

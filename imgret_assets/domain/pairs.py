@@ -74,6 +74,14 @@ class PairsReport:
     written: bool
     seconds: float
 
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        there = f"{self.pairs:,} pairs of {self.images:,} images above {self.threshold:g}"
+        if not self.written:
+            return f"{there}: {self.how}, nothing was computed."
+        return f"{there}: {self.compared:,} pairs compared in {self.seconds:.1f} s."
+
 
 def float32_margin(dim: int) -> float:
     """Bound on the error of a float32 dot product of two float32-rounded unit vectors of `dim` numbers."""

@@ -14,7 +14,7 @@ from imgret_assets.domain import scan
 from imgret_assets.domain.tables import MANIFEST_SCHEMA, PAIRS_SCHEMA, embeddings_path, manifest_path
 from imgret_assets.errors import RootError, SettingError, TableError, VanishedFilesError
 from imgret_tests.chain import TABLES, Chain, Outcome, assert_tables_right
-from imgret_tests.fakes import picture_bytes, write_pictures
+from imgret_tests.pictures import picture_bytes, write_pictures
 
 THUMBNAIL_BYTES = 64 * 1024
 Said = Callable[[Outcome], str]

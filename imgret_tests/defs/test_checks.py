@@ -13,7 +13,7 @@ import pytest
 from imgret_assets.domain import tables
 from imgret_assets.domain.tables import embeddings_path, manifest_path
 from imgret_tests.chain import TABLES, Chain
-from imgret_tests.fakes import picture_bytes, write_pictures
+from imgret_tests.pictures import picture_bytes, write_pictures
 
 CHECKED = ("raw_images", "embeddings")
 Damage = Callable[[Chain], None]

@@ -11,7 +11,7 @@ from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape
 from imgret_assets.domain.search import Answer, Hit, Relation
 from imgret_assets.errors import ImageError, ImgretError, SettingError
 from imgret_tests.chain import QUIET, Chain
-from imgret_tests.fakes import picture_bytes, write_pictures
+from imgret_tests.pictures import picture_bytes, write_pictures
 
 OP = "find_similar_images"
 
@@ -40,6 +40,8 @@ def test_what_is_left_out_has_its_default(job: dg.JobDefinition) -> None:
         "image_path": "a.png",
         "top_k": 5,
         "mode": "index",
+        "min_score": None,
+        "label": None,
         "exclude_self": True,
         "relations": False,
     }

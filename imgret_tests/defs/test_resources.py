@@ -24,7 +24,8 @@ from imgret_assets.domain.home import Home
 from imgret_assets.errors import DatabaseError, HomeError, ModelError, SettingError
 from imgret_assets.settings import Settings
 from imgret_tests.chain import QUIET, Chain
-from imgret_tests.fakes import FakeEmbedderResource, write_pictures
+from imgret_tests.fakes import FakeEmbedderResource
+from imgret_tests.pictures import write_pictures
 
 SECRET = "open-sesame-2026"
 

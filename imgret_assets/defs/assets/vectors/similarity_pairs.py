@@ -41,6 +41,7 @@ def build_similarity_pairs() -> dg.AssetsDefinition:
         home = warehouse.open()
         threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
         report = refresh_pairs(home, embedder.space(home).id, threshold, progress=context.log.info)
+        context.log.info(report.summary)
         return dg.MaterializeResult(
             metadata={
                 "dagster/row_count": report.pairs,

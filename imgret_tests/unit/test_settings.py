@@ -1,0 +1,129 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imgret_assets.errors import SettingError
+from imgret_assets.settings import PROJECT, Settings, check_threshold, env_file, load_settings
+
+
+def loaded(flags: dict[str, object] | None = None, **env: str) -> Settings:
+    return load_settings(flags, env={"IMGRET_ENV_FILE": os.devnull, **env})
+
+
+def test_defaults() -> None:
+    settings = loaded()
+    assert settings.home == PROJECT / "data"
+    assert settings.dagster_home == PROJECT / "data" / "dagster"
+    assert (settings.images, settings.model, settings.weights, settings.shards, settings.threshold) == (None,) * 5
+    assert settings.device == "auto"
+    assert settings.max_pixels == 100_000_000
+    assert settings.neo4j.embedded
+    assert settings.neo4j.username == "neo4j"
+    assert settings.warnings == ()
+
+
+def test_a_flag_wins_over_the_environment_which_wins_over_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "some.env"
+    file.write_text("IMGRET_MODEL=from_file\nIMGRET_SHARDS=3\nIMGRET_THRESHOLD=0.7\n")
+    env = {"IMGRET_ENV_FILE": str(file), "IMGRET_SHARDS": "5", "IMGRET_THRESHOLD": "0.6"}
+    settings = load_settings({"threshold": 0.5, "model": None}, env=env)
+    assert (settings.model, settings.shards, settings.threshold) == ("from_file", 5, 0.5)
+
+
+def test_an_empty_value_counts_as_not_set(tmp_path: Path) -> None:
+    """Compose files and CI set variables to nothing."""
+    file = tmp_path / "some.env"
+    file.write_text("IMGRET_MODEL=from_file\nIMGRET_SHARDS=\n")
+    settings = load_settings(env={"IMGRET_ENV_FILE": str(file), "IMGRET_MODEL": "", "NEO4J_URI": ""})
+    assert (settings.model, settings.shards, settings.neo4j.uri) == ("from_file", None, None)
+
+
+def test_the_environment_of_the_process_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGRET_MODEL", "first")
+    assert load_settings().model == "first"
+    monkeypatch.setenv("IMGRET_MODEL", "second")
+    assert load_settings().model == "second"
+
+
+def test_without_a_named_file_it_is_the_one_beside_pyproject_toml() -> None:
+    assert env_file({}) == PROJECT / ".env"
+    assert (PROJECT / "pyproject.toml").is_file()
+
+
+def test_paths_become_absolute_and_links_keep_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    settings = loaded(IMGRET_HOME="some/../home", IMGRET_IMAGES="link", IMGRET_WEIGHTS="~/w.pth")
+    assert settings.home == tmp_path / "home"
+    assert settings.images == tmp_path / "link"
+    assert settings.weights == tmp_path / "w.pth"
+
+
+def test_flags_reach_neo4j_and_dagster_too(tmp_path: Path) -> None:
+    settings = loaded(
+        {"neo4j_uri": "bolt://x", "neo4j_username": "u", "neo4j_password": "p", "neo4j_database": "d"}
+        | {"dagster_home": tmp_path, "lock_timeout_s": 0}
+    )
+    assert (settings.neo4j.uri, settings.neo4j.username, settings.neo4j.password) == ("bolt://x", "u", "p")
+    assert settings.neo4j.database == "d"
+    assert not settings.neo4j.embedded
+    assert settings.dagster_home == tmp_path
+    assert settings.lock_timeout_s == 0.0
+
+
+def test_a_login_without_a_uri_is_ignored_with_a_warning() -> None:
+    """The embedded server has a password of its own."""
+    settings = loaded(NEO4J_USERNAME="someone", NEO4J_PASSWORD="secret")
+    assert (settings.neo4j.username, settings.neo4j.password) == ("neo4j", None)
+    assert settings.warnings == (
+        "NEO4J_USERNAME and NEO4J_PASSWORD ignored: without NEO4J_URI the embedded server and its own password are used",
+    )
+    assert loaded(NEO4J_URI="bolt://x", NEO4J_PASSWORD="secret").warnings == ()
+
+
+def test_no_representation_shows_the_password() -> None:
+    settings = loaded(NEO4J_URI="bolt://x", NEO4J_PASSWORD="very secret")
+    assert "very secret" not in repr(settings)
+    assert "bolt://x" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "expected"),
+    [
+        ("IMGRET_SHARDS", "0", "a whole number from 1 to 256"),
+        ("IMGRET_SHARDS", "257", "a whole number from 1 to 256"),
+        ("IMGRET_SHARDS", "4.5", "a whole number from 1 to 256"),
+        ("IMGRET_THRESHOLD", "1.01", "a number from -1 to 1"),
+        ("IMGRET_THRESHOLD", "nan", "a number from -1 to 1"),
+        ("IMGRET_THRESHOLD", "high", "a number from -1 to 1"),
+        ("IMGRET_MAX_PIXELS", "0", "a whole number from 1 to"),
+        ("IMGRET_LOCK_TIMEOUT_S", "-1", "a number from 0 to"),
+        ("IMGRET_DEVICE", "gpu", "one of auto, cpu, cuda, mps"),
+    ],
+)
+def test_a_value_out_of_range_is_named_with_what_is_expected(name: str, value: str, expected: str) -> None:
+    with pytest.raises(SettingError, match=rf"^{name} is '{value}'\. Expected: {expected}"):
+        loaded(**{name: value})
+
+
+@pytest.mark.parametrize("value", [-1.0, 0.0, 0.8, 1.0])
+def test_a_cosine_is_a_threshold(value: float) -> None:
+    assert check_threshold(value) == value
+
+
+@pytest.mark.parametrize("value", [-1.001, 1.001, float("nan"), float("inf")])
+def test_anything_else_is_no_threshold(value: float) -> None:
+    with pytest.raises(SettingError, match="--threshold is .*Expected: a cosine from -1 to 1"):
+        check_threshold(value, "--threshold")
+
+
+def test_importing_the_package_and_its_settings_reads_nothing(tmp_path: Path) -> None:
+    """A broken environment must not make an import fail; only asking for the settings may."""
+    env = {**os.environ, "IMGRET_SHARDS": "many", "IMGRET_ENV_FILE": str(tmp_path)}
+    code = "import imgret_assets.settings, imgret_assets.domain.home"
+    subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=PROJECT)
