@@ -4,6 +4,7 @@ Belongs here: running the refresh job with the fake embedder, and a brute-force 
 alone, sharing no code with what it checks but the hash and the fake model. Not here: pictures (`pictures.py`).
 """
 
+import copy
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -173,7 +174,7 @@ class Expected:
 def brute_force(root: Path, shards: int, embedder: FakeEmbedder, threshold: float) -> Expected:
     """Every picture embedded by itself, every pair compared in float64."""
     expected = Expected()
-    model = FakeEmbedder(embedder.space.model)
+    model = copy.deepcopy(embedder)  # counts for itself
     for file in sorted(root.rglob("*.png")):
         path = file.relative_to(root).as_posix()
         data = file.read_bytes()

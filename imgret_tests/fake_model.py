@@ -11,12 +11,16 @@ from imgret_assets.domain.models import EmbeddingSpace, Preprocessing
 
 
 class FakeEmbedder:
-    """Embeds a picture as the colours of its 4 x 4 reduction: 48 numbers, alike for alike pictures; counts batches."""
+    """Embeds a picture as the colours of its 4 x 4 reduction: 48 numbers, alike for alike pictures; counts batches.
+
+    With another `side` than 4 it is a model of another dimension.
+    """
 
     batch_size = 8
 
-    def __init__(self, model: str = "fake") -> None:
-        self._space = EmbeddingSpace(model, "0" * 64, Preprocessing((4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), 48)
+    def __init__(self, model: str = "fake", side: int = 4) -> None:
+        preprocessing = Preprocessing((side, side), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+        self._space = EmbeddingSpace(model, "0" * 64, preprocessing, 3 * side * side)
         self.batches: list[int] = []
 
     @property
@@ -41,9 +45,10 @@ class FakeEmbedder:
         return (batch.reshape(len(batch), -1) - 0.5 + 1e-3).astype(np.float32)
 
 
+_SIDES = {"small": 3}
 _lent: dict[str, FakeEmbedder] = {}
 
 
 def fake_embedder(name: str = "fake") -> FakeEmbedder:
     """The embedder of that name in this process; `fakes.FakeEmbedderResource` lends it."""
-    return _lent.setdefault(name, FakeEmbedder(name))
+    return _lent.setdefault(name, FakeEmbedder(name, _SIDES.get(name, 4)))

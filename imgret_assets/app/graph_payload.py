@@ -29,7 +29,7 @@ FRAMES = {QUERY: "#e8590c", HIT: "#1c7ed6", RELATED: "#868e96"}
 _PROPORTION = {QUERY: 1.35, HIT: 1.0, RELATED: 0.75}
 # The canvas is as wide as the page; this width is only what the layout counts with.
 CANVAS_PX = (1040, 620)
-_LABEL_PX, _CHARACTER_PX = (120, 18), 6.5
+_LABEL_PX, _CHARACTER_PX = (120, 14), 6.5
 
 
 @dataclass(frozen=True)
@@ -169,6 +169,7 @@ def echarts_options(
                     "show": count <= MAX_NODE_LABELS,
                     "position": "bottom",
                     "fontSize": 11,
+                    "lineHeight": _LABEL_PX[1],
                     "width": _LABEL_PX[0],
                     "overflow": "break",
                     "formatter": label_formatter,
@@ -187,8 +188,10 @@ def _positions(
 ) -> np.ndarray:
     sizes = np.array([[width, height] for _, width, height in symbols], dtype=np.float64) + 10
     if len(names) <= MAX_NODE_LABELS:
-        labels = [min(_LABEL_PX[0], _CHARACTER_PX * len(name.rsplit("/", 1)[-1])) for name in names]
-        sizes = np.column_stack((np.maximum(sizes[:, 0], labels), sizes[:, 1] + _LABEL_PX[1]))
+        lengths = _CHARACTER_PX * np.array([len(name.rsplit("/", 1)[-1]) for name in names])
+        lines = np.ceil(lengths / _LABEL_PX[0])
+        widths = np.maximum(sizes[:, 0], np.minimum(lengths, _LABEL_PX[0]))
+        sizes = np.column_stack((widths, sizes[:, 1] + lines * _LABEL_PX[1]))
     links = [
         (rows[link.source], rows[link.target], (0.3 if link.asked else 1.0) * max(link.score, 0.05))
         for link in view.links

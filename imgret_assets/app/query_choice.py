@@ -41,7 +41,12 @@ def current_choice() -> Choice | None:
     linked = _linked()
     if linked != st.session_state.get(_LINK):
         st.session_state[_LINK] = linked
-        _remember(Choice(*linked) if linked else None)
+        trail = st.session_state.get(_TRAIL, [])
+        if linked and trail and (trail[-1].kind, trail[-1].name) == linked:
+            # The browser's own way back.
+            st.session_state[_CHOICE] = trail.pop()
+        else:
+            _remember(Choice(*linked) if linked else None)
     return st.session_state.get(_CHOICE)
 
 

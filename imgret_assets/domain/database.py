@@ -111,6 +111,8 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
             notifications_min_severity="OFF",
         )
         try:
+            # First, because a query to a server that is not there is sent again for half a minute.
+            driver.verify_connectivity()
             driver.execute_query("RETURN 1", database_=settings.neo4j.database)
             yield Database(driver, settings.neo4j.database, found.uri)
         finally:

@@ -71,5 +71,5 @@ def _holder(path: Path) -> str:
         note = json.loads(path.with_suffix(".holder").read_text(encoding="utf-8"))
         held_s = time.time() - note["since"]
         return f"process {note['pid']} ({note['command']}, {note['purpose']}, for {held_s:.0f} s)"
-    except (OSError, ValueError, KeyError):
+    except (OSError, ValueError, KeyError, TypeError):
         return "another process"

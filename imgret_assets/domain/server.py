@@ -278,7 +278,9 @@ def browser_url(found: Connection, cypher: str) -> str:
             f"The address of the Neo4j Browser of {found.uri} is not known",
             remedy="open that server's own Browser, usually its port 7474",
         )
-    query = f"dbms={quote(found.uri, safe='')}&cmd=edit&arg={quote(cypher, safe='')}"
+    # With the name in it, the login form asks for the password only.
+    server = found.uri.replace("://", f"://{found.username}@", 1)
+    query = f"dbms={quote(server, safe='')}&cmd=edit&arg={quote(cypher, safe='')}"
     return f"http://{LOCALHOST}:{found.http_port}/browser/?{query}"
 
 

@@ -127,7 +127,8 @@ def test_a_hit_whose_file_has_gone_still_has_its_row(images: Path) -> None:
 def test_names_cannot_break_the_table(images: Path, name: str) -> None:
     write_pictures(images, 1)
     text = answer_markdown(_answer([Hit(name, 0.5, None)]), images / "family0/picture0000.png", images)
+    [heads] = [line for line in text.splitlines() if line.startswith("| | score |")]
     [row] = [line for line in text.splitlines() if "0.5000" in line]
-    assert row.replace("\\|", "").count("|") == 6
+    assert row.replace("\\|", "").count("|") == heads.count("|")
     assert "<script>" not in row
     assert escape(name) in row

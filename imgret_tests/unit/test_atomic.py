@@ -10,6 +10,12 @@ from imgret_assets.domain import atomic
 from imgret_assets.errors import DiskFullError, HomeError
 
 
+def write_and_fail(target: Path, problem: BaseException) -> NoReturn:
+    with atomic.replacing(target) as temporary:
+        temporary.write_text("half")
+        raise problem
+
+
 def test_a_new_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
     target = tmp_path / "made" / "on" / "the" / "way" / "table"
     with atomic.replacing(target) as temporary:
@@ -25,9 +31,8 @@ def test_a_new_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
 def test_whatever_ends_the_block_leaves_the_old_file_alone(tmp_path: Path, problem: BaseException) -> None:
     target = tmp_path / "table"
     target.write_text("old")
-    with pytest.raises(type(problem)), atomic.replacing(target) as temporary:
-        temporary.write_text("new")
-        raise problem
+    with pytest.raises(type(problem)):
+        write_and_fail(target, problem)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
@@ -56,14 +61,11 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
         (errno.EIO, OSError, "something else"),
     ],
 )
-def test_failures_of_the_disk_get_their_names(
-    tmp_path: Path, number: int, kind: type[Exception], message: str
-) -> None:
+def test_failures_of_the_disk_get_their_names(tmp_path: Path, number: int, kind: type[Exception], message: str) -> None:
     target = tmp_path / "table"
     target.write_text("old")
-    with pytest.raises(kind, match=message), atomic.replacing(target) as temporary:
-        temporary.write_text("half")
-        raise OSError(number, "something else")
+    with pytest.raises(kind, match=message):
+        write_and_fail(target, OSError(number, "something else"))
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 

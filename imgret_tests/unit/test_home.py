@@ -52,7 +52,7 @@ def test_the_number_of_shards_is_recorded_at_first_use(settings: Settings) -> No
 
 def test_another_number_of_shards_is_an_error_that_says_how(settings: Settings) -> None:
     open_home(settings)
-    with pytest.raises(SettingError, match="IMGRET_SHARDS is 8.*made with 4 shards.*`imgret reshard 8`"):
+    with pytest.raises(SettingError, match=r"IMGRET_SHARDS is 8.*made with 4 shards.*`imgret reshard 8`"):
         open_home(replace(settings, shards=8))
 
 
@@ -125,14 +125,14 @@ def test_what_counts_is_the_record_as_it_is_now(home: Home) -> None:
 def test_a_record_that_is_none_is_an_error_with_the_remedy(settings: Settings, text: str) -> None:
     settings.home.mkdir()
     record_path(settings.home).write_text(text)
-    with pytest.raises(HomeError, match="home.json is not a home's record .*restore it from a backup"):
+    with pytest.raises(HomeError, match=r"home.json is not a home's record .*restore it from a backup"):
         open_home(settings)
     assert record_path(settings.home).read_text() == text
 
 
 def test_a_home_that_can_not_be_made_is_an_error(settings: Settings, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(HomeError, match="can't be made .*set IMGRET_HOME to a folder"):
+    with pytest.raises(HomeError, match=r"can't be made .*set IMGRET_HOME to a folder"):
         open_home(replace(settings, home=tmp_path / "file" / "home"))
 
 

@@ -108,9 +108,7 @@ def test_a_damaged_note_about_the_holder_only_costs_its_name(tmp_path: Path, not
             take(tmp_path, "graph")
 
 
-def test_a_disk_without_room_for_the_note_does_not_stop_anyone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_disk_without_room_for_the_note_does_not_stop_anyone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The run then stops at its first table, with the one message that says what to do."""
 
     def full(*_: object, **__: object) -> None:

@@ -81,7 +81,8 @@ def test_a_login_without_a_uri_is_ignored_with_a_warning() -> None:
     settings = loaded(NEO4J_USERNAME="someone", NEO4J_PASSWORD="secret")
     assert (settings.neo4j.username, settings.neo4j.password) == ("neo4j", None)
     assert settings.warnings == (
-        "NEO4J_USERNAME and NEO4J_PASSWORD ignored: without NEO4J_URI the embedded server and its own password are used",
+        "NEO4J_USERNAME and NEO4J_PASSWORD ignored: "
+        "without NEO4J_URI the embedded server and its own password are used",
     )
     assert loaded(NEO4J_URI="bolt://x", NEO4J_PASSWORD="secret").warnings == ()
 
@@ -118,7 +119,7 @@ def test_a_cosine_is_a_threshold(value: float) -> None:
 
 @pytest.mark.parametrize("value", [-1.001, 1.001, float("nan"), float("inf")])
 def test_anything_else_is_no_threshold(value: float) -> None:
-    with pytest.raises(SettingError, match="--threshold is .*Expected: a cosine from -1 to 1"):
+    with pytest.raises(SettingError, match=r"--threshold is .*Expected: a cosine from -1 to 1"):
         check_threshold(value, "--threshold")
 
 
