@@ -10,7 +10,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
-import pyarrow.compute as pc
 import streamlit as st
 
 from imgret_assets.domain import cypher, tables
@@ -148,7 +147,7 @@ def _read_library(stamp: tuple[tuple[str, int, int], ...], _home: Home) -> Libra
         file = tables.manifest_path(_home.warehouse, shard)
         if file.is_file():
             table = tables.read(file, ["path", "label", "status"])
-            usable = table.filter(pc.field("status") == Status.OK.value)
+            usable = tables.where_equal(table, "status", Status.OK)
             paths += usable["path"].to_pylist()
             labels.update(label for label in usable["label"].to_pylist() if label is not None)
     return Library(tuple(sorted(paths)), tuple(sorted(labels)))

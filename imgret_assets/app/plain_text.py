@@ -9,7 +9,8 @@ import string
 
 _PUNCTUATION = re.compile(f"([{re.escape(string.punctuation)}])")
 _SHORTCODE = re.compile(r":(?=[\w+/\-]+(\[|:))")
-_CODE_MARK = "--x_x--0_0--"
+# The middle of the component's mark, --x_x--0_0--, which two marks can't share.
+_CODE_MARK = "x_x--0_0"
 _INVISIBLE = "\u2060"
 
 
@@ -26,4 +27,4 @@ def chart_text(text: str) -> str:
     streamlit-echarts runs as JavaScript what stands between two of its marks in any string of its options, and
     a file can be called anything.
     """
-    return text.replace(_CODE_MARK, _CODE_MARK[:5] + _INVISIBLE + _CODE_MARK[5:])
+    return text.replace(_CODE_MARK, _CODE_MARK[:3] + _INVISIBLE + _CODE_MARK[3:])

@@ -6,7 +6,6 @@ Belongs here: the chart component and the table. Not here: which nodes and links
 from collections.abc import Callable
 
 import streamlit as st
-from streamlit_echarts import JsCode, st_echarts
 
 from imgret_assets.app.graph_payload import (
     FRAMES,
@@ -44,6 +43,9 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
         thumbnail: a node's picture as JPEG of at most so many pixels a side.
         threshold: cosine above which pictures are related.
     """
+    # Imported where Streamlit runs: anywhere else the component can't register itself.
+    from streamlit_echarts import JsCode, st_echarts
+
     st.subheader("Relations", anchor=False)
     relations = relations_of(answer.results)
     view = relation_graph(answer.results, answer.itself)

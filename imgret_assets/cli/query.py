@@ -3,7 +3,9 @@
 Belongs here: options and printing. Not here: finding (`domain.search`). Imports neither dagster nor pandas.
 """
 
+import importlib
 import json
+import sys
 from pathlib import Path
 
 import click
@@ -37,6 +39,7 @@ def query(
     as_json: bool,
 ) -> None:
     """Find the images of the graph that look like IMAGE."""
+    _import_driver_without_pandas()
     asked = Query(top_k, mode, min_score, label, not include_self, relations).check()
     opened = open_home(load_settings({"home": home}))
     answer = find_similar(opened, read_query(image, opened.images), asked)
@@ -44,6 +47,20 @@ def query(
         click.echo(json.dumps(answer.as_json(), ensure_ascii=False))
     else:
         show(answer, excluded=not include_self)
+
+
+def _import_driver_without_pandas() -> None:
+    """Import the Neo4j driver while pandas seems not to be installed.
+
+    The driver imports pandas wherever it is there, to take its types as parameters: half a second for nothing.
+    """
+    if "pandas" in sys.modules:
+        return
+    sys.modules["pandas"] = None  # type: ignore[assignment]
+    try:
+        importlib.import_module("neo4j")
+    finally:
+        del sys.modules["pandas"]
 
 
 def show(answer: Answer, *, excluded: bool) -> None:
