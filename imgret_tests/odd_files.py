@@ -17,6 +17,8 @@ from imgret_tests.pictures import picture
 
 # The limit of pixels under which the pictures below are judged.
 MAX_PIXELS = 1_000_000
+RED = (255, 0, 0)
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -125,62 +127,37 @@ def _flipped(png: bytes) -> bytes:
 
 
 def _modes() -> list[OddFile]:
+    """Single-coloured pictures of 20 x 10 in every mode; what is transparent shows white."""
     red = Image.new("RGB", (20, 10), (255, 0, 0))
     clear = Image.new("RGBA", (20, 10), (0, 0, 0, 0))
     half_clear = Image.new("RGBA", (20, 10), (255, 0, 0, 128))
     palette = Image.new("P", (20, 10), 1)
     palette.putpalette([0, 0, 0, 0, 0, 255])
     deep = Image.fromarray(np.full((10, 20), 65535 // 2, dtype=np.uint16))
-    grey_alpha = Image.new("LA", (20, 10), (100, 0))
-    common = {"size": (20, 10)}
-    near = {"tolerance": 4}
     return [
-        OddFile(
-            "cmyk.jpg",
-            saved(Image.new("CMYK", (20, 10), (0, 255, 255, 0)), "JPEG"),
-            centre=(254, 0, 0),
-            format="JPEG",
-            **common,
-            **near,
-        ),
-        OddFile(
-            "grey.jpg", saved(Image.new("L", (20, 10), 100), "JPEG"), centre=(100,) * 3, format="JPEG", **common, **near
-        ),
-        OddFile("one bit.png", saved(Image.new("1", (20, 10), 1), "PNG"), centre=(255,) * 3, format="PNG", **common),
-        OddFile("palette.png", saved(palette, "PNG"), centre=(0, 0, 255), format="PNG", **common),
-        OddFile(
-            "transparent palette.png", saved(palette, "PNG", transparency=1), centre=(255,) * 3, format="PNG", **common
-        ),
-        OddFile("transparent.png", saved(clear, "PNG"), centre=(255,) * 3, format="PNG", **common),
-        OddFile(
-            "half transparent.png",
-            saved(half_clear, "PNG"),
-            centre=(255, 127, 127),
-            format="PNG",
-            **common,
-            tolerance=1,
-        ),
-        OddFile("transparent grey.png", saved(grey_alpha, "PNG"), centre=(255,) * 3, format="PNG", **common),
-        OddFile(
-            "transparent colour.png",
-            saved(red, "PNG", transparency=(255, 0, 0)),
-            centre=(255,) * 3,
-            format="PNG",
-            **common,
-        ),
-        OddFile("16 bit.png", saved(deep, "PNG"), centre=(127,) * 3, format="PNG", **common, tolerance=1),
-        OddFile("16 bit.tif", saved(deep, "TIFF"), centre=(127,) * 3, format="TIFF", **common, tolerance=1),
-        OddFile("animated.gif", animation("GIF"), centre=(255, 0, 0), format="GIF", **common),
-        OddFile("animated.webp", animation("WEBP", lossless=True), centre=(255, 0, 0), format="WEBP", **common),
-        OddFile("animated.png", animation("PNG"), centre=(255, 0, 0), format="PNG", **common),
-        OddFile(
-            "one pixel.png",
-            saved(Image.new("RGB", (1, 1), "red"), "PNG"),
-            centre=(255, 0, 0),
-            size=(1, 1),
-            format="PNG",
-        ),
+        _plain("cmyk.jpg", saved(Image.new("CMYK", (20, 10), (0, 255, 255, 0)), "JPEG"), RED, 4),
+        _plain("grey.jpg", saved(Image.new("L", (20, 10), 100), "JPEG"), (100, 100, 100), 4),
+        _plain("one bit.png", saved(Image.new("1", (20, 10), 1), "PNG"), WHITE),
+        _plain("palette.png", saved(palette, "PNG"), (0, 0, 255)),
+        _plain("transparent palette.png", saved(palette, "PNG", transparency=1), WHITE),
+        _plain("transparent.png", saved(clear, "PNG"), WHITE),
+        _plain("half transparent.png", saved(half_clear, "PNG"), (255, 127, 127), 1),
+        _plain("transparent grey.png", saved(Image.new("LA", (20, 10), (100, 0)), "PNG"), WHITE),
+        _plain("transparent colour.png", saved(red, "PNG", transparency=(255, 0, 0)), WHITE),
+        _plain("16 bit.png", saved(deep, "PNG"), (127, 127, 127), 1),
+        _plain("16 bit.tif", saved(deep, "TIFF"), (127, 127, 127), 1),
+        _plain("animated.gif", animation("GIF"), RED),
+        _plain("animated.webp", animation("WEBP", lossless=True), RED),
+        _plain("animated.png", animation("PNG"), RED),
+        _plain("one pixel.png", saved(Image.new("RGB", (1, 1), "red"), "PNG"), RED, size=(1, 1)),
     ]
+
+
+def _plain(
+    name: str, data: bytes, centre: tuple[int, int, int], tolerance: int = 0, size: tuple[int, int] = (20, 10)
+) -> OddFile:
+    form = {"jpg": "JPEG", "tif": "TIFF"}.get(name[-3:], name.rpartition(".")[2].upper())
+    return OddFile(name, data, size=size, format=form, centre=centre, tolerance=tolerance)
 
 
 def _turned() -> list[OddFile]:

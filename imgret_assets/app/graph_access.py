@@ -34,7 +34,7 @@ class DatabaseHolder:
         self._database: Database | None = None
 
     def use(self, work: Callable[[Database], Result]) -> Result:
-        """Do something with the connection; once more with a new one where the old one broke.
+        """Do something with the connection, a new one where the old one broke.
 
         Raises:
             DatabaseError: there is no graph, or the server can't be asked.
@@ -45,12 +45,9 @@ class DatabaseHolder:
         database = self._lend()
         try:
             return work(database)
-        except (DatabaseError, DriverError) as error:
-            # Without a cause it is no failure of the connection but what was found in the database.
-            if isinstance(error, DatabaseError) and error.__cause__ is None:
-                raise
-            self._drop(database)
-        return work(self._lend())
+        except DriverError as error:
+            # Of the driver's errors this one is left: another session found the connection broken and closed it.
+            raise DatabaseError(f"The connection to {database.uri} was lost ({error})", remedy="ask again") from error
 
     def close(self) -> None:
         """Close the connection; a later use opens another."""
@@ -59,18 +56,26 @@ class DatabaseHolder:
 
     def _lend(self) -> Database:
         with self._lock:
+            if self._database is not None and not _is_alive(self._database):
+                self._close()
             if self._database is None:
                 self._database = self._stack.enter_context(open_database(self._settings))
             return self._database
 
-    def _drop(self, broken: Database) -> None:
-        with self._lock:
-            if self._database is broken:
-                self._close()
-
     def _close(self) -> None:
         self._database = None
         self._stack.close()
+
+
+def _is_alive(database: Database) -> bool:
+    """Whether the server answers; asked first, because a query to a dead one is tried again for half a minute."""
+    from neo4j.exceptions import DriverError, Neo4jError
+
+    try:
+        database.driver.verify_connectivity()
+    except (DriverError, Neo4jError):
+        return False
+    return True
 
 
 @st.cache_resource(

@@ -113,7 +113,10 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
         try:
             # First, because a query to a server that is not there is sent again for half a minute.
             driver.verify_connectivity()
-            driver.execute_query("RETURN 1", database_=settings.neo4j.database)
+            # Not execute_query alone: it would try again for half a minute where nothing listens.
+            driver.verify_connectivity()
+            if settings.neo4j.database:
+                driver.execute_query("RETURN 1", database_=settings.neo4j.database)
             yield Database(driver, settings.neo4j.database, found.uri)
         finally:
             driver.close()

@@ -375,6 +375,8 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
                 remedy="something else writes there; stop it and run again",
             )
         said = {"root": str(home.images), "threshold": threshold, "state": READY}
+        # Read again: writing has marked it as refreshing.
+        state = read_state(database)
         if state is None or any(asdict(state)[key] != value for key, value in said.items()):
             database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": said}))
         return RelationshipsReport(total, len(contents), created, deleted, time.monotonic() - started)

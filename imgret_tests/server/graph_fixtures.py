@@ -15,6 +15,10 @@ from neo4j import Driver
 from PIL import Image
 
 from imgret_assets.domain.database import Database, open_database
+from imgret_assets.domain.embed import refresh_embeddings
+from imgret_assets.domain.graph import sync_nodes, sync_relationships
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.settings import load_settings
 from imgret_tests.chain import THRESHOLD, Chain, assert_same_scores, assert_tables_right, cosine
 from imgret_tests.pictures import picture
@@ -70,6 +74,16 @@ class Graph:
         nodes = self.rows("MATCH (n) RETURN elementId(n) AS id, properties(n) AS properties")
         relationships = self.rows("MATCH ()-[r]->() RETURN elementId(r) AS id, properties(r) AS properties")
         return {row["id"]: row["properties"] for row in [*nodes, *relationships]}
+
+    def refresh(self, *, threshold: float = THRESHOLD) -> None:
+        """What a run does, by the functions alone: several times as fast as through Dagster."""
+        home, space = self.chain.home, self.chain.space
+        refresh_manifest(home)
+        refresh_embeddings(home, self.chain.embedder)
+        with self.database() as database:
+            sync_nodes(home, database, space)
+            refresh_pairs(home, space.id, threshold)
+            sync_relationships(home, database, space)
 
     @contextmanager
     def database(self) -> Iterator[Database]:

@@ -35,8 +35,8 @@ def graph(tested_server: TestedServer, database: Driver, tmp_path: Path) -> Grap
 
 @pytest.fixture
 def built(graph: Graph) -> Graph:
-    """The same, run once."""
-    graph.chain.run()
+    """The same, brought up to date once."""
+    graph.refresh()
     return graph
 
 
@@ -244,63 +244,6 @@ def test_another_root_replaces_the_contents(built: Graph, tested_server: TestedS
     write_pictures(other.root, 8, start=200)
     other.run()
     Graph(other, built.driver).assert_right()
-
-
-DAMAGE = {
-    "created": "MATCH (a:Image), (b:Image) WHERE a.path < b.path AND NOT (a)-[:SIMILAR_TO]-(b) WITH a, b LIMIT 5 "
-    "CREATE (a)-[:SIMILAR_TO {score: 0.99, model: a.model}]->(b)",
-    "doubled": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, properties(r) AS p CREATE (a)-[d:SIMILAR_TO]->(b) SET d = p",
-    "doubled as the article makes them": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, r.score AS score "
-    "CREATE (a)-[:SIMILAR_TO {score: score}]->(b)",
-    "removed": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 7 DELETE r",
-    "all removed": "MATCH ()-[r:SIMILAR_TO]->() DELETE r",
-    "wrong score": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.score = r.score - 1e-6",
-    "no score": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 REMOVE r.score",
-    "score of another type": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.score = toString(r.score)",
-    "other model": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.model = 'resnet50-00000000'",
-    "reversed": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, r, properties(r) AS p LIMIT 4 "
-    "CREATE (b)-[d:SIMILAR_TO]->(a) SET d = p DELETE r",
-    "both directions": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, properties(r) AS p LIMIT 4 "
-    "CREATE (b)-[d:SIMILAR_TO]->(a) SET d = p",
-    "self": "MATCH (a:Image) WITH a LIMIT 2 CREATE (a)-[:SIMILAR_TO {score: 1.0, model: a.model}]->(a)",
-    "to no image": "MATCH (a:Image) WITH a LIMIT 2 CREATE (a)-[:SIMILAR_TO {score: 0.9}]->(:ImgretTest)",
-}
-
-
-@pytest.mark.parametrize("kind", DAMAGE)
-def test_damaged_relationships_are_repaired_by_similar_to(built: Graph, kind: str) -> None:
-    right = built.scores()
-    built.driver.execute_query(DAMAGE[kind])  # pyright: ignore[reportArgumentType] - a statement of this file
-    assert sorted(map(str, built.relationships())) != sorted(
-        str({"a": a, "b": b, "score": score, "model": built.chain.space.id}) for (a, b), score in right.items()
-    )
-    with built.database() as database:
-        report = sync_relationships(built.chain.home, database, built.chain.space)
-    assert report.created + report.deleted > 0
-    built.assert_right()
-
-
-NODE_DAMAGE = {
-    "the article's CREATE": "CREATE (:Image {embeddings: [0.1, 0.2], path: 'by hand.png'})",
-    "no path": "CREATE (:Image {embeddings: [0.1, 0.2]}), (:Image)",
-    "in a shard that is not": "MATCH (n:Image) WITH n LIMIT 1 SET n.shard = '0f'",
-    "in another shard": "MATCH (n:Image) SET n.shard = '00'",
-    "joined to others": "MATCH (n:Image) WITH collect(n) AS all CREATE (m:Image {path: 'by hand.png', shard: '01'}) "
-    "WITH all, m UNWIND all AS n CREATE (m)-[:SIMILAR_TO {score: 0.9}]->(n)",
-    "deleted": "MATCH (n:Image) WITH n LIMIT 4 DETACH DELETE n",
-    "all deleted": "MATCH (n:Image) DETACH DELETE n",
-    "other facts": "MATCH (n:Image) WITH n LIMIT 4 SET n.label = 'mine', n.width = 1 REMOVE n.format",
-    "other content": "MATCH (n:Image) WITH n LIMIT 4 SET n.sha256 = 'x', n.embeddings = [x IN n.embeddings | 0.5]",
-    "index dropped": "DROP INDEX image_embeddings",
-    "state unclear": "MATCH (s:ImgretState) SET s.state = 'refreshing'",
-}
-
-
-@pytest.mark.parametrize("kind", NODE_DAMAGE)
-def test_damaged_nodes_are_repaired_by_the_next_run(built: Graph, kind: str) -> None:
-    built.driver.execute_query(NODE_DAMAGE[kind])  # pyright: ignore[reportArgumentType] - a statement of this file
-    assert built.chain.run().embedded == 0
-    built.assert_right()
 
 
 def test_images_that_nobody_accounts_for_are_refused_with_the_remedy(graph: Graph) -> None:

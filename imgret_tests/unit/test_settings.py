@@ -1,6 +1,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from imgret_assets.errors import SettingError
 from imgret_assets.settings import PROJECT, Settings, check_threshold, env_file, load_settings
 
 
-def loaded(flags: dict[str, object] | None = None, **env: str) -> Settings:
+def loaded(flags: Mapping[str, object] | None = None, **env: str) -> Settings:
     return load_settings(flags, env={"IMGRET_ENV_FILE": os.devnull, **env})
 
 
@@ -109,7 +110,7 @@ def test_no_representation_shows_the_password() -> None:
 )
 def test_a_value_out_of_range_is_named_with_what_is_expected(name: str, value: str, expected: str) -> None:
     with pytest.raises(SettingError, match=rf"^{name} is '{value}'\. Expected: {expected}"):
-        loaded(**{name: value})
+        loaded(None, **{name: value})
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.8, 1.0])

@@ -1,0 +1,266 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from imgret_assets.app import search_page
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.search import Query
+from imgret_assets.errors import DatabaseError, ImageError
+from imgret_tests.app.conftest import FakeSearch, FakeServer, hit
+from imgret_tests.fakes import picture_bytes
+
+PAGE = Path(search_page.__file__).with_name("main.py")
+
+
+@pytest.fixture
+def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
+    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
+    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
+    return AppTest.from_file(str(PAGE), default_timeout=60)
+
+
+def texts(page: AppTest) -> str:
+    """All that can be read on the page, alerts first."""
+    assert not page.exception
+    kinds = (page.error, page.warning, page.info, page.markdown, page.caption, page.text, page.subheader)
+    return "\n".join(str(element.value) for kind in kinds for element in kind)
+
+
+def upload(page: AppTest, name: str, data: bytes) -> None:
+    page.file_uploader[0].upload(name, data, "image/png").run()
+
+
+def similar(page: AppTest, key: str) -> None:
+    page.button(key=key).click().run()
+
+
+def test_the_start_offers_pictures_to_click(page: AppTest, server: FakeServer, library: list[str]) -> None:
+    page.run()
+    assert "**12** images · **3** relations" in texts(page)
+    assert "begin with one of these" in texts(page)
+    assert [button.label for button in page.button].count("Similar") == search_page.EXAMPLES
+    assert server.lent
+
+
+def test_samples_come_first(page: AppTest, server: FakeServer, library: list[str], home: Home) -> None:
+    (home.path / "queries").mkdir()
+    (home.path / "queries/ask.png").write_bytes(picture_bytes(77))
+    (home.path / "queries/truth.csv").write_text("no picture")
+    page.run()
+    assert page.text[0].value == "ask.png"
+    assert page.selectbox(key="pick-sample-0").options == ["ask.png"]
+
+
+def test_an_empty_library_says_what_to_do_and_starts_no_server(page: AppTest, server: FakeServer) -> None:
+    page.run()
+    assert "The library is empty" in page.info[0].value
+    assert "imgret run" in page.info[0].value
+    assert not server.lent
+
+
+@pytest.mark.usefixtures("library")
+def test_no_graph_yet_says_what_to_do(page: AppTest, server: FakeServer) -> None:
+    server.state = None
+    page.run()
+    assert "holds no graph yet" in page.error[0].value
+    assert "imgret run" in page.error[0].value
+
+
+@pytest.mark.usefixtures("library")
+def test_a_rebuild_says_what_to_do(page: AppTest, server: FakeServer) -> None:
+    assert server.state
+    server.state["state"] = "rebuilding"
+    page.run()
+    assert "being rebuilt" in page.error[0].value
+    assert "wait for that run" in page.error[0].value
+
+
+@pytest.mark.usefixtures("library")
+def test_a_refresh_is_said_but_answers(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
+    assert server.state
+    server.state["state"] = "refreshing"
+    search.refreshing = True
+    page.run()
+    upload(page, "mine.png", picture_bytes(5))
+    assert len(page.warning) == 2
+    assert search.asked
+
+
+def test_a_database_that_is_down_shows_the_query_and_comes_back(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    server.failure = DatabaseError("Neo4j can't be reached", remedy="start it")
+    page.run()
+    upload(page, "mine.png", picture_bytes(5))
+    assert page.error[0].value == r"Neo4j can\'t be reached\. What to do\: start it\."
+    assert "mine.png" in texts(page)
+    assert not search.asked
+    server.failure = None
+    search.hits = [hit(library[0], 0.9)]
+    next(button for button in page.button if button.label == "Try again").click().run()
+    assert library[0] in [text.value for text in page.text]
+    assert not page.error
+
+
+def test_an_upload_is_asked_with_and_its_hits_are_shown(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[0], 0.98765, (library[1], 0.91, True)), hit(library[5], 0.5)]
+    data = picture_bytes(5)
+    page.run()
+    upload(page, "mine.png", data)
+    image, query = search.asked[-1]
+    assert (image.name, image.data, image.path) == ("mine.png", data, None)
+    assert query == Query(top_k=12, relations=True)
+    shown = texts(page)
+    assert "#1 · **0.988**" in shown
+    assert "40 × 30 px" in shown
+    assert {library[0], library[5], "mine.png"} <= {text.value for text in page.text}
+    assert page.expander[0].label == "Table of relations (1)"
+    assert page.dataframe[0].value.to_dict("records") == [{"score": 0.91, "from": library[0], "to": library[1]}]
+
+
+def test_nothing_of_an_upload_is_written(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], home: Home
+) -> None:
+    page.run()
+    before = sorted(home.path.rglob("*"))
+    upload(page, "mine.png", picture_bytes(5))
+    assert search.asked
+    assert sorted(home.path.rglob("*")) == before
+
+
+def test_similar_asks_with_the_hit_and_back_returns(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[3], 0.9), hit(library[4], 0.8)]
+    page.run()
+    upload(page, "mine.png", picture_bytes(5))
+    similar(page, f"hit-0-{library[3]}")
+    assert (search.asked[-1][0].name, search.asked[-1][0].path) == (library[3], library[3])
+    assert page.query_params["image"] in (library[3], [library[3]])
+    assert page.file_uploader[0].value is None
+    similar(page, f"hit-1-{library[4]}")
+    assert page.query_params["image"] in (library[4], [library[4]])
+    back = next(button for button in page.button if button.label == "Back")
+    back.click().run()
+    assert search.asked[-1][0].path == library[3]
+    next(button for button in page.button if button.label == "Back").click().run()
+    assert search.asked[-1][0].name == "mine.png"
+    assert "image" not in page.query_params
+    next(button for button in page.button if button.label == "Clear").click().run()
+    assert "begin with one of these" in texts(page)
+
+
+def test_a_link_restores_the_view(page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]) -> None:
+    for name, value in {"image": library[2], "k": "7", "mode": "exact", "self": "true", "min": "0.25"}.items():
+        page.query_params[name] = value
+    page.run()
+    image, query = search.asked[-1]
+    assert image.path == library[2]
+    assert query == Query(7, "exact", 0.25, None, exclude_self=False, relations=True)
+
+
+@pytest.mark.usefixtures("library")
+@pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/hosts.png", "family0/gone.png", "../home/home.json"])
+def test_a_link_to_anything_else_is_refused(page: AppTest, server: FakeServer, search: FakeSearch, path: str) -> None:
+    page.query_params["image"] = path
+    page.run()
+    assert "There is no picture" in page.error[0].value
+    assert not search.asked
+
+
+@pytest.mark.usefixtures("library")
+def test_values_out_of_range_in_a_link_do_no_harm(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
+    for name, value in {"k": "99999", "mode": "magic", "min": "7", "label": "nowhere"}.items():
+        page.query_params[name] = value
+    page.run()
+    assert "begin with one of these" in texts(page)
+
+
+def test_one_of_the_library_can_be_picked(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    page.run()
+    page.selectbox(key="pick-image-0").select(library[6]).run()
+    assert search.asked[-1][0].path == library[6]
+    assert page.selectbox(key="pick-image-1").value is None
+
+
+def test_a_large_library_is_picked_from_by_a_part_of_the_path(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(search_page, "_PICKABLE", 5)
+    page.run()
+    assert page.selectbox(key="pick-image-0").label == "Or one of the library (the first 5; 7 more)"
+    page.sidebar.text_input[0].input("FAMILY1/").run()
+    assert page.selectbox(key="pick-image-0").options == [path for path in library if path.startswith("family1/")]
+
+
+def test_controls_are_asked_with(page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]) -> None:
+    page.query_params["image"] = library[0]
+    page.run()
+    page.slider(key="k").set_value(3)
+    page.selectbox(key="mode").select("exact")
+    page.number_input(key="min").set_value(0.5)
+    page.selectbox(key="label").select("family2")
+    page.toggle(key="self").set_value(True)
+    page.run()
+    assert search.asked[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
+    assert "Nothing was found" in texts(page)
+    assert "lower the lowest score or choose all folders" in texts(page)
+
+
+@pytest.mark.usefixtures("library")
+def test_an_unreadable_upload_says_why(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
+    search.failure = ImageError("notes.txt can't be used as a query: not_an_image", expected="an image file")
+    page.run()
+    upload(page, "notes.txt", b"no picture")
+    assert "not\\_an\\_image" in page.error[0].value
+    assert "notes.txt" in [text.value for text in page.text]
+
+
+def test_a_query_of_the_library_is_said_to_be_there(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.itself = [library[0]]
+    search.hits = [hit(library[1], 0.9)]
+    page.query_params["image"] = library[0]
+    page.run()
+    assert "(left out)" in texts(page)
+    assert "No hit is joined" in texts(page)
+
+
+def test_a_name_like_markup_shows_as_it_is(
+    page: AppTest, server: FakeServer, search: FakeSearch, home: Home, listed: Callable[[list[str]], Home]
+) -> None:
+    names = ["<img src=x onerror=alert(1)>.png", "**x** :smile: $y$.png", "--x_x--0_0--alert(1)--x_x--0_0--.png"]
+    for name in names:
+        (home.images / name).write_bytes(picture_bytes(3))
+    listed(names)
+    search.hits = [hit(name, 0.9, (names[0], 0.9, True)) for name in names[1:]]
+    search.itself = [names[0]]
+    page.query_params["image"] = names[0]
+    page.run()
+    assert not page.exception
+    assert set(names) <= {text.value for text in page.text}
+    assert not any(name in element.value for name in names for element in [*page.markdown, *page.caption])
+
+
+def test_a_hit_whose_file_is_gone_can_not_be_asked_with(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], home: Home
+) -> None:
+    search.hits = [hit("family0/gone.png", 0.9), hit("../outside.png", 0.8)]
+    page.query_params["image"] = library[0]
+    page.run()
+    assert texts(page).count("the file is not there any more") == 2
+    assert page.button(key="hit-0-family0/gone.png").disabled
+    assert page.button(key="hit-1-../outside.png").disabled
+
+
+def test_a_wrong_setting_is_said(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGRET_DEVICE", "toaster")
+    page.run()
+    assert "toaster" in page.error[0].value

@@ -1,0 +1,115 @@
+"""What somebody did to the graph by hand, and that the next run puts it right."""
+
+from collections.abc import Iterator
+from typing import LiteralString
+
+import pytest
+from neo4j import Driver, GraphDatabase
+
+from imgret_assets.domain.graph import sync_nodes, sync_relationships
+from imgret_tests.chain import Chain
+from imgret_tests.pictures import write_pictures
+from imgret_tests.server.conftest import TestedServer, empty
+from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
+
+pytestmark = pytest.mark.server
+
+
+@pytest.fixture(scope="module")
+def driver(tested_server: TestedServer) -> Iterator[Driver]:
+    """A driver of the server under test, whose database is empty before the first and after the last test."""
+    found = tested_server.connection
+    with GraphDatabase.driver(found.uri, auth=(found.username, found.password)) as driver:
+        empty(driver)
+        yield driver
+        empty(driver)
+
+
+@pytest.fixture(scope="module")
+def chain(tested_server: TestedServer, tmp_path_factory: pytest.TempPathFactory) -> Chain:
+    """One home for all tests here: what a test damages it also repairs."""
+    chain = chain_on(tested_server, tmp_path_factory.mktemp("repairs"))
+    write_pictures(chain.root, 20)
+    write_blends(chain.root, 10)
+    return chain
+
+
+@pytest.fixture
+def built(chain: Chain, driver: Driver) -> Graph:
+    """The graph as it should be, also where the test before has failed and left its damage."""
+    graph = Graph(chain, driver)
+    try:
+        graph.assert_right()
+    except (AssertionError, ValueError, FileNotFoundError):
+        empty(driver)
+        graph.refresh()
+    return graph
+
+
+DAMAGE: dict[str, LiteralString] = {
+    "created": "MATCH (a:Image), (b:Image) WHERE a.path < b.path AND NOT (a)-[:SIMILAR_TO]-(b) WITH a, b LIMIT 5 "
+    "CREATE (a)-[:SIMILAR_TO {score: 0.99, model: a.model}]->(b)",
+    "doubled": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, properties(r) AS p CREATE (a)-[d:SIMILAR_TO]->(b) SET d = p",
+    "doubled as the article makes them": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, r.score AS score "
+    "CREATE (a)-[:SIMILAR_TO {score: score}]->(b)",
+    "removed": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 7 DELETE r",
+    "all removed": "MATCH ()-[r:SIMILAR_TO]->() DELETE r",
+    "wrong score": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.score = r.score - 1e-6",
+    "no score": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 REMOVE r.score",
+    "score of another type": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.score = toString(r.score)",
+    "other model": "MATCH ()-[r:SIMILAR_TO]->() WITH r LIMIT 3 SET r.model = 'resnet50-00000000'",
+    "reversed": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, r, properties(r) AS p LIMIT 4 "
+    "CREATE (b)-[d:SIMILAR_TO]->(a) SET d = p DELETE r",
+    "both directions": "MATCH (a)-[r:SIMILAR_TO]->(b) WITH a, b, properties(r) AS p LIMIT 4 "
+    "CREATE (b)-[d:SIMILAR_TO]->(a) SET d = p",
+    "self": "MATCH (a:Image) WITH a LIMIT 2 CREATE (a)-[:SIMILAR_TO {score: 1.0, model: a.model}]->(a)",
+    "to no image": "MATCH (a:Image) WITH a LIMIT 2 CREATE (a)-[:SIMILAR_TO {score: 0.9}]->(:ImgretTest)",
+}
+
+
+@pytest.mark.parametrize("kind", DAMAGE)
+def test_damaged_relationships_are_repaired_by_similar_to(built: Graph, kind: str) -> None:
+    before = built.identities()
+    built.rows(DAMAGE[kind])
+    assert built.identities() != before
+    with built.database() as database:
+        report = sync_relationships(built.chain.home, database, built.chain.space)
+    assert report.created + report.deleted > 0
+    built.assert_right()
+
+
+NODE_DAMAGE: dict[str, LiteralString] = {
+    "the article's CREATE": "CREATE (:Image {embeddings: [0.1, 0.2], path: 'by hand.png'})",
+    "no path": "CREATE (:Image {embeddings: [0.1, 0.2]}), (:Image)",
+    "in a shard that is not": "MATCH (n:Image) WITH n LIMIT 1 SET n.shard = '0f'",
+    "in another shard": "MATCH (n:Image) SET n.shard = '00'",
+    "joined to others": "MATCH (n:Image) WITH collect(n) AS all CREATE (m:Image {path: 'by hand.png', shard: '01'}) "
+    "WITH all, m UNWIND all AS n CREATE (m)-[:SIMILAR_TO {score: 0.9}]->(n)",
+    "deleted": "MATCH (n:Image) WITH n LIMIT 4 DETACH DELETE n",
+    "all deleted": "MATCH (n:Image) DETACH DELETE n",
+    "other facts": "MATCH (n:Image) WITH n LIMIT 4 SET n.label = 'mine', n.width = 1 REMOVE n.format",
+    "other content": "MATCH (n:Image) WITH n LIMIT 4 SET n.sha256 = 'x', n.embeddings = [x IN n.embeddings | 0.5]",
+    "index dropped": "DROP INDEX image_embeddings",
+    "state unclear": "MATCH (s:ImgretState) SET s.state = 'refreshing'",
+}
+
+
+@pytest.mark.parametrize("kind", NODE_DAMAGE)
+def test_damaged_nodes_are_repaired_by_the_next_run(built: Graph, kind: str) -> None:
+    embedded = built.chain.embedder.embedded
+    built.rows(NODE_DAMAGE[kind])
+    with built.database() as database:
+        sync_nodes(built.chain.home, database, built.chain.space)
+        sync_relationships(built.chain.home, database, built.chain.space)
+    built.assert_right()
+    assert built.chain.embedder.embedded == embedded
+
+
+def test_a_whole_run_repairs_all_at_once(built: Graph) -> None:
+    for statement in (DAMAGE["doubled"], DAMAGE["self"], NODE_DAMAGE["deleted"], NODE_DAMAGE["the article's CREATE"]):
+        built.rows(statement)
+    outcome = built.chain.run()
+    built.assert_right()
+    assert outcome.embedded == 0
+    assert outcome.failed_checks == []
+    assert {row["strays_deleted"] for row in outcome.metadata("image_nodes")} == {1}

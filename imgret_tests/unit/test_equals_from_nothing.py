@@ -1,0 +1,133 @@
+"""Whatever happened to the files and in whatever order runs met it: the tables are those of a fresh home."""
+
+import hashlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from imgret_assets.domain import tables
+from imgret_assets.domain.embed import refresh_embeddings
+from imgret_assets.domain.home import Home, open_home, shard_keys
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.scan import refresh_manifest
+from imgret_assets.settings import load_settings
+from imgret_tests.fake_model import FakeEmbedder
+from imgret_tests.odd_files import saved
+from imgret_tests.pictures import picture
+from imgret_tests.tree import put
+
+SHARDS = 3
+THRESHOLD = 0.3
+NAMES = [f"{folder}{letter}.png" for folder in ("", "cars/") for letter in "abcde"]
+CONTENTS = [saved(picture(seed, size=(8, 6)), "PNG") for seed in range(6)]
+CONTENTS += [CONTENTS[0][:-40], b"no picture", b""]
+
+
+class Watched(FakeEmbedder):
+    """Remembers every picture it has embedded."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: list[bytes] = []
+
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        self.seen += [hashlib.sha256(row.tobytes()).digest() for row in batch]
+        return super().embed(batch)
+
+
+@dataclass
+class Put:
+    name: str
+    content: int
+
+    def do(self, root: Path) -> None:
+        put(root, self.name, CONTENTS[self.content])
+
+
+@dataclass
+class Rename:
+    old: str
+    new: str
+
+    def do(self, root: Path) -> None:
+        if (root / self.old).exists():
+            (root / self.new).parent.mkdir(exist_ok=True)
+            (root / self.old).rename(root / self.new)
+
+
+@dataclass
+class Delete:
+    name: str
+
+    def do(self, root: Path) -> None:
+        (root / self.name).unlink(missing_ok=True)
+
+
+@dataclass
+class Step:
+    """Some changes, then a run on some shards."""
+
+    changes: list[Put | Rename | Delete]
+    shards: list[str] = field(default_factory=list)
+
+
+names = st.sampled_from(NAMES)
+change = st.one_of(
+    st.builds(Put, names, st.integers(0, len(CONTENTS) - 1)),
+    st.builds(Rename, names, names),
+    st.builds(Delete, names),
+)
+step = st.builds(
+    Step, st.lists(change, max_size=4), st.lists(st.sampled_from(shard_keys(SHARDS)), unique=True, max_size=SHARDS)
+)
+
+
+def home_in(folder: Path, images: Path) -> Home:
+    return open_home(load_settings({"home": folder, "images": images, "shards": SHARDS}))
+
+
+def run(home: Home, embedder: FakeEmbedder, shards: list[str]) -> None:
+    refresh_manifest(home, shards)
+    refresh_embeddings(home, embedder, shards)
+
+
+def assert_same_tables(one: Home, other: Home, space: str) -> None:
+    for shard in one.shards:
+        for path in (tables.manifest_path, lambda warehouse, key: tables.embeddings_path(warehouse, space, key)):
+            mine, theirs = (pq.read_table(path(home.warehouse, shard)) for home in (one, other))
+            assert mine.to_pylist() == theirs.to_pylist()
+    mine, theirs = (pq.read_table(tables.pairs_path(home.warehouse, space)).to_pydict() for home in (one, other))
+    assert (mine["path_a"], mine["path_b"]) == (theirs["path_a"], theirs["path_b"])
+    np.testing.assert_allclose(mine["score"], theirs["score"], rtol=0, atol=1e-9)
+
+
+@pytest.mark.usefixtures("settled")
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(steps=st.lists(step, min_size=1, max_size=4))
+def test_the_tables_equal_those_built_from_nothing(steps: list[Step]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        folder, images = Path(name), Path(name) / "images"
+        images.mkdir()
+        for number, path in enumerate(NAMES[:6]):
+            put(images, path, CONTENTS[number % 4])
+        home, embedder = home_in(folder / "kept", images), Watched()
+        run(home, embedder, home.shards)
+        refresh_pairs(home, embedder.space.id, THRESHOLD)
+        for one in steps:
+            for changed in one.changes:
+                changed.do(images)
+            run(home, embedder, one.shards)
+        run(home, embedder, home.shards)
+        refresh_pairs(home, embedder.space.id, THRESHOLD)
+        assert len(set(embedder.seen)) == len(embedder.seen), "a content was embedded twice"
+
+        fresh = home_in(folder / "fresh", images)
+        run(fresh, FakeEmbedder(), fresh.shards)
+        refresh_pairs(fresh, embedder.space.id, THRESHOLD)
+        assert_same_tables(home, fresh, embedder.space.id)
