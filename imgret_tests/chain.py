@@ -229,7 +229,7 @@ def assert_tables_right(chain: Chain, *, threshold: float = THRESHOLD) -> None:
     assert usable["path"].tolist() == sorted(expected.nodes)
     for name in ("sha256", "bytes", "width", "height", "format", "label"):
         wanted = [expected.nodes[path][name] for path in usable["path"]]
-        assert usable[name].astype(object).where(usable[name].notna(), None).tolist() == wanted, name
+        assert [None if pd.isna(value) else value for value in usable[name].tolist()] == wanted, name
     vectors = chain.vectors()
     assert sorted(vectors) == sorted(expected.vectors)
     for path, vector in expected.vectors.items():

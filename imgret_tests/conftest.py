@@ -5,6 +5,7 @@ Belongs here: isolation and shared fixtures. Not here: starting anything (`serve
 """
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,9 +22,11 @@ os.environ["IMGRET_ENV_FILE"] = os.devnull
 
 
 @pytest.fixture(autouse=True)
-def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test falls back to the project's own home."""
+def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test falls back to the project's own home, or to the Dagster instance that the one before has opened."""
     monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "home"))
+    yield
+    os.environ.pop("DAGSTER_HOME", None)
 
 
 @pytest.fixture

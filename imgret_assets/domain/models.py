@@ -75,9 +75,8 @@ def _centre_crop(image: Image.Image, size: tuple[int, int], crop: float, filteri
     # As timm and torchvision do it: the shorter side to size / crop, then the middle of it.
     height, width = size
     short = int(max(height, width) / crop)
-    scale = short / min(image.size)
-    resized = (max(width, int(image.width * scale)), max(height, int(image.height * scale)))
-    image = image.resize(resized, filtering)
+    shorter = min(image.size)
+    image = image.resize((int(short * image.width / shorter), int(short * image.height / shorter)), filtering)
     left, top = round((image.width - width) / 2), round((image.height - height) / 2)
     return image.crop((left, top, left + width, top + height))
 
@@ -387,5 +386,6 @@ def _load_state(network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"],
         network.load_state_dict(dict(state))
     except RuntimeError as error:
         raise ModelError(
-            f"The weights in {file} don't fit the network ({error})", remedy="give the file of this model"
+            f"The weights in {file} don't fit the network ({' '.join(str(error).split())})",
+            remedy="give the file of this model",
         ) from error

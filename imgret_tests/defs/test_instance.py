@@ -6,7 +6,6 @@ import sys
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from imgret_assets.defs.instance import open_instance, prepare
 from imgret_assets.settings import PROJECT, Settings, load_settings
@@ -32,12 +31,6 @@ for number in range(int(sys.argv[1])):
 os.close(gate)
 print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(sys.argv[1]))])
 """
-
-
-@pytest.fixture(autouse=True)
-def _own_dagster_home(monkeypatch: pytest.MonkeyPatch, settings: Settings) -> None:
-    # `prepare` points the process at its home; this puts things back afterwards.
-    monkeypatch.setenv("DAGSTER_HOME", str(settings.dagster_home))
 
 
 def test_it_is_made_with_telemetry_off_and_monitoring_on(settings: Settings) -> None:

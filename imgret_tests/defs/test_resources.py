@@ -107,9 +107,7 @@ def test_the_embedder_is_lent_once_and_loads_nothing(home: Home, monkeypatch: py
 
 def test_the_home_remembers_the_model_for_a_run_that_names_none(home: Home) -> None:
     first = EmbedderResource(model="efficientnet_lite0").space(home)
-    again = WarehouseResource(
-        home=str(home.path), image_store=ImageStoreResource(root=str(home.images))
-    ).open()
+    again = WarehouseResource(home=str(home.path), image_store=ImageStoreResource(root=str(home.images))).open()
     assert again.model == "efficientnet_lite0"
     assert EmbedderResource().space(again) == first
 

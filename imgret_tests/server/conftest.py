@@ -85,6 +85,17 @@ def database(tested_server: TestedServer) -> Iterator[Driver]:
         empty(driver)
 
 
+@pytest.fixture(scope="module")
+def shared_database(tested_server: TestedServer) -> Iterator[Driver]:
+    """The same for all tests of a module together: empty before the first and after the last. Not beside `database`."""
+    found = tested_server.connection
+    auth = (found.username, found.password)
+    with GraphDatabase.driver(found.uri, auth=auth, notifications_min_severity="OFF") as driver:
+        empty(driver)
+        yield driver
+        empty(driver)
+
+
 @pytest.fixture
 def server_settings(tested_server: TestedServer, tmp_path: Path) -> Settings:
     """A temporary home whose graph is in the server under test, given by NEO4J_URI."""

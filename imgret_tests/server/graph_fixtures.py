@@ -124,7 +124,7 @@ class Graph:
         assert "image_path" in names
 
     def assert_sound(self) -> None:
-        """What holds at any moment, also in the middle of a run: no mixture, no doubled pair, no score of old vectors."""
+        """What holds at any moment, also within a run: no mixture, no doubled pair, no score of old vectors."""
         kinds = self.rows("MATCH (n:Image) RETURN DISTINCT n.model AS model, size(n.embeddings) AS dim")
         assert len(kinds) <= 1, kinds
         vectors = self.vectors()

@@ -89,9 +89,11 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         del os.environ[name]
     os.environ.update({"IMGRET_ENV_FILE": os.devnull, **env})
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Dagster's log, for as long as the process lives
-    setattr(run_command, "EmbedderResource", lambda **_: FakeEmbedderResource(name=model))
+    replaced: dict[str, Any] = {"EmbedderResource": lambda **_: FakeEmbedderResource(name=model)}
     if not lasting:
-        setattr(run_command, "open_instance", _ephemeral)
+        replaced["open_instance"] = _ephemeral
+    for name, value in replaced.items():
+        setattr(run_command, name, value)
     # Small steps, so that there is something before and after each.
     embed.CHECKPOINT_IMAGES, graph.NODE_ROWS, graph.RELATIONSHIP_ROWS = 8, 5, 20
     if stop_at is not None:

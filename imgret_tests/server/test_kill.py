@@ -158,15 +158,18 @@ def test_killed_after_changes(graph: Graph, start: Start, point: str) -> None:
     assert_as_undisturbed(graph, CHANGED[point].embedded_after)
 
 
-@pytest.mark.parametrize("onward", ["small", "fake"])
-@pytest.mark.parametrize("point", SWITCH)
+# `fake` is the way back: what was there before must not be taken for whole.
+@pytest.mark.parametrize(
+    ("point", "onward"),
+    [*((point, "small") for point in SWITCH), ("deleting relationships", "fake"), ("writing nodes", "fake")],
+)
 def test_killed_on_the_way_to_another_model(graph: Graph, start: Start, point: str, onward: str) -> None:
     graph.refresh()
     killed(start, graph, SWITCH[point], model="small")
     graph.assert_sound()
     assert graph.state()["state"] == "rebuilding"
+    image = QueryImage("query", picture_bytes(1))
     with graph.database() as database, pytest.raises(GraphRebuildingError, match="being rebuilt for small-"):
-        image = QueryImage("query", picture_bytes(1))
         find_similar(graph.chain.home, image, Query(), database=database, embedder=graph.chain.embedder)
     assert_as_undisturbed(graph.with_model(onward), 0)
 

@@ -16,7 +16,7 @@ from imgret_assets.domain.graph import adopt, sync_nodes, sync_relationships
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.errors import ForeignDatabaseError, RootError, StaleTableError
-from imgret_tests.chain import Chain, assert_same_scores
+from imgret_tests.chain import assert_same_scores
 from imgret_tests.pictures import picture_bytes, write_pictures
 from imgret_tests.server.conftest import TestedServer
 from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
@@ -78,9 +78,7 @@ def test_from_nothing_it_equals_brute_force(graph: Graph) -> None:
     assert similar["created"] == similar["dagster/row_count"] == len(graph.scores()) > 40
 
 
-def test_a_second_run_writes_nothing(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_run_writes_nothing(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     graph.chain.run()
     before = graph.identities()
     with writes(monkeypatch) as sent:
@@ -129,9 +127,7 @@ def test_a_range_of_shards_with_the_change_is_enough(built: Graph) -> None:
     built.assert_right()
 
 
-def test_at_every_moment_scores_belong_to_the_stored_vectors(
-    graph: Graph, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_at_every_moment_scores_belong_to_the_stored_vectors(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader between any two transactions finds no mixture, nothing doubled, no stale score, and is told."""
     monkeypatch.setattr(graph_module, "NODE_ROWS", 2)
     monkeypatch.setattr(graph_module, "RELATIONSHIP_ROWS", 7)
@@ -249,7 +245,9 @@ def test_another_root_replaces_the_contents(built: Graph, tested_server: TestedS
 def test_images_that_nobody_accounts_for_are_refused_with_the_remedy(graph: Graph) -> None:
     graph.driver.execute_query("CREATE (:Image {path: 'mine.png', embeddings: [1.0]})")
     before = graph.identities()
-    with pytest.raises(ForeignDatabaseError, match=r"holds 1 :Image nodes that no imgret home .*imgret db adopt --wipe"):
+    with pytest.raises(
+        ForeignDatabaseError, match=r"holds 1 :Image nodes that no imgret home .*imgret db adopt --wipe"
+    ):
         graph.chain.run()
     assert graph.identities() == before
 
@@ -263,8 +261,8 @@ def test_the_graph_of_another_home_is_refused_until_adopted(
     with pytest.raises(ForeignDatabaseError, match=rf"graph of another home \(built from {built.root}\)"):
         other.chain.run()
     # What writes relationships refuses for itself, whoever calls it.
+    refresh_pairs(other.chain.home, other.chain.space.id, 0.8)
     with other.database() as database, pytest.raises(ForeignDatabaseError, match="imgret db adopt --wipe"):
-        refresh_pairs(other.chain.home, other.chain.space.id, 0.8)
         sync_relationships(other.chain.home, database, other.chain.space)
     assert built.identities() == before
     with other.database() as database:
@@ -322,7 +320,3 @@ def test_relationships_refuse_a_graph_of_another_space(built: Graph) -> None:
     with small.database() as database, pytest.raises(StaleTableError, match="materialise `image_nodes`"):
         sync_relationships(small.chain.home, database, small.chain.space)
     built.assert_sound()
-
-
-def test_chains_of_the_same_files_and_model_share_a_space(graph: Graph) -> None:
-    assert Chain(graph.chain.settings).space == graph.chain.space

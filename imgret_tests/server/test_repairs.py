@@ -1,10 +1,9 @@
 """What somebody did to the graph by hand, and that the next run puts it right."""
 
-from collections.abc import Iterator
 from typing import LiteralString
 
 import pytest
-from neo4j import Driver, GraphDatabase
+from neo4j import Driver
 
 from imgret_assets.domain.graph import sync_nodes, sync_relationships
 from imgret_tests.chain import Chain
@@ -13,16 +12,6 @@ from imgret_tests.server.conftest import TestedServer, empty
 from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
 
 pytestmark = pytest.mark.server
-
-
-@pytest.fixture(scope="module")
-def driver(tested_server: TestedServer) -> Iterator[Driver]:
-    """A driver of the server under test, whose database is empty before the first and after the last test."""
-    found = tested_server.connection
-    with GraphDatabase.driver(found.uri, auth=(found.username, found.password)) as driver:
-        empty(driver)
-        yield driver
-        empty(driver)
 
 
 @pytest.fixture(scope="module")
@@ -35,13 +24,13 @@ def chain(tested_server: TestedServer, tmp_path_factory: pytest.TempPathFactory)
 
 
 @pytest.fixture
-def built(chain: Chain, driver: Driver) -> Graph:
+def built(chain: Chain, shared_database: Driver) -> Graph:
     """The graph as it should be, also where the test before has failed and left its damage."""
-    graph = Graph(chain, driver)
+    graph = Graph(chain, shared_database)
     try:
         graph.assert_right()
     except (AssertionError, ValueError, FileNotFoundError):
-        empty(driver)
+        empty(shared_database)
         graph.refresh()
     return graph
 

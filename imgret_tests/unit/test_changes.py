@@ -5,7 +5,6 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain import changes
 from imgret_assets.domain.changes import Changes, Cursor, look
 from imgret_assets.domain.files import shard_of
 from imgret_assets.domain.home import Home, open_home
@@ -201,7 +200,9 @@ def test_looking_opens_no_picture_and_writes_nothing(
     listed: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(images, path_in("01", stem="new"), picture_bytes(9))
-    monkeypatch.setattr(changes, "open", lambda *_: pytest.fail("a file was opened"), raising=False)
     before = sorted((file, file.stat().st_mtime_ns) for file in listed.path.rglob("*"))
-    look_at_all(listed)
+    with monkeypatch.context() as patched:
+        patched.setattr("builtins.open", lambda *_, **__: pytest.fail("a file was opened"))
+        patched.setattr("io.open", lambda *_, **__: pytest.fail("a file was opened"))
+        look_at_all(listed)
     assert sorted((file, file.stat().st_mtime_ns) for file in listed.path.rglob("*")) == before

@@ -6,7 +6,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -213,10 +212,11 @@ def write_tables(home: Home, rows: Mapping[str, tuple[float, ...]]) -> None:
 
 
 def read_pairs(home: Home, space: str = SPACE.id) -> dict[tuple[str, str], float]:
-    frame = pd.read_parquet(tables.pairs_path(home.warehouse, space))
-    assert (frame["path_a"] < frame["path_b"]).all()
-    assert not frame.duplicated(["path_a", "path_b"]).any()
-    return {(a, b): score for a, b, score in frame.itertuples(index=False)}
+    columns = tables.read(tables.pairs_path(home.warehouse, space)).to_pydict()
+    keys = list(zip(columns["path_a"], columns["path_b"], strict=True))
+    assert all(a < b for a, b in keys)
+    assert len(set(keys)) == len(keys)
+    return dict(zip(keys, columns["score"], strict=True))
 
 
 def expected_pairs(rows: Mapping[str, tuple[float, ...]], threshold: float) -> dict[tuple[str, str], float]:
@@ -502,4 +502,4 @@ def test_pairs_kept_up_to_date_equal_those_from_nothing(
         assert kept == read_pairs(home)
         expected = expected_pairs(rows, threshold)
         assert all(pair in kept for pair, score in expected.items() if score > threshold + 1e-12)
-        assert all(abs(kept[pair] - expected.get(pair, threshold)) < 1e-12 for pair in kept)
+        assert {pair: expected.get(pair, threshold) for pair in kept} == pytest.approx(kept, abs=1e-12)

@@ -363,7 +363,9 @@ def test_both_passwords_are_written_for_the_owner_only_before_any_is_used(
 def test_the_browsers_address_carries_the_query() -> None:
     found = Connection("bolt://127.0.0.1:7687", "neo4j", SECRET, http_port=7474)
     url = server.browser_url(found, "MATCH (a)-->(b) RETURN a & b")
-    assert url.startswith("http://127.0.0.1:7474/browser/?dbms=bolt%3A%2F%2Fneo4j%40127.0.0.1%3A7687&cmd=edit&arg=MATCH%20")
+    assert url.startswith(
+        "http://127.0.0.1:7474/browser/?dbms=bolt%3A%2F%2Fneo4j%40127.0.0.1%3A7687&cmd=edit&arg=MATCH%20"
+    )
     assert url.endswith("RETURN%20a%20%26%20b")
     assert SECRET not in url
 

@@ -1,0 +1,224 @@
+"""The UI started for real, once: its GraphQL tells the assets, and the query job is launched through it.
+
+With the real small model, since the runs are in processes of their own: six pictures, `imgret run` first.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from neo4j import Driver
+
+from imgret_assets.domain.server_machine import LOCALHOST, any_port
+from imgret_assets.samples.folders import sample_query
+from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_tests.server.conftest import TestedServer, clean_environment
+
+pytestmark = pytest.mark.server
+
+PICTURES = 6
+READY_WITHIN_S = 120.0
+RUN_WITHIN_S = 150.0
+SELECTOR = {"repositoryLocationName": "imgret_assets.definitions", "repositoryName": "__repository__"}
+LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
+    __typename ... on PythonError { message } } } } } }"""
+ASSETS = "{ assetNodes { assetKey { path } groupName isPartitioned description hasAssetChecks } }"
+PREFILLED = """query($selector: PipelineSelector!) { runConfigSchemaOrError(selector: $selector) {
+    __typename ... on RunConfigSchema { rootDefaultYaml } } }"""
+LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $params) {
+    __typename ... on LaunchRunSuccess { run { runId } } ... on PythonError { message }
+    ... on RunConfigValidationInvalid { errors { message } } } }"""
+BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+    __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+EVENTS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
+    ... on ExecutionStepOutputEvent { metadataEntries { label ... on MarkdownMetadataEntry { mdStr }
+    ... on TextMetadataEntry { text } } } ... on MessageEvent { message } } } } }"""
+
+
+@dataclass(frozen=True)
+class Webserver:
+    """A running UI over one home.
+
+    Attributes:
+        url: of its GraphQL.
+        home: the home.
+        first_run: what `imgret run --json` said before.
+    """
+
+    url: str
+    home: Path
+    first_run: dict[str, Any]
+
+    def ask(self, query: str, **variables: Any) -> Any:
+        """The data of a GraphQL answer."""
+        body = json.dumps({"query": query, "variables": variables}).encode()
+        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - our own
+        with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
+            said = json.load(answer)
+        assert "errors" not in said, said["errors"]
+        return said["data"]
+
+    def runs(self, job: str, status: str | None = None) -> list[dict[str, Any]]:
+        found = self.ask(RUNS)["runsOrError"]["results"]
+        return [run for run in found if run["jobName"] == job and status in (None, run["status"])]
+
+
+def wait_for(look: Callable[[], Any], within_s: float, what: str) -> Any:
+    """What `look` gives as soon as it is true."""
+    deadline = time.monotonic() + within_s
+    while not (found := look()):
+        assert time.monotonic() < deadline, f"{what} did not happen within {within_s:g} s"
+        time.sleep(0.2)
+    return found
+
+
+@pytest.fixture(scope="module")
+def environment(
+    tested_server: TestedServer, shared_database: Driver, tmp_path_factory: pytest.TempPathFactory
+) -> dict[str, str]:
+    """A home, its pictures and a sample query; the server under test given as a user gives one."""
+    del shared_database
+    folder = tmp_path_factory.mktemp("webserver")
+    found = tested_server.connection
+    write_pictures(folder / "images", PICTURES, families=2)
+    query = sample_query(folder / "home" / "samples")
+    query.parent.mkdir(parents=True)
+    query.write_bytes(picture_bytes(77, family=1, form="JPEG" if query.suffix == ".jpg" else "PNG"))
+    return clean_environment() | {
+        "IMGRET_HOME": str(folder / "home"),
+        "IMGRET_IMAGES": str(folder / "images"),
+        "IMGRET_MODEL": "efficientnet_lite0",
+        "IMGRET_DEVICE": "cpu",
+        "IMGRET_SHARDS": "4",
+        "DAGSTER_HOME": str(folder / "home" / "dagster"),
+        "NEO4J_URI": found.uri,
+        "NEO4J_USERNAME": found.username,
+        "NEO4J_PASSWORD": found.password,
+    }
+
+
+@pytest.fixture(scope="module")
+def webserver(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
+    """`imgret run --json`, then webserver and daemon over what it made; all stopped at the end."""
+    # Not in the project's folder: Dagster reads a `.env` where it is started.
+    folder = tmp_path_factory.mktemp("started")
+    command = [sys.executable, "-m", "imgret_assets.cli.main", "run", "--json"]
+    done = subprocess.run(
+        command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200, check=False
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    port = any_port()
+    command = [sys.executable, "-m", "dagster", "dev", "-m", "imgret_assets.definitions"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [*command, "-h", LOCALHOST, "-p", str(port)],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+    started = Webserver(f"http://{LOCALHOST}:{port}/graphql", Path(environment["IMGRET_HOME"]), json.loads(done.stdout))
+    try:
+
+        def answers() -> bool:
+            assert process.poll() is None, (folder / "log").read_text()[-4000:]
+            with suppress(urllib.error.URLError, ConnectionError):
+                return bool(started.ask("{ version }"))
+            return False
+
+        wait_for(answers, READY_WITHIN_S, "an answer of the webserver")
+        yield started
+    finally:
+        # One signal to the parent, which stops its children; then whatever of the session is left.
+        process.send_signal(signal.SIGINT)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait(timeout=10)
+
+
+def test_imgret_run_says_its_totals_as_one_json_document(webserver: Webserver) -> None:
+    said = webserver.first_run
+    assert list(said) == ["images", "usable", "embedded", "nodes", "pairs", "relationships", "model", "seconds"]
+    assert [said[name] for name in ("images", "usable", "embedded", "nodes")] == [PICTURES] * 4
+    assert said["pairs"] == said["relationships"]
+    assert said["model"].startswith("efficientnet_lite0-")
+
+
+def test_the_code_location_is_loaded(webserver: Webserver) -> None:
+    [entry] = webserver.ask(LOCATIONS)["workspaceOrError"]["locationEntries"]
+    assert entry["locationOrLoadError"]["__typename"] == "RepositoryLocation", entry
+
+
+def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
+    found = {node["assetKey"]["path"][0]: node for node in webserver.ask(ASSETS)["assetNodes"]}
+    assert {name: (node["groupName"], node["isPartitioned"]) for name, node in found.items()} == {
+        "raw_images": ("raw", True),
+        "embeddings": ("vectors", True),
+        "similarity_pairs": ("vectors", False),
+        "image_nodes": ("graph", True),
+        "similar_to": ("graph", False),
+    }
+    assert all(node["description"] for node in found.values())
+    assert {name for name, node in found.items() if not node["hasAssetChecks"]} == {"similarity_pairs"}
+
+
+def test_the_ui_shows_what_the_command_line_ran(webserver: Webserver) -> None:
+    [run] = webserver.runs("nightly_refresh")
+    assert run["status"] == "SUCCESS"
+
+
+def test_the_query_job_and_a_backfill_are_launched_in_the_ui(webserver: Webserver) -> None:
+    """The query from its prefilled configuration, as it stands; a backfill of all shards, which is to be one run."""
+    selector = SELECTOR | {"pipelineName": "query_similar_images"}
+    prefilled = webserver.ask(PREFILLED, selector=selector)["runConfigSchemaOrError"]["rootDefaultYaml"]
+    assert str(webserver.home) in prefilled
+    launched = webserver.ask(LAUNCH, params={"selector": selector, "runConfigData": prefilled, "mode": "default"})
+    assert launched["launchRun"]["__typename"] == "LaunchRunSuccess", launched
+    query = launched["launchRun"]["run"]["runId"]
+
+    shards = [f"{number:02x}" for number in range(4)]
+    asked = {"assetSelection": [{"path": ["raw_images"]}], "partitionNames": shards, "fromFailure": False}
+    backfilled = webserver.ask(BACKFILL, params=asked)["launchPartitionBackfill"]
+    assert backfilled["__typename"] == "LaunchBackfillSuccess", backfilled
+
+    [run] = wait_for(lambda: _ended(webserver, "query_similar_images"), RUN_WITHIN_S, "the end of the query")
+    assert (run["runId"], run["status"]) == (query, "SUCCESS"), _messages(webserver, query)
+    said = _output(webserver, query)
+    assert said["model"] == webserver.first_run["model"]
+    assert said["similar_images"].count("![hit](data:image/") == 5
+    assert "family1/picture" in said["similar_images"].replace("\\", "")
+
+    [run] = wait_for(lambda: _ended(webserver, "__ASSET_JOB"), RUN_WITHIN_S, "the end of the backfill")
+    assert run["status"] == "SUCCESS", _messages(webserver, run["runId"])
+    tags = {tag["key"]: tag["value"] for tag in run["tags"]}
+    assert (tags["dagster/asset_partition_range_start"], tags["dagster/asset_partition_range_end"]) == ("00", "03")
+
+
+def _ended(webserver: Webserver, job: str) -> list[dict[str, Any]]:
+    return [run for run in webserver.runs(job) if run["status"] in ("SUCCESS", "FAILURE", "CANCELED")]
+
+
+def _output(webserver: Webserver, run: str) -> dict[str, str]:
+    events = webserver.ask(EVENTS, run=run)["logsForRun"]["events"]
+    entries = [entry for event in events for entry in event.get("metadataEntries", [])]
+    return {entry["label"]: entry.get("mdStr") or entry.get("text") or "" for entry in entries}
+
+
+def _messages(webserver: Webserver, run: str) -> str:
+    return "\n".join(event.get("message", "") for event in webserver.ask(EVENTS, run=run)["logsForRun"]["events"])
