@@ -21,6 +21,7 @@ DEFAULT_THRESHOLD = 0.8
 DEFAULT_MAX_PIXELS = 100_000_000
 DEFAULT_LOCK_TIMEOUT_S = 900.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
+ENGINES = ("auto", "openvino", "torch")
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Settings:
         model: a name of `domain.models`, such as `efficientnet_lite0` or `timm:resnet18`.
         weights: a file with the model's weights.
         device: one of `auto`, `cpu`, `cuda`, `mps`.
+        engine: one of `auto`, `openvino`, `torch`.
         shards: number of partitions, 1 to 256.
         threshold: raw cosine above which two images are joined, in [-1, 1].
         max_pixels: a picture with more pixels is `too_large`.
@@ -78,6 +80,7 @@ class Settings:
     model: str | None
     weights: Path | None
     device: str
+    engine: str
     shards: int | None
     threshold: float | None
     max_pixels: int
@@ -122,6 +125,9 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     device = values.get("IMGRET_DEVICE", "auto")
     if device not in DEVICES:
         raise SettingError(f"IMGRET_DEVICE is {device!r}", expected=f"one of {', '.join(DEVICES)}")
+    engine = values.get("IMGRET_ENGINE", "auto")
+    if engine not in ENGINES:
+        raise SettingError(f"IMGRET_ENGINE is {engine!r}", expected=f"one of {', '.join(ENGINES)}")
     uri = values.get("NEO4J_URI")
     ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
     warnings = (
@@ -136,6 +142,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         model=values.get("IMGRET_MODEL"),
         weights=_path(values.get("IMGRET_WEIGHTS")),
         device=device,
+        engine=engine,
         shards=_integer(values, "IMGRET_SHARDS", 1, MAX_SHARDS),
         threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
         max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,

@@ -25,6 +25,7 @@ class HomeRecord:
         model: name of the model of the last run.
         weights: file given with it.
         threshold: the last run's threshold.
+        engine: what made its vectors, `openvino` or `torch`.
     """
 
     id: str
@@ -33,6 +34,7 @@ class HomeRecord:
     model: str | None = None
     weights: str | None = None
     threshold: float | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True)

@@ -19,9 +19,11 @@ from imgret_assets.domain import cypher
 from imgret_assets.domain.database import Database, open_database
 from imgret_assets.domain.decode import UnusableImageError, decode
 from imgret_assets.domain.embedder import Embedder, TorchEmbedder, embed_one
+from imgret_assets.domain.engines import choose_embedder
 from imgret_assets.domain.graph import REFRESHING, GraphState, read_state, require_ready
 from imgret_assets.domain.home import Home, open_home
 from imgret_assets.domain.models import resolve, resolve_space
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
 from imgret_assets.errors import ImageError, SettingError
 from imgret_assets.settings import Settings
 
@@ -163,7 +165,9 @@ def query_embedder(home: Home, space: str | None) -> Embedder:
     with _embedders_lock:
         if key not in _embedders:
             model = resolve_space(home, space) if space else resolve(home)
-            _embedders[key] = TorchEmbedder(model, device=home.settings.device)
+            # One picture is quick on any CPU, and looking for a GPU would import torch.
+            device = "cpu" if home.settings.device == "auto" else home.settings.device
+            _embedders[key] = choose_embedder(home, model, device=device, engine=home.settings.engine)
         return _embedders[key]
 
 
@@ -232,8 +236,8 @@ def find_similar(
 
 
 def warm(embedder: Embedder) -> None:
-    """Load a torch embedder's model now, so that loading is not counted as asking."""
-    if isinstance(embedder, TorchEmbedder) and not embedder.loaded:
+    """Load the embedder's model now, so that loading is not counted as asking."""
+    if isinstance(embedder, TorchEmbedder | OpenVinoEmbedder) and not embedder.loaded:
         embedder.load()
 
 

@@ -9,7 +9,8 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder, TorchEmbedder
+from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder
+from imgret_assets.domain.engines import choose_embedder, family
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace, resolve
 from imgret_assets.settings import load_settings
@@ -28,6 +29,11 @@ class EmbedderResource(dg.ConfigurableResource):
         default=None,
         description="Where the model runs; auto takes cuda, then mps, then cpu. IMGRET_DEVICE where empty.",
     )
+    engine: str | None = Field(
+        default=None,
+        description="openvino, torch, or auto: what made the home's vectors, else OpenVINO on a CPU. "
+        "IMGRET_ENGINE where empty.",
+    )
     batch_size: int = Field(default=DEFAULT_BATCH_SIZE, description="Pictures given to the model at once.")
     precision: Literal["float32", "bfloat16"] = Field(
         default="float32", description="Number format of the forward pass."
@@ -40,16 +46,23 @@ class EmbedderResource(dg.ConfigurableResource):
         Raises:
             ModelError: the model is unknown or its weights can't be had.
         """
-        settings = load_settings({"model": self.model, "weights": self.weights, "device": self.device})
+        flags = {"model": self.model, "weights": self.weights, "device": self.device, "engine": self.engine}
+        settings = load_settings(flags)
         name = settings.model or home.model
         weights = settings.weights or (home.weights if name == home.model else None)
         model = resolve(home, name, weights)
         if model.space.id not in self._embedders:
-            self._embedders[model.space.id] = TorchEmbedder(
-                model, device=settings.device, precision=self.precision, batch_size=self.batch_size
+            self._embedders[model.space.id] = choose_embedder(
+                home,
+                model,
+                device=settings.device,
+                engine=settings.engine,
+                precision=self.precision,
+                batch_size=self.batch_size,
             )
-        home.update(model=name, weights=str(weights) if weights else None)
-        return self._embedders[model.space.id]
+        embedder = self._embedders[model.space.id]
+        home.update(model=name, weights=str(weights) if weights else None, engine=family(embedder))
+        return embedder
 
     def space(self, home: Home) -> EmbeddingSpace:
         """The space of the model, without loading it."""

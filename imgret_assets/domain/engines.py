@@ -1,0 +1,68 @@
+"""Choosing what runs a model: OpenVINO on a CPU, torch on a GPU, or what was asked for.
+
+Belongs here: the choice. Not here: running (`domain.embedder`, `domain.openvino_engine`).
+"""
+
+import sys
+from pathlib import Path
+
+from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder, TorchEmbedder, choose_device
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import Model
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+from imgret_assets.errors import SettingError
+
+
+def choose_embedder(
+    home: Home,
+    model: Model,
+    *,
+    device: str = "auto",
+    engine: str = "auto",
+    precision: str = "float32",
+    batch_size: int = DEFAULT_BATCH_SIZE,
+) -> Embedder:
+    """The embedder for a model; nothing heavy is loaded.
+
+    With `auto`, the engine that made this home's vectors goes on making them; a new home on a CPU gets OpenVINO.
+
+    Args:
+        home: the home, whose record says which engine it has used.
+        model: the model.
+        device: `auto`, `cpu`, `cuda` or `mps`.
+        engine: `auto`, `openvino` or `torch`.
+        precision: `float32`; torch also takes `bfloat16`.
+        batch_size: pictures given to the model at once.
+
+    Raises:
+        SettingError: engine, device and precision don't go together.
+    """
+    chosen = engine
+    if engine == "auto":
+        chosen = home.record.engine or "openvino"
+        if precision != "float32" or _on_gpu(device):
+            chosen = "torch"
+    if chosen == "torch":
+        return TorchEmbedder(model, device=device, precision=precision, batch_size=batch_size)
+    if device not in ("auto", "cpu") or precision != "float32":
+        raise SettingError(
+            f"The engine openvino was asked for with device {device} and precision {precision}",
+            expected="device cpu and precision float32",
+            remedy="set IMGRET_ENGINE=torch for others",
+        )
+    return OpenVinoEmbedder(model, home.path / "models", batch_size=batch_size)
+
+
+def family(embedder: Embedder) -> str | None:
+    """The engine's name as a setting takes it; None for one that is not ours to choose."""
+    if isinstance(embedder, OpenVinoEmbedder):
+        return "openvino"
+    return "torch" if isinstance(embedder, TorchEmbedder) else None
+
+
+def _on_gpu(device: str) -> bool:
+    if device in ("cuda", "mps"):
+        return True
+    # Asking torch costs seconds: only where there may be something to find.
+    there_may_be_one = sys.platform == "darwin" or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    return device == "auto" and there_may_be_one and choose_device("auto") != "cpu"

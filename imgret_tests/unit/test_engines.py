@@ -1,0 +1,53 @@
+import pytest
+
+from imgret_assets.domain import engines
+from imgret_assets.domain.embedder import TorchEmbedder
+from imgret_assets.domain.engines import choose_embedder, family
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import Model
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+from imgret_assets.errors import SettingError
+from imgret_tests.fakes import FakeEmbedder
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model(FakeEmbedder().space, None)
+
+
+@pytest.fixture(autouse=True)
+def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engines, "_on_gpu", lambda device: device in ("cuda", "mps"))
+
+
+@pytest.mark.parametrize(
+    ("recorded", "asked", "expected"),
+    [
+        (None, {}, OpenVinoEmbedder),
+        (None, {"device": "cpu"}, OpenVinoEmbedder),
+        (None, {"device": "cuda"}, TorchEmbedder),
+        (None, {"precision": "bfloat16"}, TorchEmbedder),
+        (None, {"engine": "torch"}, TorchEmbedder),
+        ("torch", {}, TorchEmbedder),  # a collection keeps its engine
+        ("torch", {"engine": "openvino"}, OpenVinoEmbedder),  # unless another one is asked for
+        ("openvino", {"device": "mps"}, TorchEmbedder),
+    ],
+)
+def test_the_engine_follows_wish_then_record_then_device(
+    home: Home, model: Model, recorded: str | None, asked: dict[str, str], expected: type
+) -> None:
+    if recorded:
+        home = home.update(engine=recorded)
+    assert type(choose_embedder(home, model, **asked)) is expected  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"precision": "bfloat16"}])
+def test_openvino_refuses_what_it_can_not_do(home: Home, model: Model, asked: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match="engine openvino was asked for"):
+        choose_embedder(home, model, engine="openvino", **asked)  # pyright: ignore[reportArgumentType]
+
+
+def test_families_are_what_the_setting_takes(home: Home, model: Model) -> None:
+    assert family(choose_embedder(home, model)) == "openvino"
+    assert family(choose_embedder(home, model, engine="torch")) == "torch"
+    assert family(FakeEmbedder()) is None
