@@ -6,7 +6,7 @@ Belongs here: what must be true of Dagster's storage before that server runs. No
 
 import os
 
-from dagster import DagsterInstance, DagsterRunStatus, RunsFilter  # noqa: TID251
+from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
 
 # Dagster's DefaultRunLauncher writes this tag on runs that it starts through a code server.
 STARTED_BY_A_SERVER = ".dagster/grpc_info"
@@ -33,7 +33,7 @@ def main() -> None:
     with DagsterInstance.get() as instance:
         ended = fail_orphaned_runs(instance)
     if ended:
-        print(f"Ended {ended} runs that an earlier container left in progress.", flush=True)  # noqa: T201
+        print(f"Ended {ended} runs that an earlier container left in progress.", flush=True)
     module = os.environ.get("IMGRET_CODE_MODULE", "imgret_assets.definitions")
     server = ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", module]  # noqa: S104
     os.execvp(server[0], server)  # noqa: S606

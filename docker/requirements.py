@@ -4,4 +4,4 @@ import tomllib
 from pathlib import Path
 
 PROJECT = tomllib.loads(Path("pyproject.toml").read_text(encoding="utf-8"))["project"]
-print("\n".join([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["postgres"]]))  # noqa: T201
+print("\n".join([*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["postgres"]]))

@@ -5,6 +5,7 @@ Belongs here: converting a network once, compiling it, asynchronous inference. N
 """
 
 import shutil
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -62,9 +63,7 @@ class OpenVinoEmbedder:
     @property
     def converted(self) -> Path:
         """The converted network's file; it depends on the space and on OpenVINO's version."""
-        from openvino import get_version
-
-        version = get_version().split("-")[0]
+        version = import_openvino().get_version().split("-")[0]
         return self.folder / f"{self.space.id}-openvino-{version}" / "model.xml"
 
     def prepare(self, image: Image.Image) -> np.ndarray:
@@ -97,20 +96,22 @@ class OpenVinoEmbedder:
         """The compiled network's request queue, made at the first call."""
         with self._lock:
             if self._queue is None:
-                import openvino
-
-                if not self.converted.is_file():
-                    self._convert()
-                core = openvino.Core()
-                core.set_property({"CACHE_DIR": str(self.folder / "compiled")})
-                self._queue = openvino.AsyncInferQueue(core.compile_model(self.converted, "CPU", _options()))
+                self._queue = self._compile()
             return self._queue
+
+    def _compile(self) -> "openvino.AsyncInferQueue":
+        runtime = import_openvino()
+        if not self.converted.is_file():
+            self._convert()
+        core = runtime.Core()
+        core.set_property({"CACHE_DIR": str(self.folder / "compiled")})
+        return runtime.AsyncInferQueue(core.compile_model(self.converted, "CPU", _options()))
 
     def _convert(self) -> None:
         """Convert the network, check it against torch, and put it in its place, whole or not at all."""
-        import openvino
         import torch
 
+        runtime = import_openvino()
         network = self.model.build()
         height, width = self.space.preprocessing.size
         pictures = fixed_pictures(height, width)
@@ -118,8 +119,8 @@ class OpenVinoEmbedder:
             with torch.inference_mode():
                 reference = network(torch.from_numpy(pictures)).numpy()
                 example = torch.from_numpy(pictures[:1])
-                converted = openvino.convert_model(network, example_input=example, input=[1, 3, height, width])
-            compiled = openvino.Core().compile_model(converted, "CPU", _options())
+                converted = runtime.convert_model(network, example_input=example, input=[1, 3, height, width])
+            compiled = runtime.Core().compile_model(converted, "CPU", _options())
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't run {self.space.model} ({str(error).splitlines()[0]})",
@@ -130,7 +131,7 @@ class OpenVinoEmbedder:
         self.folder.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.folder))
         try:
-            openvino.save_model(converted, aside / "model.xml", compress_to_fp16=False)
+            runtime.save_model(converted, aside / "model.xml", compress_to_fp16=False)
             if not self.converted.is_file():
                 aside.replace(self.converted.parent)
         except OSError:
@@ -139,6 +140,15 @@ class OpenVinoEmbedder:
                 raise
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def import_openvino() -> Any:
+    """Import OpenVINO without the package through which it reports its use to its makers at every import."""
+    if "openvino" not in sys.modules:
+        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
+    import openvino
+
+    return openvino
 
 
 def _options() -> dict[str, str]:

@@ -65,10 +65,22 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, home_f
         "print(vector.shape, sorted({'torch', 'timm'} & set(sys.modules)))\n"
     )
     assert embedder.converted.is_file()
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [sys.executable, "-c", script, str(home_folder)], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "(1, 1280) []"
+
+
+def test_openvino_reports_its_use_to_nobody() -> None:
+    script = (
+        "import sys\n"
+        "from imgret_assets.domain.openvino_engine import import_openvino\n"
+        "import_openvino().convert_model\n"
+        "import openvino.tools.ovc.telemetry_utils as used\n"
+        "print(used.tm.__name__)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
 def test_nothing_unfinished_is_left(embedder: OpenVinoEmbedder, home_folder: Path) -> None:
