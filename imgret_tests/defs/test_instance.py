@@ -66,7 +66,7 @@ def test_dagster_home_may_be_elsewhere(settings: Settings, tmp_path: Path) -> No
 
 def test_eight_processes_open_a_fresh_home_at_once(settings: Settings) -> None:
     environment = os.environ | {"IMGRET_HOME": str(settings.home)}
-    environment.pop("DAGSTER_HOME")
+    environment.pop("DAGSTER_HOME", None)
     said = subprocess.run(
         [sys.executable, "-c", OPENING, str(PROCESSES)],
         cwd=PROJECT,
