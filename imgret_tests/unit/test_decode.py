@@ -159,12 +159,12 @@ def test_a_format_that_can_not_be_decoded_here_is_unsupported(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("values", "grey"),
     [
-        (np.array([[0, 65535]], np.uint16), [0, 255]),
+        (np.array([[0, 30_000, 65_535]], np.uint16), [0, 117, 255]),
         (np.array([[0, 255]], np.uint16), [0, 1]),
-        (np.array([[0, 255]], np.int32), [0, 255]),
-        (np.array([[0, 65535]], np.int32), [0, 255]),
-        (np.array([[0, 1_000_000]], np.int32), [0, 255]),
-        (np.array([[0.0, 1.0]], np.float32), [0, 255]),
+        (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
+        (np.array([[0, 30_000, 65_535]], np.int32), [0, 117, 255]),
+        (np.array([[0, 200_000, 1_000_000]], np.int32), [0, 51, 255]),
+        (np.array([[0.0, 0.2, 1.0]], np.float32), [0, 51, 255]),
         (np.array([[-3.0, 2.0, np.nan, np.inf]], np.float32), [0, 255, 0, 0]),
     ],
 )

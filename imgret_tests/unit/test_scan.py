@@ -311,6 +311,19 @@ def test_a_change_in_place_of_the_same_size_and_mtime_shows_in_the_ctime(home: H
     assert counts(refresh_manifest(home)) == only(changed=1, opened=1, written=1)
 
 
+@pytest.mark.parametrize("column", ["bytes", "mtime_ns", "ctime_ns", "inode"])
+def test_a_file_is_the_same_only_if_all_that_identifies_it_is(home: Home, images: Path, column: str) -> None:
+    """The ctime and the inode of a file can't be chosen, so the table is made to remember another file."""
+    (path,) = put_pictures(images, [1])
+    refresh_manifest(home)
+    table = tables.manifest_path(home.warehouse, files.shard_of(path, 4))
+    (row,) = tables.read(table).to_pylist()
+    other = pa.Table.from_pylist([{**row, column: row[column] - 1}], schema=tables.MANIFEST_SCHEMA)
+    tables.write(table, other, tables.read_metadata(table))
+    assert total(refresh_manifest(home), "opened") == 1
+    assert manifest(home)[path] == row
+
+
 def test_verify_opens_every_file(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Even what no time and no size shows, such as a disk that lost bits."""
     paths = put_pictures(images, range(6))
