@@ -53,7 +53,7 @@ def prepare(settings: Settings) -> None:
                 temporary.write_text(CONFIGURATION, encoding="utf-8")
         with dg.DagsterInstance.get() as instance:
             instance.get_runs(limit=1)
-            instance.get_event_records(dg.EventRecordsFilter(dg.DagsterEventType.ASSET_MATERIALIZATION), limit=1)
+            instance.fetch_materializations(dg.AssetKey("raw_images"), limit=1)
             instance.all_instigator_state()
         ready.touch()
 
