@@ -8,6 +8,7 @@ import shutil
 import sys
 import tempfile
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,9 @@ class OpenVinoEmbedder:
         height, width = self.space.preprocessing.size
         pictures = fixed_pictures(height, width)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode(), warnings.catch_warnings():
+                # OpenVINO traces by a means that torch would like to see replaced: nothing a user can change.
+                warnings.simplefilter("ignore", FutureWarning)
                 reference = network(torch.from_numpy(pictures)).numpy()
                 example = torch.from_numpy(pictures[:1])
                 converted = runtime.convert_model(network, example_input=example, input=[1, 3, height, width])
