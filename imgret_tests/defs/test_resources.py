@@ -21,6 +21,7 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.database import Database
 from imgret_assets.domain.embedder import TorchEmbedder
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
 from imgret_assets.errors import DatabaseError, HomeError, ModelError, SettingError
 from imgret_assets.settings import Settings
 from imgret_tests.chain import QUIET, Chain
@@ -95,11 +96,15 @@ def test_a_home_that_cannot_be_made_says_so(tmp_path: Path) -> None:
         WarehouseResource(home=str(tmp_path / "file" / "home"), image_store=ImageStoreResource()).open()
 
 
-def test_the_embedder_is_lent_once_and_loads_nothing(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("engine", "kind"), [("torch", TorchEmbedder), ("openvino", OpenVinoEmbedder)])
+def test_the_embedder_is_lent_once_and_loads_nothing(
+    home: Home, monkeypatch: pytest.MonkeyPatch, engine: str, kind: type
+) -> None:
     monkeypatch.setenv("IMGRET_MODEL", "efficientnet_lite0")
-    resource = EmbedderResource(batch_size=3)
+    resource = EmbedderResource(batch_size=3, engine=engine, device="cpu")
     embedder = resource.lend(home)
-    assert isinstance(embedder, TorchEmbedder)
+    assert isinstance(embedder, TorchEmbedder | OpenVinoEmbedder)
+    assert isinstance(embedder, kind)
     assert embedder is resource.lend(home)
     assert (embedder.space.model, embedder.batch_size, embedder.loaded) == ("efficientnet_lite0", 3, False)
     assert resource.space(home) == embedder.space
@@ -117,6 +122,13 @@ def test_the_configured_model_wins_over_the_environment(home: Home, monkeypatch:
     assert EmbedderResource(model="efficientnet_lite0").space(home).model == "efficientnet_lite0"
     with pytest.raises(ModelError, match="no model 'no-such-model'"):
         EmbedderResource().space(home)
+
+
+def test_the_home_remembers_the_engine_and_goes_on_with_it(home: Home) -> None:
+    EmbedderResource(model="efficientnet_lite0", engine="torch", device="cpu").lend(home)
+    again = WarehouseResource(home=str(home.path), image_store=ImageStoreResource(root=str(home.images))).open()
+    assert again.record.engine == "torch"
+    assert isinstance(EmbedderResource(device="cpu").lend(again), TorchEmbedder)
 
 
 def test_an_unknown_device_is_refused(home: Home) -> None:
