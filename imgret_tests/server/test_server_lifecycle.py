@@ -151,12 +151,17 @@ def test_it_listens_on_this_machine_only_and_serves_the_browser(settings: Settin
     assert all("127.0.0.1" in address for address in ours)
 
 
-def test_a_caller_costs_milliseconds_and_a_pipe_ends(settings: Settings, env: dict[str, str]) -> None:
-    begun = time.perf_counter()
-    found = server.ensure_running(settings)
-    assert time.perf_counter() - begun < 0.05
+def test_a_caller_of_a_running_server_starts_nothing_and_a_pipe_ends(
+    settings: Settings, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.ensure_running(settings)
+    with monkeypatch.context() as watched:
+        # Neither the lock nor the jars are looked at: a caller costs a file and a look at a process.
+        watched.setattr(server, "_lock", pytest.fail)
+        watched.setattr(server, "_start", pytest.fail)
+        found = server.ensure_running(settings)
     command = shlex.join([sys.executable, "-c", STARTER, "7687"])
-    piped = subprocess.run(["sh", "-c", f"{command} | cat"], env=env, capture_output=True, text=True, timeout=30)
+    piped = subprocess.run(["sh", "-c", f"{command} | cat"], env=env, capture_output=True, text=True, timeout=120)
     assert piped.stdout.split() == [str(found.pid), found.uri]
 
 
@@ -178,9 +183,8 @@ def test_after_kill_9_it_starts_again_with_its_data_and_stops_when_told(settings
     assert again.password == found.password
     assert ask(again, "MATCH (n:Kept) RETURN n.number") == [7]
 
-    begun = time.monotonic()
-    assert server.stop(settings) is True
-    assert time.monotonic() - begun < 30
+    # Right after a recovery the server may sit a clean stop out; killing it must do as well.
+    assert server.stop(settings, within_s=15) is True
     assert server_machine.process_start(again.pid or 0) is None
     assert server.status(settings) is None
     assert server.stop(settings) is False
