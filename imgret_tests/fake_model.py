@@ -4,10 +4,13 @@ Belongs here: the fake embedder, which needs neither torch nor Dagster. Not here
 (`fakes.py`), pictures (`pictures.py`).
 """
 
+from collections.abc import Iterable, Iterator, Sequence
+
 import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.models import EmbeddingSpace, Preprocessing
+from imgret_tests.pictures import picture
 
 
 class FakeEmbedder:
@@ -17,6 +20,7 @@ class FakeEmbedder:
     """
 
     batch_size = 8
+    forward_s = 0.0
 
     def __init__(self, model: str = "fake", side: int = 4) -> None:
         preprocessing = Preprocessing((side, side), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
@@ -36,13 +40,48 @@ class FakeEmbedder:
         """Pictures embedded so far."""
         return sum(self.batches)
 
+    def load(self) -> None:
+        """There is nothing to load."""
+
     def prepare(self, image: Image.Image) -> np.ndarray:
-        return self._space.preprocessing.apply(image)
+        return self._space.preprocessing.pixels(image)
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
         self.batches.append(len(batch))
+        values = self._space.preprocessing.normalise(batch)
         # Centred, so that cosines spread over -1..1; the offset keeps a grey picture from being zero.
-        return (batch.reshape(len(batch), -1) - 0.5 + 1e-3).astype(np.float32)
+        return (values.reshape(len(batch), -1) - 0.5 + 1e-3).astype(np.float32)
+
+    def stream(self, pictures: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        waiting: list[tuple[str, np.ndarray]] = []
+        for one in pictures:
+            waiting.append(one)
+            if len(waiting) == self.batch_size:
+                yield from self._vectors(waiting)
+                waiting = []
+        if waiting:
+            yield from self._vectors(waiting)
+
+    def _vectors(self, pictures: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        keys, batch = zip(*pictures, strict=True)
+        yield from zip(keys, self.embed(np.stack(batch)), strict=True)
+
+
+class FailingEmbedder(FakeEmbedder):
+    """Gives the pictures of `bad` seeds a vector that has no direction."""
+
+    def __init__(self, bad: Sequence[int], value: float) -> None:
+        super().__init__()
+        self.bad = [FakeEmbedder().prepare(picture(seed)) for seed in bad]
+        self.value = value
+
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        vectors = super().embed(batch)
+        for row, prepared in enumerate(batch):
+            if any(np.array_equal(prepared, bad) for bad in self.bad):
+                vectors[row] = 0.0
+                vectors[row, 0] = self.value
+        return vectors
 
 
 _SIDES = {"small": 3}

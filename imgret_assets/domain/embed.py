@@ -1,16 +1,15 @@
 """Keeping the embeddings tables equal to the manifests: a vector for every usable picture, each content once.
 
-Belongs here: what needs a vector, where one may already be, embedding the rest, writing shards. Not here:
-models (`domain.models`), running them (`domain.embedder`), the store between tables (`domain.vector_store`).
+Belongs here: what needs a vector, where one may already be, embedding the rest, writing shards. Not here: files to
+vectors (`domain.pipeline`), models (`domain.models`), the store between tables (`domain.vector_store`).
 """
 
-import hashlib
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import islice
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -18,21 +17,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imgret_assets.domain import locks, tables
-from imgret_assets.domain.decode import Status, UnusableImageError, decode
-from imgret_assets.domain.embedder import Embedder, stack, unusable_vectors
-from imgret_assets.domain.files import status_of_os_error
+from imgret_assets.domain.decode import Status
+from imgret_assets.domain.embedder import Embedder, unusable_vectors
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.pipeline import StageTimes, embed_files
+from imgret_assets.domain.progress import Listener, Progress
 from imgret_assets.domain.vector_store import Embedded, VectorStore
-from imgret_assets.errors import ModelError, StaleTableError, TableError
+from imgret_assets.errors import StaleTableError, TableError
 
-# Shards are embedded in groups of about this many pictures, so that batches stay full over small shards.
-GROUP_IMAGES = 2048
+# Shards are embedded in groups of about this many pictures, so that the engine seldom runs dry between two.
+GROUP_IMAGES = 8192
 # What a kill may cost: vectors are kept in the store at least this often.
 CHECKPOINT_IMAGES = 256
 _RETRY = frozenset({Status.VANISHED, Status.UNREADABLE})
-_DECODE_THREADS = 4
-
-Progress = Callable[[int], None]
 
 
 @dataclass
@@ -59,6 +56,12 @@ class EmbedReport:
     seconds: float
     engine: str | None
     other_engines: list[str]
+    times: StageTimes = field(default_factory=StageTimes)
+
+    @property
+    def images_per_second(self) -> float:
+        """Rate of embedding, unusable files included; 0 where nothing was done."""
+        return (self.embedded + self.failed) / self.seconds if self.seconds else 0.0
 
     @property
     def summary(self) -> str:
@@ -66,13 +69,12 @@ class EmbedReport:
         rows = sum(shard.rows for shard in self.shards)
         if not self.embedded and not self.failed:
             return f"{rows:,} images have their vectors in {self.space}: nothing was embedded."
-        rate = self.embedded / self.seconds if self.seconds else 0.0
         warning = (
             f" The collection also holds vectors of {', '.join(self.other_engines)}." if self.other_engines else ""
         )
         return (
             f"{self.embedded:,} of {rows:,} images embedded in {self.space} by {self.engine} in {self.seconds:.1f} s "
-            f"({rate:.1f} a second), {self.failed:,} unusable.{warning}"
+            f"({self.images_per_second:.1f} a second), {self.failed:,} unusable.{warning}"
         )
 
 
@@ -88,7 +90,7 @@ class _Plan:
 
 
 def refresh_embeddings(
-    home: Home, embedder: Embedder, shards: Sequence[str] | None = None, *, progress: Progress | None = None
+    home: Home, embedder: Embedder, shards: Sequence[str] | None = None, *, progress: Listener | None = None
 ) -> EmbedReport:
     """Bring the embeddings of the shards up to date with their manifests.
 
@@ -99,7 +101,7 @@ def refresh_embeddings(
         home: the home.
         embedder: gives vectors; its space says which tables are meant.
         shards: keys of the shards; all where None.
-        progress: called with the number of pictures done since the last call.
+        progress: told after every picture how far it has come.
 
     Raises:
         TableError: a manifest is missing.
@@ -114,14 +116,18 @@ def refresh_embeddings(
         timeout_s=home.settings.lock_timeout_s,
         purpose="embedding images",
     ):
-        run = _Run(home, embedder, progress or (lambda _: None))
-        group: list[_Plan] = []
-        for shard in selected:
-            group.append(run.plan(shard))
-            if sum(len(plan.missing) for plan in group) >= GROUP_IMAGES:
-                run.finish(group)
-                group = []
-        run.finish(group)
+        with _Run(home, embedder, progress or (lambda _: None)) as run:
+            run.total = sum(run.count_missing(shard) for shard in selected)
+            group: list[_Plan] = []
+            for shard in selected:
+                group.append(run.plan(shard))
+                if sum(len(plan.missing) for plan in group) >= GROUP_IMAGES:
+                    run.finish(group)
+                    group = []
+            run.finish(group)
+        if run.embedded:
+            # The engine's name ends in it; whoever embeds here next, a query too, goes on with the same.
+            home.update(precision=embedder.engine.rpartition("-")[2])
         return run.report()
 
 
@@ -169,16 +175,62 @@ class _OldTable:
 class _Run:
     """One refresh: plans of shards, the pictures they lack, the tables they become."""
 
-    def __init__(self, home: Home, embedder: Embedder, progress: Progress) -> None:
+    def __init__(self, home: Home, embedder: Embedder, progress: Listener) -> None:
         self.home = home
         self.embedder = embedder
         self.space = embedder.space
         self.store = VectorStore(home.work, self.space.id)
         self.progress = progress
         self.done: list[ShardEmbeddings] = []
-        self.embedded = self.failed = 0
+        self.total = self.embedded = self.failed = 0
         self.seconds = 0.0
+        self.times = StageTimes()
         self.engines: set[str] = set()
+        # One thread writes, so that the engine goes on meanwhile; vectors come before the tables that need them.
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="imgret-write")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> "_Run":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # Whatever ended the block, what was handed over is written; its own failure counts only if there was none.
+        try:
+            if kind is None:
+                self._written()
+        finally:
+            self._writer.shutdown()
+
+    def _written(self) -> None:
+        """Wait for what was handed to the writer last; its failure is raised here."""
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
+
+    def _write_aside(self, work: Callable[[], None]) -> None:
+        self._written()
+
+        def timed() -> None:
+            started = time.monotonic()
+            try:
+                work()
+            finally:
+                self.times.write += time.monotonic() - started
+
+        self._writing = self._writer.submit(timed)
+
+    def count_missing(self, shard: str) -> int:
+        """Contents of a shard without a vector in its table: for the progress, so a few too many do no harm."""
+        manifest = tables.manifest_path(self.home.warehouse, shard)
+        if not manifest.is_file():
+            return 0
+        rows = tables.read(manifest, ["sha256", "status"])
+        wanted = set(tables.where_equal(rows, "status", Status.OK)["sha256"].to_pylist())
+        table = tables.embeddings_path(self.home.warehouse, self.space.id, shard)
+        if table.is_file():
+            old = tables.read(table, ["sha256", "status"]).to_pydict()
+            wanted -= {sha for sha, status in zip(old["sha256"], old["status"], strict=True) if status not in _RETRY}
+        return len(wanted)
 
     def plan(self, shard: str) -> _Plan:
         """Compare a shard's manifest with its table."""
@@ -213,11 +265,16 @@ class _Run:
         lacking = {sha: paths for sha, paths in missing.items() if sha not in had}
         had |= self._rescue(set(lacking))
         lacking = {sha: paths for sha, paths in lacking.items() if sha not in had}
+        self.total -= len(missing) - len(lacking)
         passing = self._embed(lacking) if lacking else {}
-        for plan in group:
-            self.done.append(self._write(plan, passing, set(lacking)))
-        # Only now: a content may have been wanted by several shards of the group.
-        self.store.drop_many(list(missing))
+
+        def write_tables() -> None:
+            for plan in group:
+                self.done.append(self._write(plan, passing, set(lacking)))
+            # Only now: a content may have been wanted by several shards of the group.
+            self.store.drop_many(list(missing))
+
+        self._write_aside(write_tables)
 
     def _rescue(self, lacking: set[str]) -> set[str]:
         """Take vectors of these contents from other shards' tables: files that were renamed or copied."""
@@ -237,24 +294,36 @@ class _Run:
         """Embed contents into the store; returns those whose file was not to be had this time."""
         passing: dict[str, Embedded] = {}
         keep: list[tuple[str, Embedded]] = []
-        started = time.monotonic()
+        loading = time.monotonic()
+        self.embedder.load()
+        self.times.load += time.monotonic() - loading
+        started, before = time.monotonic(), self.seconds
+        files = embed_files(
+            self.embedder,
+            lacking.items(),
+            self.home.images,
+            max_pixels=self.home.settings.max_pixels,
+            times=self.times,
+        )
         try:
-            for sha, outcome in embed_files(
-                self.embedder, lacking.items(), self.home.images, max_pixels=self.home.settings.max_pixels
-            ):
+            for sha, outcome in files:
                 if outcome.status in _RETRY:
                     passing[sha] = outcome
                 else:
                     keep.append((sha, outcome))
                 self.embedded += outcome.vector is not None
                 self.failed += outcome.vector is None
-                self.progress(1)
+                self.seconds = before + time.monotonic() - started
+                done = self.embedded + self.failed
+                self.progress(Progress("images", done, max(done, self.total), self.seconds))
                 if len(keep) >= CHECKPOINT_IMAGES:
-                    self.store.put_many(keep)
+                    self._write_aside(partial(self.store.put_many, keep))
                     keep = []
         finally:
-            self.store.put_many(keep)
-            self.seconds += time.monotonic() - started
+            # Also when it is being stopped: the vectors that are there are kept.
+            self._write_aside(partial(self.store.put_many, keep))
+            self._written()
+            self.seconds = before + time.monotonic() - started
         return passing
 
     def _write(self, plan: _Plan, passing: dict[str, Embedded], fresh: set[str]) -> ShardEmbeddings:
@@ -334,99 +403,9 @@ class _Run:
         """What was done, over all shards."""
         engine = self.embedder.engine if self.embedded else None
         others = sorted(self.engines - {engine}) if engine else []
-        return EmbedReport(self.space.id, self.done, self.embedded, self.failed, self.seconds, engine, others)
-
-
-def embed_files(
-    embedder: Embedder, contents: Iterable[tuple[str, Sequence[str]]], root: Path, *, max_pixels: int
-) -> Iterator[tuple[str, Embedded]]:
-    """Embed files in batches while worker threads read and decode the next ones.
-
-    At most two batches of prepared pictures wait at any time, whatever the number of files.
-
-    Args:
-        embedder: gives the vectors.
-        contents: for each content its sha256 and the relative paths that have it.
-        root: the image root.
-        max_pixels: a picture with more pixels is not decoded.
-
-    Yields:
-        Each content's sha256 and what came of it.
-
-    Raises:
-        ModelError: a batch of several pictures without one usable vector.
-    """
-
-    def read(item: tuple[str, Sequence[str]]) -> tuple[str, np.ndarray | Embedded]:
-        sha, paths = item
-        return sha, _prepare(embedder, sha, [root / path for path in paths], max_pixels)
-
-    batch: list[tuple[str, np.ndarray]] = []
-    with ThreadPoolExecutor(max_workers=_DECODE_THREADS) as pool:
-        for sha, prepared in _ahead(pool, read, contents, 2 * embedder.batch_size):
-            if isinstance(prepared, Embedded):
-                yield sha, prepared
-                continue
-            batch.append((sha, prepared))
-            if len(batch) >= embedder.batch_size:
-                yield from _embed_batch(embedder, batch)
-                batch = []
-        if batch:
-            yield from _embed_batch(embedder, batch)
-
-
-def _ahead(
-    pool: ThreadPoolExecutor,
-    function: Callable[[tuple[str, Sequence[str]]], tuple[str, np.ndarray | Embedded]],
-    items: Iterable[tuple[str, Sequence[str]]],
-    limit: int,
-) -> Iterator[tuple[str, np.ndarray | Embedded]]:
-    """Results in order, at most `limit` of them waiting (Executor.map would submit everything at once)."""
-    waiting: list[Future[tuple[str, np.ndarray | Embedded]]] = []
-    source = iter(items)
-    try:
-        while True:
-            waiting.extend(pool.submit(function, item) for item in islice(source, limit - len(waiting)))
-            if not waiting:
-                return
-            yield waiting.pop(0).result()
-    finally:
-        for future in waiting:
-            future.cancel()
-
-
-def _prepare(embedder: Embedder, sha: str, locations: Sequence[Path], max_pixels: int) -> np.ndarray | Embedded:
-    problem: tuple[str, str] = (Status.VANISHED, "")
-    for location in locations:
-        try:
-            data = location.read_bytes()
-            if hashlib.sha256(data).hexdigest() != sha:
-                problem = (Status.VANISHED, "its content changed after it was listed; the next run takes the new one")
-                continue
-            return embedder.prepare(decode(data, max_pixels=max_pixels))
-        except UnusableImageError as error:
-            return Embedded(error.status, error.reason, None, None)
-        except OSError as error:
-            problem = status_of_os_error(error)
-    return Embedded(problem[0], problem[1], None, None)
-
-
-def _embed_batch(embedder: Embedder, batch: Sequence[tuple[str, np.ndarray]]) -> Iterator[tuple[str, Embedded]]:
-    vectors = embedder.embed(stack([prepared for _, prepared in batch]))
-    bad = unusable_vectors(vectors)
-    if len(batch) > 1 and bad.all():
-        raise ModelError(
-            f"{embedder.space.model} gave only zero or non-finite vectors for a batch of {len(batch)} pictures",
-            remedy="check the weights file, or use precision float32",
+        return EmbedReport(
+            self.space.id, self.done, self.embedded, self.failed, self.seconds, engine, others, self.times
         )
-    for (sha, _), vector, unusable in zip(batch, vectors, bad, strict=True):
-        if unusable:
-            yield (
-                sha,
-                Embedded(Status.UNSUPPORTED, "the model gives it a zero or non-finite vector", embedder.engine, None),
-            )
-        else:
-            yield sha, Embedded(Status.OK, None, embedder.engine, vector)
 
 
 def vectors_of(column: pa.ChunkedArray) -> np.ndarray:

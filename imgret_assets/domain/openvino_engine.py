@@ -1,7 +1,7 @@
-"""Running a model with OpenVINO on the CPU: three to ten times torch's rate there, and without importing torch.
+"""Running a model with OpenVINO on the CPU: several times torch's rate there, and without importing torch.
 
 Belongs here: converting a network once, compiling it, asynchronous inference. Not here: models and weights
-(`domain.models`), choosing an engine (`domain.engines`).
+(`domain.models`), choosing an engine (`domain.engines`), the proof that its vectors are right (`domain.agreement`).
 """
 
 import shutil
@@ -9,41 +9,55 @@ import sys
 import tempfile
 import threading
 import warnings
+from collections import deque
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE
+from imgret_assets.domain import agreement, locks
+from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models import EmbeddingSpace, Model
 from imgret_assets.errors import ModelError, SettingError
 
 if TYPE_CHECKING:
     import openvino
 
-# The least cosine between an engine's vector and torch's float32 vector, for every picture of the fixed set.
-MIN_AGREEMENT = 0.9999
-_FIXED_PICTURES = 6
+_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+# Another process may be converting the same network: the largest take minutes.
+_CONVERSION_TIMEOUT_S = 1800.0
 
 
 class OpenVinoEmbedder:
     """Runs a model with OpenVINO; converts it once for a home, which needs torch, and never again."""
 
-    def __init__(self, model: Model, folder: Path, *, batch_size: int = DEFAULT_BATCH_SIZE) -> None:
+    def __init__(
+        self, model: Model, folder: Path, *, precision: str = "auto", batch_size: int = DEFAULT_BATCH_SIZE
+    ) -> None:
         """Remember what to load.
 
         Args:
             model: the model.
             folder: where converted and compiled models are kept.
-            batch_size: pictures given to `embed` at once; each is a request of its own, several under way.
+            precision: `float32`, `bfloat16` on a CPU that has it, or `auto`: the latter if it can be had and
+                agrees with the reference, else the former.
+            batch_size: pictures after which a caller may expect vectors.
+
+        Raises:
+            SettingError: there is no such precision, or a batch size below 1.
         """
-        if batch_size < 1:
-            raise SettingError(f"batch_size is {batch_size}", expected="at least 1")
+        check_choices(precision, batch_size)
+        if precision not in ("auto", *_HINTS):
+            raise SettingError(f"precision is {precision!r} with OpenVINO", expected="auto, float32 or bfloat16")
         self.model = model
         self.folder = folder
         self.batch_size = batch_size
-        self._queue: openvino.AsyncInferQueue | None = None
+        self.forward_s = 0.0
+        self._asked_precision = precision
+        self._precision: str | None = None
+        self._compiled: openvino.CompiledModel | None = None
         self._lock = threading.Lock()
 
     @property
@@ -53,96 +67,171 @@ class OpenVinoEmbedder:
 
     @property
     def engine(self) -> str:
-        """What computes."""
-        return "openvino-cpu-float32"
+        """What computes, such as `openvino-cpu-float32`; loads the model where the precision is still to be chosen."""
+        if self._asked_precision == "auto":
+            self.load()
+        return f"openvino-cpu-{self._precision or self._asked_precision}"
 
     @property
     def loaded(self) -> bool:
         """True once the model is in memory."""
-        return self._queue is not None
+        return self._compiled is not None
+
+    @property
+    def own_folder(self) -> Path:
+        """Where this home keeps what belongs to the model's space."""
+        return self.folder / self.space.id
 
     @property
     def converted(self) -> Path:
         """The converted network's file; it depends on the space and on OpenVINO's version."""
-        version = import_openvino().get_version().split("-")[0]
-        return self.folder / f"{self.space.id}-openvino-{version}" / "model.xml"
+        return self.own_folder / f"openvino-{_version()}" / "model.xml"
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as the model's input, float32 (3, height, width)."""
-        return self.space.preprocessing.apply(image)
+        """An RGB picture as the engine takes it, uint8 (height, width, 3)."""
+        return self.space.preprocessing.pixels(image)
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
-        """Vectors float32 (n, dim) of a batch float32 (n, 3, height, width).
-
-        Each picture is a request of its own: its activations stay in a core's cache, and a vector does not depend
-        on what else is in the batch.
+        """Vectors float32 (n, dim) of a batch uint8 (n, height, width, 3).
 
         Raises:
             ModelError: the network can't be converted, or its vectors don't agree with torch's.
         """
-        queue = self.load()
         vectors = np.empty((len(batch), self.space.dim), dtype=np.float32)
-
-        def keep(request: Any, row: int) -> None:
-            vectors[row] = request.get_output_tensor(0).data[0]
-
-        with self._lock:
-            queue.set_callback(keep)
-            for row in range(len(batch)):
-                queue.start_async({0: batch[row : row + 1]}, row)
-            queue.wait_all()
+        for row, vector in self.stream((str(row), picture) for row, picture in enumerate(batch)):
+            vectors[int(row)] = vector
         return vectors
 
-    def load(self) -> "openvino.AsyncInferQueue":
-        """The compiled network's request queue, made at the first call."""
-        with self._lock:
-            if self._queue is None:
-                self._queue = self._compile()
-            return self._queue
+    def stream(self, pictures: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Vectors float32 (dim,) of pictures uint8 (height, width, 3), each with its key, in their order.
 
-    def _compile(self) -> "openvino.AsyncInferQueue":
-        runtime = import_openvino()
-        if not self.converted.is_file():
-            self._convert()
-        core = runtime.Core()
-        core.set_property({"CACHE_DIR": str(self.folder / "compiled")})
-        return runtime.AsyncInferQueue(core.compile_model(self.converted, "CPU", _options()))
+        Each picture is a request of its own: its activations stay in a core's cache, and a vector does not depend
+        on its neighbours in a batch. Twice as many requests as run at once are under way, so that cores don't idle
+        while the caller fetches the next picture.
+
+        Requests are waited for, not called back from: OpenVINO's threads would need the interpreter's lock for that,
+        and those that ask for it while the interpreter ends were seen to abort the process or to hang it.
+        """
+        compiled = self.load()
+        at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        idle = [compiled.create_infer_request() for _ in range(at_once + min(at_once, 16))]
+        under_way: deque[tuple[str, openvino.InferRequest]] = deque()
+        try:
+            for key, picture in pictures:
+                if not idle:
+                    yield self._finished(under_way, idle)
+                request = idle.pop()
+                request.start_async({0: picture[np.newaxis]})
+                under_way.append((key, request))
+            while under_way:
+                yield self._finished(under_way, idle)
+        finally:
+            for _, request in under_way:
+                request.wait()
+
+    def _finished(
+        self, under_way: "deque[tuple[str, openvino.InferRequest]]", idle: "list[openvino.InferRequest]"
+    ) -> tuple[str, np.ndarray]:
+        """Wait for the oldest request; all take the same time, so none of the younger ones waits long for it."""
+        key, request = under_way.popleft()
+        request.wait()
+        self.forward_s += request.latency / 1000
+        vector = request.get_output_tensor(0).data[0].copy()
+        idle.append(request)
+        return key, vector
+
+    def load(self) -> "openvino.CompiledModel":
+        """The compiled network, made and checked at the first call.
+
+        Raises:
+            ModelError: OpenVINO can't run it, or its vectors don't agree with torch's.
+        """
+        with self._lock:
+            if self._compiled is None:
+                if not self.converted.is_file():
+                    with locks.held(
+                        self.own_folder, ["converting"], timeout_s=_CONVERSION_TIMEOUT_S, purpose="converting a model"
+                    ):
+                        if not self.converted.is_file():
+                            self._convert()
+                self._compiled, self._precision = self._choose_precision()
+            return self._compiled
+
+    def _choose_precision(self) -> "tuple[openvino.CompiledModel, str]":
+        core = import_openvino().Core()
+        asked = self._asked_precision
+        has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if asked == "bfloat16" and not has_bfloat16:
+            raise SettingError(
+                "precision bfloat16 was asked for, but this CPU has no instructions for it",
+                expected="precision auto or float32",
+            )
+        if asked == "bfloat16" or (asked == "auto" and has_bfloat16):
+            try:
+                return self._compile(core, "bfloat16"), "bfloat16"
+            except ModelError:
+                if asked == "bfloat16":
+                    raise
+        return self._compile(core, "float32"), "float32"
+
+    def _compile(self, core: "openvino.Core", precision: str) -> "openvino.CompiledModel":
+        compiled = core.compile_model(
+            self.converted,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": _HINTS[precision],
+                "CACHE_DIR": str(self.folder / "compiled"),
+            },
+        )
+
+        def vectors_of(pictures: list[Image.Image]) -> np.ndarray:
+            return np.stack([compiled(self.prepare(picture)[np.newaxis])[0][0].copy() for picture in pictures])
+
+        processor = " ".join(str(core.get_property("CPU", "FULL_DEVICE_NAME")).split())
+        key = f"openvino-cpu-{precision} {_version()} on {processor}"
+        agreement.ensure_agreement(self.model, self.own_folder, key, vectors_of)
+        return compiled
 
     def _convert(self) -> None:
-        """Convert the network, check it against torch, and put it in its place, whole or not at all."""
+        """Convert the network and put it in its place, whole or not at all."""
         import torch
 
         runtime = import_openvino()
         network = self.model.build()
         height, width = self.space.preprocessing.size
-        pictures = fixed_pictures(height, width)
+        example = torch.zeros(1, 3, height, width)
         try:
             with torch.inference_mode(), warnings.catch_warnings():
                 # OpenVINO traces by a means that torch would like to see replaced: nothing a user can change.
                 warnings.simplefilter("ignore", FutureWarning)
-                reference = network(torch.from_numpy(pictures)).numpy()
-                example = torch.from_numpy(pictures[:1])
                 converted = runtime.convert_model(network, example_input=example, input=[1, 3, height, width])
-            compiled = runtime.Core().compile_model(converted, "CPU", _options())
+            converted = self._with_normalising(converted)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't run {self.space.model} ({str(error).splitlines()[0]})",
                 remedy="set IMGRET_ENGINE=torch",
             ) from error
-        vectors = np.stack([compiled(picture[np.newaxis])[0][0] for picture in pictures])
-        check_agreement(reference, vectors, f"OpenVINO's vectors of {self.space.model}")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        aside = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.folder))
+        aside = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.own_folder))
         try:
             runtime.save_model(converted, aside / "model.xml", compress_to_fp16=False)
-            if not self.converted.is_file():
-                aside.replace(self.converted.parent)
-        except OSError:
-            # Another process was quicker; its network is the same.
-            if not self.converted.is_file():
-                raise
+            aside.replace(self.converted.parent)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
+
+    def _with_normalising(self, network: Any) -> Any:
+        """The network taking pixels uint8 (1, height, width, 3): a quarter of the bytes, and no Python for them."""
+        from openvino import Layout, Type
+        from openvino.preprocess import PrePostProcessor
+
+        preprocessing = self.space.preprocessing
+        steps = PrePostProcessor(network)
+        steps.input().tensor().set_element_type(Type.u8).set_layout(Layout("NHWC"))
+        steps.input().model().set_layout(Layout("NCHW"))
+        steps.input().preprocess().convert_element_type(Type.f32).mean([255 * m for m in preprocessing.mean]).scale(
+            [255 * s for s in preprocessing.std]
+        )
+        return steps.build()
 
 
 def import_openvino() -> Any:
@@ -154,41 +243,5 @@ def import_openvino() -> Any:
     return openvino
 
 
-def _options() -> dict[str, str]:
-    return {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32"}
-
-
-def fixed_pictures(height: int, width: int) -> np.ndarray:
-    """Prepared pictures float32 (6, 3, height, width) that every engine is tried with: flat, ramps, blocks, noise."""
-    rng = np.random.default_rng(224)
-    down, across = np.mgrid[-2.0 : 2.0 : height * 1j, -2.0 : 2.0 : width * 1j]
-    blocks = np.kron(rng.normal(size=(3, 8, 8)), np.ones((-(-height // 8), -(-width // 8))))[:, :height, :width]
-    pictures = [
-        np.full((3, height, width), 0.5),
-        np.stack([down, across, down * across]),
-        np.stack([np.sin(8 * down), np.cos(5 * across), np.sin(3 * (down + across))]),
-        blocks,
-        rng.normal(size=(3, height, width)),
-        blocks + 0.3 * rng.normal(size=(3, height, width)),
-    ]
-    return np.stack(pictures[:_FIXED_PICTURES]).astype(np.float32)
-
-
-def check_agreement(reference: np.ndarray, vectors: np.ndarray, what: str) -> float:
-    """The least cosine of corresponding rows of two float32 (n, dim) arrays, if it is high enough.
-
-    Raises:
-        ModelError: it is below 0.9999, or the shapes differ.
-    """
-    if reference.shape != vectors.shape:
-        raise ModelError(f"{what} have shape {vectors.shape}", expected=f"{reference.shape}, as torch gives")
-    a, b = reference.astype(np.float64), vectors.astype(np.float64)
-    norms = np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1)
-    least = float(np.min(np.einsum("ij,ij->i", a, b) / norms))
-    if not least >= MIN_AGREEMENT:
-        raise ModelError(
-            f"{what} have a cosine of {least:.6f} to torch's",
-            expected=f"at least {MIN_AGREEMENT}",
-            remedy="set IMGRET_ENGINE=torch",
-        )
-    return least
+def _version() -> str:
+    return import_openvino().get_version().split("-")[0]

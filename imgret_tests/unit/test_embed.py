@@ -10,14 +10,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imgret_assets.domain import embed, tables
-from imgret_assets.domain.embed import EmbedReport, embed_files, refresh_embeddings, vectors_of
+from imgret_assets.domain import embed, pipeline, tables
+from imgret_assets.domain.embed import EmbedReport, refresh_embeddings, vectors_of
 from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.progress import Progress
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.domain.vector_store import VectorStore
 from imgret_assets.errors import DiskFullError, ModelError, StaleTableError, TableError
-from imgret_tests.fake_model import FakeEmbedder
-from imgret_tests.odd_files import odd_files, saved
+from imgret_tests.fake_model import FailingEmbedder, FakeEmbedder
+from imgret_tests.odd_files import odd_files
 from imgret_tests.pictures import picture, picture_bytes
 from imgret_tests.processes import Process
 from imgret_tests.tree import embedding_rows, path_in, put, put_pictures, stamps
@@ -117,9 +118,9 @@ def test_progress_counts_every_picture_once(home: Home, images: Path, embedder: 
     put_pictures(images, range(10))
     put(images, "half.jpg", half_a_picture())
     refresh_manifest(home)
-    done: list[int] = []
-    refresh_embeddings(home, embedder, progress=done.append)
-    assert sum(done) == 11
+    told: list[Progress] = []
+    refresh_embeddings(home, embedder, progress=told.append)
+    assert [(one.done, one.total) for one in told] == [(number, 11) for number in range(1, 12)]
 
 
 # Each content once
@@ -132,7 +133,7 @@ def test_an_unchanged_collection_costs_nothing(
     put(images, "half.jpg", half_a_picture())
     refresh(home, embedder)
     before = stamps(home.warehouse)
-    monkeypatch.setattr(embed, "decode", lambda *_, **__: pytest.fail("a picture was decoded"))
+    monkeypatch.setattr(pipeline, "decode", lambda *_, **__: pytest.fail("a picture was decoded"))
     report = refresh(home, embedder)
     assert (report.embedded, report.failed, written(report)) == (0, 0, [])
     assert report.summary == f"13 images have their vectors in {embedder.space.id}: nothing was embedded."
@@ -280,7 +281,7 @@ def test_a_truncated_picture_is_decoded_once_and_never_again(
 ) -> None:
     put(images, path_in("00", ending=".jpg"), half_a_picture())
     assert refresh(home, embedder).failed == 1
-    monkeypatch.setattr(embed, "decode", lambda *_, **__: pytest.fail("it was decoded again"))
+    monkeypatch.setattr(pipeline, "decode", lambda *_, **__: pytest.fail("it was decoded again"))
     put(images, path_in("01", ending=".jpg"), half_a_picture())
     report = refresh(home, embedder)
     assert report.failed == 0
@@ -324,27 +325,10 @@ def test_content_changed_since_it_was_listed_is_never_stored_under_the_old_hash(
     assert embedding_rows(home, embedder.space.id)["001.png"]["embedding"] == expected_vector(2)
 
 
-class Failing(FakeEmbedder):
-    """Gives the pictures of `bad` seeds a vector that has no direction."""
-
-    def __init__(self, bad: Sequence[int], value: float) -> None:
-        super().__init__()
-        self.bad = [FakeEmbedder().prepare(picture(seed)) for seed in bad]
-        self.value = value
-
-    def embed(self, batch: np.ndarray) -> np.ndarray:
-        vectors = super().embed(batch)
-        for row, prepared in enumerate(batch):
-            if any(np.array_equal(prepared, bad) for bad in self.bad):
-                vectors[row] = 0.0
-                vectors[row, 0] = self.value
-        return vectors
-
-
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
 def test_a_picture_without_a_direction_is_a_row(home: Home, images: Path, value: float) -> None:
     put_pictures(images, range(5))
-    embedder = Failing([2], value)
+    embedder = FailingEmbedder([2], value)
     report = refresh(home, embedder)
     assert (report.embedded, report.failed) == (4, 1)
     row = embedding_rows(home, embedder.space.id)["002.png"]
@@ -355,7 +339,7 @@ def test_a_picture_without_a_direction_is_a_row(home: Home, images: Path, value:
 
 def test_one_odd_picture_alone_in_its_batch_does_not_accuse_the_model(home: Home, images: Path) -> None:
     put_pictures(images, [2])
-    assert refresh(home, Failing([2], np.nan)).failed == 1
+    assert refresh(home, FailingEmbedder([2], np.nan)).failed == 1
 
 
 def test_a_model_that_gives_nothing_usable_stops_the_run(home: Home, images: Path, embedder: FakeEmbedder) -> None:
@@ -364,8 +348,8 @@ def test_a_model_that_gives_nothing_usable_stops_the_run(home: Home, images: Pat
     put_pictures(images, range(10, 14))
     refresh_manifest(home)
     before = stamps(home.warehouse)
-    with pytest.raises(ModelError, match=r"fake gave only zero or non-finite vectors for a batch of 4 pictures"):
-        refresh_embeddings(home, Failing(range(20), np.nan))
+    with pytest.raises(ModelError, match=r"fake gave only zero or non-finite vectors for 4 pictures one after another"):
+        refresh_embeddings(home, FailingEmbedder(range(20), np.nan))
     assert stamps(home.warehouse) == before
     assert refresh_embeddings(home, embedder).embedded == 4
 
@@ -405,9 +389,7 @@ def test_a_run_that_is_stopped_goes_on_where_it_was(
     }
 
 
-def test_kill_9_costs_at_most_what_came_after_the_last_checkpoint(
-    home: Home, images: Path, embedder: FakeEmbedder
-) -> None:
+def test_kill_9_costs_at_most_two_checkpoints(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(40))
     refresh_manifest(home)
     code = """
@@ -415,7 +397,7 @@ from pathlib import Path
 from imgret_assets.domain import embed
 from imgret_assets.domain.home import open_home
 from imgret_assets.settings import load_settings
-from imgret_tests.fake_model import FakeEmbedder
+from imgret_tests.fake_model import FailingEmbedder, FakeEmbedder
 class Slow(FakeEmbedder):
     def embed(self, batch):
         say("batch")
@@ -431,7 +413,8 @@ embed.refresh_embeddings(open_home(load_settings({"home": sys.argv[1], "images":
         assert process.hear() == "batch"
         process.kill()
     report = refresh_embeddings(home, embedder)
-    assert report.embedded == 16
+    # Three batches were done; the last of them may just have been on its way to the disk.
+    assert report.embedded in (16, 24)
     assert len(embedding_rows(home, embedder.space.id)) == 40
 
 
@@ -509,39 +492,6 @@ def test_a_damaged_table_is_named_with_the_remedy_which_works(home: Home, images
         refresh_embeddings(home, embedder)
     table.unlink()
     assert refresh_embeddings(home, embedder).embedded == rows
-
-
-# Batches
-
-
-def test_batches_are_full_and_bounded_in_number(images: Path) -> None:
-    """However many files there are, only two batches of prepared pictures wait."""
-
-    class Counting(FakeEmbedder):
-        prepared = waiting = 0
-
-        def prepare(self, image: object) -> np.ndarray:
-            self.prepared += 1
-            return super().prepare(image)  # type: ignore[arg-type]
-
-        def embed(self, batch: np.ndarray) -> np.ndarray:
-            self.waiting = max(self.waiting, self.prepared - self.embedded)
-            return super().embed(batch)
-
-    embedder = Counting()
-    contents = [(hashlib.sha256(picture_bytes(seed)).hexdigest(), [f"{seed:03d}.png"]) for seed in range(60)]
-    put_pictures(images, range(60))
-    done = dict(embed_files(embedder, contents, images, max_pixels=10_000))
-    assert [sha for sha, _ in contents] == list(done)
-    assert embedder.batches == [8] * 7 + [4]
-    assert embedder.waiting <= 3 * 8
-
-
-def test_a_picture_that_has_become_too_large_is_a_row(images: Path, embedder: FakeEmbedder) -> None:
-    data = saved(picture(1, size=(100, 100)), "PNG")
-    put(images, "a.png", data)
-    ((_, outcome),) = embed_files(embedder, [(hashlib.sha256(data).hexdigest(), ["a.png"])], images, max_pixels=9_999)
-    assert (outcome.status, outcome.vector) == ("too_large", None)
 
 
 @pytest.mark.parametrize("chunks", [1, 2])

@@ -17,12 +17,11 @@ import torch
 import torchvision
 from PIL import Image
 from safetensors.torch import save_file
-from timm.data.config import resolve_model_data_config
+from timm.data.config import resolve_data_config, resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms
 
-from imgret_assets.domain import models
-from imgret_assets.domain.embedder import TorchEmbedder
+from imgret_assets.domain import models, networks
 from imgret_assets.domain.home import Home, open_home
 from imgret_assets.domain.models import (
     IMAGENET_MEAN,
@@ -32,13 +31,15 @@ from imgret_assets.domain.models import (
     EmbeddingSpace,
     Model,
     Preprocessing,
+    chosen_space,
     find_weights,
     resnet50_cache,
     resolve,
     resolve_space,
+    space_of_last_run,
 )
-from imgret_assets.errors import ModelError
-from imgret_assets.settings import PROJECT
+from imgret_assets.errors import ModelError, SettingError
+from imgret_assets.settings import PROJECT, load_settings
 from imgret_tests.pictures import picture
 
 SMALL = "timm:mobilenetv3_small_050"
@@ -86,8 +87,9 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, torch.nn.Modu
 
 
 def embed(model: Model, pictures: list[Image.Image]) -> np.ndarray:
-    embedder = TorchEmbedder(model, device="cpu")
-    return embedder.embed(np.stack([embedder.prepare(image) for image in pictures]))
+    inputs = np.stack([model.space.preprocessing.apply(image) for image in pictures])
+    with torch.inference_mode():
+        return model.build()(torch.from_numpy(inputs)).numpy()
 
 
 # Vectors
@@ -144,7 +146,7 @@ def test_weights_under_other_names_are_taken_by_position(tmp_path: Path) -> None
     renamed = {f"_other_{number}": value for number, value in enumerate(network.state_dict().values())}
     torch.save(renamed, tmp_path / "renamed.pth")
     again = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    models._load_state(again, models._read_state(tmp_path / "renamed.pth"), tmp_path / "renamed.pth")
+    networks.load_state(again, networks.read_state(tmp_path / "renamed.pth"), tmp_path / "renamed.pth")
     inputs = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network(inputs), again(inputs))
@@ -155,13 +157,271 @@ def test_weights_without_the_counters_of_batches_are_taken_too(tmp_path: Path) -
     network = seeded(torchvision.models.resnet18(weights=None))
     state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     again = torchvision.models.resnet18(weights=None).eval()
-    models._load_state(again, state, tmp_path / "old.pth")
+    networks.load_state(again, state, tmp_path / "old.pth")
     inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network(inputs), again(inputs))
 
 
+# Pooling
+
+
+def gem(features: torch.Tensor) -> np.ndarray:
+    """Generalised mean of feature maps (n, c, h, w), as the paper defines it, in float64."""
+    cubes = np.maximum(features.double().numpy(), 1e-6) ** 3
+    return cubes.mean(axis=(2, 3)) ** (1 / 3)
+
+
+def prepared(model: Model, count: int = 2) -> torch.Tensor:
+    pictures = [picture(seed, (300, 200)) for seed in range(count)]
+    return torch.from_numpy(np.stack([model.space.preprocessing.apply(image) for image in pictures]))
+
+
+def test_gem_of_resnet50_is_the_mean_of_cubes_over_its_last_map(
+    home: Home, resnet50: tuple[Path, torch.nn.Module]
+) -> None:
+    file, network = resnet50
+    model = resolve(home, "resnet50", file, pooling="gem")
+    assert (model.space.dim, model.space.pooling) == (2048, "gem")
+    inputs = prepared(model)
+    with torch.no_grad():
+        features = torch.nn.Sequential(*list(network.children())[:-2])(inputs)
+        found = model.build()(inputs).numpy()
+    np.testing.assert_allclose(found, gem(features), rtol=1e-4, atol=1e-6)
+    assert not np.allclose(found, features.mean((2, 3)).numpy(), rtol=0.1)
+
+
+def test_gem_of_efficientnet_lite0_works_from_its_wheel(home: Home) -> None:
+    model = resolve(home, "efficientnet_lite0", pooling="gem")
+    own = resolve(home, "efficientnet_lite0")
+    assert (model.space.dim, model.space.pooling, own.space.pooling) == (1280, "gem", "auto")
+    inputs = prepared(model)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    networks.load_state(network, networks.read_state(model.weights or Path()), Path("wheel"))
+    with torch.no_grad():
+        features = network.eval().forward_features(inputs)  # type: ignore[operator]
+        np.testing.assert_allclose(model.build()(inputs).numpy(), gem(features), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(own.build()(inputs).numpy(), features.mean((2, 3)).numpy(), rtol=1e-4, atol=1e-6)
+
+
+# Each a weights file's worth of random numbers: what matters is which numbers are pooled, not what they mean.
+TINY = {
+    "timm:test_resnet": "NCHW",
+    "timm:test_mambaout": "NHWC",
+    "timm:test_vit": "tokens:1",
+    "timm:deit_tiny_distilled_patch16_224": "tokens:2",
+}
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The weights file of a timm model, made when first asked for."""
+    folder = tmp_path_factory.mktemp("tiny")
+
+    def made(name: str) -> Path:
+        file = folder / f"{name.removeprefix('timm:')}.pth"
+        if not file.is_file():
+            torch.manual_seed(5)
+            network = timm.create_model(name.removeprefix("timm:"), pretrained=False)
+            with torch.no_grad():
+                for parameter in network.parameters():
+                    # timm starts some layers at zero, which would hide a mistake in what comes after them.
+                    parameter.add_(0.02 * torch.randn(parameter.shape))
+            torch.save(network.state_dict(), file)
+        return file
+
+    return made
+
+
+@pytest.mark.parametrize("name", TINY)
+@pytest.mark.parametrize("pooling", ["avg", "gem"])
+def test_pooling_is_over_the_places_of_the_last_features(
+    home: Home, tiny: Callable[[str], Path], name: str, pooling: str
+) -> None:
+    model = resolve(home, name, tiny(name), pooling=pooling)
+    network = timm.create_model(name.removeprefix("timm:"), pretrained=False)
+    network.load_state_dict(torch.load(tiny(name), weights_only=True))
+    inputs = prepared(model)
+    with torch.no_grad():
+        features = network.eval().forward_features(inputs)  # type: ignore[operator]
+        found = model.build()(inputs).numpy()
+    if TINY[name] == "NHWC":
+        features = features.permute(0, 3, 1, 2)
+    if TINY[name].startswith("tokens"):
+        features = features[:, int(TINY[name][-1]) :].transpose(1, 2).unsqueeze(3)
+    truth = features.mean((2, 3)).numpy() if pooling == "avg" else gem(features)
+    assert found.shape == (2, model.space.dim)
+    np.testing.assert_allclose(found, truth, rtol=1e-3, atol=1e-5)
+
+
+def test_the_model_s_own_pooling_by_another_name_is_no_other_space(home: Home, tiny: Callable[[str], Path]) -> None:
+    for name, own in (("timm:test_resnet", "auto"), ("timm:test_vit", "avg")):
+        spaces = [resolve(home, name, tiny(name), pooling=pooling).space for pooling in ("auto", "avg", "gem")]
+        assert [space.pooling for space in spaces] == ["auto", own, "gem"]
+        assert len({space.id for space in spaces}) == (2 if own == "auto" else 3)
+    assert resolve(home, "efficientnet_lite0", pooling="avg") == resolve(home, "efficientnet_lite0")
+
+
+def test_a_hidden_layer_after_the_pooling_is_the_model_s_own(home: Home, small: tuple[Path, torch.nn.Module]) -> None:
+    own, averaged = (resolve(home, SMALL, small[0], pooling=pooling).space for pooling in ("auto", "avg"))
+    assert (own.dim, averaged.dim) == (1024, 288)
+    assert (own.pooling, averaged.pooling) == ("auto", "avg")
+
+
+CLIP = "timm:vit_xsmall_patch16_clip_224.tinyclip_yfcc15m"
+
+
+def test_an_image_tower_of_clip_keeps_its_projection(home: Home, tiny: Callable[[str], Path]) -> None:
+    """Else its vectors could not be compared with those of texts."""
+    model = resolve(home, CLIP, tiny(CLIP))
+    network = timm.create_model(CLIP.removeprefix("timm:"), pretrained=False)
+    network.load_state_dict(torch.load(tiny(CLIP), weights_only=True))
+    inputs = prepared(model)
+    with torch.no_grad():
+        truth = network.eval()(inputs).numpy()
+    assert (model.space.dim, model.space.pooling) == (512, "auto")
+    np.testing.assert_allclose(model.build()(inputs).numpy(), truth, rtol=0, atol=1e-6)
+    assert resolve(home, CLIP, tiny(CLIP), pooling="head").space == model.space
+    averaged = resolve(home, CLIP, tiny(CLIP), pooling="avg").space
+    assert (averaged.dim, averaged.pooling) == (256, "avg")
+
+
+def configs() -> dict[str, dict[str, Any]]:
+    """The configurations timm has of all models with weights, by name."""
+    names = timm.list_models(pretrained=True)
+    return {name: config.to_dict() for name in names if (config := timm.models.get_pretrained_cfg(name)) is not None}
+
+
+def test_projections_are_told_from_classifiers() -> None:
+    """By the numbers of outputs, for which timm stands: no classifier has so few, no projection so many."""
+    wrong = [
+        name
+        for name, config in configs().items()
+        if networks.projects(config) != (0 < config["num_classes"] < 2048 and config["num_classes"] != 1000)
+    ]
+    assert wrong == []
+    joint = {name for name, config in configs().items() if networks.is_joint(config)}
+    assert {"vit_base_patch16_siglip_224.webli", "resnet50_clip.openai", "convnext_base.clip_laion2b"} <= joint
+    for other in ("vit_base_patch16_siglip_gap_224.webli", "convnext_base.clip_laion2b_augreg_ft_in12k_in1k"):
+        assert other in configs()
+        assert other not in joint
+
+
+@pytest.mark.parametrize("name", ["resnet50", "efficientnet_lite0", "timm:test_resnet"])
+def test_a_classifier_has_no_projection(home: Home, tiny: Callable[[str], Path], name: str) -> None:
+    file = tiny(name) if name.startswith("timm") else None
+    if name == "resnet50":
+        file = home.path / "w.pth"
+        file.write_bytes(b"")
+    with pytest.raises(ModelError, match=f"{name} has no head that projects.*Expected: as pooling auto.* avg or gem"):
+        resolve(home, name, file, pooling="head")
+
+
+def test_a_model_without_places_says_what_it_allows(home: Home, tiny: Callable[[str], Path]) -> None:
+    name = "timm:crossvit_tiny_240"
+    with pytest.raises(ModelError, match=f"{name} ends in no feature map or patch tokens .*'gem'. Expected: auto."):
+        resolve(home, name, tiny(name), pooling="gem")
+    assert resolve(home, name, tiny(name)).space.dim == 288
+
+
+def test_settings_say_decoding_and_pooling(home: Home) -> None:
+    flags = {"home": home.path, "decoding": "full", "pooling": "gem"}
+    space = resolve(open_home(load_settings(flags)), "efficientnet_lite0").space
+    assert (space.preprocessing.decoding, space.pooling) == ("full", "gem")
+    for name, value in (("IMGRET_DECODING", "half"), ("IMGRET_POOLING", "max")):
+        with pytest.raises(SettingError, match=rf"^{name} is '{value}'\. Expected: one of auto, "):
+            load_settings(env={"IMGRET_ENV_FILE": os.devnull, name: value})
+
+
+def test_the_article_s_model_is_decoded_in_full_and_others_at_scale(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"one")
+    decodings = {"auto": "full", "full": "full", "scaled": "scaled"}
+    for asked, decoding in decodings.items():
+        assert resolve(home, "resnet50", file, decoding=asked).space.preprocessing.decoding == decoding
+    assert resolve(home, "efficientnet_lite0").space.preprocessing.decoding == "scaled"
+    full, scaled = (resolve(home, "efficientnet_lite0", decoding=asked).space.id for asked in ("full", "scaled"))
+    assert full != scaled
+    assert resolve(home, "efficientnet_lite0", decoding="full").space.id == full
+
+
 # Pictures to input
+
+
+def transforms_of_timm() -> list[Any]:
+    """Configurations that differ in anything a picture's pixels depend on; of the plain squares the smaller."""
+    found = {}
+    for config in configs().values():
+        data = resolve_data_config(pretrained_cfg=config)
+        _, height, width = data["input_size"]
+        mean = data["mean"] if data["crop_mode"] == "border" else ()
+        if data["crop_mode"] != "center" or data["crop_pct"] > 1 or height != width or height <= 240:
+            key = (data["input_size"], data["crop_pct"], data["crop_mode"], data["interpolation"], tuple(mean))
+            found[key] = data
+    return [pytest.param(data, id="-".join(map(str, key[:4]))) for key, data in sorted(found.items(), key=str)]
+
+
+@pytest.mark.parametrize("data", transforms_of_timm())
+def test_every_configuration_of_timm_gives_timm_s_pixels(data: dict[str, Any]) -> None:
+    theirs = create_transform(**data, is_training=False, normalize=False)
+    mine = networks.timm_preprocessing(data)
+    for seed, size in enumerate([(301, 223), (61, 150), (7, 5)]):
+        image = picture(seed, size)
+        truth = theirs(image).numpy().transpose(1, 2, 0)  # type: ignore[operator,union-attr]
+        np.testing.assert_array_equal(mine.pixels(image), truth)
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+@pytest.mark.parametrize("size", SIZES)
+def test_an_input_that_is_no_square_is_timm_s_too(size: tuple[int, int], crop_mode: str) -> None:
+    data = {"input_size": (3, 96, 72), "crop_pct": 0.9, "mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+    data |= {"interpolation": "bicubic", "crop_mode": crop_mode}
+    theirs = create_transform(**data, is_training=False, normalize=False)
+    image = picture(4, size)
+    truth = theirs(image).numpy().transpose(1, 2, 0)  # type: ignore[operator,union-attr]
+    np.testing.assert_array_equal(networks.timm_preprocessing(data).pixels(image), truth)
+
+
+def test_there_are_configurations_of_every_kind() -> None:
+    """Else the test above would say less than it seems to."""
+    kinds = {(data["crop_mode"], data["crop_pct"] < 1) for (data,) in (param.values for param in transforms_of_timm())}
+    assert kinds >= {("center", True), ("center", False), ("squash", True), ("squash", False), ("border", False)}
+
+
+def test_normalising_is_timm_s() -> None:
+    data = {"input_size": (3, 32, 48), "crop_pct": 0.9, "mean": (0.48, 0.46, 0.41), "std": (0.27, 0.26, 0.28)}
+    data |= {"interpolation": "bicubic", "crop_mode": "squash"}
+    image = picture(3, (61, 150))
+    theirs = create_transform(**data, is_training=False)
+    mine = networks.timm_preprocessing(data)
+    np.testing.assert_allclose(mine.apply(image), theirs(image).numpy(), rtol=0, atol=1e-6)  # type: ignore[operator,union-attr]
+
+
+@pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
+def test_a_line_of_pixels_is_no_danger(crop_mode: str) -> None:
+    """Enlarged whole to 256 pixels' height it would be one of 26 million by 256."""
+    line = Image.new("RGB", (100_000, 1), (10, 200, 30))
+    mine = Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD, 0.875, "bicubic", crop_mode=crop_mode)
+    pixels = mine.pixels(line)
+    assert pixels.shape == (224, 224, 3)
+    assert (pixels[112, 112] == (10, 200, 30)).all()
+
+
+@pytest.mark.parametrize(
+    ("crop", "size", "crop_mode", "least"),
+    [
+        (None, (224, 160), "center", (320, 448)),
+        (0.875, (224, 224), "center", (512, 512)),
+        (0.9, (90, 180), "squash", (400, 200)),
+        (1.0, (90, 180), "border", (360, 180)),
+    ],
+)
+def test_a_scaled_decode_leaves_twice_what_is_resized_to(
+    crop: float | None, size: tuple[int, int], crop_mode: str, least: tuple[int, int]
+) -> None:
+    full = Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, crop, crop_mode=crop_mode)
+    assert full.decoded_at_least is None
+    assert replace(full, decoding="scaled").decoded_at_least == least
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -351,7 +611,7 @@ def test_weights_wrapped_as_others_save_them_are_the_same(
         torch.save({"epoch": 3, "state_dict": state}, file)
     else:
         torch.save({f"module.{key}": value for key, value in state.items()}, file)
-    found = models._read_state(file)
+    found = networks.read_state(file)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
@@ -399,17 +659,31 @@ def test_an_id_is_a_name_and_eight_digits(name: str) -> None:
         replace(SPACE, preprocessing=replace(SPACE.preprocessing, interpolation="bilinear")),
         replace(SPACE, preprocessing=replace(SPACE.preprocessing, mean=(0.5, 0.5, 0.51))),
         replace(SPACE, preprocessing=replace(SPACE.preprocessing, std=(0.5, 0.5, 0.51))),
+        replace(SPACE, preprocessing=replace(SPACE.preprocessing, decoding="scaled")),
+        replace(SPACE, preprocessing=replace(SPACE.preprocessing, crop_mode="squash")),
+        replace(SPACE, pooling="gem"),
     ],
 )
 def test_whatever_changes_vectors_changes_the_id(other: EmbeddingSpace) -> None:
     assert other.id != SPACE.id
 
 
-def test_a_space_is_read_back_from_a_table_s_metadata() -> None:
+def test_fields_that_came_later_leave_older_ids_as_they_were() -> None:
+    """A table written before there was a choice of decoding, cropping or pooling."""
     said = SPACE.as_metadata()
-    assert all(isinstance(value, str) for value in said.values())
-    assert said["space"] == SPACE.id
-    assert EmbeddingSpace.from_metadata(json.loads(json.dumps(said))) == SPACE
+    preprocessing = json.loads(said["preprocessing"])
+    del said["pooling"], preprocessing["decoding"], preprocessing["crop_mode"]
+    again = EmbeddingSpace.from_metadata({**said, "preprocessing": json.dumps(preprocessing)})
+    assert (again, again.id) == (SPACE, said["space"])
+
+
+def test_a_space_is_read_back_from_a_table_s_metadata() -> None:
+    odd = replace(SPACE.preprocessing, crop=0.95, crop_mode="squash", decoding="scaled")
+    for space in (SPACE, replace(SPACE, preprocessing=odd, pooling="gem")):
+        said = space.as_metadata()
+        assert all(isinstance(value, str) for value in said.values())
+        assert said["space"] == space.id
+        assert EmbeddingSpace.from_metadata(json.loads(json.dumps(said))) == space
 
 
 def test_a_space_is_worked_out_once(
@@ -454,6 +728,33 @@ def test_a_space_is_found_again_by_its_id(home: Home, tmp_path: Path) -> None:
     assert resolve_space(home, found["two"].space.id) == found["two"]
 
 
+def test_a_space_is_found_again_whatever_the_settings_are_now(home: Home) -> None:
+    made = {
+        (decoding, pooling): resolve(home, "efficientnet_lite0", decoding=decoding, pooling=pooling)
+        for decoding in ("full", "scaled")
+        for pooling in ("auto", "gem")
+    }
+    assert len({model.space.id for model in made.values()}) == 4
+    other = open_home(load_settings({"home": home.path, "decoding": "full", "pooling": "gem"}))
+    for model in made.values():
+        assert resolve_space(other, model.space.id) == model
+
+
+def test_the_space_of_the_last_run_is_told_from_the_record(home: Home, tmp_path: Path) -> None:
+    assert space_of_last_run(home) is None
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"one")
+    other = resolve(home, "resnet50", file).space
+    own = resolve(home, "efficientnet_lite0").space
+    recorded = home.update(model="efficientnet_lite0")
+    assert space_of_last_run(recorded) == own
+    assert space_of_last_run(recorded.update(model="resnet50", weights=str(file))) == other
+    assert space_of_last_run(recorded.update(model="resnet50", weights=None)) is None
+    gem = open_home(load_settings({"home": home.path, "pooling": "gem"})).update(model="efficientnet_lite0")
+    assert space_of_last_run(gem) == own, "the only one it can have been"
+    assert resolve(gem, "efficientnet_lite0").space == space_of_last_run(gem) != own
+
+
 def test_a_space_that_is_not_known_or_has_changed_is_an_error(home: Home, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"embedding space x-12345678 is not known in .*run `imgret run`"):
         resolve_space(home, "x-12345678")
@@ -476,3 +777,25 @@ def test_without_a_name_it_is_the_home_s_model(home: Home, tmp_path: Path) -> No
 def test_importing_models_loads_no_torch() -> None:
     code = "import imgret_assets.domain.models, imgret_assets.domain.embedder, sys; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
+
+
+@pytest.mark.parametrize(
+    ("recorded", "setting", "name", "expected"),
+    [
+        ({}, {}, "resnet50", ("auto", "auto")),
+        ({}, {"pooling": "gem"}, "resnet50", ("auto", "gem")),
+        ({"model": "resnet50", "decoding": "scaled", "pooling": "gem"}, {}, "resnet50", ("scaled", "gem")),
+        ({"model": "resnet50", "decoding": "scaled", "pooling": "gem"}, {}, "timm:resnet18", ("auto", "auto")),
+        (
+            {"model": "resnet50", "decoding": "scaled", "pooling": "gem"},
+            {"decoding": "full"},
+            "resnet50",
+            ("full", "gem"),
+        ),
+    ],
+)
+def test_a_home_goes_on_with_the_decoding_and_pooling_of_its_model(
+    home: Home, recorded: dict[str, str], setting: dict[str, str], name: str, expected: tuple[str, str]
+) -> None:
+    there = replace(home.update(**recorded), settings=replace(home.settings, **setting))  # type: ignore[arg-type]
+    assert chosen_space(there, name) == expected

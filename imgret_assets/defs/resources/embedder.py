@@ -12,8 +12,8 @@ from pydantic import Field, PrivateAttr
 from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.engines import choose_embedder, family
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace, resolve
-from imgret_assets.settings import load_settings
+from imgret_assets.domain.models import EmbeddingSpace, Model, chosen_space, resolve
+from imgret_assets.settings import Settings, load_settings
 
 
 class EmbedderResource(dg.ConfigurableResource):
@@ -34,9 +34,16 @@ class EmbedderResource(dg.ConfigurableResource):
         description="openvino, torch, or auto: what made the home's vectors, else OpenVINO on a CPU. "
         "IMGRET_ENGINE where empty.",
     )
+    beside: str | None = Field(
+        default=None,
+        description="Models whose tables are kept beside the graph's, comma separated, each a name or name=weights "
+        "file; IMGRET_BESIDE where empty.",
+    )
     batch_size: int = Field(default=DEFAULT_BATCH_SIZE, description="Pictures given to the model at once.")
-    precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="Number format of the forward pass."
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = Field(
+        default="auto",
+        description="Number format of the forward pass; auto: what made the home's vectors, else bfloat16 where the "
+        "processor has it and the vectors agree with the reference, else float32.",
     )
     _embedders: dict[str, Embedder] = PrivateAttr(default_factory=dict)
 
@@ -46,11 +53,36 @@ class EmbedderResource(dg.ConfigurableResource):
         Raises:
             ModelError: the model is unknown or its weights can't be had.
         """
-        flags = {"model": self.model, "weights": self.weights, "device": self.device, "engine": self.engine}
-        settings = load_settings(flags)
+        settings = self._settings()
         name = settings.model or home.model
         weights = settings.weights or (home.weights if name == home.model else None)
-        model = resolve(home, name, weights)
+        decoding, pooling = chosen_space(home, name)
+        embedder = self._embedder(home, settings, resolve(home, name, weights, decoding=decoding, pooling=pooling))
+        home.update(
+            model=name,
+            weights=str(weights) if weights else None,
+            engine=family(embedder),
+            decoding=decoding,
+            pooling=pooling,
+        )
+        return embedder
+
+    def lend_beside(self, home: Home) -> list[Embedder]:
+        """Embedders of the other models whose tables are wanted too (IMGRET_BESIDE); the graph doesn't hold them.
+
+        Raises:
+            ModelError: one is unknown or its weights can't be had.
+        """
+        settings = self._settings()
+        own = self.space(home)
+        models = [resolve(home, name, weights) for name, weights in settings.beside]
+        return [self._embedder(home, settings, model) for model in models if model.space.id != own.id]
+
+    def _settings(self) -> Settings:
+        given = {"model": self.model, "weights": self.weights, "device": self.device, "engine": self.engine}
+        return load_settings({**given, "beside": self.beside})
+
+    def _embedder(self, home: Home, settings: Settings, model: Model) -> Embedder:
         if model.space.id not in self._embedders:
             self._embedders[model.space.id] = choose_embedder(
                 home,
@@ -60,9 +92,7 @@ class EmbedderResource(dg.ConfigurableResource):
                 precision=self.precision,
                 batch_size=self.batch_size,
             )
-        embedder = self._embedders[model.space.id]
-        home.update(model=name, weights=str(weights) if weights else None, engine=family(embedder))
-        return embedder
+        return self._embedders[model.space.id]
 
     def space(self, home: Home) -> EmbeddingSpace:
         """The space of the model, without loading it."""

@@ -3,15 +3,26 @@
 Belongs here: the asset and its metadata. Not here: what needs a vector and how it comes (`domain.embed`).
 """
 
+from dataclasses import asdict
+
 import dagster as dg
 
-from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.metadata import column_schema, skipped_sheet, status_counts, thumbnails, unusable_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embed import EmbedReport, ShardEmbeddings, refresh_embeddings
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.progress import told_to
+from imgret_assets.domain.spaces import exact_only_notice, record_speed
 from imgret_assets.domain.tables import embeddings_path, embeddings_schema
+
+# Thumbnails take milliseconds each: a run over many shards shows a few of each, so that they never take longer than
+# a small collection's embedding.
+SHOWN_IN_A_RUN = 64
+LEAST_SHOWN = 4
+# Fewer pictures than this say nothing of an engine's speed.
+WORTH_NOTING = 64
 
 
 def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
@@ -22,7 +33,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         backfill_policy=ONE_RUN,
         deps=["raw_images"],
         group_name="vectors",
-        kinds={"pytorch", "parquet"},
+        kinds={"openvino", "pytorch", "parquet"},
         owners=["team:imgret"],
         pool="imgret_embedding",
     )
@@ -30,10 +41,20 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         """One row for every usable manifest row of the shard, with its vector in the chosen embedding space."""
         home = warehouse.open()
         model = embedder.lend(home)
-        report = refresh_embeddings(home, model, context.partition_keys)
-        context.log.info(report.summary)
-        for shard in report.shards:
-            context.add_asset_metadata(_metadata(home, report, shard, model.space.dim), partition_key=shard.shard)
+        if notice := exact_only_notice(model.space):
+            context.log.warning(notice)
+        reports = [
+            refresh_embeddings(home, one, context.partition_keys, progress=told_to(context.log.info))
+            for one in (model, *embedder.lend_beside(home))
+        ]
+        for report in reports:
+            context.log.info(report.summary)
+            if report.engine and report.embedded >= WORTH_NOTING:
+                record_speed(home, report.space, report.engine, report.images_per_second)
+        beside = ", ".join(report.space for report in reports[1:])
+        for shard in reports[0].shards:
+            said = _metadata(home, reports[0], shard, model.space.dim) | ({"spaces_beside": beside} if beside else {})
+            context.add_asset_metadata(said, partition_key=shard.shard)
 
     return embeddings
 
@@ -46,10 +67,12 @@ def _metadata(home: Home, report: EmbedReport, shard: ShardEmbeddings, dim: int)
         "engine": report.engine or "nothing to embed",
         "reused": shard.reused,
         "embedded_in_this_run": report.embedded,
-        "images_per_second": rate(report.embedded, report.seconds),
+        "images_per_second": round(report.images_per_second, 1),
+        **{f"seconds_{stage}": round(seconds, 2) for stage, seconds in asdict(report.times).items()},
         "written": shard.written,
         "table": dg.MetadataValue.path(str(embeddings_path(home.warehouse, report.space, shard.shard))),
         **status_counts(shard.statuses),
         **unusable_table(shard.unusable),
-        **thumbnails(home.images, shard.examples),
+        **skipped_sheet(home.images, shard.unusable),
+        **thumbnails(home.images, shard.examples[: max(LEAST_SHOWN, SHOWN_IN_A_RUN // len(report.shards))]),
     }
