@@ -1,0 +1,218 @@
+"""`imgret models`: which models there are, and how good their vectors are on this collection.
+
+Belongs here: options and printing. Not here: what a home has (`domain.spaces`), measuring (`domain.quality`). Only
+`--timm` imports torch.
+"""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from imgret_assets.domain.home import open_home
+from imgret_assets.errors import TableError
+from imgret_assets.settings import load_settings
+
+if TYPE_CHECKING:
+    from imgret_assets.domain.quality import Quality
+    from imgret_assets.domain.spaces import KnownModel
+
+_HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
+_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
+
+
+def _listing_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        _HOME,
+        _JSON,
+        click.option("--timm", metavar="PATTERN", help="Also the models of timm, such as 'vit_*clip*'; loads torch."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(invoke_without_command=True)
+@_listing_options
+@click.pass_context
+def models(context: click.Context, timm: str | None, as_json: bool, home: Path | None) -> None:
+    """List models and embedding spaces, and compare how good they are."""
+    if context.invoked_subcommand is None:
+        _show_list(timm, as_json, home)
+    elif timm or as_json or home:
+        raise click.UsageError(f"options come after the command: imgret models {context.invoked_subcommand} --…")
+
+
+@models.command("list")
+@_listing_options
+def list_(timm: str | None, as_json: bool, home: Path | None) -> None:
+    """The models that need no download and the spaces this home has used; the same as no command."""
+    _show_list(timm, as_json, home)
+
+
+@models.command()
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the cosines' histograms.")
+@_JSON
+@_HOME
+def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
+    """How well each space that has tables tells labels (folders) apart: ranking, separation, pairs above the threshold.
+
+    Every labelled image asks for all others; it and exact copies of it are left out. AUC is the chance that a pair
+    with the same label has a greater cosine than a pair with different labels.
+    """
+    from imgret_assets.domain.quality import measure
+    from imgret_assets.domain.spaces import labelled_vectors, tables_in
+
+    opened = open_home(load_settings({"home": home}))
+    found: dict[str, Quality] = {}
+    named: dict[str, Quality] = {}
+    for space, there in tables_in(opened).items():
+        try:
+            rows = labelled_vectors(opened, space)
+        except TableError as error:
+            click.echo(f"imgret: {space} is left out: {error}", err=True)
+            continue
+        if rows.stale:
+            click.echo(f"imgret: {space} has {rows.stale:,} vectors of files that are no longer so: left out", err=True)
+        found[space] = measure(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
+        pooling = there.space.pooling
+        named[space if pooling == "auto" else f"{space} ({pooling})"] = found[space]
+    if not found:
+        raise TableError(
+            f"{opened.path} has no space whose vectors could be compared",
+            remedy="`imgret run`; with `--model NAME` once for each model",
+        )
+    if as_json:
+        click.echo(json.dumps({space: quality.as_json() for space, quality in found.items()}))
+    else:
+        _show_comparison(named)
+    _warn(found)
+    if plot is not None:
+        from imgret_assets.domain.quality_plot import draw
+
+        draw(named, plot)
+        click.echo(f"imgret: histograms are in {plot}", err=True)
+
+
+def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
+    from imgret_assets.domain.spaces import known_models
+
+    known = known_models(open_home(load_settings({"home": home})))
+    others = []
+    if pattern:
+        from imgret_assets.domain.networks import timm_models
+
+        others = timm_models(pattern)
+    if as_json:
+        said: dict[str, Any] = {"models": [model.as_json() for model in known]}
+        if pattern:
+            said["timm"] = [model.__dict__ for model in others]
+        click.echo(json.dumps(said))
+        return
+    head = ("model", "numbers", "input", "decoding", "pooling", "weights", "images", "pairs", "images/s", "space")
+    click.echo(_table(head, [_row(model) for model in known]))
+    if pattern:
+        rows = [
+            (f"timm:{model.name}", _number(model.dim), _size(model.size), "joint with texts" if model.joint else "")
+            for model in others
+        ]
+        click.echo("\n" + (_table(("timm", "numbers", "input", ""), rows) if rows else f"timm: nothing like {pattern}"))
+
+
+def _row(model: "KnownModel") -> Sequence[str]:
+    there = model.tables
+    notes = ("* in the graph", "exact queries only", f"{there.damaged} damaged files" if there else "")
+    wanted = (model.in_graph, model.exact_only, there is not None and there.damaged > 0)
+    said = ", ".join(note for note, true in zip(notes, wanted, strict=True) if true)
+    return (
+        model.name,
+        _number(model.dim),
+        _size(model.size),
+        model.decoding or "-",
+        model.pooling or "-",
+        model.weights,
+        _number(there.rows if there else None),
+        _number(there.pairs if there else None),
+        " ".join(f"{rate:.1f} {engine}" for engine, rate in sorted(model.speeds.items())) or "-",
+        " ".join([model.space or "-", said]).rstrip(),
+    )
+
+
+def _show_comparison(found: "dict[str, Quality]") -> None:
+    threshold = next(iter(found.values())).threshold
+    head = ("space", "images", "labelled", "labels", "P@1", "P@10", "mAP", "AUC", "same", "different")
+    shares = (f"same > {threshold:g}", f"different > {threshold:g}", f"all > {threshold:g}")
+    rows = [
+        (
+            space,
+            _number(quality.images),
+            _number(quality.labelled),
+            _number(quality.labels),
+            *(
+                "-" if value is None else f"{value:.3f}"
+                for value in (
+                    quality.precision_1,
+                    quality.precision_10,
+                    quality.mean_average_precision,
+                    quality.auc,
+                    quality.same.median,
+                    quality.different.median,
+                )
+            ),
+            *(
+                "-" if share is None else f"{100 * share:.3g}%"
+                for share in (quality.same.share_above, quality.different.share_above, quality.all.share_above)
+            ),
+        )
+        for space, quality in found.items()
+    ]
+    click.echo(_table((*head, *shares), rows))
+    for space, quality in found.items():
+        if not quality.same.pairs:
+            click.echo(f"{space}: {quality.all.pairs:,} pairs, median cosine {_real(quality.all.median)}")
+
+
+def _warn(found: "dict[str, Quality]") -> None:
+    """Say what keeps the figures from meaning much."""
+    if len({quality.images for quality in found.values()}) > 1:
+        click.echo(
+            "imgret: the spaces have different numbers of images; `imgret run --model NAME` brings one up to date",
+            err=True,
+        )
+    quality = max(found.values(), key=lambda quality: quality.labelled)
+    if not quality.labelled:
+        click.echo(
+            "imgret: no image has a label, so only cosines can be shown. A label is the folder an image lies in: "
+            "sort some into folders by what they show, then `imgret run`",
+            err=True,
+        )
+    elif quality.labels == 1:
+        click.echo("imgret: all images have one label; more folders are needed to tell labels apart", err=True)
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Columns side by side; numbers to the right."""
+    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
+    right = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows) for column in range(len(head))]
+    lines = [
+        "  ".join(
+            text.rjust(width) if to_right else text.ljust(width)
+            for text, width, to_right in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in (head, *rows)
+    ]
+    return "\n".join(lines)
+
+
+def _number(value: int | None) -> str:
+    return "-" if value is None else f"{value:,}"
+
+
+def _real(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
+def _size(size: tuple[int, int]) -> str:
+    height, width = size
+    return f"{width} x {height}"
