@@ -1,35 +1,29 @@
-"""All pairs of images whose cosine is above a threshold: exact, in bounded blocks, new against all.
+"""The table of all pairs of images whose cosine is above a threshold, kept equal to the embeddings: new against all.
 
-Belongs here: the arithmetic, and keeping the pairs table equal to the embeddings. Not here: relationships
-(`domain.graph`), where tables are (`domain.tables`).
-
-A pair is in when its cosine, computed in float64 from the stored vectors, is greater than the threshold. A
-float32 matrix product of the unit vectors finds candidates. Its error is bounded (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1): rounding the two unit vectors to float32 moves their
-dot product by at most 2u + u^2, and any order of summing D products by at most gamma(D) = D u / (1 - D u), since
-the absolute values sum to at most (1 + u)^2 by Cauchy and Schwarz; u = 2^-24. Candidates within that margin below
-the threshold are kept, so none is lost, and float64 decides.
+Belongs here: loading vectors, deciding what has to be compared again, the table. Not here: finding pairs
+(`domain.pair_search`), relationships (`domain.graph`), where tables are (`domain.tables`).
 """
 
 import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgret_assets.domain import locks, tables
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.pair_search import Limits, Pairs, best_neighbours, joined, search_pairs
+from imgret_assets.domain.progress import Listener
 from imgret_assets.errors import StaleTableError, TableError
 
-BLOCK_ROWS = 1024
-_UNIT_ROUNDOFF = 2.0**-24
-_COVERED_SCHEMA = pa.schema([("path", pa.string()), ("sha256", pa.string())])
+_COVERED_SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 
 @dataclass(frozen=True)
@@ -37,7 +31,8 @@ class Embeddings:
     """All usable vectors of a space, sorted by path.
 
     Attributes:
-        paths, contents: path and sha256 of each row.
+        paths: of each row.
+        contents: which vector each row has: sha256 and engine (`vector_keys`).
         vectors: float32 (n, dim) as stored, finite and not zero.
         coverage: hash over all paths and contents.
     """
@@ -49,21 +44,13 @@ class Embeddings:
 
 
 @dataclass(frozen=True)
-class Pairs:
-    """Pairs of row numbers `a` < `b` (int64) with their cosines (float64), sorted by `a`, then `b`."""
-
-    a: np.ndarray
-    b: np.ndarray
-    scores: np.ndarray
-
-    def __len__(self) -> int:
-        """Number of pairs."""
-        return len(self.a)
-
-
-@dataclass(frozen=True)
 class PairsReport:
-    """What a refresh of the pairs did; `how` says in a line what was computed and why."""
+    """What a refresh of the pairs did.
+
+    `how` says in a line what was computed and why, `means` by which of the exact means. `cut` counts the pairs that
+    the cap on neighbours left out: exact after all were compared with all, a little more after small changes, since
+    what was left out before is not looked at again.
+    """
 
     space: str
     threshold: float
@@ -73,6 +60,8 @@ class PairsReport:
     how: str
     written: bool
     seconds: float
+    cut: int = 0
+    means: str = ""
 
     @property
     def summary(self) -> str:
@@ -80,89 +69,8 @@ class PairsReport:
         there = f"{self.pairs:,} pairs of {self.images:,} images above {self.threshold:g}"
         if not self.written:
             return f"{there}: {self.how}, nothing was computed."
-        return f"{there}: {self.compared:,} pairs compared in {self.seconds:.1f} s."
-
-
-def float32_margin(dim: int) -> float:
-    """Bound on the error of a float32 dot product of two float32-rounded unit vectors of `dim` numbers."""
-    gamma = dim * _UNIT_ROUNDOFF / (1 - dim * _UNIT_ROUNDOFF)
-    rounding = 2 * _UNIT_ROUNDOFF + _UNIT_ROUNDOFF**2
-    # 1e-12 covers the float64 norms; the threshold itself is rounded to float32 downwards by the caller.
-    return gamma * (1 + _UNIT_ROUNDOFF) ** 2 + rounding + 1e-12
-
-
-def cosines(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Raw cosine, float64 (n,), of corresponding rows of two float32 (n, dim) arrays without zero rows."""
-    x, y = left.astype(np.float64), right.astype(np.float64)
-    dots = np.einsum("ij,ij->i", x, y)
-    norms = np.sqrt(np.einsum("ij,ij->i", x, x)) * np.sqrt(np.einsum("ij,ij->i", y, y))
-    return np.clip(dots / norms, -1.0, 1.0)
-
-
-def pairs_above(
-    vectors: np.ndarray, threshold: float, *, rows: np.ndarray | None = None, block_rows: int = BLOCK_ROWS
-) -> Pairs:
-    """All pairs whose float64 cosine is greater than the threshold.
-
-    Args:
-        vectors: float32 (n, dim), finite, no zero rows, any norm.
-        threshold: a cosine in [-1, 1].
-        rows: only pairs with at least one of these row numbers, sorted; all pairs where None.
-        block_rows: rows of one block; a block's product has block_rows^2 numbers.
-
-    Raises:
-        TableError: a row has no direction.
-    """
-    if (bad := unusable_vectors(vectors)).any():
-        raise TableError(f"Row {int(np.argmax(bad))} of the vectors is zero or not finite")
-    count = len(vectors)
-    chosen = np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64)
-    isolated = np.zeros(count, dtype=bool)
-    isolated[chosen] = True
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True) if count else np.ones((0, 1))
-    unit = (vectors / norms).astype(np.float32)
-    cutoff = np.nextafter(np.float32(threshold - float32_margin(vectors.shape[1])), np.float32(-np.inf))
-    found = [
-        part
-        for start in range(0, len(chosen), block_rows)
-        for part in _against_all(
-            vectors, unit, chosen[start : start + block_rows], isolated, cutoff, threshold, block_rows
-        )
-    ]
-    a, b, scores = (np.concatenate(columns) for columns in zip(*found, strict=True)) if found else _nothing()
-    order = np.lexsort((b, a))
-    return Pairs(a[order], b[order], scores[order])
-
-
-def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
-
-
-def _against_all(
-    vectors: np.ndarray,
-    unit: np.ndarray,
-    block: np.ndarray,
-    chosen: np.ndarray,
-    cutoff: np.float32,
-    threshold: float,
-    block_rows: int,
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pairs of one block of rows with all rows, each unordered pair once."""
-    left = unit[block]
-    for start in range(0, len(unit), block_rows):
-        product = left @ unit[start : start + block_rows].T
-        near_row, near_column = np.nonzero(product >= cutoff)
-        i, j = block[near_row], near_column.astype(np.int64) + start
-        # Two chosen rows meet twice, and each row meets itself.
-        keep = (i != j) & (~chosen[j] | (i < j))
-        i, j = i[keep], j[keep]
-        for part in range(0, len(i), block_rows * 8):
-            some_i, some_j = i[part : part + block_rows * 8], j[part : part + block_rows * 8]
-            scores = cosines(vectors[some_i], vectors[some_j])
-            above = scores > threshold
-            if above.any():
-                some_i, some_j = some_i[above], some_j[above]
-                yield np.minimum(some_i, some_j), np.maximum(some_i, some_j), scores[above]
+        cut = f" About {self.cut:,} pairs beyond IMGRET_MAX_NEIGHBOURS were left out." if self.cut else ""
+        return f"{there}: {self.compared:,} pairs compared in {self.seconds:.1f} s ({self.means}).{cut}"
 
 
 def load_embeddings(home: Home, space: str) -> Embeddings:
@@ -172,29 +80,49 @@ def load_embeddings(home: Home, space: str) -> Embeddings:
         TableError: a shard is missing, of another space, or holds a vector without direction.
         StaleTableError: a shard's embeddings are of another manifest.
     """
-    paths: list[str] = []
-    contents: list[str] = []
-    vectors: list[np.ndarray] = []
+    usable: dict[str, pa.Table] = {}
     for shard in home.shards:
-        table = check_shard(home, space, shard)
-        usable = tables.where_equal(table, "status", Status.OK)
-        found = vectors_of(usable["embedding"])
+        table = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
+        usable[shard] = tables.where_equal(table, "status", Status.OK)
+    paths = [path for table in usable.values() for path in table["path"].to_pylist()]
+    contents = [key for table in usable.values() for key in vector_keys(table)]
+    order = sorted(range(len(paths)), key=paths.__getitem__)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    # Filled shard by shard: all vectors are in memory once, not as many times as there are steps.
+    vectors: np.ndarray | None = None
+    start = 0
+    for shard, table in usable.items():
+        file = tables.embeddings_path(home.warehouse, space, shard)
+        rows = tables.where_equal(tables.read(file, ["status", "embedding"]), "status", Status.OK)
+        found = vectors_of(rows["embedding"])
         if (bad := unusable_vectors(found)).any():
             raise TableError(
-                f"The embedding of {usable['path'][int(np.argmax(bad))]} is zero or not finite",
-                remedy=f"remove {tables.embeddings_path(home.warehouse, space, shard)} and run again",
+                f"The embedding of {table['path'][int(np.argmax(bad))]} is zero or not finite",
+                remedy=f"remove {file} and run again",
             )
-        paths += usable["path"].to_pylist()
-        contents += usable["sha256"].to_pylist()
-        vectors.append(found)
-    order = sorted(range(len(paths)), key=paths.__getitem__)
+        if vectors is None:
+            vectors = np.empty((len(paths), found.shape[1]), np.float32)
+        vectors[place[start : start + len(found)]] = found
+        start += len(found)
+    assert vectors is not None  # noqa: S101 - there is at least one shard
     paths = [paths[row] for row in order]
     contents = [contents[row] for row in order]
-    return Embeddings(paths, contents, np.concatenate(vectors)[order], coverage_of(paths, contents))
+    return Embeddings(paths, contents, vectors, coverage_of(paths, contents))
 
 
-def check_shard(home: Home, space: str, shard: str) -> pa.Table:
-    """One shard's embeddings, if they are of this space and of the shard's present manifest.
+def vector_keys(rows: pa.Table) -> list[str]:
+    """What tells the vectors of embeddings rows apart: content and engine.
+
+    Two engines give one content vectors that differ a little, and a score belongs to the vectors it was made from.
+    """
+    return [
+        f"{sha} {engine}" for sha, engine in zip(*rows.select(["sha256", "engine"]).to_pydict().values(), strict=True)
+    ]
+
+
+def check_shard(home: Home, space: str, shard: str, *, columns: Sequence[str] | None = None) -> pa.Table:
+    """One shard's embeddings, all columns or some, if they are of this space and of the shard's present manifest.
 
     Raises:
         TableError: a table is missing or of another space.
@@ -216,7 +144,7 @@ def check_shard(home: Home, space: str, shard: str) -> pa.Table:
             remedy=f"remove it and materialise `embeddings` for shard {shard}",
         )
     listed = tables.where_equal(tables.read(manifest, ["path", "sha256", "status"]), "status", Status.OK)
-    table = tables.read(path)
+    table = tables.read(path, None if columns is None else list(columns))
     if not (listed["path"].equals(table["path"]) and listed["sha256"].equals(table["sha256"])):
         raise StaleTableError(
             f"The embeddings of shard {shard} are older than its manifest",
@@ -234,7 +162,12 @@ def coverage_of(paths: Sequence[str], contents: Sequence[str]) -> str:
 
 
 def refresh_pairs(
-    home: Home, space: str, threshold: float, *, progress: Callable[[str], None] | None = None
+    home: Home,
+    space: str,
+    threshold: float,
+    *,
+    say: Callable[[str], None] | None = None,
+    progress: Listener | None = None,
 ) -> PairsReport:
     """Bring the pairs table up to date: new and changed images against all, unless all is due.
 
@@ -242,12 +175,15 @@ def refresh_pairs(
         home: the home.
         space: id of the embedding space.
         threshold: a pair's cosine is greater than this.
-        progress: told in a line what is computed.
+        say: told in a line what is computed, and why.
+        progress: told how many pairs have been decided.
 
     Raises:
         TableError, StaleTableError: a shard's tables are missing or don't belong together.
+        TooManyPairsError: more pairs than IMGRET_MAX_PAIRS; the earlier table stays.
         LockTimeoutError: another run writes pairs or the graph.
     """
+    most = home.settings.max_neighbours
     with locks.held(
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="computing similarity pairs"
     ):
@@ -255,11 +191,13 @@ def refresh_pairs(
         embeddings = load_embeddings(home, space)
         path = tables.pairs_path(home.warehouse, space)
         metadata = tables.read_metadata(path) if path.is_file() else {}
-        if metadata.get("coverage") == embeddings.coverage and metadata.get("threshold") == repr(threshold):
-            rows = tables.read(path, ["score"]).num_rows
-            report = PairsReport(space, threshold, len(embeddings.paths), rows, 0, "nothing changed", False, 0.0)
+        same = (embeddings.coverage, repr(threshold), repr(most))
+        if same == tuple(metadata.get(key) for key in ("coverage", "threshold", "max_neighbours")):
+            rows, cut = tables.count_rows(path), int(metadata.get("cut", "0"))
+            report = PairsReport(space, threshold, len(embeddings.paths), rows, 0, "nothing changed", False, 0.0, cut)
         else:
-            report = _recompute(home, space, threshold, embeddings, metadata, progress or (lambda _: None), started)
+            tell = say or (lambda _: None)
+            report = _recompute(home, space, threshold, embeddings, metadata, tell, progress, started)
         home.update(threshold=threshold)
         return report
 
@@ -270,28 +208,44 @@ def _recompute(
     threshold: float,
     embeddings: Embeddings,
     metadata: dict[str, str],
-    progress: Callable[[str], None],
+    say: Callable[[str], None],
+    progress: Listener | None,
     started: float,
 ) -> PairsReport:
     kept, changed, how = _what_is_left(home, space, threshold, embeddings, metadata)
-    progress(how)
-    fresh = pairs_above(embeddings.vectors, threshold, rows=changed)
-    merged = _merged(kept, fresh)
-    table = _as_table(merged, embeddings.paths)
+    say(how)
+    count, settings = len(embeddings.paths), home.settings
+    limits = Limits(settings.max_pairs, settings.max_neighbours, int(settings.memory_gb * 2**30))
+    found = search_pairs(
+        embeddings.vectors,
+        threshold,
+        rows=changed,
+        limits=limits,
+        work=home.work / "pairs" / space,
+        progress=progress,
+    )
+    merged, cut = found.pairs, found.cut
+    if kept is not None and len(kept):
+        both = joined([kept, found.pairs])
+        most = settings.max_neighbours
+        merged = both if most is None else both.where(best_neighbours(both, count, most))
+        cut += len(both) - len(merged) + int(metadata.get("cut", "0"))
     covered = _covered_path(home, space)
     # The list of what is covered goes first: its hash in the pairs' metadata tells whether the two belong together.
-    tables.write(covered, pa.table({"path": embeddings.paths, "sha256": embeddings.contents}, _COVERED_SCHEMA), {})
+    tables.write(covered, pa.table({"path": embeddings.paths, "vector": embeddings.contents}, _COVERED_SCHEMA), {})
     said = {
         "space": space,
         "threshold": repr(threshold),
         "coverage": embeddings.coverage,
-        "images": str(len(embeddings.paths)),
+        "images": str(count),
+        "max_neighbours": repr(settings.max_neighbours),
+        "cut": str(cut),
     }
-    tables.write(tables.pairs_path(home.warehouse, space), table, said)
-    count = len(embeddings.paths)
+    tables.write(tables.pairs_path(home.warehouse, space), _as_table(merged, embeddings.paths), said)
     new = count if changed is None else len(changed)
     compared = new * count - new * (new + 1) // 2
-    return PairsReport(space, threshold, count, len(merged), compared, how, True, time.monotonic() - started)
+    seconds = time.monotonic() - started
+    return PairsReport(space, threshold, count, len(merged), compared, how, True, seconds, cut, found.means)
 
 
 def _covered_path(home: Home, space: str) -> Path:
@@ -306,42 +260,51 @@ def _what_is_left(
     if not metadata or not covered_path.is_file():
         return None, None, "all against all: there is no earlier table"
     covered = tables.read(covered_path).to_pydict()
-    if coverage_of(covered["path"], covered["sha256"]) != metadata.get("coverage"):
+    if coverage_of(covered["path"], covered.get("vector", covered["path"])) != metadata.get("coverage"):
         return None, None, "all against all: what the earlier table covers is not known"
     if threshold < float(metadata["threshold"]):
         return None, None, f"all against all: the threshold was lowered from {metadata['threshold']}"
-    before = dict(zip(covered["path"], covered["sha256"], strict=True))
+    were_cut = int(metadata.get("cut", "0"))
+    if were_cut and _more(home.settings.max_neighbours, metadata["max_neighbours"]):
+        return None, None, f"all against all: more neighbours are wanted than the {metadata['max_neighbours']} kept"
+    before = dict(zip(covered["path"], covered["vector"], strict=True))
     row_of = {path: row for row, path in enumerate(embeddings.paths)}
-    changed = np.array(
-        [row for path, row in row_of.items() if before.get(path) != embeddings.contents[row]], dtype=np.int64
-    )
+    changed = {row for path, row in row_of.items() if before.get(path) != embeddings.contents[row]}
+    old = tables.read(tables.pairs_path(home.warehouse, space))
+    # As row numbers; -1 for images that are gone or changed.
+    stable = pa.array([path for path, row in row_of.items() if row not in changed], pa.string())
+    rows = np.array([row_of[path] for path in stable.to_pylist()], np.int64)
+    a, b = (_rows_in(old[column], stable, rows) for column in ("path_a", "path_b"))
+    fresh = len(changed)
+    if were_cut:
+        # An image that has lost a neighbour may get one back that was left out for it.
+        lost = np.concatenate([a[(b < 0) & (a >= 0)], b[(a < 0) & (b >= 0)]])
+        changed |= set(lost.tolist())
     if 2 * len(changed) > len(row_of):
         return None, None, f"all against all: {len(changed):,} of {len(row_of):,} images are new"
-    old = tables.read(tables.pairs_path(home.warehouse, space)).to_pydict()
-    stable = set(row_of) - {embeddings.paths[row] for row in changed}
-    kept = [
-        (row_of[a], row_of[b], score)
-        for a, b, score in zip(old["path_a"], old["path_b"], old["score"], strict=True)
-        if score > threshold and a in stable and b in stable
-    ]
-    columns = list(zip(*kept, strict=True)) if kept else [(), (), ()]
-    pairs = Pairs(np.array(columns[0], np.int64), np.array(columns[1], np.int64), np.array(columns[2], np.float64))
+    scores = old["score"].to_numpy()
+    again = np.zeros(len(row_of) + 1, bool)
+    again[sorted(changed)] = True
+    keep = (a >= 0) & (b >= 0) & (scores > threshold) & ~again[a] & ~again[b]
+    pairs = Pairs(a[keep], b[keep], scores[keep])
     removed = len(before.keys() - row_of.keys())
+    also = f" and {len(changed) - fresh:,} that lost a neighbour" if len(changed) > fresh else ""
     how = (
-        f"{len(changed):,} new or changed images against all {len(row_of):,}; "
-        f"{removed:,} removed; {len(kept):,} pairs kept"
+        f"{fresh:,} new or changed images{also} against all {len(row_of):,}; "
+        f"{removed:,} removed; {len(pairs):,} pairs kept"
     )
-    return pairs, changed, how
+    return pairs, np.array(sorted(changed), np.int64), how
 
 
-def _merged(kept: Pairs | None, fresh: Pairs) -> Pairs:
-    if kept is None or not len(kept):
-        return fresh
-    a, b, scores = (
-        np.concatenate(both) for both in ((kept.a, fresh.a), (kept.b, fresh.b), (kept.scores, fresh.scores))
-    )
-    order = np.lexsort((b, a))
-    return Pairs(a[order], b[order], scores[order])
+def _more(wanted: int | None, had: str) -> bool:
+    return had != "None" and (wanted is None or wanted > int(had))
+
+
+def _rows_in(names: pa.ChunkedArray, known: pa.Array, rows: np.ndarray) -> np.ndarray:
+    """The row of each name, -1 for one that is not known."""
+    found = pc.index_in(names, value_set=known)  # type: ignore[attr-defined]
+    places = found.fill_null(-1).to_numpy().astype(np.int64)
+    return np.where(places < 0, -1, rows[np.maximum(places, 0)] if len(rows) else -1)
 
 
 def _as_table(pairs: Pairs, paths: Sequence[str]) -> pa.Table:

@@ -2,7 +2,7 @@
 
 import hashlib
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +11,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from imgret_assets.domain import tables
+from imgret_assets.domain import neighbours, pair_search, tables
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.home import Home, open_home, shard_keys
+from imgret_assets.domain.neighbours import refresh_neighbours
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.settings import load_settings
@@ -71,10 +72,11 @@ class Delete:
 
 @dataclass
 class Step:
-    """Some changes, then a run on some shards."""
+    """Some changes, then a run on some shards; perhaps one of all, with a threshold and a cap on neighbours."""
 
     changes: list[Put | Rename | Delete]
     shards: list[str] = field(default_factory=list)
+    all_with: tuple[float, int | None] | None = None
 
 
 names = st.sampled_from(NAMES)
@@ -84,7 +86,10 @@ change = st.one_of(
     st.builds(Delete, names),
 )
 step = st.builds(
-    Step, st.lists(change, max_size=4), st.lists(st.sampled_from(shard_keys(SHARDS)), unique=True, max_size=SHARDS)
+    Step,
+    st.lists(change, max_size=4),
+    st.lists(st.sampled_from(shard_keys(SHARDS)), unique=True, max_size=SHARDS),
+    st.none() | st.tuples(st.sampled_from([THRESHOLD, 0.0, 0.6]), st.sampled_from([None, 1, 2])),
 )
 
 
@@ -97,6 +102,13 @@ def run(home: Home, embedder: FakeEmbedder, shards: list[str]) -> None:
     refresh_embeddings(home, embedder, shards)
 
 
+def compare(home: Home, space: str, threshold: float, most: int | None) -> None:
+    """Pairs and neighbours of all images."""
+    capped = replace(home, settings=replace(home.settings, max_neighbours=most))
+    refresh_pairs(capped, space, threshold)
+    refresh_neighbours(home, space)
+
+
 def assert_same_tables(one: Home, other: Home, space: str) -> None:
     for shard in one.shards:
         for path in (tables.manifest_path, lambda warehouse, key: tables.embeddings_path(warehouse, space, key)):
@@ -105,12 +117,29 @@ def assert_same_tables(one: Home, other: Home, space: str) -> None:
     mine, theirs = (pq.read_table(tables.pairs_path(home.warehouse, space)).to_pydict() for home in (one, other))
     assert (mine["path_a"], mine["path_b"]) == (theirs["path_a"], theirs["path_b"])
     np.testing.assert_allclose(mine["score"], theirs["score"], rtol=0, atol=1e-9)
+    mine, theirs = (pq.read_table(tables.nearest_path(home.warehouse, space)).to_pydict() for home in (one, other))
+    assert (mine["path"], mine["rank"]) == (theirs["path"], theirs["rank"])
+    np.testing.assert_allclose(mine["score"], theirs["score"], rtol=0, atol=1e-9)
 
 
 @pytest.mark.usefixtures("settled")
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(steps=st.lists(step, min_size=1, max_size=4))
-def test_the_tables_equal_those_built_from_nothing(steps: list[Step]) -> None:
+@given(
+    steps=st.lists(step, min_size=1, max_size=4),
+    last=st.tuples(st.sampled_from([THRESHOLD, 0.6]), st.sampled_from([None, 1, 2])),
+    cascade=st.booleans(),
+)
+def test_the_tables_equal_those_built_from_nothing(
+    steps: list[Step], last: tuple[float, int | None], cascade: bool
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        if cascade:
+            patched.setattr(pair_search, "PLAIN_PAIRS", 0)
+            patched.setattr(neighbours, "PLAIN_ROWS", 0)
+        _the_tables_equal_those_built_from_nothing(steps, last)
+
+
+def _the_tables_equal_those_built_from_nothing(steps: list[Step], last: tuple[float, int | None]) -> None:
     with tempfile.TemporaryDirectory() as name:
         folder, images = Path(name), Path(name) / "images"
         images.mkdir()
@@ -118,16 +147,19 @@ def test_the_tables_equal_those_built_from_nothing(steps: list[Step]) -> None:
             put(images, path, CONTENTS[number % 4])
         home, embedder = home_in(folder / "kept", images), Watched()
         run(home, embedder, home.shards)
-        refresh_pairs(home, embedder.space.id, THRESHOLD)
+        compare(home, embedder.space.id, THRESHOLD, None)
         for one in steps:
             for changed in one.changes:
                 changed.do(images)
             run(home, embedder, one.shards)
+            if one.all_with is not None:
+                run(home, embedder, home.shards)
+                compare(home, embedder.space.id, *one.all_with)
         run(home, embedder, home.shards)
-        refresh_pairs(home, embedder.space.id, THRESHOLD)
+        compare(home, embedder.space.id, *last)
         assert len(set(embedder.seen)) == len(embedder.seen), "a content was embedded twice"
 
         fresh = home_in(folder / "fresh", images)
         run(fresh, FakeEmbedder(), fresh.shards)
-        refresh_pairs(fresh, embedder.space.id, THRESHOLD)
+        compare(fresh, embedder.space.id, *last)
         assert_same_tables(home, fresh, embedder.space.id)

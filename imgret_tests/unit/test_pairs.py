@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,17 +18,10 @@ from imgret_assets.domain.embedder import unusable_vectors
 from imgret_assets.domain.files import shard_of
 from imgret_assets.domain.home import Home, open_home, read_record
 from imgret_assets.domain.models import EmbeddingSpace, Preprocessing
-from imgret_assets.domain.pairs import (
-    Pairs,
-    cosines,
-    coverage_of,
-    float32_margin,
-    load_embeddings,
-    pairs_above,
-    refresh_pairs,
-)
+from imgret_assets.domain.pair_search import Pairs, Searched, cosines, float32_margin, pairs_above, search_pairs
+from imgret_assets.domain.pairs import coverage_of, load_embeddings, refresh_pairs
 from imgret_assets.domain.scan import refresh_manifest
-from imgret_assets.errors import DiskFullError, LockTimeoutError, StaleTableError, TableError
+from imgret_assets.errors import DiskFullError, LockTimeoutError, StaleTableError, TableError, TooManyPairsError
 from imgret_assets.settings import load_settings
 from imgret_tests.fake_model import FakeEmbedder
 from imgret_tests.pictures import picture_bytes
@@ -281,13 +275,12 @@ def test_what_is_new_is_compared_with_all_and_the_rest_is_not(home: Home, monkey
     del later["c.png"]
     write_tables(home, later)
     asked: list[list[int]] = []
-    real = pairs.pairs_above
 
-    def watched(vectors: np.ndarray, threshold: float, *, rows: np.ndarray) -> Pairs:
+    def watched(vectors: np.ndarray, threshold: float, *, rows: np.ndarray, **others: Any) -> Searched:
         asked.append(rows.tolist())
-        return real(vectors, threshold, rows=rows)
+        return search_pairs(vectors, threshold, rows=rows, **others)
 
-    monkeypatch.setattr(pairs, "pairs_above", watched)
+    monkeypatch.setattr(pairs, "search_pairs", watched)
     report = refresh_pairs(home, SPACE.id, 0.9)
     assert asked == [[sorted(later).index("b.png"), sorted(later).index("new.png")]]
     assert report.how.startswith("2 new or changed images against all 16; 1 removed;")
@@ -503,3 +496,58 @@ def test_pairs_kept_up_to_date_equal_those_from_nothing(
         expected = expected_pairs(rows, threshold)
         assert all(pair in kept for pair, score in expected.items() if score > threshold + 1e-12)
         assert {pair: expected.get(pair, threshold) for pair in kept} == pytest.approx(kept, abs=1e-12)
+
+
+def with_settings(home: Home, **changes: Any) -> Home:
+    return replace(home, settings=replace(home.settings, **changes))
+
+
+def best_of(rows: Mapping[str, tuple[float, ...]], threshold: float, most: int) -> set[tuple[str, str]]:
+    """Pairs among the best of either of their images, ties to the smaller path."""
+    all_pairs = expected_pairs(rows, threshold)
+    kept: set[tuple[str, str]] = set()
+    for path in rows:
+        mine = [(-score, a if b == path else b, (a, b)) for (a, b), score in all_pairs.items() if path in (a, b)]
+        kept |= {pair for _, _, pair in sorted(mine)[:most]}
+    return kept
+
+
+def test_a_cap_keeps_each_image_s_best_and_says_what_it_left_out(home: Home) -> None:
+    write_tables(home, COLLECTION)
+    everything = refresh_pairs(home, SPACE.id, 0.5).pairs
+    capped = with_settings(home, max_neighbours=2)
+    report = refresh_pairs(capped, SPACE.id, 0.5)
+    assert set(read_pairs(home)) == best_of(COLLECTION, 0.5, 2)
+    assert report.cut == everything - report.pairs > 0
+    assert "beyond IMGRET_MAX_NEIGHBOURS were left out" in report.summary
+    again = refresh_pairs(capped, SPACE.id, 0.5)
+    assert (again.written, again.cut) == (False, report.cut)
+
+
+def test_an_image_that_loses_a_neighbour_gets_one_back_that_was_left_out(home: Home) -> None:
+    capped = with_settings(home, max_neighbours=2)
+    write_tables(home, COLLECTION)
+    refresh_pairs(capped, SPACE.id, 0.5)
+    later = {path: vector for path, vector in COLLECTION.items() if path != "h.png"}
+    later["p.png"] = (15.0, 5.0, 1.5)
+    write_tables(home, later)
+    report = refresh_pairs(capped, SPACE.id, 0.5)
+    assert "that lost a neighbour against all" in report.how
+    assert set(read_pairs(home)) == best_of(later, 0.5, 2)
+
+
+@pytest.mark.parametrize("caps", [(2, 3), (2, None), (3, 2), (None, 2), (3, 3)])
+def test_another_cap(home: Home, caps: tuple[int | None, int | None]) -> None:
+    write_tables(home, COLLECTION)
+    for cap in caps:
+        refresh_pairs(with_settings(home, max_neighbours=cap), SPACE.id, 0.5)
+    assert set(read_pairs(home)) == best_of(COLLECTION, 0.5, caps[1] or 99)
+
+
+def test_too_many_pairs_leave_the_earlier_table(home: Home) -> None:
+    write_tables(home, COLLECTION)
+    refresh_pairs(home, SPACE.id, 0.99)
+    before = read_pairs(home)
+    with pytest.raises(TooManyPairsError, match=r"About 120 pairs are above the threshold.*IMGRET_MAX_NEIGHBOURS=20"):
+        refresh_pairs(with_settings(home, max_pairs=50), SPACE.id, -1.0)
+    assert read_pairs(home) == before

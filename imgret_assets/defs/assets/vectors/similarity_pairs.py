@@ -11,6 +11,7 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.progress import told_to
 from imgret_assets.domain.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
 
@@ -40,7 +41,8 @@ def build_similarity_pairs() -> dg.AssetsDefinition:
         """One row for every unordered pair of images whose exact cosine is greater than the threshold."""
         home = warehouse.open()
         threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
-        report = refresh_pairs(home, embedder.space(home).id, threshold, progress=context.log.info)
+        log = context.log.info
+        report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=told_to(log))
         context.log.info(report.summary)
         return dg.MaterializeResult(
             metadata={
@@ -51,6 +53,8 @@ def build_similarity_pairs() -> dg.AssetsDefinition:
                 "compared_pairs": report.compared,
                 "compared_per_second": rate(report.compared, report.seconds),
                 "how": report.how,
+                "means": report.means,
+                "left_out_beyond_max_neighbours": report.cut,
                 "written": report.written,
                 "space": report.space,
                 "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
