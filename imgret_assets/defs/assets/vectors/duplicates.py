@@ -1,0 +1,68 @@
+"""The asset of duplicates: which files are copies of which.
+
+Belongs here: the asset and its metadata. Not here: finding copies (`domain.duplicates`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from imgret_assets.defs.metadata import column_schema
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.duplicates import refresh_duplicates, tightest
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.sheet import markdown_thumbnails
+from imgret_assets.domain.tables import DUPLICATES_SCHEMA, duplicates_path
+
+SHOWN = 8
+
+
+def build_duplicates() -> dg.AssetsDefinition:
+    """The asset; it depends on all shards."""
+
+    @dg.asset(
+        backfill_policy=ONE_RUN,
+        deps=[dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
+        group_name="vectors",
+        kinds={"numpy", "parquet"},
+        owners=["team:imgret"],
+        metadata={"dagster/column_schema": column_schema(DUPLICATES_SCHEMA)},
+    )
+    def duplicates(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+    ) -> dg.MaterializeResult:
+        """One row for every file that is a copy of another, with the one to keep: same bytes, or the same picture."""
+        home = warehouse.open()
+        report = refresh_duplicates(home, embedder.space(home).id)
+        context.log.info(report.summary)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.exact + report.near,
+                "exact": report.exact,
+                "near": report.near,
+                "bytes_freed_by_removal": report.bytes,
+                "images": report.files,
+                "looked_at": report.looked_at,
+                "compared_pairs": report.compared,
+                "not_readable": report.pending,
+                "written": report.written,
+                "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
+                **(_pictures(home) if report.written else {}),
+            }
+        )
+
+    return duplicates
+
+
+def _pictures(home: Home) -> Mapping[str, Any]:
+    shown = [
+        (home.images / row["path_from"], (row["path_from"], row["path_keep"], row["kind"], row["reason"]))
+        for row in tightest(home, SHOWN)
+    ]
+    if not shown:
+        return {}
+    headers = ("copy", "keep", "kind", "reason")
+    return {"pictures": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=48))}

@@ -1,0 +1,175 @@
+"""Keeping the DUPLICATE_OF relationships equal to the duplicates table.
+
+Belongs here: comparing table and database, writing the difference. Not here: statements (`domain.cypher`), nodes and
+SIMILAR_TO (`domain.graph`), which copy is kept (`domain.duplicates`).
+
+The graph's state is left alone: it says whether nodes and SIMILAR_TO are complete, which queries are about.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from imgret_assets.domain import cypher, locks, tables
+from imgret_assets.domain.database import Database
+from imgret_assets.domain.duplicates import KINDS, METHOD, coverage, usable_pictures
+from imgret_assets.domain.graph import check_owner
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import EmbeddingSpace
+from imgret_assets.domain.verify import Finding
+from imgret_assets.errors import DatabaseError, StaleTableError, TableError
+
+ROWS = 10_000
+
+
+@dataclass
+class DuplicateLinksReport:
+    """What a refresh of DUPLICATE_OF did: `created` and `deleted` as the server counted them."""
+
+    kinds: dict[str, int]
+    created: int
+    deleted: int
+    seconds: float
+
+    @property
+    def relationships(self) -> int:
+        """All of them."""
+        return sum(self.kinds.values())
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        if not self.created and not self.deleted:
+            return f"{self.relationships:,} copies are as the duplicates table says: nothing was written to Neo4j."
+        done = f"{self.created:,} created, {self.deleted:,} deleted in {self.seconds:.1f} s."
+        return f"{self.relationships:,} copies: {done}"
+
+
+def sync_duplicates(home: Home, database: Database, space: EmbeddingSpace) -> DuplicateLinksReport:
+    """Make the DUPLICATE_OF relationships equal to the duplicates table, by difference.
+
+    What somebody created, doubled, changed or removed by hand is repaired.
+
+    Raises:
+        TableError: the duplicates are missing, or hold what must not reach the graph.
+        StaleTableError: duplicates or nodes are older than the embeddings.
+        ForeignDatabaseError: the database is another home's.
+        LockTimeoutError: another run writes the graph.
+    """
+    with locks.held(
+        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing DUPLICATE_OF relationships"
+    ):
+        started = time.monotonic()
+        wanted, contents = wanted_links(home, space.id)
+        state = check_owner(database, home)
+        if state is None or state.model != space.id:
+            raise StaleTableError(
+                f"The graph holds {state.model if state else 'nothing'}",
+                expected=space.id,
+                remedy="materialise `image_nodes` for all shards",
+            )
+        right, wrong = _compare(database, wanted)
+        deleted = sum(
+            database.write((cypher.DELETE_DUPLICATES, {"ids": part}))[0][0].relationships_deleted
+            for part in _batches(wrong)
+        )
+        created = sum(
+            _write(database, part, wanted, contents) for part in _batches([key for key in wanted if key not in right])
+        )
+        total = database.rows(cypher.COUNT_DUPLICATES)[0]["relationships"]
+        if total != len(wanted):
+            raise DatabaseError(
+                f"The database holds {total:,} DUPLICATE_OF relationships after writing",
+                expected=f"{len(wanted):,}, the rows of the duplicates table",
+                remedy="something else writes there; stop it and run again",
+            )
+        kinds = {kind: sum(row["kind"] == kind for row in wanted.values()) for kind in KINDS}
+        return DuplicateLinksReport(kinds, created, deleted, time.monotonic() - started)
+
+
+def wanted_links(home: Home, space: str) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[str, str]]:
+    """Properties of every relationship that should be there, by its two paths; and the content of every path.
+
+    Raises:
+        TableError: the table is missing or in disorder.
+        StaleTableError: it was made from other embeddings, or in another way.
+    """
+    path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
+    pictures = usable_pictures(home, space)
+    said = tables.read_metadata(path)
+    if (said.get("space"), said.get("coverage"), said.get("method")) != (space, coverage(pictures), METHOD):
+        raise StaleTableError(
+            "The duplicates are older than the embeddings", remedy="materialise `duplicates`, or run `imgret run`"
+        )
+    rows = tables.read(path, ["path_from", "path_keep", "kind", "distance", "reason"]).to_pylist()
+    wanted = {(row.pop("path_from"), row.pop("path_keep")): row for row in rows}
+    copies = {copy for copy, _ in wanted}
+    if len(copies) != len(rows) or copies & {keep for _, keep in wanted}:
+        raise TableError(
+            f"{path} has a copy that points at two files, or at another copy",
+            remedy="remove it and materialise `duplicates`",
+        )
+    return wanted, {picture.path: picture.sha256 for picture in pictures}
+
+
+def _compare(
+    database: Database, wanted: dict[tuple[str, str], dict[str, Any]]
+) -> tuple[set[tuple[str, str]], list[str]]:
+    """Which of the wanted are there, and ids of those that should not be."""
+    right: set[tuple[str, str]] = set()
+    wrong: list[str] = []
+    for row in database.stream(cypher.READ_DUPLICATES):
+        key = (row["copy"], row["keep"])
+        if row["properties"] == wanted.get(key) and key not in right:
+            right.add(key)
+        else:
+            wrong.append(row["id"])
+    return right, wrong
+
+
+def _write(
+    database: Database,
+    keys: Sequence[tuple[str, str]],
+    wanted: dict[tuple[str, str], dict[str, Any]],
+    contents: dict[str, str],
+) -> int:
+    rows = [
+        {
+            "copy": copy,
+            "keep": keep,
+            "sha_copy": contents.get(copy),
+            "sha_keep": contents.get(keep),
+            "properties": wanted[copy, keep],
+        }
+        for copy, keep in keys
+    ]
+    [(counters, [answer])] = database.write((cypher.WRITE_DUPLICATES, {"rows": rows}))
+    if answer["written"] != len(rows):
+        raise StaleTableError(
+            f"{len(rows) - answer['written']:,} copies belong to images whose nodes have another content",
+            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
+        )
+    return counters.relationships_created
+
+
+def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), ROWS):
+        yield list(items[start : start + ROWS])
+
+
+def links_equal_duplicates(home: Home, database: Database, space: str) -> Finding:
+    """The DUPLICATE_OF relationships are the rows of the duplicates table, which is in order."""
+    try:
+        wanted, _ = wanted_links(home, space)
+    except TableError as error:
+        return Finding(False, str(error), {})
+    right, wrong = _compare(database, wanted)
+    missing = len(wanted) - len(right)
+    facts = {"copies": len(wanted), "missing": missing, "extra_or_different": len(wrong)}
+    passed = not (missing or wrong)
+    return Finding(
+        passed,
+        f"{len(wanted):,} copies, " + ("each with its relationship" if passed else "but other relationships"),
+        facts,
+    )
