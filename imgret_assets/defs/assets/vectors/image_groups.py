@@ -1,0 +1,71 @@
+"""The asset of groups of images that belong together.
+
+Belongs here: the asset, its configuration and metadata. Not here: the grouping (`domain.groups`), the node property
+(`defs.assets.graph.image_node_groups`).
+"""
+
+import dagster as dg
+from pydantic import Field
+
+from imgret_assets.defs.metadata import column_schema
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.groups import GROUPS_SCHEMA, Agreement, groups_path, refresh_groups
+
+
+class GroupsConfig(dg.Config):
+    """How alike the members of a group must be."""
+
+    least_score: float | None = Field(
+        default=None,
+        description="Least raw cosine of a member with its group's representative, -1 to 1; a fifth of the way from "
+        "the cosine of two random images to 1 where empty.",
+    )
+
+
+def build_image_groups() -> dg.AssetsDefinition:
+    """The asset; it depends on all shards and on the nearest neighbours."""
+
+    @dg.asset(
+        backfill_policy=ONE_RUN,
+        deps=["nearest_neighbours", dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
+        group_name="vectors",
+        kinds={"numpy", "parquet"},
+        owners=["team:imgret"],
+        metadata={"dagster/column_schema": column_schema(GROUPS_SCHEMA)},
+    )
+    def image_groups(
+        context: dg.AssetExecutionContext,
+        config: GroupsConfig,
+        warehouse: WarehouseResource,
+        embedder: EmbedderResource,
+    ) -> dg.MaterializeResult:
+        """One row for every image: its group, named by the group's representative, and how near it is to that one."""
+        home = warehouse.open()
+        report = refresh_groups(home, embedder.space(home).id, least=config.least_score)
+        context.log.info(report.summary)
+        return dg.MaterializeResult(
+            metadata={
+                "dagster/row_count": report.images,
+                "groups": report.groups,
+                "alone": report.alone,
+                "largest": report.largest,
+                "communities_before_split": report.communities,
+                "least_score": report.least,
+                "written": report.written,
+                "space": report.space,
+                "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
+                **_agreement("before_split", report.before),
+                **_agreement("after_split", report.after),
+            }
+        )
+
+    return image_groups
+
+
+def _agreement(when: str, found: Agreement | None) -> dict[str, float]:
+    if found is None:
+        return {}
+    parts = {"precision": found.precision, "recall": found.recall, "f1": found.f1}
+    return {f"b_cubed_{name}_{when}": round(value, 4) for name, value in parts.items()}

@@ -1,0 +1,88 @@
+"""The asset that says what cosines mean in this space.
+
+Belongs here: the asset and its metadata. Not here: counting (`domain.calibration`), drawing
+(`domain.calibration_plot`).
+"""
+
+from typing import Any
+
+import dagster as dg
+
+from imgret_assets.defs.metadata import column_schema
+from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain import calibration_plot
+from imgret_assets.domain.calibration import THRESHOLDS_SCHEMA, Report, plot_path, refresh_report, thresholds_path
+from imgret_assets.domain.home import Home
+
+PLOT_BYTES = 48 * 1024
+
+
+def build_similarity_report() -> dg.AssetsDefinition:
+    """The asset; it depends on all shards and on the nearest neighbours."""
+
+    @dg.asset(
+        backfill_policy=ONE_RUN,
+        deps=["nearest_neighbours", dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
+        group_name="vectors",
+        kinds={"numpy", "parquet"},
+        owners=["team:imgret"],
+        metadata={"dagster/column_schema": column_schema(THRESHOLDS_SCHEMA)},
+    )
+    def similarity_report(
+        context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+    ) -> dg.MaterializeResult:
+        """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
+        home = warehouse.open()
+        report = refresh_report(home, embedder.space(home).id)
+        context.log.info(report.summary)
+        return dg.MaterializeResult(metadata=_metadata(home, report))
+
+    return similarity_report
+
+
+def _metadata(home: Home, report: Report) -> dict[str, Any]:
+    measures = {
+        "precision_at_1": report.precision_1,
+        "precision_at_10": report.precision_10,
+        "mean_average_precision": report.mean_average_precision,
+        "suggested_threshold": report.suggested,
+    }
+    return {
+        "dagster/row_count": len(report.rows),
+        "images": report.images,
+        "labelled": report.labelled,
+        "background": report.background,
+        "why": report.why,
+        "written": report.written,
+        "space": report.space,
+        "thresholds": _table(report),
+        "table": dg.MetadataValue.path(str(thresholds_path(home.warehouse, report.space))),
+        "picture": dg.MetadataValue.path(str(plot_path(home.warehouse, report.space))),
+        "plot": dg.MetadataValue.md(calibration_plot.markdown(report, max_bytes=PLOT_BYTES)),
+        **{name: value for name, value in measures.items() if value is not None},
+        **_rerank(report),
+    }
+
+
+def _rerank(report: Report) -> dict[str, Any]:
+    gain = report.gain
+    if gain is None:
+        return {}
+    return {
+        "rerank_helps": gain.helps,
+        "rerank_precision_at_1": f"{gain.first:.3f} -> {gain.first_reranked:.3f}",
+        "rerank_mean_average_precision": f"{gain.average:.3f} -> {gain.average_reranked:.3f}",
+    }
+
+
+def _table(report: Report) -> dg.TableMetadataValue:
+    names = [field.name for field in THRESHOLDS_SCHEMA]
+    records = [
+        # A table's cells can't be null.
+        dg.TableRecord({name: "" if getattr(row, name) is None else round(getattr(row, name), 4) for name in names})
+        for row in report.rows
+        if round(row.threshold * 100) % 5 == 0 or row.threshold == report.suggested
+    ]
+    return dg.MetadataValue.table(records, dg.TableSchema(columns=[dg.TableColumn(name) for name in names]))

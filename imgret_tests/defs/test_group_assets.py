@@ -1,0 +1,77 @@
+"""Groups and the report on cosines, materialised through Dagster in this process."""
+
+import base64
+import io
+
+import pytest
+from PIL import Image
+
+from imgret_assets.domain import tables
+from imgret_assets.domain.calibration import THRESHOLDS_SCHEMA, plot_path
+from imgret_assets.domain.groups import GROUPS_SCHEMA, groups_path
+from imgret_assets.errors import SettingError, TableError
+from imgret_tests.chain import Chain
+from imgret_tests.pictures import write_pictures
+
+ASSETS = ["raw_images", "embeddings", "nearest_neighbours", "image_groups", "similarity_report"]
+LIMIT = 64 * 1024
+
+
+def test_groups_say_how_many_and_how_good(chain: Chain) -> None:
+    write_pictures(chain.root, 40)
+    outcome = chain.run(assets=ASSETS)
+    [said] = outcome.metadata("image_groups")
+    rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
+    assert said["dagster/row_count"] == len(rows) == 40
+    sizes = {row["group"]: row["size"] for row in rows}
+    assert said["groups"] == sum(size > 1 for size in sizes.values())
+    assert said["alone"] == sum(size == 1 for size in sizes.values())
+    assert said["largest"] == max(sizes.values())
+    assert all(0 < said[f"b_cubed_f1_{when}"] <= 1 for when in ("before_split", "after_split"))
+    assert min(row["score"] for row in rows) >= said["least_score"]
+    assert said["written"]
+    [again] = chain.run(assets=ASSETS).metadata("image_groups")
+    assert again == said | {"written": False}
+
+
+def test_the_least_score_can_be_configured(chain: Chain) -> None:
+    write_pictures(chain.root, 20)
+    config = {"image_groups": {"config": {"least_score": 0.97}}}
+    [said] = chain.run(assets=ASSETS, config=config).metadata("image_groups")
+    assert said["least_score"] == 0.97
+    rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
+    assert min(row["score"] for row in rows) >= 0.97
+    with pytest.raises(SettingError, match=r"least_score is 1\.5"):
+        chain.run(assets=["image_groups"], config={"image_groups": {"config": {"least_score": 1.5}}})
+
+
+def test_the_report_is_a_table_a_plot_and_a_picture(chain: Chain) -> None:
+    write_pictures(chain.root, 40)
+    [said] = chain.run(assets=ASSETS).metadata("similarity_report")
+    plot = said["plot"]
+    assert len(plot.encode()) <= LIMIT
+    data = base64.b64decode(plot.partition("base64,")[2].rstrip(")"))
+    with Image.open(io.BytesIO(data)) as picture:
+        assert picture.format == "PNG"
+    assert plot_path(chain.home.warehouse, chain.space.id).is_file()
+    columns = [field.name for field in THRESHOLDS_SCHEMA]
+    assert all(list(record.data) == columns for record in said["thresholds"].records)
+    assert {0.5, 0.8, 0.95} <= {record.data["threshold"] for record in said["thresholds"].records}
+    assert said["why"]
+    assert 0 <= said["precision_at_1"] <= 1
+    assert "->" in said["rerank_mean_average_precision"]
+
+
+def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
+    specs = {spec.key.to_user_string(): spec for spec in chain.definitions.resolve_all_asset_specs()}
+    for asset, schema in (("image_groups", GROUPS_SCHEMA), ("similarity_report", THRESHOLDS_SCHEMA)):
+        declared = specs[asset].metadata["dagster/column_schema"]
+        assert [(column.name, column.type) for column in declared.columns] == [(f.name, str(f.type)) for f in schema]
+
+
+def test_what_is_missing_is_named(chain: Chain) -> None:
+    write_pictures(chain.root, 8)
+    chain.run(assets=["raw_images", "embeddings"])
+    for asset in ("image_groups", "similarity_report"):
+        with pytest.raises(TableError, match="materialise `nearest_neighbours`"):
+            chain.run(assets=[asset])
