@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEEDED_GB := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev app test lint typecheck check constraints clean
+.PHONY: help setup demo dev app test bench lint typecheck check constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,9 @@ app: setup ## the web page
 
 test: setup ## all tests, on a Neo4j of their own
 	$(BIN)/python -m pytest
+
+bench: setup ## how fast it is here, beside what it is compared with (half an hour; a quiet machine)
+	$(BIN)/python -m bench
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

@@ -1,0 +1,53 @@
+"""`python -m bench`: measure everything, print a table, write JSON."""
+
+import argparse
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+import dagster as dg
+
+from bench import embedding, pairs
+from bench.pictures import source_pictures
+from bench.report import Report, this_machine
+
+SECTIONS = ("embedding", "memory", "pairs")
+
+
+def main() -> None:
+    """Parse the arguments and measure the sections asked for."""
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("sections", nargs="*", default=[], help=f"of {', '.join(SECTIONS)}; all where none is named")
+    parser.add_argument("--photos", type=Path, help="pictures to repeat; ../shared/photos, else the drawn samples")
+    parser.add_argument("--rounds", type=int, default=5, help="rounds that count, after one that does not")
+    parser.add_argument("--json", type=Path, default=Path("bench-results.json"), help="file of the results")
+    parser.add_argument("--work", type=Path, help="folder for files on the way; a temporary one where not given")
+    given = parser.parse_args()
+    unknown = set(given.sections) - set(SECTIONS)
+    if unknown:
+        parser.error(f"no section {', '.join(sorted(unknown))}")
+    sections = given.sections or list(SECTIONS)
+    warnings.filterwarnings("ignore", category=dg.BetaWarning)
+    report = Report(this_machine())
+    with tempfile.TemporaryDirectory(prefix="imgret-bench-", dir=given.work) as folder:
+        work = Path(folder)
+        sources = source_pictures(given.photos, work)
+        sizes = embedding.Sizes()
+        if "embedding" in sections:
+            embedding.run(report, sources, work, rounds=given.rounds, sizes=sizes, say=_say)
+        if "memory" in sections:
+            embedding.memory(report, sources, work, sizes=sizes, say=_say)
+        if "pairs" in sections:
+            pairs.run(report, sources, work, rounds=given.rounds, say=_say)
+    print(report.table())
+    report.write(given.json)
+    _say(f"Written to {given.json}")
+
+
+def _say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main()
