@@ -66,6 +66,10 @@ class StaleTableError(TableError):
     """A table was made from others that have changed since."""
 
 
+class TooManyPairsError(ImgretError):
+    """More pairs are above the threshold than anybody could look at, or than the disk may be asked to hold."""
+
+
 class ModelError(ImgretError):
     """A model is unknown, its weights can't be had, or it gives unusable vectors."""
 

@@ -5,7 +5,7 @@ about itself (`domain.home`). Nothing is read at import: `load_settings` reads w
 """
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,8 +20,12 @@ MAX_SHARDS = 256
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_MAX_PIXELS = 100_000_000
 DEFAULT_LOCK_TIMEOUT_S = 900.0
+DEFAULT_MAX_PAIRS = 50_000_000
+DEFAULT_MEMORY_GB = 2.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "openvino", "torch")
+DECODINGS = ("auto", "full", "scaled")
+POOLINGS = ("auto", "avg", "gem", "head")
 
 
 @dataclass(frozen=True)
@@ -67,10 +71,17 @@ class Settings:
         engine: one of `auto`, `openvino`, `torch`.
         shards: number of partitions, 1 to 256.
         threshold: raw cosine above which two images are joined, in [-1, 1].
+        max_neighbours: pairs are kept only if among the best so many of one of their images; None keeps all.
+        max_pairs: more pairs than this above the threshold are an error.
+        memory_gb: what comparing vectors may hold beside them, in 2^30 bytes.
         max_pixels: a picture with more pixels is `too_large`.
         lock_timeout_s: how long to wait for another run, in seconds.
         dagster_home: absolute folder of Dagster's storage.
         neo4j: the server to use.
+        beside: models whose tables are kept up to date beside those of the graph's model: names, each with its
+            weights file or None.
+        decoding: one of `auto`, `full`, `scaled`: whether large JPEGs are decoded at a smaller scale.
+        pooling: one of `auto`, `avg`, `gem`, `head`: how a model's last features become a vector.
         warnings: what the reader should know about the settings, such as one that is ignored.
     """
 
@@ -87,6 +98,12 @@ class Settings:
     lock_timeout_s: float
     dagster_home: Path
     neo4j: Neo4jSettings
+    max_neighbours: int | None = None
+    max_pairs: int = DEFAULT_MAX_PAIRS
+    memory_gb: float = DEFAULT_MEMORY_GB
+    beside: tuple[tuple[str, Path | None], ...] = ()
+    decoding: str = "auto"
+    pooling: str = "auto"
     warnings: tuple[str, ...] = ()
 
 
@@ -122,12 +139,6 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             values[name or f"IMGRET_{key.upper()}"] = str(value)
 
     home = _path(values.get("IMGRET_HOME")) or PROJECT / "data"
-    device = values.get("IMGRET_DEVICE", "auto")
-    if device not in DEVICES:
-        raise SettingError(f"IMGRET_DEVICE is {device!r}", expected=f"one of {', '.join(DEVICES)}")
-    engine = values.get("IMGRET_ENGINE", "auto")
-    if engine not in ENGINES:
-        raise SettingError(f"IMGRET_ENGINE is {engine!r}", expected=f"one of {', '.join(ENGINES)}")
     uri = values.get("NEO4J_URI")
     ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
     warnings = (
@@ -141,8 +152,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         images=_path(values.get("IMGRET_IMAGES")),
         model=values.get("IMGRET_MODEL"),
         weights=_path(values.get("IMGRET_WEIGHTS")),
-        device=device,
-        engine=engine,
+        device=_choice(values, "IMGRET_DEVICE", DEVICES),
+        engine=_choice(values, "IMGRET_ENGINE", ENGINES),
         shards=_integer(values, "IMGRET_SHARDS", 1, MAX_SHARDS),
         threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
         max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,
@@ -158,6 +169,12 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             version=values.get("IMGRET_NEO4J_VERSION"),
             gds_version=values.get("IMGRET_GDS_VERSION"),
         ),
+        max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
+        max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
+        memory_gb=_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
+        beside=_models(values.get("IMGRET_BESIDE", "")),
+        decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
+        pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
         warnings=warnings,
     )
 
@@ -180,6 +197,20 @@ def _or(value: float | None, default: float) -> float:
 def _path(value: str | None) -> Path | None:
     # Not resolve(): a root given through a link keeps its name; only the working folder is fixed.
     return Path(os.path.abspath(Path(value).expanduser())) if value else None  # noqa: PTH100
+
+
+def _models(value: str) -> tuple[tuple[str, Path | None], ...]:
+    """Models separated by commas, each a name or name=weights file."""
+    parts = [part.strip().partition("=") for part in value.split(",") if part.strip()]
+    return tuple((name.strip(), _path(weights.strip())) for name, _, weights in parts)
+
+
+def _choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
+    """One of the choices, the first of which is the default."""
+    value = values.get(name, choices[0])
+    if value not in choices:
+        raise SettingError(f"{name} is {value!r}", expected=f"one of {', '.join(choices)}")
+    return value
 
 
 def _integer(values: Mapping[str, str], name: str, low: int, high: int) -> int | None:

@@ -44,6 +44,7 @@ class Chain:
 
     settings: Settings
     model: str = "fake"
+    beside: str | None = None
 
     @property
     def home(self) -> Home:
@@ -73,7 +74,7 @@ class Chain:
                 lock_timeout_s=settings.lock_timeout_s,
                 image_store=image_store,
             ),
-            "embedder": FakeEmbedderResource(name=self.model),
+            "embedder": FakeEmbedderResource(name=self.model, beside=self.beside),
             # A port that nobody listens on, rather than an embedded server that a test did not ask for.
             "neo4j": Neo4jResource(
                 uri=found.uri or "bolt://127.0.0.1:1", username=found.username, password=found.password or ""
@@ -192,6 +193,7 @@ def brute_force(root: Path, shards: int, embedder: FakeEmbedder, threshold: floa
             "label": path.rpartition("/")[0] or None,
             "shard": f"{number:02x}",
             "model": model.space.id,
+            "engine": model.engine,
         }
     expected.pairs = brute_force_pairs(expected.vectors, threshold)
     return expected

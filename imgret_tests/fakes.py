@@ -20,3 +20,6 @@ class FakeEmbedderResource(EmbedderResource):
 
     def lend(self, home: Home) -> Embedder:
         return fake_embedder(self.name)
+
+    def lend_beside(self, home: Home) -> list[Embedder]:
+        return [fake_embedder(name) for name in (self.beside or "").split(",") if name]

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import dagster as dg
 
+from imgret_assets.cli.bar import progress_bar
 from imgret_assets.defs.build import build_defs
 from imgret_assets.defs.instance import open_instance
 from imgret_assets.defs.jobs import REFRESH
@@ -32,6 +33,7 @@ from imgret_assets.settings import check_threshold, load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--model", help="resnet50, efficientnet_lite0 or timm:<name>.")
 @click.option("--weights", type=click.Path(path_type=Path), help="File with the model's weights.")
+@click.option("--beside", multiple=True, help="Another model whose tables are kept too: name or name=weights file.")
 @click.option("--threshold", type=float, help="Raw cosine above which two images are joined, -1 to 1.")
 @click.option("--verify", is_flag=True, help="Open every file, whatever its size and times say.")
 @click.option("--allow-deletes", is_flag=True, help="Go on although most known files have vanished.")
@@ -41,6 +43,7 @@ def run(
     home: Path | None,
     model: str | None,
     weights: Path | None,
+    beside: tuple[str, ...],
     threshold: float | None,
     verify: bool,
     allow_deletes: bool,
@@ -49,7 +52,7 @@ def run(
     """Bring tables and graph up to date with the image files: list, embed, write nodes, pairs, relationships."""
     if threshold is not None:
         check_threshold(threshold, "--threshold")
-    flags = {"images": images, "home": home, "model": model, "weights": weights}
+    flags = {"images": images, "home": home, "model": model, "weights": weights, "beside": ",".join(beside) or None}
     outcome = refresh(flags, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
     if as_json:
         click.echo(json.dumps(outcome.as_json()))
@@ -75,7 +78,11 @@ def refresh(
     resources = {
         "image_store": image_store,
         "warehouse": WarehouseResource(home=str(settings.home), image_store=image_store),
-        "embedder": EmbedderResource(model=given.get("model"), weights=given.get("weights") and str(settings.weights)),
+        "embedder": EmbedderResource(
+            model=given.get("model"),
+            weights=given.get("weights") and str(settings.weights),
+            beside=given.get("beside"),
+        ),
         "neo4j": default_resources()["neo4j"],
     }
     configuration = {
@@ -90,7 +97,8 @@ def refresh(
         end_dead_runs(instance)
         job = build_defs(settings=settings, resources=resources).resolve_job_def(REFRESH)
         try:
-            result = job.execute_in_process(configuration, instance=instance, tags=tags)
+            with progress_bar():
+                result = job.execute_in_process(configuration, instance=instance, tags=tags)
         except dg.DagsterError as error:
             raise _cause(error) from error
     _tell_failed_checks(result)

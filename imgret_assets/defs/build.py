@@ -9,11 +9,17 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.assets.graph.duplicate_of import build_duplicate_of
+from imgret_assets.defs.assets.graph.image_node_groups import build_image_node_groups
 from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
 from imgret_assets.defs.assets.graph.similar_to import build_similar_to
 from imgret_assets.defs.assets.raw.raw_images import build_raw_images
+from imgret_assets.defs.assets.vectors.duplicates import build_duplicates
 from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
+from imgret_assets.defs.assets.vectors.image_groups import build_image_groups
+from imgret_assets.defs.assets.vectors.nearest_neighbours import build_nearest_neighbours
 from imgret_assets.defs.assets.vectors.similarity_pairs import build_similarity_pairs
+from imgret_assets.defs.assets.vectors.similarity_report import build_similarity_report
 from imgret_assets.defs.checks import default_checks
 from imgret_assets.defs.jobs import build_query_job, build_refresh_job
 from imgret_assets.defs.partitions import shards_definition
@@ -51,7 +57,13 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
             build_embeddings(shards),
             build_image_nodes(shards),
             build_similarity_pairs(),
+            build_nearest_neighbours(),
+            build_image_groups(),
+            build_similarity_report(),
             build_similar_to(),
+            build_image_node_groups(),
+            build_duplicates(),
+            build_duplicate_of(),
         ],
         asset_checks=default_checks(),
         jobs=[build_refresh_job(), build_query_job(sample_query(settings.home / "samples"))],

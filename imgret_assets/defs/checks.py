@@ -13,6 +13,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain import verify
+from imgret_assets.domain.duplicate_graph import links_equal_duplicates
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.domain.verify import Finding
@@ -91,6 +92,12 @@ def _no_bad_relationships(looking: Looking) -> Finding:
         return verify.no_bad_relationships(database)
 
 
+def _links_equal_duplicates(looking: Looking) -> Finding:
+    """The DUPLICATE_OF relationships are the rows of the duplicates table."""
+    with looking.neo4j.open(looking.home) as database:
+        return links_equal_duplicates(looking.home, database, looking.space.id)
+
+
 def default_checks() -> list[dg.AssetChecksDefinition]:
     """All checks."""
     return [
@@ -100,4 +107,5 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
         build_check("image_nodes", "nodes_equal_usable_rows", _nodes_equal_rows),
         build_check("similar_to", "relationships_equal_pairs", _relationships_equal_pairs),
         build_check("similar_to", "no_self_or_doubled_pair", _no_bad_relationships),
+        build_check("duplicate_of", "relationships_equal_duplicates", _links_equal_duplicates),
     ]

@@ -48,12 +48,12 @@ MAX_INDEXED_DIM = 4096
 # Nodes. `rows`: path, properties (a map), and for vectors `embedding`.
 READ_NODES = """
 MATCH (n:Image {shard: $shard})
-RETURN n.path AS path, n.sha256 AS sha256, n.model AS model, n.bytes AS bytes, n.width AS width,
+RETURN n.path AS path, n.sha256 AS sha256, n.engine AS engine, n.model AS model, n.bytes AS bytes, n.width AS width,
        n.height AS height, n.format AS format, n.label AS label
 """
 DELETE_RELATIONSHIPS_OF = """
 UNWIND $paths AS path
-MATCH (:Image {path: path})-[r:SIMILAR_TO]-()
+MATCH (:Image {path: path})-[r:SIMILAR_TO|DUPLICATE_OF]-()
 DELETE r
 """
 # A driver's packed vector arrives as a VECTOR, which the community edition can't store: toFloatList makes it a list.
@@ -96,11 +96,11 @@ MATCH (n:Image) WHERE n.model <> $model OR n.model IS NULL
 WITH n LIMIT $batch_rows DETACH DELETE n
 """
 DELETE_ANY_RELATIONSHIPS = """
-MATCH (:Image)-[r:SIMILAR_TO]->()
+MATCH (:Image)-[r:SIMILAR_TO|DUPLICATE_OF]->()
 WITH r LIMIT $batch_rows DELETE r
 """
 
-# Relationships. `rows`: a, b, score, sha_a, sha_b.
+# Relationships. `rows`: a, b, score, vector_a, vector_b (content and engine).
 READ_RELATIONSHIPS = """
 MATCH (a:Image {shard: $shard})-[r:SIMILAR_TO]->(b)
 RETURN a.path AS a, b.path AS b, r.score AS score, r.model AS model, elementId(r) AS id
@@ -114,8 +114,8 @@ DELETE r
 # vectors.
 WRITE_RELATIONSHIPS = """
 UNWIND $rows AS row
-MATCH (a:Image {path: row.a}) WHERE a.sha256 = row.sha_a AND a.model = $model
-MATCH (b:Image {path: row.b}) WHERE b.sha256 = row.sha_b AND b.model = $model
+MATCH (a:Image {path: row.a}) WHERE a.sha256 + ' ' + a.engine = row.vector_a AND a.model = $model
+MATCH (b:Image {path: row.b}) WHERE b.sha256 + ' ' + b.engine = row.vector_b AND b.model = $model
 MERGE (a)-[r:SIMILAR_TO]->(b)
 SET r.score = row.score, r.model = $model
 RETURN count(r) AS written
@@ -156,3 +156,24 @@ WHERE n.path IN $paths
 RETURN n.path AS path, m.path AS other, m.label AS label, r.score AS score, startNode(r) = n AS outgoing
 ORDER BY path, score DESC, other
 """
+
+# Copies. `rows`: copy, keep, sha_copy, sha_keep, properties (a map).
+READ_DUPLICATES = """
+MATCH (a)-[r:DUPLICATE_OF]->(b)
+RETURN a.path AS copy, b.path AS keep, properties(r) AS properties, elementId(r) AS id
+"""
+DELETE_DUPLICATES = """
+UNWIND $ids AS id
+MATCH ()-[r:DUPLICATE_OF]->() WHERE elementId(r) = id
+DELETE r
+"""
+# MERGE and the contents: for the reasons given with WRITE_RELATIONSHIPS.
+WRITE_DUPLICATES = """
+UNWIND $rows AS row
+MATCH (a:Image {path: row.copy, sha256: row.sha_copy})
+MATCH (b:Image {path: row.keep, sha256: row.sha_keep})
+MERGE (a)-[r:DUPLICATE_OF]->(b)
+SET r = row.properties
+RETURN count(r) AS written
+"""
+COUNT_DUPLICATES = "MATCH ()-[r:DUPLICATE_OF]->() RETURN count(r) AS relationships"

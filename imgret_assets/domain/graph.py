@@ -21,7 +21,7 @@ from imgret_assets.domain.embedder import unusable_vectors
 from imgret_assets.domain.files import shard_of
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
-from imgret_assets.domain.pairs import check_shard, coverage_of
+from imgret_assets.domain.pairs import check_shard, coverage_of, vector_keys
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError, StaleTableError, TableError
 
 NODE_ROWS = 500
@@ -265,7 +265,7 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     facts = [_facts(row, shard, space) for row in table.drop_columns(["embedding"]).to_pylist()]
     there = {row.pop("path"): row for row in database.stream(cypher.READ_NODES, {"shard": shard})}
     new_vector = np.array(
-        [path not in there or (there[path]["sha256"], there[path]["model"]) != (fact["sha256"], space.id)
+        [path not in there or any(there[path][key] != fact[key] for key in ("sha256", "engine", "model"))
          for path, fact in zip(paths, facts, strict=True)],
         dtype=bool,
     )  # fmt: skip
@@ -334,12 +334,14 @@ def usable_rows(home: Home, space: str, shard: str) -> pa.Table:
     embeddings = check_shard(home, space, shard)
     manifest = tables.read(tables.manifest_path(home.warehouse, shard))
     facts = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
-    both = facts.append_column("embedding", embeddings["embedding"]).append_column("status", embeddings["status"])
+    both = facts
+    for column in ("engine", "embedding", "status"):
+        both = both.append_column(column, embeddings[column])
     return tables.where_equal(both, "status", Status.OK).drop_columns(["status"])
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("sha256", "bytes", "width", "height", "format", "label")}
+    kept = {key: row[key] for key in ("sha256", "engine", "bytes", "width", "height", "format", "label")}
     return {**kept, "shard": shard, "model": space.id}
 
 
@@ -383,15 +385,15 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
 
 
 def _contents(home: Home, space: str) -> dict[str, str]:
-    """sha256 of every usable picture, by path."""
+    """Which vector every usable picture has, by path (`pairs.vector_keys`)."""
     found: dict[str, str] = {}
     for shard in home.shards:
         path = tables.require(
             tables.embeddings_path(home.warehouse, space, shard), f"The embeddings of shard {shard}", "embeddings"
         )
-        rows = tables.read(path, ["path", "sha256", "status"])
+        rows = tables.read(path, ["path", "sha256", "engine", "status"])
         rows = tables.where_equal(rows, "status", Status.OK)
-        found.update(zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
+        found.update(zip(rows["path"].to_pylist(), vector_keys(rows), strict=True))
     return found
 
 
@@ -481,7 +483,9 @@ def _sync_shard_pairs(
     )
     created = 0
     for part in _batches(lacking, RELATIONSHIP_ROWS):
-        rows = [{"a": a, "b": b, "score": wanted[a, b], "sha_a": contents[a], "sha_b": contents[b]} for a, b in part]
+        rows = [
+            {"a": a, "b": b, "score": wanted[a, b], "vector_a": contents[a], "vector_b": contents[b]} for a, b in part
+        ]
         [(counters, [answer])] = database.write((cypher.WRITE_RELATIONSHIPS, {"rows": rows, "model": space.id}))
         created += counters.relationships_created
         if answer["written"] != len(part):

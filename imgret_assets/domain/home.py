@@ -25,7 +25,9 @@ class HomeRecord:
         model: name of the model of the last run.
         weights: file given with it.
         threshold: the last run's threshold.
+        decoding, pooling: how the model's space was chosen, as the settings say it.
         engine: what made its vectors, `openvino` or `torch`.
+        precision: in which number format, such as `float32`.
     """
 
     id: str
@@ -35,6 +37,9 @@ class HomeRecord:
     weights: str | None = None
     threshold: float | None = None
     engine: str | None = None
+    precision: str | None = None
+    decoding: str | None = None
+    pooling: str | None = None
 
 
 @dataclass(frozen=True)

@@ -33,6 +33,22 @@ MANIFEST_SCHEMA = pa.schema(
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])
+NEAREST_SCHEMA = pa.schema(
+    [("path", pa.string()), ("rank", pa.int16()), ("neighbour", pa.string()), ("score", pa.float64())]
+)
+
+DUPLICATES_SCHEMA = pa.schema(
+    [
+        ("path_from", pa.string()),
+        ("path_keep", pa.string()),
+        ("kind", pa.string()),
+        ("distance", pa.int32()),
+        ("correlation", pa.float32()),
+        ("cosine", pa.float64()),
+        ("reason", pa.string()),
+        ("bytes", pa.int64()),
+    ]
+)
 
 # Rows of one row group: small enough to read a few at will (8 MB at 2,048 numbers), large enough to be quick.
 EMBEDDING_GROUP_ROWS = 1024
@@ -70,6 +86,16 @@ def embeddings_folder(warehouse: Path) -> Path:
 def pairs_path(warehouse: Path, space: str) -> Path:
     """File of all pairs in one embedding space."""
     return warehouse / "pairs" / f"model={space}" / "pairs.parquet"
+
+
+def nearest_path(warehouse: Path, space: str) -> Path:
+    """File of every image's nearest neighbours in one embedding space."""
+    return warehouse / "nearest" / f"model={space}" / "nearest.parquet"
+
+
+def duplicates_path(warehouse: Path) -> Path:
+    """File of all duplicates."""
+    return warehouse / "duplicates" / "duplicates.parquet"
 
 
 def require(path: Path, what: str, asset: str) -> Path:

@@ -17,6 +17,7 @@ from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
 from imgret_assets.domain.graph import SCORE_TOLERANCE, usable_rows, validate_pairs
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.pairs import vector_keys
 from imgret_assets.errors import TableError
 
 
@@ -77,14 +78,14 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
     for shard in home.shards:
         table = usable_rows(home, space, shard)
         dim = table.schema.field("embedding").type.list_size
-        wanted = dict(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+        wanted = dict(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
         there = {row["path"]: row for row in database.stream(cypher.READ_NODES, {"shard": shard})}
         rows += len(wanted)
         missing += len(wanted.keys() - there.keys())
         extra += len(there.keys() - wanted.keys())
         different += sum(
-            (there[path]["sha256"], there[path]["model"]) != (sha, space)
-            for path, sha in wanted.items()
+            (f"{there[path]['sha256']} {there[path]['engine']}", there[path]["model"]) != (vector, space)
+            for path, vector in wanted.items()
             if path in there
         )
     strays = database.rows(cypher.COUNT_STRAYS, {"shards": home.shards})[0]["strays"]
@@ -105,8 +106,8 @@ def relationships_equal_pairs(home: Home, database: Database, space: str) -> Fin
     path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
     contents: dict[str, str] = {}
     for shard in home.shards:
-        table = usable_rows(home, space, shard).select(["path", "sha256"])
-        contents.update(zip(table["path"].to_pylist(), table["sha256"].to_pylist(), strict=True))
+        table = usable_rows(home, space, shard).select(["path", "sha256", "engine"])
+        contents.update(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
     try:
         validate_pairs(path, space, contents)
     except TableError as error:

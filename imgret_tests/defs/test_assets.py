@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -11,10 +12,12 @@ from PIL import Image
 
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
 from imgret_assets.domain import scan
-from imgret_assets.domain.tables import MANIFEST_SCHEMA, PAIRS_SCHEMA, embeddings_path, manifest_path
+from imgret_assets.domain.tables import MANIFEST_SCHEMA, PAIRS_SCHEMA, embeddings_path, manifest_path, pairs_path
 from imgret_assets.errors import RootError, SettingError, TableError, VanishedFilesError
 from imgret_tests.chain import TABLES, Chain, Outcome, assert_tables_right
+from imgret_tests.fake_model import fake_embedder
 from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_tests.tree import usable_vectors
 
 THUMBNAIL_BYTES = 64 * 1024
 Said = Callable[[Outcome], str]
@@ -58,6 +61,12 @@ def test_metadata_tells_rows_columns_and_speed(chain: Chain) -> None:
     assert outcome.total("raw_images", "added") == 40
     assert outcome.total("embeddings", "dagster/partition_row_count") == 40
     assert {row["embedded_in_this_run"] for row in outcome.metadata("embeddings")} == {40}
+    (stages,) = {
+        tuple(row[f"seconds_{stage}"] for stage in ("load", "read", "decode", "forward", "write"))
+        for row in outcome.metadata("embeddings")
+    }
+    assert all(seconds >= 0 for seconds in stages)
+    assert stages[4] > 0
     assert {row["space"] for row in outcome.metadata("embeddings")} == {chain.space.id}
     [pairs] = outcome.metadata("similarity_pairs")
     assert pairs["dagster/row_count"] == len(chain.pairs()) > 100
@@ -242,3 +251,24 @@ def test_the_threshold_of_a_run_is_kept_for_the_next(chain: Chain) -> None:
     assert_tables_right(chain, threshold=0.93)
     again = chain.run(assets=TABLES)
     assert again.metadata("similarity_pairs")[0]["threshold"] == 0.93
+
+
+# Several spaces side by side
+
+
+def test_another_model_s_tables_are_kept_beside_and_the_pairs_stay_the_graph_model_s(chain: Chain) -> None:
+    write_pictures(chain.root, 20)
+    both = replace(chain, beside="small")
+    outcome = both.run(assets=TABLES)
+    assert_tables_right(chain)
+    small = fake_embedder("small").space
+    assert {row["spaces_beside"] for row in outcome.metadata("embeddings")} == {small.id}
+    assert len(usable_vectors(chain.home, small.id)[0]) == 20
+    assert not pairs_path(chain.home.warehouse, small.id).exists()
+    write_pictures(chain.root, 5, start=20)
+    before = fake_embedder("small").embedded
+    both.run(assets=TABLES)
+    assert fake_embedder("small").embedded == before + 5
+    assert len(usable_vectors(chain.home, small.id)[0]) == 25
+    chain.run(assets=TABLES)
+    assert len(usable_vectors(chain.home, small.id)[0]) == 25

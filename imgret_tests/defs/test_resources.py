@@ -19,9 +19,9 @@ from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.database import Database
-from imgret_assets.domain.embedder import TorchEmbedder
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.torch_engine import TorchEmbedder
 from imgret_assets.errors import DatabaseError, HomeError, ModelError, SettingError
 from imgret_assets.settings import Settings
 from imgret_tests.chain import QUIET, Chain

@@ -72,7 +72,7 @@ def test_from_nothing_it_equals_brute_force(graph: Graph) -> None:
     graph.assert_right()
     assert outcome.embedded == 30
     assert outcome.failed_checks == []
-    assert len(outcome.checks) == 6
+    assert len(outcome.checks) == 7
     assert outcome.total("image_nodes", "created") == outcome.total("image_nodes", "dagster/partition_row_count") == 30
     [similar] = outcome.metadata("similar_to")
     assert similar["created"] == similar["dagster/row_count"] == len(graph.scores()) > 40
@@ -135,6 +135,9 @@ def test_at_every_moment_scores_belong_to_the_stored_vectors(graph: Graph, monke
 
     def look(statement: str) -> None:
         graph.assert_sound()
+        # Groups and duplicates say nothing of scores: they are written beside a graph that is ready, too.
+        if ("DUPLICATE_OF" in statement and "SIMILAR_TO" not in statement) or "n.group" in statement:
+            return
         states.extend(row["state"] for row in graph.rows("MATCH (s:ImgretState) RETURN s.state AS state"))
 
     for step, model in enumerate(["fake", "fake", "small"]):

@@ -2,11 +2,16 @@
 
 from typing import LiteralString
 
+import numpy as np
 import pytest
 from neo4j import Driver
 
+from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.graph import sync_nodes, sync_relationships
-from imgret_tests.chain import Chain
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.tables import embeddings_path
+from imgret_tests.chain import THRESHOLD, Chain, cosine
+from imgret_tests.fake_model import FakeEmbedder
 from imgret_tests.pictures import write_pictures
 from imgret_tests.server.conftest import TestedServer, empty
 from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
@@ -102,3 +107,38 @@ def test_a_whole_run_repairs_all_at_once(built: Graph) -> None:
     assert outcome.embedded == 0
     assert outcome.failed_checks == []
     assert {row["strays_deleted"] for row in outcome.metadata("image_nodes")} == {1}
+
+
+def test_vectors_made_anew_by_another_engine_take_their_nodes_and_scores_along(
+    built: Graph, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same files, same space, but numbers that differ a little: no score of the old ones may stay."""
+
+    class OtherEngine(FakeEmbedder):
+        engine = "other"  # type: ignore[assignment]
+
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            vectors = super().embed(batch)
+            return vectors * (1 + 0.01 * np.sin(np.arange(vectors.shape[1], dtype=np.float32)))
+
+    chain, space = built.chain, built.chain.space
+    before, identities = built.scores(), built.identities()
+    for shard in chain.home.shards:
+        embeddings_path(chain.home.warehouse, space.id, shard).unlink()
+    refresh_embeddings(chain.home, OtherEngine())
+    refresh_pairs(chain.home, space.id, THRESHOLD)
+    with built.database() as database:
+        nodes = sync_nodes(chain.home, database, space)
+        sync_relationships(chain.home, database, space)
+    assert sum(shard.replaced for shard in nodes.shards) == len(built.nodes())
+    assert {row["engine"] for row in built.nodes()} == {"other"}
+    after = built.scores()
+    assert any(abs(after.get(pair, 0.0) - score) > 1e-6 for pair, score in before.items())
+    vectors = {path: vector.astype(np.float64) for path, vector in built.vectors().items()}
+    for (a, b), score in after.items():
+        assert score == pytest.approx(cosine(vectors[a], vectors[b]), abs=1e-9)
+    for shard in chain.home.shards:
+        embeddings_path(chain.home.warehouse, space.id, shard).unlink()
+    built.refresh()
+    assert built.scores().keys() == before.keys()
+    assert built.identities() != identities

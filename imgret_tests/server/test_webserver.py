@@ -171,11 +171,18 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
         "raw_images": ("raw", True),
         "embeddings": ("vectors", True),
         "similarity_pairs": ("vectors", False),
+        "nearest_neighbours": ("vectors", False),
+        "duplicates": ("vectors", False),
+        "image_groups": ("vectors", False),
+        "similarity_report": ("vectors", False),
         "image_nodes": ("graph", True),
         "similar_to": ("graph", False),
+        "duplicate_of": ("graph", False),
+        "image_node_groups": ("graph", False),
     }
     assert all(node["description"] for node in found.values())
-    assert {name for name, node in found.items() if not node["hasAssetChecks"]} == {"similarity_pairs"}
+    checked = {name for name, node in found.items() if node["hasAssetChecks"]}
+    assert checked == {"raw_images", "embeddings", "image_nodes", "similar_to", "duplicate_of"}
 
 
 def test_the_ui_shows_what_the_command_line_ran(webserver: Webserver) -> None:
