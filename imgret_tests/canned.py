@@ -15,11 +15,12 @@ Answer = list[dict[str, Any]] | Callable[[dict[str, Any]], list[dict[str, Any]]]
 class CannedDatabase(Database):
     """Answers each known statement with rows, or with what a function makes of its parameters."""
 
-    def __init__(self, answers: Mapping[str, Answer], *, gds: bool = True) -> None:
+    def __init__(self, answers: Mapping[str, Answer], *, gds: bool = True, version: str = "2026.01.4") -> None:
         self.uri = "bolt://canned"
         self.answers = dict(answers)
         self.asked: list[tuple[str, dict[str, Any]]] = []
         self._gds = gds
+        self._version = (version, "community")
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         self.asked.append((statement, dict(parameters or {})))

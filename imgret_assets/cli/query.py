@@ -11,7 +11,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.domain.home import open_home
-from imgret_assets.domain.search import MODES, Answer, Query, find_similar, read_query
+from imgret_assets.domain.search import METRICS, MODES, Answer, Query, find_similar, read_query
 from imgret_assets.settings import load_settings
 
 
@@ -19,7 +19,18 @@ from imgret_assets.settings import load_settings
 @click.argument("image", type=click.Path(path_type=Path))
 @click.option("-k", "--top-k", default=5, show_default=True, help="Hits wanted.")
 @click.option(
-    "--mode", type=click.Choice(MODES), default="index", show_default=True, help="The vector index, or every node."
+    "--mode",
+    type=click.Choice(MODES),
+    default="index",
+    show_default=True,
+    help="The vector index, every node, or every image ranked again with the help of its neighbours.",
+)
+@click.option(
+    "--metric",
+    type=click.Choice(METRICS),
+    default="cosine",
+    show_default=True,
+    help="What ranks the hits; any but cosine with --mode exact.",
 )
 @click.option("--relations", is_flag=True, help="Show each hit's SIMILAR_TO relations, both directions.")
 @click.option("--min-score", type=float, help="Hits have at least this raw cosine.")
@@ -31,6 +42,7 @@ def query(
     image: Path,
     top_k: int,
     mode: str,
+    metric: str,
     relations: bool,
     min_score: float | None,
     label: str | None,
@@ -40,7 +52,7 @@ def query(
 ) -> None:
     """Find the images of the graph that look like IMAGE."""
     _import_driver_without_pandas()
-    asked = Query(top_k, mode, min_score, label, not include_self, relations).check()
+    asked = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
     opened = open_home(load_settings({"home": home}))
     answer = find_similar(opened, read_query(image, opened.images), asked)
     if as_json:
@@ -71,7 +83,8 @@ def show(answer: Answer, *, excluded: bool) -> None:
         state = "left out" if excluded else "included"
         click.echo(f"imgret: the picture is in the graph as {', '.join(answer.itself)} ({state})", err=True)
     for hit in answer.results:
-        click.echo(f"{hit.score:.4f}\t{hit.path}")
+        ranked = "" if hit.rank_score is None else f"\t{hit.rank_score:.4f}"
+        click.echo(f"{hit.score:.4f}\t{hit.path}{ranked}")
         for relation in hit.relations or ():
             click.echo(f"\t{relation.score:.4f}\t{'->' if relation.outgoing else '<-'}\t{relation.path}")
     if not answer.results:

@@ -24,8 +24,13 @@ class SimilarityQuery(dg.Config):
 
     image_path: str = Field(description="The picture to ask with: a file on the machine that runs the job.")
     top_k: int = Field(default=5, description="Hits wanted, 1 to 1000.")
-    mode: Literal["index", "exact"] = Field(
-        default="index", description="index: the vector index, scored again exactly; exact: every node."
+    mode: Literal["index", "exact", "rerank"] = Field(
+        default="index",
+        description="index: the vector index, scored again exactly; exact: every node; rerank: every image, ranked "
+        "with the help of its nearest neighbours.",
+    )
+    metric: Literal["cosine", "euclidean", "dot"] = Field(
+        default="cosine", description="What ranks the hits; any but cosine with mode exact."
     )
     min_score: float | None = Field(default=None, description="Hits have at least this raw cosine, -1 to 1.")
     label: str | None = Field(default=None, description="Hits have this label (their folder).")
@@ -48,6 +53,7 @@ def find_similar_images(
             "similar_images": dg.MetadataValue.md(answer_markdown(answer, Path(config.image_path), home.images)),
             "model": answer.model,
             "mode": answer.mode,
+            "metric": answer.metric,
             "took_ms": answer.took_ms,
             "refreshing": answer.refreshing,
         }
@@ -56,7 +62,10 @@ def find_similar_images(
 
 
 def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
-    """An answer as a Markdown table with thumbnails; a column of relations where they were asked for."""
+    """An answer as a Markdown table with thumbnails; columns of rank scores and relations where there are any."""
+
+    def ranked(text: str) -> str:
+        return f" {text} |" if any(hit.rank_score is not None for hit in answer.results) else ""
 
     def related(text: str) -> str:
         return f" {text} |" if any(hit.relations is not None for hit in answer.results) else ""
@@ -64,15 +73,16 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
     lines = [
         f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
         "",
-        "| | score | label | path |" + related("relations"),
-        "|---|---|---|---|" + related("---"),
+        "| | score |" + ranked("rank score") + " label | path |" + related("relations"),
+        "|---|---|" + ranked("---") + "---|---|" + related("---"),
     ]
     for rank, hit in enumerate(answer.results):
         picture = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
         relations = "<br>".join(
             f"{relation.score:.3f} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
-        cells = f"| {picture} | {hit.score:.4f} | {escape(hit.label or '')} | {escape(hit.path)} |"
+        rank_score = ranked("" if hit.rank_score is None else f"{hit.rank_score:.4f}")
+        cells = f"| {picture} | {hit.score:.4f} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
         lines.append(cells + related(relations))
     if not answer.results:
         lines.append("| | | | nothing was found |")

@@ -149,6 +149,32 @@ WITH node, vector.similarity.cosine(node.embeddings, $vector) AS similarity
 ORDER BY similarity DESC LIMIT $limit
 RETURN {_CANDIDATE}
 """
+NEAREST_BY_EUCLIDEAN_GDS = f"""
+MATCH (node:Image)
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+WITH node, gds.similarity.euclideanDistance(node.embeddings, $vector) AS distance
+ORDER BY distance LIMIT $limit
+RETURN {_CANDIDATE}
+"""
+# Closest first; the server gives a dot product as a distance, with its sign turned.
+NEAREST_BY_EUCLIDEAN, NEAREST_BY_DOT = (
+    f"""
+CYPHER 25
+WITH vector($vector, $dim, FLOAT64) AS asked
+MATCH (node:Image)
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+WITH node, vector_distance(vector(node.embeddings, $dim, FLOAT64), asked, {distance}) AS distance
+ORDER BY distance LIMIT $limit
+RETURN {_CANDIDATE}
+"""
+    for distance in ("EUCLIDEAN", "DOT")
+)
+NEAREST_OF_PATHS = f"""
+UNWIND $paths AS path
+MATCH (node:Image {{path: path}})
+WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_paths
+RETURN {_CANDIDATE}
+"""
 SAME_CONTENT = "MATCH (n:Image {sha256: $sha256}) RETURN n.path AS path ORDER BY path"
 RELATIONS_OF = """
 MATCH (n:Image)-[r:SIMILAR_TO]-(m:Image)

@@ -72,6 +72,8 @@ def rerank(
     norms: np.ndarray,
     *,
     over: int = OVER,
+    allowed: np.ndarray | None = None,
+    limit: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rank all images for a query by averaging on both sides; the plain first hit stays first.
 
@@ -85,25 +87,38 @@ def rerank(
         weights: float64 (n, w), of `averaging_weights`.
         norms: float64 (n,), of `averaged_norms`.
         over: how many nearest images the query is averaged with.
+        allowed: bool (n,), the rows that may answer, or be averaged with the query; all where None.
+        limit: rows wanted at most; all that are allowed where None.
 
     Returns:
-        order int64 (n,): rows, best first, ties by lower row; plain float64 (n,): cosine of each row with the query;
-        rank_scores float64 (n,): cosine of the averaged row with the averaged query.
+        order int64 (m,): the allowed rows, best first, ties by lower row; plain float64 (n,): cosine of each row with
+        the query; rank_scores float64 (n,): cosine of the averaged row with the averaged query.
     """
     wanted = np.asarray(query, np.float64)
     wanted = wanted / np.linalg.norm(wanted)
     plain = (unit @ wanted.astype(np.float32)).astype(np.float64)
-    nearest = np.argsort(-plain, kind="stable")[:over]
+    answers = np.arange(len(unit)) if allowed is None else np.flatnonzero(allowed)
+    nearest = answers[_best(plain[answers], over)]
     mean = wanted + np.maximum(plain[nearest], 0.0) @ unit[nearest].astype(np.float64)
     mean /= np.linalg.norm(mean)
     smooth = (unit @ mean.astype(np.float32)).astype(np.float64)
     held = rows[:, : weights.shape[1]]
     summed = smooth + np.einsum("ij,ij->i", weights, smooth[np.maximum(held, 0)])
     rank_scores = summed / norms
-    order = np.argsort(-rank_scores, kind="stable")
+    order = answers[_best(rank_scores[answers], len(answers) if limit is None else limit)]
     if len(nearest):
-        order = np.concatenate([nearest[:1], order[order != nearest[0]]])
+        order = np.concatenate([nearest[:1], order[order != nearest[0]]])[:limit]
     return order, plain, rank_scores
+
+
+def _best(values: np.ndarray, count: int) -> np.ndarray:
+    """Places of the greatest values, greatest first, ties by lower place; sorting only what is wanted."""
+    if count >= len(values):
+        return np.argsort(-values, kind="stable")
+    least = np.partition(values, len(values) - count)[len(values) - count]
+    above = np.flatnonzero(values > least)
+    places = np.union1d(above, np.flatnonzero(values == least)[: count - len(above)])
+    return places[np.argsort(-values[places], kind="stable")]
 
 
 def measure_gain(

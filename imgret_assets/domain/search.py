@@ -7,9 +7,9 @@ Belongs here: a query picture's vector, finding candidates, exact scores, relati
 import hashlib
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,10 +25,11 @@ from imgret_assets.domain.home import Home, open_home
 from imgret_assets.domain.models import resolve, resolve_space
 from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.torch_engine import TorchEmbedder
-from imgret_assets.errors import ImageError, SettingError
+from imgret_assets.errors import DatabaseError, ImageError, SettingError
 from imgret_assets.settings import Settings
 
-MODES = ("index", "exact")
+MODES = ("index", "exact", "rerank")
+METRICS = ("cosine", "euclidean", "dot")
 MAX_TOP_K = 1000
 # The index is approximate and quantised: it is asked for more than wanted, and the candidates are scored exactly.
 CANDIDATES_PER_HIT = 10
@@ -51,12 +52,22 @@ class Relation:
 
 @dataclass(frozen=True)
 class Hit:
-    """One similar image; `score` is the raw cosine, float64, from the stored vectors."""
+    """One similar image.
+
+    Attributes:
+        path: under the image root.
+        score: the raw cosine, float64, from the stored vectors, whatever ranked the hits.
+        label: its folder.
+        relations: its relations, where they were asked for.
+        rank_score: what ranked it, where that is not `score`: the cosine of averaged vectors in mode `rerank`, the
+            distance (the smaller the closer) with metric `euclidean`, the dot product with metric `dot`.
+    """
 
     path: str
     score: float
     label: str | None
     relations: tuple[Relation, ...] | None = None
+    rank_score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -65,11 +76,13 @@ class Query:
 
     Attributes:
         top_k: hits wanted, 1 to 1,000.
-        mode: `index` (fast, candidates scored again exactly) or `exact` (every node).
+        mode: `index` (fast, candidates scored again exactly), `exact` (every node) or `rerank` (every image, ranked
+            with the help of its neighbours, `domain.rerank`).
         min_score: hits have at least this raw cosine.
         label: hits have this label.
         exclude_self: leave the query picture itself out, where it is in the graph.
         relations: give each hit's relations, too.
+        metric: what hits are ranked by: `cosine`, or in mode `exact` `euclidean` or `dot` over the stored vectors.
     """
 
     top_k: int = 5
@@ -78,6 +91,7 @@ class Query:
     label: str | None = None
     exclude_self: bool = True
     relations: bool = False
+    metric: str = "cosine"
 
     def check(self) -> "Query":
         """This query, if it can be answered.
@@ -89,6 +103,13 @@ class Query:
             raise SettingError(f"top_k is {self.top_k}", expected=f"1 to {MAX_TOP_K}")
         if self.mode not in MODES:
             raise SettingError(f"mode is {self.mode!r}", expected=" or ".join(MODES))
+        if self.metric not in METRICS:
+            raise SettingError(f"metric is {self.metric!r}", expected=" or ".join(METRICS))
+        if self.metric != "cosine" and self.mode != "exact":
+            raise SettingError(
+                f"metric {self.metric} with mode {self.mode}: the index and the neighbours are by cosine",
+                remedy="ask with mode exact",
+            )
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
             raise SettingError(f"min_score is {self.min_score}", expected="a cosine from -1 to 1")
         return self
@@ -105,6 +126,7 @@ class Answer:
         took_ms: from the picture's bytes to the answer, a model's loading left out.
         refreshing: a run was writing, so hits or relations may be incomplete.
         results: the hits, best first.
+        metric: what they are ranked by.
         itself: paths under which the query picture is in the graph.
     """
 
@@ -115,14 +137,18 @@ class Answer:
     refreshing: bool
     results: list[Hit]
     itself: list[str] = field(default_factory=list)
+    metric: str = "cosine"
 
     def as_json(self) -> dict[str, Any]:
         """The answer as `imgret query --json` prints it."""
         said = asdict(self)
         said.pop("itself")
+        if self.metric == "cosine":
+            said.pop("metric")
         for hit, row in zip(self.results, said["results"], strict=True):
-            if hit.relations is None:
-                row.pop("relations")
+            for name in ("relations", "rank_score"):
+                if getattr(hit, name) is None:
+                    row.pop(name)
         return said
 
 
@@ -234,14 +260,18 @@ def find_similar(
         started = time.monotonic()
         vector = embed_image(chosen, image, max_pixels=home.settings.max_pixels)
         itself = _itself(opened, image)
-        hits, mode = nearest(opened, state, vector, query, leave_out=itself if query.exclude_self else [])
+        leave_out = itself if query.exclude_self else []
+        if query.mode == "rerank":
+            hits, mode = _reranked(home, opened, state, vector, query, leave_out), query.mode
+        else:
+            hits, mode = nearest(opened, state, vector, query, leave_out=leave_out)
         if query.relations:
             hits = _with_relations(opened, hits)
         # Asked again at the end: a run may have begun in between.
         after = read_state(opened)
         refreshing = REFRESHING in (state.state, after.state if after else REFRESHING)
         took_ms = (time.monotonic() - started) * 1000
-    return Answer(image.name, state.model, mode, round(took_ms, 1), refreshing, hits, itself)
+    return Answer(image.name, state.model, mode, round(took_ms, 1), refreshing, hits, itself, query.metric)
 
 
 def warm(embedder: Embedder) -> None:
@@ -267,9 +297,44 @@ def nearest(
     }
     if query.mode == "index" and state.dim <= cypher.MAX_INDEXED_DIM and database.rows(cypher.SHOW_VECTOR_INDEX):
         return _scored(_by_index(database, parameters, query), vector, query), "index"
-    statement = cypher.NEAREST_OF_ALL_GDS if database.has_gds else cypher.NEAREST_OF_ALL
-    rows = database.rows(statement, {**parameters, "limit": query.top_k + _EXACT_SLACK})
+    statement = _exact_statement(database, query.metric)
+    rows = database.rows(statement, {**parameters, "limit": query.top_k + _EXACT_SLACK, "dim": len(vector)})
     return _scored(rows, vector, query), "exact"
+
+
+def _exact_statement(database: Database, metric: str) -> str:
+    """The statement that looks at every node by a metric, for this server."""
+    if metric == "cosine":
+        return cypher.NEAREST_OF_ALL_GDS if database.has_gds else cypher.NEAREST_OF_ALL
+    if metric == "euclidean" and database.has_gds:
+        return cypher.NEAREST_BY_EUCLIDEAN_GDS
+    if not database.takes_packed_vectors:
+        raise DatabaseError(
+            f"Neo4j {database.version} at {database.uri} can't rank by metric {metric}",
+            expected="Neo4j 2025.10 or newer",
+            remedy="ask with metric cosine" + ("" if metric == "dot" else ", or install Graph Data Science"),
+        )
+    return cypher.NEAREST_BY_EUCLIDEAN if metric == "euclidean" else cypher.NEAREST_BY_DOT
+
+
+def _reranked(
+    home: Home, database: Database, state: GraphState, vector: np.ndarray, query: Query, leave_out: Sequence[str]
+) -> list[Hit]:
+    """Hits ranked with the help of their neighbours, from the tables; scores and labels are the graph's."""
+    # Not at the top: the other modes need none of the tables.
+    from imgret_assets.domain.collection import load_collection
+
+    collection = load_collection(home, state.model)
+    limit = query.top_k + _EXACT_SLACK
+    allowed = collection.allowed(label=query.label, leave_out=leave_out)
+    while True:
+        ranked = dict(collection.reranked(vector, limit=limit, allowed=allowed))
+        parameters = {"paths": list(ranked), "label": query.label, "leave_out_paths": list(leave_out)}
+        hits = _scored(database.rows(cypher.NEAREST_OF_PATHS, parameters), vector, query, ranked)
+        # More where a lowest score, or a graph behind the tables, has left too few.
+        if len(hits) >= query.top_k or len(ranked) < limit:
+            return hits
+        limit *= 8
 
 
 def _by_index(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
@@ -284,22 +349,42 @@ def _by_index(database: Database, parameters: dict[str, Any], query: Query) -> l
         candidates *= 8
 
 
-def _scored(rows: Sequence[dict[str, Any]], vector: np.ndarray, query: Query) -> list[Hit]:
-    """Candidates as hits with their raw cosine in float64, best first, ties by path."""
+def _scored(
+    rows: Sequence[dict[str, Any]], vector: np.ndarray, query: Query, ranked: Mapping[str, float] | None = None
+) -> list[Hit]:
+    """Candidates as hits with their raw cosine in float64, best first, ties by path.
+
+    Where `ranked` gives rank scores by path, best first, that is the order.
+    """
     if not rows:
         return []
     stored = np.array([row["embedding"] for row in rows], dtype=np.float64)
     wanted = vector.astype(np.float64)
-    norms = np.linalg.norm(stored, axis=1) * np.linalg.norm(wanted)
-    scores = np.clip(stored @ wanted / norms, -1.0, 1.0)
-    hits = [Hit(row["path"], float(score), row["label"]) for row, score in zip(rows, scores, strict=True)]
-    if query.min_score is not None:
-        hits = [hit for hit in hits if hit.score >= query.min_score]
-    return sorted(hits, key=lambda hit: (-hit.score, hit.path))[: query.top_k]
+    products = stored @ wanted
+    scores = np.clip(products / (np.linalg.norm(stored, axis=1) * np.linalg.norm(wanted)), -1.0, 1.0)
+    ranks: list[float | None] = [None] * len(rows)
+    if ranked is not None:
+        ranks = [ranked[row["path"]] for row in rows]
+    elif query.metric == "euclidean":
+        ranks = np.linalg.norm(stored - wanted, axis=1).tolist()
+    elif query.metric == "dot":
+        ranks = products.tolist()
+    hits = [
+        Hit(row["path"], float(score), row["label"], rank_score=rank)
+        for row, score, rank in zip(rows, scores, ranks, strict=True)
+        if query.min_score is None or score >= query.min_score
+    ]
+    if ranked is not None:
+        place = {path: place for place, path in enumerate(ranked)}
+        return sorted(hits, key=lambda hit: place[hit.path])[: query.top_k]
+    sign = 1 if query.metric == "euclidean" else -1
+    return sorted(hits, key=lambda hit: (sign * (hit.score if hit.rank_score is None else hit.rank_score), hit.path))[
+        : query.top_k
+    ]
 
 
 def _with_relations(database: Database, hits: Sequence[Hit]) -> list[Hit]:
     found: dict[str, list[Relation]] = {hit.path: [] for hit in hits}
     for row in database.rows(cypher.RELATIONS_OF, {"paths": list(found)}):
         found[row["path"]].append(Relation(row["other"], row["score"], row["label"], row["outgoing"]))
-    return [Hit(hit.path, hit.score, hit.label, tuple(found[hit.path])) for hit in hits]
+    return [replace(hit, relations=tuple(found[hit.path])) for hit in hits]

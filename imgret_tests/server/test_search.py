@@ -15,10 +15,11 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.defs.jobs import QUERY
-from imgret_assets.domain import cypher, search
+from imgret_assets.domain import cypher, search, tables
 from imgret_assets.domain.database import Database
+from imgret_assets.domain.neighbours import refresh_neighbours
 from imgret_assets.domain.search import Answer, Query, QueryImage, find_similar, read_query
-from imgret_assets.errors import DatabaseError, GraphRebuildingError
+from imgret_assets.errors import DatabaseError, GraphRebuildingError, TableError
 from imgret_tests.chain import QUIET, brute_force_pairs, cosine
 from imgret_tests.pictures import picture_bytes, write_pictures
 from imgret_tests.server.conftest import TestedServer, empty
@@ -53,6 +54,7 @@ def graph(shared_database: Driver, tested_server: TestedServer, tmp_path_factory
         (graph.root / copy).parent.mkdir(exist_ok=True)
         shutil.copy(graph.root / COPIED, graph.root / copy)
     graph.refresh()
+    refresh_neighbours(graph.chain.home, graph.chain.space.id)
     return graph
 
 
@@ -295,6 +297,92 @@ def test_without_gds_the_answers_are_the_same(
     monkeypatch.setattr(Database, "has_gds", False)
     assert [ask(graph, database, outside, mode=mode, **query).results for query in queries] == with_gds
     assert not any("gds." in statement for statement in sent)
+
+
+@pytest.mark.parametrize("gds", [True, False])
+def test_distances_and_dot_products_equal_brute_force(
+    graph: Graph,
+    database: Database,
+    vectors: dict[str, np.ndarray],
+    outside: QueryImage,
+    gds: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Database, "has_gds", gds)
+    asked = vector_of(graph, outside).astype(np.float64)
+    wide = {path: vector.astype(np.float64) for path, vector in vectors.items()}
+    expected = {
+        "euclidean": sorted(float(np.linalg.norm(vector - asked)) for vector in wide.values()),
+        "dot": sorted((float(vector @ asked) for vector in wide.values()), reverse=True),
+    }
+    for metric, values in expected.items():
+        answer = ask(graph, database, outside, mode="exact", metric=metric, top_k=9)
+        np.testing.assert_allclose([hit.rank_score or 0.0 for hit in answer.results], values[:9], rtol=1e-9)
+        for hit in answer.results:
+            assert hit.score == pytest.approx(cosine(vectors[hit.path], vector_of(graph, outside)), abs=1e-9)
+        assert answer.as_json()["metric"] == metric
+
+
+def test_ranked_again_equals_averaging_every_vector(
+    graph: Graph, database: Database, vectors: dict[str, np.ndarray], outside: QueryImage
+) -> None:
+    paths = sorted(vectors)
+    wide = np.array([vectors[path] for path in paths], np.float64)
+    wide /= np.linalg.norm(wide, axis=1, keepdims=True)
+    among = wide @ wide.T
+    np.fill_diagonal(among, -np.inf)
+    nearest = np.argsort(-among, axis=1, kind="stable")[:, :10]
+    averaged = np.array(
+        [wide[row] + np.maximum(among[row, nearest[row]], 0) @ wide[nearest[row]] for row in range(len(paths))]
+    )
+    averaged /= np.linalg.norm(averaged, axis=1, keepdims=True)
+    asked = vector_of(graph, outside).astype(np.float64)
+    asked /= np.linalg.norm(asked)
+    plain = wide @ asked
+    best = np.argsort(-plain, kind="stable")[:10]
+    mean = asked + np.maximum(plain[best], 0) @ wide[best]
+    truth = dict(zip(paths, averaged @ mean / np.linalg.norm(mean), strict=True))
+    answer = ask(graph, database, outside, mode="rerank", top_k=30)
+    assert answer.mode == "rerank"
+    assert answer.results[0].path == paths[int(np.argmax(plain))]
+    rest = answer.results[1:]
+    # Families are exact copies of vectors here and there, so equal values may come in any order.
+    found = [hit.rank_score or 0.0 for hit in rest]
+    others = sorted((value for path, value in truth.items() if path != answer.results[0].path), reverse=True)
+    np.testing.assert_allclose(found, others[: len(rest)], atol=1e-5)
+    for hit in answer.results:
+        assert hit.rank_score == pytest.approx(truth[hit.path], abs=1e-5)
+        assert hit.score == pytest.approx(plain[paths.index(hit.path)], abs=1e-6)
+
+
+def test_ranked_again_keeps_to_labels_scores_and_what_is_left_out(
+    graph: Graph, database: Database, vectors: dict[str, np.ndarray], outside: QueryImage
+) -> None:
+    own = sum(path.startswith("family5/") for path in vectors)
+    answer = ask(graph, database, outside, mode="rerank", label="family5", top_k=100)
+    assert len(answer.results) == own
+    assert {hit.label for hit in answer.results} == {"family5"}
+    plain = ask(graph, database, outside, mode="exact", top_k=1000)
+    limit = (plain.results[6].score + plain.results[7].score) / 2
+    good = ask(graph, database, outside, mode="rerank", min_score=limit, top_k=100)
+    assert {hit.path for hit in good.results} == {hit.path for hit in plain.results[:7]}
+    itself = ask(graph, database, inside(graph, COPIED), mode="rerank", top_k=1000)
+    assert len(itself.results) == len(vectors) - 1
+    assert COPIED not in {hit.path for hit in itself.results}
+
+
+def test_ranked_again_needs_neighbours_of_the_present_embeddings(
+    graph: Graph, database: Database, outside: QueryImage
+) -> None:
+    table = tables.nearest_path(graph.chain.home.warehouse, graph.chain.space.id)
+    kept = table.read_bytes()
+    table.unlink()
+    try:
+        with pytest.raises(TableError, match=r"nearest neighbours.*nearest_neighbours"):
+            ask(graph, database, outside, mode="rerank")
+    finally:
+        table.write_bytes(kept)
+    assert ask(graph, database, outside, mode="rerank").results
 
 
 def test_the_query_job_gives_the_same_answer(

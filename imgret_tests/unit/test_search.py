@@ -53,7 +53,10 @@ def test_a_query_in_range_is_itself(query: Query) -> None:
     [
         (Query(top_k=0), "top_k is 0. Expected: 1 to 1000"),
         (Query(top_k=1001), "top_k is 1001"),
-        (Query(mode="graph"), "mode is 'graph'. Expected: index or exact"),
+        (Query(mode="graph"), "mode is 'graph'. Expected: index or exact or rerank"),
+        (Query(metric="jaccard"), "metric is 'jaccard'. Expected: cosine or euclidean or dot"),
+        (Query(metric="dot"), "metric dot with mode index"),
+        (Query(mode="rerank", metric="euclidean"), "ask with mode exact"),
         (Query(min_score=1.01), "min_score is 1.01. Expected: a cosine from -1 to 1"),
         (Query(min_score=float("nan")), "min_score is nan"),
     ],
@@ -184,6 +187,44 @@ def test_without_the_index_every_node_is_asked(
     hits, mode = nearest(database, state, np.array([1, 0, 0], np.float32), query)
     assert (mode, [hit.path for hit in hits]) == ("exact", ["a"])
     assert database.parameters_of(statement)[0]["limit"] > query.top_k
+
+
+@pytest.mark.parametrize(
+    ("metric", "gds", "statement"),
+    [
+        ("euclidean", True, cypher.NEAREST_BY_EUCLIDEAN_GDS),
+        ("euclidean", False, cypher.NEAREST_BY_EUCLIDEAN),
+        ("dot", True, cypher.NEAREST_BY_DOT),
+        ("dot", False, cypher.NEAREST_BY_DOT),
+    ],
+)
+def test_other_metrics_rank_and_the_score_stays_the_cosine(metric: str, gds: bool, statement: str) -> None:
+    rows = [row("long", [9, 9, 0]), row("close", [1, 0.5, 0]), row("same", [2, 0, 0])]
+    hits, mode = nearest(
+        CannedDatabase({statement: rows}, gds=gds),
+        STATE,
+        np.array([1, 0, 0], np.float32),
+        Query(mode="exact", metric=metric),
+    )
+    assert mode == "exact"
+    cosines = {"long": np.sqrt(0.5), "close": 1 / np.sqrt(1.25), "same": 1.0}
+    assert {hit.path: hit.score for hit in hits} == pytest.approx(cosines)
+    expected = {"euclidean": [("close", 0.5), ("same", 1.0), ("long", np.sqrt(145))]}.get(
+        metric, [("long", 9.0), ("same", 2.0), ("close", 1.0)]
+    )
+    assert [hit.path for hit in hits] == [path for path, _ in expected]
+    assert [hit.rank_score for hit in hits] == pytest.approx([value for _, value in expected])
+
+
+def test_a_server_without_a_metric_says_what_it_would_need() -> None:
+    for metric, gds, remedy in (("dot", True, "ask with metric cosine"), ("euclidean", False, "Graph Data Science")):
+        with pytest.raises(DatabaseError, match=rf"5\.26\.0.*{metric}.*2025\.10.*{remedy}"):
+            nearest(
+                CannedDatabase({}, gds=gds, version="5.26.0"),
+                STATE,
+                np.ones(3, np.float32),
+                Query(mode="exact", metric=metric),
+            )
 
 
 # Answers

@@ -1,0 +1,127 @@
+"""A space's vectors and nearest neighbours in memory, for queries that look at every image.
+
+Belongs here: loading them once for a process, and again when their tables have changed. Not here: the arithmetic of
+ranking again (`domain.rerank`), answering (`domain.search`).
+"""
+
+import threading
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from imgret_assets.domain import tables
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.neighbours import load_neighbours
+from imgret_assets.domain.pairs import load_embeddings
+from imgret_assets.domain.rerank import averaged_norms, averaging_weights, rerank
+from imgret_assets.errors import SettingError, StaleTableError
+
+_BYTES_PER_GB = 10**9
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Collection:
+    """All usable images of a space.
+
+    Attributes:
+        paths: sorted.
+        unit: float32 (n, dim), unit rows.
+        rows: int32 (n, k), nearest neighbours of each row; -1 where there are no more.
+        weights: float64 (n, w), what each of them counts in a row's mean.
+        norms: float64 (n,), length of each row's mean.
+    """
+
+    paths: list[str]
+    unit: np.ndarray
+    rows: np.ndarray
+    weights: np.ndarray
+    norms: np.ndarray
+
+    @cached_property
+    def _labels(self) -> np.ndarray:
+        return np.array([path.rpartition("/")[0] for path in self.paths])
+
+    def allowed(self, *, label: str | None, leave_out: Sequence[str]) -> np.ndarray:
+        """Which images may answer, bool (n,): of a label, where one is given, and not among those left out."""
+        found = np.ones(len(self.paths), bool) if label is None else self._labels == label
+        for path in leave_out:
+            row = bisect_left(self.paths, path)
+            if row < len(self.paths) and self.paths[row] == path:
+                found[row] = False
+        return found
+
+    def reranked(self, query: np.ndarray, *, limit: int, allowed: np.ndarray | None = None) -> list[tuple[str, float]]:
+        """The best images for a query vector float (dim,), each with its rank score (a cosine of averaged vectors).
+
+        Args:
+            query: any norm but zero.
+            limit: images wanted at most.
+            allowed: bool (n,), the images that may answer.
+        """
+        order, _, scores = rerank(self.unit, query, self.rows, self.weights, self.norms, allowed=allowed, limit=limit)
+        return [(self.paths[row], float(scores[row])) for row in order.tolist()]
+
+
+_loaded: dict[tuple[Path, str], tuple[Stamp, Collection]] = {}
+_lock = threading.Lock()
+
+
+def load_collection(home: Home, space: str) -> Collection:
+    """The collection as its tables are now; read once for the process until one of them changes.
+
+    Raises:
+        TableError: a table is missing, or of another space.
+        StaleTableError: the neighbours are of other embeddings.
+        SettingError: the vectors are larger than IMGRET_MEMORY_GB.
+    """
+    key = (home.warehouse, space)
+    with _lock:
+        stamp = _stamp(home, space)
+        known = _loaded.get(key)
+        if known is None or known[0] != stamp:
+            _loaded.clear()
+            _loaded[key] = known = (stamp, _load(home, space))
+        return known[1]
+
+
+def _load(home: Home, space: str) -> Collection:
+    nearest = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
+    _check_memory(home, space)
+    embeddings = load_embeddings(home, space)
+    neighbours = load_neighbours(home, space)
+    if tables.read_metadata(nearest).get("coverage") != embeddings.coverage:
+        raise StaleTableError(
+            f"{nearest} is of other embeddings than there are now",
+            remedy="materialise `nearest_neighbours`, or run `imgret run`; or ask with mode index or exact",
+        )
+    unit = embeddings.vectors
+    # In place, and without a copy in float64: the vectors may be most of what memory there is.
+    unit /= np.sqrt(np.einsum("ij,ij->i", unit, unit, dtype=np.float64))[:, np.newaxis].astype(np.float32)
+    weights = averaging_weights(neighbours.rows, neighbours.scores)
+    return Collection(embeddings.paths, unit, neighbours.rows, weights, averaged_norms(unit, neighbours.rows, weights))
+
+
+def _check_memory(home: Home, space: str) -> None:
+    files = [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
+    present = [file for file in files if file.is_file()]
+    rows = sum(tables.count_rows(file) for file in present)
+    dim = max((int(tables.read_metadata(file).get("dim", 0)) for file in present), default=0)
+    # The vectors, and a shard's table while they are read.
+    needed = 1.25 * 4 * rows * dim / _BYTES_PER_GB
+    if needed > home.settings.memory_gb:
+        raise SettingError(
+            f"Ranking again needs the vectors of all {rows:,} images in memory, {needed:.1f} GB at most, and "
+            f"IMGRET_MEMORY_GB is {home.settings.memory_gb:g}",
+            remedy="raise IMGRET_MEMORY_GB, or ask with mode index",
+        )
+
+
+def _stamp(home: Home, space: str) -> Stamp:
+    files = [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
+    files.append(tables.nearest_path(home.warehouse, space))
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
