@@ -1,9 +1,17 @@
-"""The script Streamlit runs for every view of the page.
+"""The script Streamlit runs for every view: the pages, and which of them is shown.
 
-Belongs here: nothing but the start. Not here: what the page shows (`app.search_page`). Streamlit puts this folder
-on the module path, so no file in it may bear the name of somebody else's module.
+Belongs here: the list of pages. Not here: what they show (`app.*_page`). Streamlit puts this folder on the module
+path, so no file in it may bear the name of somebody else's module.
 """
 
-from imgret_assets.app.search_page import show_page
+import streamlit as st
 
-show_page()
+from imgret_assets.app.navigation import SEARCH, PageSpec, choose_page
+from imgret_assets.app.search_page import show_search
+
+st.set_page_config(page_title="imgret", layout="wide")
+choose_page(
+    [
+        PageSpec(SEARCH, "Search", "image_search", show_search),
+    ]
+)

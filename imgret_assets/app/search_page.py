@@ -5,12 +5,10 @@ the connection (`app.graph_access`), the chart (`app.relation_view`).
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TypeVar
 
 import streamlit as st
 
-from imgret_assets.app.graph_access import GraphFacts, Library, ask, read_facts, read_library
+from imgret_assets.app.graph_access import Library, ask
 from imgret_assets.app.graph_payload import QUERY, GraphNode
 from imgret_assets.app.hit_grid import Tile, show_query, show_tiles
 from imgret_assets.app.picture_files import data_thumbnail, file_thumbnail, picture_file
@@ -29,35 +27,21 @@ from imgret_assets.app.query_choice import (
     upload_round,
 )
 from imgret_assets.app.relation_view import show_relations
-from imgret_assets.domain.graph import REFRESHING
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.app.shell import Shown, attempt, open_library, show_header
+from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import MODES, Answer, Query, QueryImage
-from imgret_assets.errors import ImgretError
-from imgret_assets.settings import load_settings
 
 MAX_TOP_K = 100
 DEFAULT_TOP_K = 12
 EXAMPLES = 8
-Result = TypeVar("Result")
 # A longer list is found by typing a part of the path first.
 _PICKABLE = 1000
 _KIND_TEXT = {UPLOAD: "Uploaded picture", LIBRARY: "From the library", SAMPLE: "Sample query"}
 
 
-@dataclass(frozen=True)
-class Shown:
-    """What a view is drawn from; `facts` is None where the graph can't be asked."""
-
-    home: Home
-    library: Library
-    facts: GraphFacts | None
-
-
-def show_page() -> None:
-    """Draw the page as the session's state says."""
-    st.set_page_config(page_title="imgret", layout="wide")
-    st.title("imgret", anchor=False)
-    opened = _attempt(_open)
+def show_search() -> None:
+    """Draw the page as the session's state and the address say."""
+    opened = open_library()
     if opened is None:
         return
     home, library = opened
@@ -65,46 +49,11 @@ def show_page() -> None:
     with st.sidebar:
         _show_pickers(library, sample_names(home))
         query = _show_controls(library)
-    shown = Shown(home, library, _show_header(home, library))
+    shown = Shown(home, library, show_header(home, library))
     if choice is None:
         _show_start(shown)
     else:
         _show_answer(shown, choice, query)
-
-
-def _open() -> tuple[Home, Library]:
-    home = open_home(load_settings())
-    return home, read_library(home)
-
-
-def _attempt(work: Callable[[], Result]) -> Result | None:
-    """What `work` gives; where it fails by name, None, and the failure with its remedy is on the page."""
-    try:
-        return work()
-    except ImgretError as error:
-        st.error(markdown_text(str(error)))
-        return None
-
-
-def _show_header(home: Home, library: Library) -> GraphFacts | None:
-    """A line on what there is to ask, or why there is nothing."""
-    if not library.paths:
-        st.info(
-            "The library is empty: no picture has been indexed here yet. What to do: run `imgret run --images FOLDER` "
-            "(or `make demo` for sample pictures), then reload this page."
-        )
-        return None
-    with st.spinner("Opening the graph …", show_time=True):
-        facts = _attempt(lambda: read_facts(home))
-    if facts is None:
-        st.button("Try again")
-        return None
-    state = ":orange-badge[refreshing]" if facts.state.state == REFRESHING else ":green-badge[ready]"
-    model = markdown_text(facts.state.model)
-    st.markdown(f"**{facts.images:,}** images · **{facts.relations:,}** relations · model **{model}** · {state}")
-    if facts.state.state == REFRESHING:
-        st.warning("A run is writing to the graph: hits and relations may be incomplete. Reload when it is done.")
-    return facts
 
 
 def _show_pickers(library: Library, samples: list[str]) -> None:
@@ -207,7 +156,7 @@ def _show_start(shown: Shown) -> None:
 
 def _show_answer(shown: Shown, choice: Choice, query: Query) -> None:
     st.subheader("Query", anchor=False)
-    image = _attempt(lambda: load_choice(choice, shown.home))
+    image = attempt(lambda: load_choice(choice, shown.home))
     with st.container(horizontal=True, gap="medium"):
         if image is not None:
             show_query(image, kind_text=_KIND_TEXT[choice.kind], max_pixels=shown.home.settings.max_pixels)
@@ -223,7 +172,7 @@ def _show_answer(shown: Shown, choice: Choice, query: Query) -> None:
 def _show_hits(shown: Shown, image: QueryImage, query: Query) -> Answer | None:
     st.subheader("Similar pictures", anchor=False)
     with st.spinner("Looking (the first time, the model is loaded) …", show_time=True):
-        answer = _attempt(lambda: ask(shown.home, image, query))
+        answer = attempt(lambda: ask(shown.home, image, query))
     if answer is None:
         return None
     if answer.refreshing:
