@@ -1,7 +1,7 @@
 """Pictures for the page: found under a folder, made small, framed, measured.
 
-Belongs here: which files may be shown, and small copies of them, in memory only. Not here: how a thumbnail is
-made (`domain.sheet`), decoding (`domain.decode`).
+Belongs here: which files may be shown, and small copies of them. Not here: how a thumbnail is made (`domain.sheet`)
+and kept (`domain.thumbnails`), decoding (`domain.decode`).
 """
 
 import base64
@@ -15,6 +15,7 @@ from PIL import Image, ImageOps
 from imgret_assets.domain.decode import UnusableImageError, decode, read_header
 from imgret_assets.domain.files import is_candidate
 from imgret_assets.domain.sheet import thumbnail
+from imgret_assets.domain.thumbnails import kept_thumbnail
 
 TILE_PX = 256
 _KEPT = 2048
@@ -76,19 +77,31 @@ def picture_facts(file: Path | None, *, max_pixels: int) -> PictureFacts:
     return PictureFacts(header.width, header.height, length)
 
 
-def file_thumbnail(file: Path | None, size: int, *, max_pixels: int) -> bytes:
-    """A file as JPEG of at most `size` x `size` pixels; a grey tile where it can't be read."""
-    facts = picture_facts(file, max_pixels=max_pixels)
-    if file is None or facts.width is None:
+def file_thumbnail(file: Path | None, size: int, *, max_pixels: int, folder: Path | None = None) -> bytes:
+    """A file as JPEG of at most `size` x `size` pixels; a grey tile where it can't be read.
+
+    Args:
+        file: the picture.
+        size: longest side in pixels.
+        max_pixels: a larger picture is not opened.
+        folder: where thumbnails are kept (`domain.thumbnails`); in memory only where None.
+    """
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        found = None
+    if file is None or found is None:
         return thumbnail(Path(), size=size)
-    return _file_thumbnail(file, file.stat().st_mtime_ns, facts.bytes, size)
+    return _file_thumbnail(file, found.st_mtime_ns, found.st_size, size, max_pixels, folder)
 
 
 @lru_cache(maxsize=_KEPT)
-def _file_thumbnail(file: Path, mtime_ns: int, length: int | None, size: int) -> bytes:
+def _file_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pixels: int, folder: Path | None) -> bytes:
     # The stamp makes a changed file new.
     del mtime_ns, length
-    return thumbnail(file, size=size)
+    if picture_facts(file, max_pixels=max_pixels).width is None:
+        return thumbnail(Path(), size=size)
+    return thumbnail(file, size=size) if folder is None else kept_thumbnail(folder, file, size)
 
 
 @lru_cache(maxsize=16)

@@ -5,11 +5,13 @@ here: anything a run could still need without being told.
 """
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgret_assets.domain import locks, tables
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.thumbnails import unused_thumbnails
 from imgret_assets.domain.vector_store import VectorStore
 
 
@@ -39,11 +41,16 @@ def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
         if keep_spaces is not None:
             doomed += [
                 folder
-                for kind in ("embeddings", "pairs")
-                for folder in (home.warehouse / kind).glob("model=*")
+                for folder in home.warehouse.glob("*/model=*")
                 if folder.name.removeprefix("model=") not in keep_spaces
             ]
-            doomed += [file for file in home.work.glob("pairs/*.parquet") if file.stem not in keep_spaces]
+            doomed += [
+                path
+                for kind in ("pairs", "nearest")
+                for path in (home.work / kind).glob("*")
+                if path.name.removesuffix(".parquet") not in keep_spaces
+            ]
+        doomed += unused_thumbnails(home, _pictures(home))
         freed = sum(_size(path) for path in doomed)
         for path in doomed:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -53,6 +60,15 @@ def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
 def spaces_with_tables(home: Home) -> set[str]:
     """Ids of the embedding spaces that have tables."""
     return {folder.name.removeprefix("model=") for folder in tables.embeddings_folder(home.warehouse).glob("model=*")}
+
+
+def _pictures(home: Home) -> Iterator[tuple[str, int, int]]:
+    """Every known picture: its path, mtime in ns and length in bytes."""
+    for shard in home.shards:
+        file = tables.manifest_path(home.warehouse, shard)
+        if file.is_file():
+            columns = tables.read(file, ["path", "mtime_ns", "bytes"])
+            yield from zip(*(columns[name].to_pylist() for name in ("path", "mtime_ns", "bytes")), strict=True)
 
 
 def _size(path: Path) -> int:
