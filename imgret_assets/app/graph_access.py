@@ -5,20 +5,22 @@ Not here: finding (`domain.search`), drawing (`app.search_page`).
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TypeVar
 
+import numpy as np
 import streamlit as st
 
 from imgret_assets.domain import cypher, tables
+from imgret_assets.domain.collection import load_collection
 from imgret_assets.domain.database import Database, open_database
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.graph import GraphState, check_owner, require_ready
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.search import Answer, Query, QueryImage, find_similar
-from imgret_assets.errors import DatabaseError
+from imgret_assets.domain.search import Answer, Hit, Query, QueryImage, find_similar
+from imgret_assets.errors import DatabaseError, ImgretError
 from imgret_assets.settings import Settings
 
 Result = TypeVar("Result")
@@ -117,6 +119,25 @@ def read_facts(home: Home) -> GraphFacts:
 def ask(home: Home, image: QueryImage, query: Query) -> Answer:
     """`find_similar` over the shared connection; raises what it raises."""
     return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
+
+
+def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
+    """Pairs of copies (DUPLICATE_OF) with a hit among them; raises what `DatabaseHolder.use` raises."""
+    parameters = {"paths": [hit.path for hit in hits]}
+    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.COPIES_OF, parameters))
+    return [(row["path"], row["other"]) for row in rows]
+
+
+def all_scores(home: Home, answer: Answer) -> np.ndarray | None:
+    """Cosines of all images but the query itself, float32 (n,); None where the tables don't allow it just now."""
+    if answer.vector is None:
+        return None
+    try:
+        collection = load_collection(home, answer.model)
+    except ImgretError:
+        return None
+    scores = collection.cosines(answer.vector)
+    return scores[collection.allowed(label=None, leave_out=answer.itself)]
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
+from imgret_assets.app.navigation import COMPARE, GRAPH, open_page
 from imgret_assets.app.picture_files import (
     TILE_PX,
     data_thumbnail,
@@ -17,9 +18,11 @@ from imgret_assets.app.picture_files import (
     picture_file,
     readable_bytes,
 )
+from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.query_choice import LIBRARY, Choice, choose, samples_folder
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import QueryImage
+from imgret_assets.domain.thumbnails import thumbnails_folder
 
 # A tile's frame and padding are drawn round the picture.
 _CARD_PX = TILE_PX + 34
@@ -28,10 +31,19 @@ _QUERY_PX = 300
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture that can be asked with, and what is said above its path."""
+    """A picture that can be asked with, and what is said about it.
+
+    Attributes:
+        choice: the picture.
+        headline: Markdown above its path.
+        label: its folder, where that is worth a line of its own.
+        compare_with: path in the library that it can be compared with.
+    """
 
     choice: Choice
     headline: str = ""
+    label: str | None = None
+    compare_with: str | None = None
 
 
 def show_query(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
@@ -51,7 +63,8 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
         picture_file(home.images if tile.choice.kind == LIBRARY else samples_folder(home), tile.choice.name)
         for tile in tiles
     ]
-    pictures = level_tiles([file_thumbnail(file, TILE_PX, max_pixels=max_pixels) for file in files])
+    folder = thumbnails_folder(home)
+    pictures = level_tiles([file_thumbnail(file, TILE_PX, max_pixels=max_pixels, folder=folder) for file in files])
     with st.container(horizontal=True, gap="small"):
         for number, (tile, file, picture) in enumerate(zip(tiles, files, pictures, strict=True)):
             with st.container(border=True, width=_CARD_PX, gap="xsmall"):
@@ -59,12 +72,26 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
                 if tile.headline:
                     st.markdown(tile.headline)
                 st.text(tile.choice.name)
-                st.caption(picture_facts(file, max_pixels=max_pixels).text)
-                st.button(
-                    "Similar",
-                    key=f"{key}-{number}-{tile.choice.name}",
-                    help="Ask with this picture",
-                    on_click=choose,
-                    args=(tile.choice,),
-                    disabled=file is None,
-                )
+                about = picture_facts(file, max_pixels=max_pixels).text
+                st.caption(about if tile.label is None else f"{about} · {markdown_text(tile.label)}")
+                _show_actions(tile, key=f"{key}-{number}-{tile.choice.name}", readable=file is not None)
+
+
+def _show_actions(tile: Tile, *, key: str, readable: bool) -> None:
+    with st.container(horizontal=True, gap="xsmall"):
+        st.button(
+            "Similar",
+            key=key,
+            help="Ask with this picture",
+            on_click=choose,
+            args=(tile.choice,),
+            disabled=not readable,
+        )
+        if tile.choice.kind != LIBRARY:
+            return
+        if tile.compare_with is not None and st.button(
+            "Compare", key=f"compare-{key}", help="See it beside the query", disabled=not readable
+        ):
+            open_page(COMPARE, a=tile.compare_with, b=tile.choice.name)
+        if st.button("Graph", key=f"graph-{key}", help="See what it is related to"):
+            open_page(GRAPH, image=tile.choice.name)

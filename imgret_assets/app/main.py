@@ -4,12 +4,16 @@ Belongs here: the list of pages. Not here: what they show (`app.*_page`). Stream
 path, so no file in it may bear the name of somebody else's module.
 """
 
+from pathlib import Path
+
 import streamlit as st
+from PIL import Image
 
 from imgret_assets.app.navigation import SEARCH, PageSpec, choose_page
 from imgret_assets.app.search_page import show_search
 
-st.set_page_config(page_title="imgret", layout="wide")
+# An icon of our own: a page's Material icon would be fetched from the internet for the browser's tab.
+st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")
 choose_page(
     [
         PageSpec(SEARCH, "Search", "image_search", show_search),

@@ -45,8 +45,13 @@ def choose_page(specs: list[PageSpec]) -> None:
 
 
 def open_page(name: str, **query: str) -> None:
-    """Go to a page, with these query parameters; the script ends here. Not for callbacks."""
-    st.switch_page(st.session_state[_PAGES][name], query_params=query)
+    """Go to a page, with these query parameters; the script ends here. Not for callbacks.
+
+    Nothing where pages are drawn one by one, as in tests.
+    """
+    pages = st.session_state.get(_PAGES, {})
+    if name in pages:
+        st.switch_page(pages[name], query_params=query)
 
 
 def show_link(name: str, label: str, **query: str) -> None:

@@ -17,7 +17,7 @@ from imgret_assets.domain.files import is_candidate
 from imgret_assets.domain.sheet import thumbnail
 from imgret_assets.domain.thumbnails import kept_thumbnail
 
-TILE_PX = 256
+TILE_PX = 224
 _KEPT = 2048
 
 
@@ -119,12 +119,15 @@ def level_tiles(thumbnails: list[bytes]) -> list[bytes]:
     """Thumbnails centred on clear tiles, all as tall as the tallest and TILE_PX wide, as WebP."""
     images = [Image.open(io.BytesIO(data)) for data in thumbnails]
     tall = max((image.height for image in images), default=0)
-    tiles = []
-    for image in images:
-        tile = Image.new("RGBA", (TILE_PX, tall))
-        tile.paste(image, ((TILE_PX - image.width) // 2, (tall - image.height) // 2))
-        tiles.append(_encoded(tile, "WEBP"))
-    return tiles
+    return [_tile(data, tall) for data in thumbnails]
+
+
+@lru_cache(maxsize=_KEPT)
+def _tile(thumbnail: bytes, tall: int) -> bytes:
+    image = Image.open(io.BytesIO(thumbnail))
+    tile = Image.new("RGBA", (TILE_PX, tall))
+    tile.paste(image, ((TILE_PX - image.width) // 2, (tall - image.height) // 2))
+    return _encoded(tile, "WEBP")
 
 
 def framed_uri(jpeg: bytes, colour: str, *, frame_px: int) -> tuple[str, int, int]:

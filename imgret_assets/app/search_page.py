@@ -5,10 +5,12 @@ the connection (`app.graph_access`), the chart (`app.relation_view`).
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import streamlit as st
 
-from imgret_assets.app.graph_access import Library, ask
+from imgret_assets.app.collapsing import FoldedHit, fold_copies
+from imgret_assets.app.graph_access import Library, all_scores, ask, read_copies
 from imgret_assets.app.graph_payload import QUERY, GraphNode
 from imgret_assets.app.hit_grid import Tile, show_query, show_tiles
 from imgret_assets.app.picture_files import data_thumbnail, file_thumbnail, picture_file
@@ -27,16 +29,27 @@ from imgret_assets.app.query_choice import (
     upload_round,
 )
 from imgret_assets.app.relation_view import show_relations
+from imgret_assets.app.score_histogram import count_scores, histogram_chart
 from imgret_assets.app.shell import Shown, attempt, open_library, show_header
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import MODES, Answer, Query, QueryImage
+from imgret_assets.domain.thumbnails import thumbnails_folder
 
 MAX_TOP_K = 100
-DEFAULT_TOP_K = 12
+DEFAULT_TOP_K = 24
 EXAMPLES = 8
 # A longer list is found by typing a part of the path first.
 _PICKABLE = 1000
+_PASTED_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 _KIND_TEXT = {UPLOAD: "Uploaded picture", LIBRARY: "From the library", SAMPLE: "Sample query"}
+
+
+@dataclass(frozen=True)
+class Controls:
+    """What the sidebar asks for: the query but its lowest score, and whether near copies are shown once."""
+
+    query: Query
+    folded: bool
 
 
 def show_search() -> None:
@@ -48,12 +61,12 @@ def show_search() -> None:
     choice = current_choice()
     with st.sidebar:
         _show_pickers(library, sample_names(home))
-        query = _show_controls(library)
+        controls = _show_controls(library)
     shown = Shown(home, library, show_header(home, library))
     if choice is None:
         _show_start(shown)
     else:
-        _show_answer(shown, choice, query)
+        _show_answer(shown, choice, controls)
 
 
 def _show_pickers(library: Library, samples: list[str]) -> None:
@@ -66,6 +79,10 @@ def _show_pickers(library: Library, samples: list[str]) -> None:
         args=(key,),
         help="It stays in memory: nothing is stored.",
     )
+    pasted = st.chat_input(
+        "Or paste one here (Ctrl+V)", key="paste", accept_file=True, file_type=list(_PASTED_TYPES), on_submit=_pasted
+    )
+    del pasted
     if library.paths:
         _show_library_picker(library)
     if samples:
@@ -102,13 +119,20 @@ def _uploaded(key: str) -> None:
     choose(Choice(UPLOAD, file.name, file.getvalue()) if file else None)
 
 
+def _pasted() -> None:
+    said = st.session_state["paste"]
+    if said and said.files:
+        file = said.files[0]
+        choose(Choice(UPLOAD, file.name, file.getvalue()))
+
+
 def _picked(key: str, kind: str) -> None:
     name = st.session_state[key]
     if name is not None:
         choose(Choice(kind, name))
 
 
-def _show_controls(library: Library) -> Query:
+def _show_controls(library: Library) -> Controls:
     """The question's settings; each is part of the page's address, so that a view is a link."""
     st.subheader("How to look", anchor=False)
     top_k = st.slider("Hits", 1, MAX_TOP_K, DEFAULT_TOP_K, key="k", bind="query-params")
@@ -117,18 +141,8 @@ def _show_controls(library: Library) -> Query:
         list(MODES),
         key="mode",
         bind="query-params",
-        help="index: candidates from the vector index, scored exactly; exact: every picture is compared.",
-    )
-    min_score = st.number_input(
-        "Lowest score",
-        min_value=-1.0,
-        max_value=1.0,
-        value=None,
-        step=0.05,
-        placeholder="any",
-        help="Raw cosine, from -1 to 1.",
-        key="min",
-        bind="query-params",
+        help="index: candidates from the vector index, scored exactly; exact: every picture is compared; rerank: every "
+        "picture, ranked with the help of its neighbours (better where most kinds have ten pictures or more).",
     )
     label = st.selectbox(
         "Folder",
@@ -139,8 +153,15 @@ def _show_controls(library: Library) -> Query:
         bind="query-params",
         filter_mode="contains",
     )
+    folded = st.toggle(
+        "Fold near copies",
+        value=True,
+        key="fold",
+        bind="query-params",
+        help="Copies of one picture (see Duplicates) are shown once.",
+    )
     itself = st.toggle("Include the picture itself", key="self", bind="query-params")
-    return Query(top_k, mode, min_score, label, exclude_self=not itself, relations=True)
+    return Controls(Query(top_k, mode, None, label, exclude_self=not itself, relations=True), folded)
 
 
 def _show_start(shown: Shown) -> None:
@@ -154,42 +175,99 @@ def _show_start(shown: Shown) -> None:
             show_tiles(shown.home, [Tile(choice) for choice in choices], key=key)
 
 
-def _show_answer(shown: Shown, choice: Choice, query: Query) -> None:
-    st.subheader("Query", anchor=False)
+def _show_answer(shown: Shown, choice: Choice, controls: Controls) -> None:
     image = attempt(lambda: load_choice(choice, shown.home))
     with st.container(horizontal=True, gap="medium"):
         if image is not None:
             show_query(image, kind_text=_KIND_TEXT[choice.kind], max_pixels=shown.home.settings.max_pixels)
-        st.button("Back", on_click=go_back, disabled=not can_go_back(), help="The picture asked with before")
-        st.button("Clear", on_click=choose, args=(None,), help="Begin anew")
+        with st.container(width="content"):
+            st.button("Back", on_click=go_back, disabled=not can_go_back(), help="The picture asked with before")
+            st.button("Clear", on_click=choose, args=(None,), help="Begin anew")
+        spread = st.container(width="stretch")
     if image is None or shown.facts is None:
         return
-    answer = _show_hits(shown, image, query)
-    if answer is not None and answer.results:
-        show_relations(answer, _thumbnails(shown.home, image), threshold=shown.facts.state.threshold)
+    with spread:
+        lowest = _show_lowest_score()
+    answer = _show_hits(shown, image, replace(controls.query, min_score=lowest), folded=controls.folded)
+    if answer is None:
+        return
+    with spread:
+        _show_spread(shown, answer, lowest)
+    if answer.results:
+        _show_relations(shown, image, answer)
 
 
-def _show_hits(shown: Shown, image: QueryImage, query: Query) -> Answer | None:
-    st.subheader("Similar pictures", anchor=False)
+def _show_lowest_score() -> float | None:
+    return st.number_input(
+        "Lowest score",
+        min_value=-1.0,
+        max_value=1.0,
+        value=None,
+        step=0.05,
+        placeholder="any",
+        help="Raw cosine, from -1 to 1. What a score means differs from model to model: see Overview.",
+        key="min",
+        bind="query-params",
+        width=180,
+    )
+
+
+def _show_spread(shown: Shown, answer: Answer, lowest: float | None) -> None:
+    """How all scores are spread, where the vectors fit into memory and their tables are there."""
+    scores = all_scores(shown.home, answer)
+    if scores is None:
+        return
+    rows, chart = histogram_chart(count_scores(scores), lowest=lowest)
+    st.vega_lite_chart(rows, chart, width="stretch")
+    if lowest is not None:
+        above = int((scores >= lowest).sum())
+        st.caption(f"{above:,} of {len(scores):,} images have a score of {lowest:g} or more.")
+
+
+def _show_hits(shown: Shown, image: QueryImage, query: Query, *, folded: bool) -> Answer | None:
     with st.spinner("Looking (the first time, the model is loaded) …", show_time=True):
         answer = attempt(lambda: ask(shown.home, image, query))
     if answer is None:
         return None
     if answer.refreshing:
         st.warning("A run was writing meanwhile: some hits or relations may be missing. Ask again when it is done.")
-    st.caption(_about(answer, query))
+    copies = attempt(lambda: read_copies(shown.home, answer.results)) if folded else None
+    hits = fold_copies(answer.results, copies or [])
+    st.caption(_about(answer, query, len(hits)))
     if not answer.results:
         st.info(_nothing_found(query))
+    query_path = answer.itself[0] if answer.itself else image.path
     tiles = [
-        Tile(Choice(LIBRARY, hit.path), f"#{rank} · **{hit.score:.3f}**") for rank, hit in enumerate(answer.results, 1)
+        Tile(
+            Choice(LIBRARY, folded_hit.hit.path),
+            _headline(rank, folded_hit),
+            label=folded_hit.hit.label,
+            compare_with=query_path,
+        )
+        for rank, folded_hit in enumerate(hits, 1)
     ]
     show_tiles(shown.home, tiles, key="hit")
     return answer
 
 
-def _about(answer: Answer, query: Query) -> str:
+def _headline(rank: int, folded: FoldedHit) -> str:
+    ranked = "" if folded.hit.rank_score is None else f" · ranked by {folded.hit.rank_score:.3f}"
+    count = len(folded.copies)
+    copies = f" · :violet-badge[+{count:,} {'copy' if count == 1 else 'copies'}]" if count else ""
+    return f"#{rank} · **{folded.hit.score:.3f}**{ranked}{copies}"
+
+
+@st.fragment
+def _show_relations(shown: Shown, image: QueryImage, answer: Answer) -> None:
+    threshold = shown.facts.state.threshold if shown.facts else None
+    show_relations(answer, _thumbnails(shown.home, image), threshold=threshold)
+
+
+def _about(answer: Answer, query: Query, shown: int) -> str:
     count = len(answer.results)
     parts = [f"{count:,} {'hit' if count == 1 else 'hits'}", f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
+    if shown < count:
+        parts.insert(1, f"{count - shown:,} near copies folded")
     if answer.itself:
         known = ", ".join(markdown_text(path) for path in answer.itself)
         parts.append(f"the query is in the library as {known} ({'left out' if query.exclude_self else 'included'})")
@@ -211,6 +289,7 @@ def _thumbnails(home: Home, image: QueryImage) -> Callable[[GraphNode, int], byt
     def thumbnail(node: GraphNode, size: int) -> bytes:
         if node.kind == QUERY and (small := data_thumbnail(image.data, size, max_pixels=max_pixels)):
             return small
-        return file_thumbnail(picture_file(home.images, node.path), size, max_pixels=max_pixels)
+        file = picture_file(home.images, node.path)
+        return file_thumbnail(file, size, max_pixels=max_pixels, folder=thumbnails_folder(home))
 
     return thumbnail

@@ -55,6 +55,11 @@ class Collection:
                 found[row] = False
         return found
 
+    def cosines(self, query: np.ndarray) -> np.ndarray:
+        """Cosine of every image with a query vector float (dim,), any norm but zero; float32 (n,), not exact."""
+        wanted = np.asarray(query, np.float64)
+        return self.unit @ (wanted / np.linalg.norm(wanted)).astype(np.float32)
+
     def reranked(self, query: np.ndarray, *, limit: int, allowed: np.ndarray | None = None) -> list[tuple[str, float]]:
         """The best images for a query vector float (dim,), each with its rank score (a cosine of averaged vectors).
 

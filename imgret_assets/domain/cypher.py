@@ -182,6 +182,11 @@ WHERE n.path IN $paths
 RETURN n.path AS path, m.path AS other, m.label AS label, r.score AS score, startNode(r) = n AS outgoing
 ORDER BY path, score DESC, other
 """
+RELATIONSHIPS_BETWEEN = """
+MATCH (a:Image {path: $a})-[r]-(b:Image {path: $b})
+RETURN type(r) AS type, startNode(r).path AS source, endNode(r).path AS target, properties(r) AS properties
+ORDER BY type, source
+"""
 
 # Copies. `rows`: copy, keep, sha_copy, sha_keep, properties (a map).
 READ_DUPLICATES = """
@@ -201,5 +206,9 @@ MATCH (b:Image {path: row.keep, sha256: row.sha_keep})
 MERGE (a)-[r:DUPLICATE_OF]->(b)
 SET r = row.properties
 RETURN count(r) AS written
+"""
+COPIES_OF = """
+MATCH (a:Image)-[:DUPLICATE_OF]-(b:Image) WHERE a.path IN $paths
+RETURN a.path AS path, b.path AS other ORDER BY path, other
 """
 COUNT_DUPLICATES = "MATCH ()-[r:DUPLICATE_OF]->() RETURN count(r) AS relationships"

@@ -128,6 +128,7 @@ class Answer:
         results: the hits, best first.
         metric: what they are ranked by.
         itself: paths under which the query picture is in the graph.
+        vector: the query picture's, float32 (dim,); not part of the JSON.
     """
 
     query: str
@@ -138,11 +139,13 @@ class Answer:
     results: list[Hit]
     itself: list[str] = field(default_factory=list)
     metric: str = "cosine"
+    vector: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:
         """The answer as `imgret query --json` prints it."""
         said = asdict(self)
-        said.pop("itself")
+        for name in ("itself", "vector"):
+            said.pop(name)
         if self.metric == "cosine":
             said.pop("metric")
         for hit, row in zip(self.results, said["results"], strict=True):
@@ -271,7 +274,7 @@ def find_similar(
         after = read_state(opened)
         refreshing = REFRESHING in (state.state, after.state if after else REFRESHING)
         took_ms = (time.monotonic() - started) * 1000
-    return Answer(image.name, state.model, mode, round(took_ms, 1), refreshing, hits, itself, query.metric)
+    return Answer(image.name, state.model, mode, round(took_ms, 1), refreshing, hits, itself, query.metric, vector)
 
 
 def warm(embedder: Embedder) -> None:

@@ -58,6 +58,7 @@ class FakeServer:
             "state": "ready",
         }
         self.failure: Exception | None = None
+        self.copies: list[tuple[str, str]] = []
         self.lent: list[FakeDatabase] = []
 
     @contextmanager
@@ -68,6 +69,7 @@ class FakeServer:
             cypher.READ_STATE: [self.state] if self.state else [],
             cypher.COUNT_IMAGES: [{"nodes": 12 if self.state else 0}],
             cypher.COUNT_RELATIONSHIPS: [{"relationships": 3}],
+            cypher.COPIES_OF: [{"path": path, "other": other} for path, other in self.copies],
         }
         database = FakeDatabase(answers)
         self.lent.append(database)

@@ -113,7 +113,7 @@ def test_an_upload_is_asked_with_and_its_hits_are_shown(
     upload(page, "mine.png", data)
     image, query = search.asked[-1]
     assert (image.name, image.data, image.path) == ("mine.png", data, None)
-    assert query == Query(top_k=12, relations=True)
+    assert query == Query(top_k=24, relations=True)
     shown = texts(page)
     assert "#1 · **0.988**" in shown
     assert "40 × 30 px" in shown
@@ -211,6 +211,21 @@ def test_controls_are_asked_with(page: AppTest, server: FakeServer, search: Fake
     assert search.asked[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
     assert "Nothing was found" in texts(page)
     assert "lower the lowest score or choose all folders" in texts(page)
+
+
+def test_copies_of_one_picture_are_shown_once_unless_asked_for(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(path, 0.9 - number / 10) for number, path in enumerate(library[1:5])]
+    server.copies = [(library[3], library[1])]
+    page.query_params["image"] = library[0]
+    page.run()
+    assert "#1 · **0.900** · :violet-badge[+1 copy]" in texts(page)
+    assert "1 near copies folded" in texts(page)
+    assert library[3] not in [text.value for text in page.text]
+    page.toggle(key="fold").set_value(False).run()
+    assert library[3] in [text.value for text in page.text]
+    assert "badge[+1" not in texts(page)
 
 
 @pytest.mark.usefixtures("library")
