@@ -9,7 +9,8 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from imgret_assets.app.navigation import SEARCH, PageSpec, choose_page
+from imgret_assets.app.navigation import OVERVIEW, SEARCH, PageSpec, choose_page
+from imgret_assets.app.overview_page import show_overview
 from imgret_assets.app.search_page import show_search
 
 # An icon of our own: a page's Material icon would be fetched from the internet for the browser's tab.
@@ -17,5 +18,6 @@ st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with
 choose_page(
     [
         PageSpec(SEARCH, "Search", "image_search", show_search),
+        PageSpec(OVERVIEW, "Overview", "monitoring", show_overview),
     ]
 )
