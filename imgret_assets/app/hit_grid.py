@@ -3,12 +3,12 @@
 Belongs here: tiles and their buttons. Not here: which pictures are shown (`app.search_page`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
 
-from imgret_assets.app.navigation import COMPARE, GRAPH, open_page
+from imgret_assets.app.navigation import GRAPH, open_page
 from imgret_assets.app.picture_files import (
     TILE_PX,
     data_thumbnail,
@@ -37,13 +37,13 @@ class Tile:
         choice: the picture.
         headline: Markdown above its path.
         label: its folder, where that is worth a line of its own.
-        compare_with: path in the library that it can be compared with.
+        compare: shows it beside another picture; None where there is none.
     """
 
     choice: Choice
     headline: str = ""
     label: str | None = None
-    compare_with: str | None = None
+    compare: Callable[[str], None] | None = None
 
 
 def show_query(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
@@ -89,9 +89,9 @@ def _show_actions(tile: Tile, *, key: str, readable: bool) -> None:
         )
         if tile.choice.kind != LIBRARY:
             return
-        if tile.compare_with is not None and st.button(
+        if tile.compare is not None and st.button(
             "Compare", key=f"compare-{key}", help="See it beside the query", disabled=not readable
         ):
-            open_page(COMPARE, a=tile.compare_with, b=tile.choice.name)
+            tile.compare(tile.choice.name)
         if st.button("Graph", key=f"graph-{key}", help="See what it is related to"):
             open_page(GRAPH, image=tile.choice.name)

@@ -9,7 +9,8 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
-from imgret_assets.app.navigation import OVERVIEW, SEARCH, PageSpec, choose_page
+from imgret_assets.app.compare_page import show_compare
+from imgret_assets.app.navigation import COMPARE, OVERVIEW, SEARCH, PageSpec, choose_page
 from imgret_assets.app.overview_page import show_overview
 from imgret_assets.app.search_page import show_search
 
@@ -18,6 +19,7 @@ st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with
 choose_page(
     [
         PageSpec(SEARCH, "Search", "image_search", show_search),
+        PageSpec(COMPARE, "Compare", "compare", show_compare),
         PageSpec(OVERVIEW, "Overview", "monitoring", show_overview),
     ]
 )

@@ -10,9 +10,11 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from imgret_assets.app.collapsing import FoldedHit, fold_copies
+from imgret_assets.app.comparison import show_comparison
 from imgret_assets.app.graph_access import Library, all_scores, ask, read_copies
 from imgret_assets.app.graph_payload import QUERY, GraphNode
 from imgret_assets.app.hit_grid import Tile, show_query, show_tiles
+from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.picture_files import data_thumbnail, file_thumbnail, picture_file
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.query_choice import (
@@ -236,18 +238,37 @@ def _show_hits(shown: Shown, image: QueryImage, query: Query, *, folded: bool) -
     st.caption(_about(answer, query, len(hits)))
     if not answer.results:
         st.info(_nothing_found(query))
-    query_path = answer.itself[0] if answer.itself else image.path
+    compare = _comparing(shown, image, answer)
     tiles = [
         Tile(
             Choice(LIBRARY, folded_hit.hit.path),
             _headline(rank, folded_hit),
             label=folded_hit.hit.label,
-            compare_with=query_path,
+            compare=compare,
         )
         for rank, folded_hit in enumerate(hits, 1)
     ]
     show_tiles(shown.home, tiles, key="hit")
     return answer
+
+
+def _comparing(shown: Shown, image: QueryImage, answer: Answer) -> Callable[[str], None]:
+    """Shows a hit beside the query: on a page with an address where both are in the library."""
+
+    def compare(path: str) -> None:
+        if answer.itself:
+            open_page(COMPARE, a=answer.itself[0], b=path)
+        else:
+            _compare_upload(shown.home, answer.model, image, path)
+
+    return compare
+
+
+@st.dialog("Compare", width="large")
+def _compare_upload(home: Home, space: str, image: QueryImage, path: str) -> None:
+    found = attempt(lambda: load_choice(Choice(LIBRARY, path), home))
+    if found is not None:
+        show_comparison(home, space, image, found)
 
 
 def _headline(rank: int, folded: FoldedHit) -> str:
