@@ -39,7 +39,9 @@ def _pick(shown: Shown, side: str, name: str) -> str | None:
         part = st.text_input(f"{name}: part of a path", key=f"part-{side}", placeholder="part of a path")
         paths = [path for path in paths if part.casefold() in path.casefold()][:_PICKABLE]
     options = paths if chosen is None or chosen in paths else [chosen, *paths]
-    st.selectbox(name, options, index=None, placeholder="choose", key=side, bind="query-params", filter_mode="contains")
+    return st.selectbox(
+        name, options, index=None, placeholder="choose", key=side, bind="query-params", filter_mode="contains"
+    )
 
 
 def _read(shown: Shown, path: str) -> QueryImage:
