@@ -5,6 +5,7 @@ Belongs here: `SimilarityQuery`, the op, its answer as Markdown. Not here: findi
 
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlencode
 
 import dagster as dg
 from pydantic import Field
@@ -51,6 +52,7 @@ def find_similar_images(
     context.add_output_metadata(
         {
             "similar_images": dg.MetadataValue.md(answer_markdown(answer, Path(config.image_path), home.images)),
+            "on_the_page": dg.MetadataValue.url(page_link(home.settings.app_url, answer, query)),
             "model": answer.model,
             "mode": answer.mode,
             "metric": answer.metric,
@@ -59,6 +61,20 @@ def find_similar_images(
         }
     )
     return answer.as_json()
+
+
+def page_link(app_url: str, answer: Answer, query: Query) -> str:
+    """Address of the same question on the page; of the page alone for a picture that is not in the library."""
+    if not answer.itself:
+        return app_url
+    asked = {
+        "image": answer.itself[0],
+        "k": query.top_k,
+        "mode": query.mode,
+        "min": query.min_score,
+        "label": query.label,
+    }
+    return f"{app_url}/?{urlencode({name: value for name, value in asked.items() if value is not None})}"
 
 
 def answer_markdown(answer: Answer, query: Path, root: Path) -> str:

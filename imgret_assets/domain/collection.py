@@ -20,7 +20,7 @@ from imgret_assets.domain.pairs import load_embeddings
 from imgret_assets.domain.rerank import averaged_norms, averaging_weights, rerank
 from imgret_assets.errors import SettingError, StaleTableError
 
-_BYTES_PER_GB = 10**9
+_BYTES_PER_GB = 2**30
 Stamp = tuple[tuple[str, int, int], ...]
 
 
