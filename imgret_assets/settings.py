@@ -7,7 +7,8 @@ about itself (`domain.home`). Nothing is read at import: `load_settings` reads w
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Literal
 
 from dotenv import dotenv_values
 
@@ -24,6 +25,7 @@ DEFAULT_MAX_PAIRS = 50_000_000
 DEFAULT_MEMORY_GB = 2.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "openvino", "torch")
+DEFAULT_APP_URL = "http://127.0.0.1:8501"
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
 
@@ -82,6 +84,9 @@ class Settings:
             weights file or None.
         decoding: one of `auto`, `full`, `scaled`: whether large JPEGs are decoded at a smaller scale.
         pooling: one of `auto`, `avg`, `gem`, `head`: how a model's last features become a vector.
+        centre: a file with a mean that is taken from the vectors; `none` for none; None where nobody said.
+        protected: folders under the image root, POSIX, whose images are never proposed for removal; `.` is all of it.
+        app_url: where the web page is reached, for links to it, without a slash at its end.
         warnings: what the reader should know about the settings, such as one that is ignored.
     """
 
@@ -104,6 +109,9 @@ class Settings:
     beside: tuple[tuple[str, Path | None], ...] = ()
     decoding: str = "auto"
     pooling: str = "auto"
+    centre: Path | Literal["none"] | None = None
+    protected: tuple[str, ...] = ()
+    app_url: str = DEFAULT_APP_URL
     warnings: tuple[str, ...] = ()
 
 
@@ -175,6 +183,9 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         beside=_models(values.get("IMGRET_BESIDE", "")),
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
+        centre="none" if values.get("IMGRET_CENTRE") == "none" else _path(values.get("IMGRET_CENTRE")),
+        protected=_folders(values.get("IMGRET_PROTECTED", "")),
+        app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
         warnings=warnings,
     )
 
@@ -205,11 +216,30 @@ def _models(value: str) -> tuple[tuple[str, Path | None], ...]:
     return tuple((name.strip(), _path(weights.strip())) for name, _, weights in parts)
 
 
+def _folders(value: str) -> tuple[str, ...]:
+    """Folders under the image root separated by commas, each once; a name that holds a comma can't be given."""
+    folders = [PurePosixPath(part.strip()) for part in value.split(",") if part.strip()]
+    for folder in folders:
+        if folder.is_absolute() or ".." in folder.parts:
+            raise SettingError(
+                f"IMGRET_PROTECTED names {str(folder)!r}",
+                expected="folders as they are called under the image root, such as `originals,albums/2024`",
+            )
+    return tuple(dict.fromkeys(str(folder) for folder in folders))
+
+
 def _choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
     """One of the choices, the first of which is the default."""
     value = values.get(name, choices[0])
     if value not in choices:
         raise SettingError(f"{name} is {value!r}", expected=f"one of {', '.join(choices)}")
+    return value
+
+
+def _url(values: Mapping[str, str], name: str, default: str) -> str:
+    value = values.get(name, default).rstrip("/")
+    if not value.startswith(("http://", "https://")):
+        raise SettingError(f"{name} is {value!r}", expected=f"an address such as {default}")
     return value
 
 

@@ -1,7 +1,7 @@
-"""`imgret models`: which models there are, and how good their vectors are on this collection.
+"""`imgret models`: which models there are, how good their vectors are on this collection, and the vectors' mean.
 
-Belongs here: options and printing. Not here: what a home has (`domain.spaces`), measuring (`domain.quality`). Only
-`--timm` imports torch.
+Belongs here: options and printing. Not here: what a home has (`domain.spaces`), measuring (`domain.quality`), means
+(`domain.centring`). Only `--timm` imports torch.
 """
 
 import json
@@ -76,8 +76,8 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
         if rows.stale:
             click.echo(f"imgret: {space} has {rows.stale:,} vectors of files that are no longer so: left out", err=True)
         found[space] = measure(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
-        pooling = there.space.pooling
-        named[space if pooling == "auto" else f"{space} ({pooling})"] = found[space]
+        ways = [there.space.pooling] * (there.space.pooling != "auto") + ["centred"] * bool(there.space.centre)
+        named[f"{space} ({', '.join(ways)})" if ways else space] = found[space]
     if not found:
         raise TableError(
             f"{opened.path} has no space whose vectors could be compared",
@@ -93,6 +93,31 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
 
         draw(named, plot)
         click.echo(f"imgret: histograms are in {plot}", err=True)
+
+
+@models.command()
+@click.argument("model", required=False)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE.npy", help="Write it there, not in the home.")
+@_JSON
+@_HOME
+def centre(model: str | None, output: Path | None, as_json: bool, home: Path | None) -> None:
+    """Make the mean of the collection's vectors, for IMGRET_CENTRE: what all images share no longer counts.
+
+    MODEL is a model's name, or the id of a space that has tables; the last run's model where it is left out.
+    """
+    from imgret_assets.domain.centring import make_centre
+
+    made = make_centre(open_home(load_settings({"home": home})), model, output and output.absolute())
+    if as_json:
+        said = {"file": str(made.file), "sha256": made.space.centre, "source": made.source.id, "images": made.images}
+        click.echo(json.dumps(said | {"dim": made.space.dim, "space": made.space.id, "ready": made.ready}))
+        return
+    click.echo(
+        f"The mean of {made.images:,} images in {made.source.id} is in {made.file}\n"
+        f"Next: set IMGRET_CENTRE={made.file}, then `imgret run`. It rebuilds the graph in {made.space.id}; "
+        f"{made.ready:,} vectors of that space are ready, so that their images are not embedded again. "
+        "Cosines become smaller, so choose a threshold anew. IMGRET_CENTRE=none goes back."
+    )
 
 
 def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
@@ -122,8 +147,13 @@ def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
 
 def _row(model: "KnownModel") -> Sequence[str]:
     there = model.tables
-    notes = ("* in the graph", "exact queries only", f"{there.damaged} damaged files" if there else "")
-    wanted = (model.in_graph, model.exact_only, there is not None and there.damaged > 0)
+    notes = ("* in the graph", "centred", "exact queries only", f"{there.damaged} damaged files" if there else "")
+    wanted = (
+        model.in_graph,
+        there is not None and there.space.centre != "",
+        model.exact_only,
+        there is not None and there.damaged > 0,
+    )
     said = ", ".join(note for note, true in zip(notes, wanted, strict=True) if true)
     return (
         model.name,

@@ -26,6 +26,8 @@ class HomeRecord:
         weights: file given with it.
         threshold: the last run's threshold.
         decoding, pooling: how the model's space was chosen, as the settings say it.
+        centre: SHA-256 of the mean that was taken from its vectors, which the home keeps (`domain.models`); None
+            where none was.
         engine: what made its vectors, `openvino` or `torch`.
         precision: in which number format, such as `float32`.
     """
@@ -40,6 +42,7 @@ class HomeRecord:
     precision: str | None = None
     decoding: str | None = None
     pooling: str | None = None
+    centre: str | None = None
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,8 @@
 """Models: their names, weights and preprocessing, and the embedding space each defines.
 
-Belongs here: `EmbeddingSpace`, finding weights, from a name to a model. Not here: building networks
-(`domain.networks`), running them over pictures (`domain.embedder`), tables (`domain.tables`). Nothing here imports
-torch.
+Belongs here: `EmbeddingSpace`, finding weights, keeping means, from a name to a model. Not here: building networks
+(`domain.networks`), making means (`domain.centring`), running networks over pictures (`domain.embedder`), tables
+(`domain.tables`). Nothing here imports torch.
 """
 
 import hashlib
@@ -38,9 +38,11 @@ __all__ = [
     "Model",
     "Preprocessing",
     "Remembered",
+    "chosen_centre",
     "chosen_space",
     "file_sha256",
     "find_weights",
+    "keep_mean",
     "remembered",
     "resnet50_cache",
     "resolve",
@@ -65,6 +67,8 @@ class EmbeddingSpace:
         preprocessing: how pictures become input.
         dim: numbers in a vector.
         pooling: how last features become a vector: `auto` for the model's own way, else `avg` or `gem`.
+        centre: SHA-256 of the file with the mean that is taken from vectors of length 1; empty where vectors are the
+            network's own.
     """
 
     model: str
@@ -72,6 +76,7 @@ class EmbeddingSpace:
     preprocessing: Preprocessing
     dim: int
     pooling: str = "auto"
+    centre: str = ""
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
@@ -84,6 +89,8 @@ class EmbeddingSpace:
         }
         if self.pooling != "auto":
             said["pooling"] = self.pooling
+        if self.centre:
+            said["centre"] = self.centre
         digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
         name = re.sub(r"[^a-z0-9_.-]", "_", self.model.lower())
         object.__setattr__(self, "id", f"{name}-{digest[:8]}")
@@ -97,6 +104,7 @@ class EmbeddingSpace:
             "preprocessing": json.dumps(asdict(self.preprocessing)),
             "dim": str(self.dim),
             "pooling": self.pooling,
+            "centre": self.centre,
         }
 
     @classmethod
@@ -118,19 +126,27 @@ class EmbeddingSpace:
             preprocessing,
             int(metadata["dim"]),
             metadata.get("pooling", "auto"),
+            metadata.get("centre", ""),
         )
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is ready to be loaded: its space, and where its weights are (None: timm's own cache)."""
+    """A model that is ready to be loaded.
+
+    Attributes:
+        space: what it gives vectors of.
+        weights: the file with its weights; None for timm's own cache.
+        mean: the file with the mean that is taken from its vectors; None where none is.
+    """
 
     space: EmbeddingSpace
     weights: Path | None
+    mean: Path | None = None
 
     def build(self) -> "torch.nn.Module":
         """Build the network and load its weights; it maps float32 (n, 3, h, w) to (n, dim)."""
-        return networks.build(self.space.model, self.weights, self.space.pooling).network
+        return networks.build(self.space.model, self.weights, self.space.pooling, self.mean).network
 
 
 @dataclass(frozen=True)
@@ -143,26 +159,30 @@ class Remembered:
 
 @dataclass(frozen=True)
 class _Asked:
-    """What defines a model before anything is loaded; `decoding` and `pooling` as networks and spaces take them."""
+    """What defines a model before anything is loaded; all but `weights` as networks and spaces take them."""
 
     name: str
     weights: Path | None
     decoding: str
     pooling: str
+    centre: str
 
     def record(self, home: Home) -> Path:
         """Where the home remembers the space."""
         said = f"{self.name}\n{self.weights or ''}\n{self.decoding}\n{self.pooling}"
+        said += f"\n{self.centre}" if self.centre else ""
         key = hashlib.sha256(said.encode()).hexdigest()[:8]
         return home.path / "models" / f"{re.sub(r'[^a-z0-9_.-]', '_', self.name.lower())}-{key}.json"
 
 
-def _asked(home: Home, name: str, weights: Path | None, decoding: str | None, pooling: str | None) -> _Asked:
+def _asked(
+    home: Home, name: str, weights: Path | None, decoding: str | None, pooling: str | None, centre: str
+) -> _Asked:
     in_force = chosen_space(home, name)
     decoding = decoding or in_force[0]
     if decoding == "auto":
         decoding = "full" if name in _FULLY_DECODED else "scaled"
-    return _Asked(name, weights, decoding, pooling or in_force[1])
+    return _Asked(name, weights, decoding, pooling or in_force[1], centre)
 
 
 def chosen_space(home: Home, name: str) -> tuple[str, str]:
@@ -175,6 +195,73 @@ def chosen_space(home: Home, name: str) -> tuple[str, str]:
     )  # type: ignore[return-value]
 
 
+def chosen_centre(home: Home, name: str) -> str:
+    """SHA-256 of the mean in force for a model: as set, else as recorded with this model; empty for none.
+
+    The home keeps a copy of a mean that is set, so that it is found when the file has gone elsewhere.
+
+    Raises:
+        ModelError: IMGRET_CENTRE is no file with a mean.
+    """
+    given, record = home.settings.centre, home.record
+    if given is None:
+        return (record.centre if record.model == name else None) or ""
+    return "" if given == "none" else keep_mean(home, given)
+
+
+def keep_mean(home: Home, file: Path, source: EmbeddingSpace | None = None) -> str:
+    """Keep a copy of a mean in the home, and what space it was made in where that is known; SHA-256 of its file.
+
+    Raises:
+        ModelError: the file holds no mean.
+    """
+    networks.read_mean(file)
+    digest = file_sha256(file)
+    kept = _kept_mean(home, digest)
+    if not kept.is_file() or file_sha256(kept) != digest:
+        with atomic.replacing(kept) as temporary:
+            temporary.write_bytes(file.read_bytes())
+    if source is not None:
+        atomic.write_json(kept.with_suffix(".json"), {"space": source.id})
+    return digest
+
+
+def _kept_mean(home: Home, digest: str) -> Path:
+    return home.path / "models" / "centres" / f"{digest}.npy"
+
+
+def _mean(home: Home, digest: str) -> Path | None:
+    """The home's copy of a mean; None for no mean.
+
+    Raises:
+        ModelError: it is gone or has been changed.
+    """
+    if not digest:
+        return None
+    kept = _kept_mean(home, digest)
+    if not kept.is_file() or file_sha256(kept) != digest:
+        raise ModelError(
+            f"The mean that was taken from the vectors is missing or damaged ({kept})",
+            remedy="set IMGRET_CENTRE to the file it was given as, or to none, and run `imgret run`",
+        )
+    return kept
+
+
+def _check_source(home: Home, space: EmbeddingSpace) -> None:
+    """Refuse a mean that is known to have been made of other vectors, though it may have as many numbers.
+
+    Raises:
+        ModelError: it was.
+    """
+    source = _read_record(_kept_mean(home, space.centre).with_suffix(".json")).get("space")
+    if source not in (None, replace(space, centre="").id):
+        raise ModelError(
+            f"The mean set by IMGRET_CENTRE was made of vectors in {source}",
+            expected=f"one of vectors in {replace(space, centre='').id}",
+            remedy="make one by `imgret models centre`, or set IMGRET_CENTRE=none",
+        )
+
+
 def resolve(
     home: Home,
     name: str | None = None,
@@ -182,6 +269,7 @@ def resolve(
     *,
     decoding: str | None = None,
     pooling: str | None = None,
+    centre: str | None = None,
 ) -> Model:
     """Find a model's weights and embedding space; the space is remembered in the home, so that asking is cheap.
 
@@ -192,22 +280,25 @@ def resolve(
         decoding: `full`, `scaled`, or `auto`: scaled for every model but resnet50; what is in force
             (`chosen_space`) where None.
         pooling: `auto`, `avg`, `gem` or `head`; what is in force where None.
+        centre: SHA-256 of a mean the home keeps (`keep_mean`), empty for none; what is in force (`chosen_centre`)
+            where None.
 
     Raises:
-        ModelError: the name is unknown, its weights can't be had or don't fit, or it has no such pooling.
+        ModelError: the name is unknown, its weights or the mean can't be had or don't fit, or it has no such pooling.
     """
     if name is None:
         name, weights = home.model, home.weights
-    asked = _asked(home, name, weights, decoding, pooling)
-    file = find_weights(name, weights)
+    asked = _asked(home, name, weights, decoding, pooling, chosen_centre(home, name) if centre is None else centre)
+    file, mean = find_weights(name, weights), _mean(home, asked.centre)
     record = asked.record(home)
     stamp = None if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
     space = _recorded(record, stamp)
     if space is None:
-        space = _define(asked, file)
+        space = _define(asked, file, mean)
+        _check_source(home, space)
         said = {"stamp": stamp, "weights": str(weights) if weights else None, **space.as_metadata()}
         atomic.write_json(record, said)
-    return Model(space, file)
+    return Model(space, file, mean)
 
 
 def resolve_space(home: Home, space_id: str) -> Model:
@@ -218,8 +309,14 @@ def resolve_space(home: Home, space_id: str) -> Model:
     """
     for known in remembered(home):
         if known.space.id == space_id:
-            preprocessing, pooling = known.space.preprocessing, known.space.pooling
-            model = resolve(home, known.space.model, known.weights, decoding=preprocessing.decoding, pooling=pooling)
+            model = resolve(
+                home,
+                known.space.model,
+                known.weights,
+                decoding=known.space.preprocessing.decoding,
+                pooling=known.space.pooling,
+                centre=known.space.centre,
+            )
             if model.space.id == space_id:
                 return model
     raise ModelError(
@@ -241,16 +338,21 @@ def remembered(home: Home) -> Iterator[Remembered]:
 def space_of_last_run(home: Home) -> EmbeddingSpace | None:
     """The space of the model that the home has recorded, decoding and pooling as set, else the only one it remembers.
 
-    None where no model is recorded, or which of several spaces it was can't be told.
+    A mean is the recorded one, whatever is set. None where no model is recorded, or which of several spaces it was
+    can't be told.
     """
-    name, given = home.record.model, home.record.weights
+    name, given, centre = home.record.model, home.record.weights, home.record.centre or ""
     if name is None:
         return None
     weights = Path(given) if given else None
-    as_set = _recorded(_asked(home, name, weights, None, None).record(home))
+    as_set = _recorded(_asked(home, name, weights, None, None, centre).record(home))
     if as_set is not None:
         return as_set
-    spaces = {known.space for known in remembered(home) if (known.space.model, known.weights) == (name, weights)}
+    spaces = {
+        known.space
+        for known in remembered(home)
+        if (known.space.model, known.weights, known.space.centre) == (name, weights, centre)
+    }
     return spaces.pop() if len(spaces) == 1 else None
 
 
@@ -272,7 +374,7 @@ def _read_record(record: Path) -> dict[str, Any]:
     return said if isinstance(said, dict) else {}
 
 
-def _define(asked: _Asked, file: Path | None) -> EmbeddingSpace:
+def _define(asked: _Asked, file: Path | None, mean: Path | None) -> EmbeddingSpace:
     if asked.name in FIXED and file is not None:
         pooling = networks.fixed_pooling(asked.name, asked.pooling)
         preprocessing, dim = FIXED[asked.name].preprocessing, FIXED[asked.name].dim
@@ -281,7 +383,10 @@ def _define(asked: _Asked, file: Path | None) -> EmbeddingSpace:
         built = networks.build(asked.name, file, asked.pooling)
         preprocessing, dim, pooling = built.preprocessing, built.dim, built.pooling
         digest = file_sha256(file) if file is not None else _state_sha256(built.network)
-    return EmbeddingSpace(asked.name, digest, replace(preprocessing, decoding=asked.decoding), dim, pooling)
+    if mean is not None:
+        networks.read_mean(mean, dim)
+    preprocessing = replace(preprocessing, decoding=asked.decoding)
+    return EmbeddingSpace(asked.name, digest, preprocessing, dim, pooling, asked.centre)
 
 
 def find_weights(name: str, weights: Path | None) -> Path | None:

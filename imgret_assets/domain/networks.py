@@ -1,13 +1,16 @@
 """Networks: building one by its name, loading its weights, choosing how its last features become a vector.
 
-Belongs here: architectures, weight files, pooling. Not here: where weights are and the spaces they define
-(`domain.models`), running a network (`domain.embedder`). torch and timm are imported by the functions that need them.
+Belongs here: architectures, weight files, pooling, centring. Not here: where weights are and the spaces they define
+(`domain.models`), making a mean (`domain.centring`), running a network (`domain.embedder`). torch and timm are
+imported by the functions that need them.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from imgret_assets.domain.preprocessing import IMAGENET_MEAN, IMAGENET_STD, INTERPOLATIONS, Preprocessing
 from imgret_assets.errors import ModelError, first_line
@@ -27,6 +30,8 @@ GEM_EPSILON = 1e-6
 _JOINT_NAMES = ("clip", "_mci", "pe_core")
 _CLASSES = 1000
 _MAX_PROJECTION = 2048
+# How much longer than 1 float32 may make the mean of vectors of length 1.
+_LENGTH_SLACK = 1e-4
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ def fixed_pooling(name: str, pooling: str) -> str:
     return "auto" if pooling == "avg" else pooling
 
 
-def build(name: str, file: Path | None, pooling: str = "auto") -> Built:
+def build(name: str, file: Path | None, pooling: str = "auto", mean: Path | None = None) -> Built:
     """Build a network and load its weights.
 
     Args:
@@ -79,9 +84,11 @@ def build(name: str, file: Path | None, pooling: str = "auto") -> Built:
         file: its weights; None for a timm model whose weights timm has or fetches.
         pooling: `auto` for the network's own, `avg` or `gem` over its last feature map, `head` for the projection
             into the space that a model like CLIP shares between pictures and texts.
+        mean: a file with a mean, see `read_mean`: vectors are brought to length 1 and it is taken from them. None
+            leaves them as they are.
 
     Raises:
-        ModelError: the name is unknown, its weights can't be had or don't fit, or it has no such pooling.
+        ModelError: the name is unknown, its weights or the mean can't be had or don't fit, or it has no such pooling.
     """
     builders: dict[str, Callable[[Path, str], Any]] = {"resnet50": _resnet50, "efficientnet_lite0": _lite0}
     if name in builders and file is not None:
@@ -90,6 +97,8 @@ def build(name: str, file: Path | None, pooling: str = "auto") -> Built:
         built = Built(builders[name](file, pooling), fixed.preprocessing, fixed.dim, pooling)
     else:
         built = _timm(name, file, pooling)
+    if mean is not None:
+        built = replace(built, network=_centred(built.network, read_mean(mean, built.dim)))
     built.network.eval().requires_grad_(False)
     return built
 
@@ -295,6 +304,64 @@ def _pooled(network: Any, pooling: str, layout: str) -> "torch.nn.Module":
             return found.clamp(min=GEM_EPSILON).pow(GEM_POWER).mean(-1).pow(1 / GEM_POWER)
 
     return Pooled()
+
+
+def _centred(network: "torch.nn.Module", mean: np.ndarray) -> "torch.nn.Module":
+    """The network's vectors x as x / |x| - mean."""
+    import torch
+
+    class Centred(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+            self.register_buffer("mean", torch.from_numpy(mean))
+
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            # In float32 whatever the network computes in. A zero vector becomes NaN, which is refused as a zero one
+            # is: with a least length to divide by, it would pass as a picture like no other.
+            found = self.network(inputs).float()
+            return found / torch.linalg.vector_norm(found, dim=1, keepdim=True) - self.mean
+
+    return Centred()
+
+
+def read_mean(file: Path, dim: int | None = None) -> np.ndarray:
+    """The mean of a collection's vectors of length 1, float32 (dim,), no longer than 1 itself.
+
+    Taking it from vectors of length 1 is the centring of Suzuki and others, "Centering similarity measures to reduce
+    hubs", 2013: the mean cosine of any image with all others becomes about 0.
+
+    Args:
+        file: a `.npy` file, as `imgret models centre` writes it.
+        dim: how many numbers it must have; any where None.
+
+    Raises:
+        ModelError: there is no such file, or it holds something else.
+    """
+    try:
+        mean = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        said = "does not exist" if isinstance(error, FileNotFoundError) else f"can't be read ({first_line(error)})"
+        raise ModelError(
+            f"The mean {file} {said}",
+            expected="a .npy file, as `imgret models centre` writes it",
+            remedy="set IMGRET_CENTRE to such a file, or to none",
+        ) from error
+    if not isinstance(mean, np.ndarray):
+        found = "several arrays"
+    elif mean.dtype != np.float32 or mean.ndim != 1 or dim not in (None, len(mean)):
+        found = f"{mean.dtype} of shape {mean.shape}"
+    elif not np.isfinite(mean).all():
+        found = "numbers that are not finite"
+    elif (length := float(np.linalg.norm(mean.astype(np.float64)))) > 1 + _LENGTH_SLACK:
+        found = f"a vector of length {length:.4g}"
+    else:
+        return mean
+    raise ModelError(
+        f"The mean {file} holds {found}",
+        expected=f"float32 of shape ({'dim' if dim is None else dim},), the mean of vectors of length 1",
+        remedy="make one of this model's vectors by `imgret models centre`, or set IMGRET_CENTRE=none",
+    )
 
 
 def read_state(file: Path) -> dict[str, Any]:

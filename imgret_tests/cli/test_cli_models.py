@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ from imgret_assets.cli.models import models as command
 from imgret_assets.domain import tables
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace, resolve
+from imgret_assets.domain.models import EmbeddingSpace, file_sha256, resolve
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.domain.spaces import record_speed
@@ -149,10 +150,49 @@ def test_a_space_with_a_missing_shard_is_left_out_by_name(
         run("compare", "--home", str(home.path))
 
 
-@pytest.mark.parametrize("arguments", [["list"], ["compare"]])
-def test_neither_torch_nor_matplotlib_is_imported(
-    home: Home, two_spaces: tuple[EmbeddingSpace, EmbeddingSpace], arguments: list[str]
-) -> None:
+def test_a_mean_is_made_and_it_is_said_what_to_do_with_it(home: Home, images: Path, tmp_path: Path) -> None:
+    write_pictures(images, 100)
+    space = built(home, FakeEmbedder())
+    done = run("centre", "fake", "--home", str(home.path))
+    (file,) = (home.path / "models").glob(f"centre-{space.id}-100-*.npy")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"The mean of 100 images in {space.id} is in {file}\n")
+    assert f"set IMGRET_CENTRE={file}, then `imgret run`" in done.stdout
+    assert "99 vectors of that space are ready" in done.stdout
+    output = tmp_path / "mine.npy"
+    said = json.loads(run("centre", space.id, "--output", str(output), "--json", "--home", str(home.path)).stdout)
+    assert output.read_bytes() == file.read_bytes()
+    made = replace(space, centre=said["sha256"])
+    assert said == {
+        "file": str(output),
+        "sha256": file_sha256(output),
+        "source": space.id,
+        "images": 100,
+        "dim": 48,
+        "space": made.id,
+        "ready": 99,
+    }
+
+
+def test_a_centred_space_is_marked_in_the_list_and_the_comparison(home: Home, images: Path) -> None:
+    class Centred(FakeEmbedder):
+        def __init__(self) -> None:
+            super().__init__()
+            self._space = replace(self._space, centre="0a" * 32, pooling="gem")
+
+    write_pictures(images, 20)
+    plain, centred = built(home, FakeEmbedder()), built(home, Centred())
+    lines = [line for line in run("--home", str(home.path)).stdout.splitlines() if line.startswith("fake")]
+    assert sorted(line.endswith(f"{centred.id} centred") for line in lines) == [False, True]
+    compared = run("compare", "--home", str(home.path))
+    assert line_of(compared, f"{centred.id} (gem, centred)")
+    assert line_of(compared, f"{plain.id}  ")
+
+
+@pytest.mark.parametrize("arguments", [["list"], ["compare"], ["centre", "fake"]])
+def test_neither_torch_nor_matplotlib_is_imported(home: Home, images: Path, arguments: list[str]) -> None:
+    write_pictures(images, 100)
+    built(home, FakeEmbedder())
     code = (
         "import sys\nfrom imgret_assets.cli.main import run_command\n"
         f"assert run_command(['models', *{arguments}, '--home', {str(home.path)!r}]) == 0\n"

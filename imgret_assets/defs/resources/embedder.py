@@ -57,13 +57,15 @@ class EmbedderResource(dg.ConfigurableResource):
         name = settings.model or home.model
         weights = settings.weights or (home.weights if name == home.model else None)
         decoding, pooling = chosen_space(home, name)
-        embedder = self._embedder(home, settings, resolve(home, name, weights, decoding=decoding, pooling=pooling))
+        model = resolve(home, name, weights, decoding=decoding, pooling=pooling)
+        embedder = self._embedder(home, settings, model)
         home.update(
             model=name,
             weights=str(weights) if weights else None,
             engine=family(embedder),
             decoding=decoding,
             pooling=pooling,
+            centre=model.space.centre or None,
         )
         return embedder
 
@@ -75,7 +77,8 @@ class EmbedderResource(dg.ConfigurableResource):
         """
         settings = self._settings()
         own = self.space(home)
-        models = [resolve(home, name, weights) for name, weights in settings.beside]
+        # A mean is of one model's vectors: the graph's.
+        models = [resolve(home, name, weights, centre="") for name, weights in settings.beside]
         return [self._embedder(home, settings, model) for model in models if model.space.id != own.id]
 
     def _settings(self) -> Settings:
