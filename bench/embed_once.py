@@ -7,13 +7,12 @@ import json
 import sys
 from pathlib import Path
 
+from bench.homes import open_bench_home
 from bench.rounds import own_peak_memory_mb
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.home import open_home
 from imgret_assets.domain.models import resolve
 from imgret_assets.domain.scan import refresh_manifest
-from imgret_assets.settings import load_settings
 
 
 def main() -> None:
@@ -21,8 +20,7 @@ def main() -> None:
     images, folder, models = map(Path, sys.argv[1:])
     folder.mkdir(parents=True)
     (folder / "models").symlink_to(models / "models")
-    flags = {"home": folder, "images": images, "model": "efficientnet_lite0"}
-    home = open_home(load_settings(flags, env={"IMGRET_ENV_FILE": "/dev/null"}))
+    home = open_bench_home(folder, images=images, model="efficientnet_lite0")
     refresh_manifest(home)
     report = refresh_embeddings(home, choose_embedder(home, resolve(home)))
     said = {"embedded": report.embedded, "per_second": report.images_per_second, "peak_mb": own_peak_memory_mb()}

@@ -14,6 +14,7 @@ import dagster as dg
 import numpy as np
 from PIL import Image
 
+from bench.homes import open_bench_home
 from bench.pictures import large_jpegs, repeated
 from bench.report import Measure, Report
 from bench.rounds import Contender, interleaved, last_json
@@ -25,12 +26,9 @@ from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embedder import Embedder
 from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace, Model, resnet50_cache, resolve
-from imgret_assets.settings import load_settings
 
-# Settings of the benchmark are its own, whatever `.env` says.
-_NO_ENV = {"IMGRET_ENV_FILE": "/dev/null"}
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
@@ -154,7 +152,7 @@ class _Bench:
         self.work = work
         self.name = name
         self.weights = weights
-        self.home = open_home(load_settings({"home": work / "home", "model": name, "weights": weights}, env=_NO_ENV))
+        self.home = open_bench_home(work / "home", model=name, weights=weights)
         self.model = self.resolve(self.home)
         self.embedder: Embedder = choose_embedder(self.home, self.model)
         self.embedder.load()

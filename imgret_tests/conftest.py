@@ -29,6 +29,18 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     os.environ.pop("DAGSTER_HOME", None)
 
 
+@pytest.fixture(scope="session")
+def lite0_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home in which EfficientNet-Lite0 is converted and compiled: that takes longer than most tests."""
+    from imgret_assets.domain.models import resolve
+    from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+
+    folder = tmp_path_factory.mktemp("lite0")
+    model = resolve(open_home(load_settings({"home": folder})), "efficientnet_lite0")
+    OpenVinoEmbedder(model, folder / "models").load()
+    return folder
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """A generator that gives every test the same numbers, whatever ran before."""

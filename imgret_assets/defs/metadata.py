@@ -32,15 +32,40 @@ _COLUMN_NOTES = {
     "path_a": "the smaller path",
     "path_b": "the larger path",
     "score": "raw cosine of the stored vectors, float64",
+    "bytes": "size of the file",
+    "inode": "of the file system",
+    "format": "as the content says, whatever the name",
+    "error": "the reason where the status is not ok",
+    "rank": "1 is the nearest",
+    "neighbour": "path of one of the nearest",
+    "path_from": "the copy",
+    "path_keep": "the file to keep; never itself a copy",
+    "kind": "exact: the same bytes; near: the same picture",
+    "distance": "bits of 256 in which the perceptual hashes differ",
+    "correlation": "of the small grey pictures, -1 to 1; null where the bytes are the same",
+    "cosine": "raw, of the stored vectors; null where the bytes are the same",
+    "reason": "why it is a copy, and why the other is kept",
+    "group": "path of the group's representative",
+    "representative": "true for the member nearest to the group's mean",
+    "size": "images in the group; 1 where one is alone",
+    "weakest_score": "the least score in the group",
+    "community": "number of the community before it was split",
+    "threshold": "a pair's cosine is greater",
+    "pairs": "unordered pairs; estimated where not all were counted",
+    "pairs_error": "half the 95 % interval of the estimate; 0 where all were counted",
+    "images": "with at least one such pair",
+    "false_pairs": "pairs expected to be wrong",
+    "precision": "share of the labelled pairs with one label; null without labels",
+    "recall": "share of all pairs with one label that are there; null without labels",
 }
 
 
-def column_schema(schema: pa.Schema) -> dg.TableSchema:
-    """A table's columns, as the UI shows them."""
+def column_schema(schema: pa.Schema, **notes: str) -> dg.TableSchema:
+    """A table's columns, as the UI shows them; `notes` says of some what they mean in this table."""
+    said = _COLUMN_NOTES | notes
     return dg.TableSchema(
         columns=[
-            dg.TableColumn(name=field.name, type=str(field.type), description=_COLUMN_NOTES.get(field.name))
-            for field in schema
+            dg.TableColumn(name=field.name, type=str(field.type), description=said.get(field.name)) for field in schema
         ]
     )
 

@@ -13,6 +13,7 @@ from PIL import Image
 
 from imgret_assets.domain import atomic
 from imgret_assets.domain.models import Model
+from imgret_assets.domain.unit_rows import unit_rows
 from imgret_assets.errors import ModelError
 
 # The least cosine between an engine's vector and the reference, for every picture of the fixed set.
@@ -77,7 +78,7 @@ def measure_agreement(reference: np.ndarray, vectors: np.ndarray, what: str) -> 
     """
     if reference.shape != vectors.shape:
         raise ModelError(f"{what} have shape {vectors.shape}", expected=f"{reference.shape}, as torch gives")
-    a, b = _unit_rows(reference), _unit_rows(vectors)
+    a, b = (unit_rows(rows, dtype=np.float64) for rows in (reference, vectors))
     least = float(np.min(np.einsum("ij,ij->i", a, b)))
     if not least >= MIN_AGREEMENT:
         raise ModelError(
@@ -127,8 +128,3 @@ def _read(file: Path) -> dict[str, dict[str, float]]:
         return {}
     fields = {"least_cosine", "largest_score_change"}
     return {key: value for key, value in said.items() if isinstance(value, dict) and value.keys() == fields}
-
-
-def _unit_rows(vectors: np.ndarray) -> np.ndarray:
-    rows = vectors.astype(np.float64)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)

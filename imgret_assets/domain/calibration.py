@@ -16,11 +16,14 @@ import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain import locks, tables
-from imgret_assets.domain.groups import SEED, dots, labels_by_path, neighbours_of, random_pairs, unit_rows
+from imgret_assets.domain.groups import SEED, check_neighbours, dots, random_pairs
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.pairs import load_embeddings
+from imgret_assets.domain.labels import labels_of
+from imgret_assets.domain.neighbours import load_neighbours
+from imgret_assets.domain.pairs import list_embeddings, read_vectors
 from imgret_assets.domain.quality import measure
 from imgret_assets.domain.rerank import Gain, measure_gain
+from imgret_assets.domain.unit_rows import unit_rows
 
 THRESHOLDS = np.arange(50, 100) / 100
 BINS = np.round(np.linspace(-1, 1, 101), 2)
@@ -335,26 +338,37 @@ def refresh_report(home: Home, space: str) -> Report:
 
     with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="reporting cosines"):
         started = time.monotonic()
-        embeddings = load_embeddings(home, space)
-        neighbours = neighbours_of(home, space, embeddings)
-        by_path = labels_by_path(home)
-        labels = [by_path.get(path) for path in embeddings.paths]
+        listing = list_embeddings(home, space)
+        check_neighbours(home, space, listing.coverage)
         path, picture = thresholds_path(home.warehouse, space), plot_path(home.warehouse, space)
         # Labels are folders: they are covered by the paths.
-        asked = {"space": space, "coverage": embeddings.coverage, "version": _VERSION}
+        asked = {"space": space, "coverage": listing.coverage, "version": _VERSION}
         metadata = tables.read_metadata(path) if path.is_file() else {}
         if asked.items() <= metadata.items():
             report = _restored(path, json.loads(metadata["report"]))
             if not picture.is_file():
                 calibration_plot.draw(report, picture)
             return report
+        neighbours = load_neighbours(home, space)
+        labels = labels_of(home, listing.paths)
         nearest = neighbours.scores[:, 0] if neighbours.scores.shape[1] else np.full(len(labels), -np.inf)
-        report = calibrate(space, embeddings.vectors, embeddings.contents, labels, nearest)
+        report = calibrate(space, read_vectors(home, space, listing), listing.contents, labels, nearest)
         calibration_plot.draw(report, picture)
         facts = {key: value for key, value in asdict(report).items() if key not in ("rows", "written", "seconds")}
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
         tables.write(path, table, asked | {"report": json.dumps(facts)})
         return Report(**{**vars(report), "seconds": time.monotonic() - started})
+
+
+def stored_report(home: Home, space: str) -> Report | None:
+    """The report as its table has it, whether or not that is up to date; None where there is none of this version.
+
+    Raises:
+        TableError: the table is damaged.
+    """
+    path = thresholds_path(home.warehouse, space)
+    metadata = tables.read_metadata(path) if path.is_file() else {}
+    return _restored(path, json.loads(metadata["report"])) if metadata.get("version") == _VERSION else None
 
 
 def _restored(path: Path, facts: dict[str, Any]) -> Report:

@@ -1,80 +1,72 @@
 """A space's cosines as a picture: random and nearest pairs, and what each threshold gives.
 
-Belongs here: drawing. Not here: counting (`domain.calibration`). matplotlib is imported when something is drawn.
+Belongs here: drawing. Not here: counting (`domain.calibration`), what all drawings share (`domain.figures`).
 """
 
 import base64
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imgret_assets.domain import atomic
+from imgret_assets.domain.calibration import BINS, Report
+from imgret_assets.domain.figures import BLUE, GREY, VERMILION, finish, new_figure, png, settle, write_png
 
 if TYPE_CHECKING:
-    from imgret_assets.domain.calibration import Report
+    from matplotlib.figure import Figure
 
-_RANDOM, _NEAREST, _GREY = "#D55E00", "#0072B2", "#555555"
-_BINS = np.linspace(-1, 1, 101)
+_RANDOM, _NEAREST = VERMILION, BLUE
 
 
-def draw(report: "Report", file: Path) -> None:
+def draw(report: Report, file: Path) -> None:
     """Draw the report into a PNG file, which appears when it is whole."""
-    data = png(report, dpi=130)
-    with atomic.replacing(file) as temporary:
-        temporary.write_bytes(data)
+    write_png(_figure(report), file)
 
 
-def markdown(report: "Report", *, max_bytes: int) -> str:
+def markdown(report: Report, *, max_bytes: int) -> str:
     """The picture as Markdown with a data URI of at most `max_bytes`, as large as that allows."""
+    figure = _figure(report)
     for dpi in (100, 80, 60, 40, 25):
-        said = f"![cosines](data:image/png;base64,{base64.b64encode(png(report, dpi=dpi)).decode()})"
+        said = f"![cosines](data:image/png;base64,{base64.b64encode(png(figure, dpi)).decode()})"
         if len(said) <= max_bytes:
             return said
     return ""
 
 
-def png(report: "Report", *, dpi: int) -> bytes:
-    """The picture, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 6), layout="constrained")
-    FigureCanvasAgg(figure)
+def _figure(report: Report) -> "Figure":
+    figure = new_figure(8, 6)
     upper, lower = figure.subplots(2, 1)
     _cosines(upper, report)
     _thresholds(lower, report)
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=dpi)
-    return held.getvalue()
+    settle(figure)
+    return figure
 
 
-def _cosines(panel: Any, report: "Report") -> None:
+def _cosines(panel: Any, report: Report) -> None:
     kinds = (("random pairs", report.random, _RANDOM), ("nearest neighbours", report.nearest, _NEAREST))
     for name, counts, colour in kinds:
         heights = np.array(counts) / max(1, sum(counts))
-        panel.stairs(heights, _BINS, fill=True, alpha=0.35, color=colour)
-        panel.stairs(heights, _BINS, color=colour, label=name)
+        panel.stairs(heights, BINS, fill=True, alpha=0.35, color=colour)
+        panel.stairs(heights, BINS, color=colour, label=name)
     there = np.flatnonzero(np.array(report.random) + np.array(report.nearest))
-    panel.set_xlim(_BINS[there[0]] if len(there) else -1, 1)
+    panel.set_xlim(BINS[there[0]] if len(there) else -1, 1)
     _suggested(panel, report)
     panel.set_title(f"{report.space}   {report.images:,} images", fontsize=9, loc="left")
     panel.set_xlabel("cosine")
     panel.set_ylabel("share of pairs")
-    _finish(panel)
+    finish(panel)
 
 
-def _thresholds(panel: Any, report: "Report") -> None:
+def _thresholds(panel: Any, report: Report) -> None:
     at = [row.threshold for row in report.rows]
     if any(row.pairs for row in report.rows):
         panel.set_yscale("log")
         pairs, errors = np.array([(row.pairs, row.pairs_error) for row in report.rows]).T
-        panel.plot(at, np.where(pairs > 0, pairs, np.nan), color=_GREY, label="pairs")
+        panel.plot(at, np.where(pairs > 0, pairs, np.nan), color=GREY, label="pairs")
         if errors.any():
-            panel.fill_between(at, np.maximum(pairs - errors, 0.5), pairs + errors, color=_GREY, alpha=0.25)
+            panel.fill_between(at, np.maximum(pairs - errors, 0.5), pairs + errors, color=GREY, alpha=0.25)
         false = np.array([row.false_pairs for row in report.rows])
-        panel.plot(at, np.where(false > 0.5, false, np.nan), color=_GREY, linestyle=":", label="expected false pairs")
+        panel.plot(at, np.where(false > 0.5, false, np.nan), color=GREY, linestyle=":", label="expected false pairs")
     panel.set_xlabel("threshold")
     panel.set_ylabel("pairs")
     shares = panel.twinx()
@@ -87,16 +79,11 @@ def _thresholds(panel: Any, report: "Report") -> None:
     shares.set_ylabel("share")
     shares.spines[["top"]].set_visible(False)
     _suggested(panel, report)
-    _finish(panel)
+    finish(panel)
 
 
-def _suggested(panel: Any, report: "Report") -> None:
+def _suggested(panel: Any, report: Report) -> None:
     if report.suggested is not None:
         panel.axvline(
             report.suggested, color="#000000", linewidth=0.8, linestyle="--", label=f"suggested {report.suggested:g}"
         )
-
-
-def _finish(panel: Any) -> None:
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=8, frameon=False, loc="best")

@@ -4,7 +4,6 @@ Belongs here: looking at one picture, comparing two small grey ones, looking at 
 pictures are compared, and which copy is kept (`domain.duplicates`); where looks are kept (`domain.copy_store`).
 """
 
-import hashlib
 import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,9 +15,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.decode import Status, UnusableImageError, decode
-from imgret_assets.domain.files import status_of_os_error
-from imgret_assets.domain.pipeline import PIXEL_BUDGET, Content, PixelBudget
+from imgret_assets.domain.decode import Status, UnusableImageError
+from imgret_assets.domain.pipeline import PIXEL_BUDGET, Content, PixelBudget, decoded
 
 GREY_SIDE = 64
 # A file that may be there or as expected next time is looked at again.
@@ -96,26 +94,11 @@ def look_at_files(
 
 
 def _look_at_content(sha: str, paths: Sequence[str], root: Path, max_pixels: int, budget: PixelBudget) -> Look:
-    look = Look(Status.VANISHED)
-    for path in paths:
-        taken = 0
-
-        def admit(pixels: int) -> None:
-            nonlocal taken
-            budget.take(pixels)
-            taken = pixels
-
-        try:
-            data = (root / path).read_bytes()
-            if hashlib.sha256(data).hexdigest() == sha:
-                return look_at(decode(data, max_pixels=max_pixels, at_least=_ENOUGH, admit=admit))
-        except UnusableImageError as error:
-            return Look(error.status)
-        except OSError as error:
-            look = Look(status_of_os_error(error)[0])
-        finally:
-            budget.give_back(taken)
-    return look
+    try:
+        with decoded(sha, paths, root, budget, max_pixels=max_pixels, at_least=_ENOUGH) as picture:
+            return look_at(picture)
+    except UnusableImageError as error:
+        return Look(error.status)
 
 
 def correlations(one: np.ndarray, others: np.ndarray) -> np.ndarray:

@@ -5,17 +5,16 @@ Belongs here: keeping it, all or none. Not here: what is kept (`domain.copies`),
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.atomic import as_imgret_error
+from imgret_assets.domain import sqlite_file
+from imgret_assets.domain.batches import batches
 from imgret_assets.domain.copies import GREY_SIDE, Look
-from imgret_assets.errors import DiskFullError
 
-_AT_ONCE = 500
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS method (name TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB)",
@@ -38,28 +37,13 @@ class CopyStore:
         self.path = work / "duplicates" / "copies.sqlite"
         self.method = method
         with self._open() as connection:
-            for statement in _SCHEMA:
-                connection.execute(statement)
             if connection.execute("SELECT name FROM method").fetchall() != [(method,)]:
                 for table in ("method", "looks", "fits", "compared"):
                     connection.execute(f"DELETE FROM {table}")  # noqa: S608
                 connection.execute("INSERT INTO method VALUES (?)", (method,))
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with closing(sqlite3.connect(self.path, timeout=60.0)) as connection, connection:
-                yield connection
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFullError(
-                    f"No room on the disk for {self.path}",
-                    remedy="free some space, then run again: it goes on where it was",
-                ) from error
-            raise
-        except OSError as error:
-            raise as_imgret_error(error, self.path) from error
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return sqlite_file.transaction(self.path, _SCHEMA)
 
     def put_looks(self, looks: Iterable[tuple[str, Look]]) -> None:
         """Keep what was seen of some contents."""
@@ -78,9 +62,8 @@ class CopyStore:
         """Small grey pictures uint8 (n, 64, 64) of contents that have one."""
         found: dict[str, bytes] = {}
         with self._open() as connection:
-            for start in range(0, len(contents), _AT_ONCE):
-                part = contents[start : start + _AT_ONCE]
-                marks = ",".join("?" * len(part))
+            for part in batches(contents, sqlite_file.AT_ONCE):
+                marks = sqlite_file.marks(part)
                 found.update(connection.execute(f"SELECT sha256, grey FROM looks WHERE sha256 IN ({marks})", part))  # noqa: S608
         whole = b"".join(found[sha] for sha in contents)
         return np.frombuffer(whole, np.uint8).reshape(len(contents), GREY_SIDE, GREY_SIDE)

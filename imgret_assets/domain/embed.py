@@ -5,8 +5,8 @@ vectors (`domain.pipeline`), models (`domain.models`), the store between tables 
 """
 
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from imgret_assets.domain import locks, tables
+from imgret_assets.domain.batches import batches
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embedder import Embedder, unusable_vectors
 from imgret_assets.domain.home import Home
@@ -116,11 +117,10 @@ def refresh_embeddings(
         timeout_s=home.settings.lock_timeout_s,
         purpose="embedding images",
     ):
-        with _Run(home, embedder, progress or (lambda _: None)) as run:
-            run.total = sum(run.count_missing(shard) for shard in selected)
+        with _Run(home, embedder, selected, progress or (lambda _: None)) as run:
             group: list[_Plan] = []
-            for shard in selected:
-                group.append(run.plan(shard))
+            while run.waiting:
+                group.append(run.plan(run.waiting.popleft()))
                 if sum(len(plan.missing) for plan in group) >= GROUP_IMAGES:
                     run.finish(group)
                     group = []
@@ -175,12 +175,15 @@ class _OldTable:
 class _Run:
     """One refresh: plans of shards, the pictures they lack, the tables they become."""
 
-    def __init__(self, home: Home, embedder: Embedder, progress: Listener) -> None:
+    def __init__(self, home: Home, embedder: Embedder, shards: Sequence[str], progress: Listener) -> None:
         self.home = home
         self.embedder = embedder
         self.space = embedder.space
         self.store = VectorStore(home.work, self.space.id)
         self.progress = progress
+        # Shards that no group has been planned for, and what each lacks, counted when something is embedded before.
+        self.waiting = deque(shards)
+        self._counts: dict[str, int] = {}
         self.done: list[ShardEmbeddings] = []
         self.total = self.embedded = self.failed = 0
         self.seconds = 0.0
@@ -219,7 +222,14 @@ class _Run:
 
         self._writing = self._writer.submit(timed)
 
-    def count_missing(self, shard: str) -> int:
+    def _expected(self, lacking: int) -> int:
+        """Pictures of the whole run, as far as is known now: done, of this group, and of shards that wait."""
+        for shard in self.waiting:
+            if shard not in self._counts:
+                self._counts[shard] = self._count_missing(shard)
+        return self.embedded + self.failed + lacking + sum(self._counts[shard] for shard in self.waiting)
+
+    def _count_missing(self, shard: str) -> int:
         """Contents of a shard without a vector in its table: for the progress, so a few too many do no harm."""
         manifest = tables.manifest_path(self.home.warehouse, shard)
         if not manifest.is_file():
@@ -265,7 +275,6 @@ class _Run:
         lacking = {sha: paths for sha, paths in missing.items() if sha not in had}
         had |= self._rescue(set(lacking))
         lacking = {sha: paths for sha, paths in lacking.items() if sha not in had}
-        self.total -= len(missing) - len(lacking)
         passing = self._embed(lacking) if lacking else {}
 
         def write_tables() -> None:
@@ -285,7 +294,7 @@ class _Run:
                 continue
             other = _OldTable(path, self.space.id)
             here = sorted((lacking - found) & other.rows.keys(), key=other.rows.__getitem__)
-            for part in _batched(here, tables.EMBEDDING_GROUP_ROWS):
+            for part in batches(here, tables.EMBEDDING_GROUP_ROWS):
                 self.store.put_many((sha, other.get(sha)) for sha in part)
             found.update(here)
         return found
@@ -297,6 +306,7 @@ class _Run:
         loading = time.monotonic()
         self.embedder.load()
         self.times.load += time.monotonic() - loading
+        self.total = self._expected(len(lacking))
         started, before = time.monotonic(), self.seconds
         files = embed_files(
             self.embedder,
@@ -348,7 +358,7 @@ class _Run:
     def _save_dropped(self, plan: _Plan) -> None:
         # A file that leaves this shard may have been renamed into one that is refreshed later, by another run.
         dropped = sorted(plan.old.rows.keys() - set(plan.wanted["sha256"].to_pylist()), key=plan.old.rows.__getitem__)
-        for part in _batched(dropped, tables.EMBEDDING_GROUP_ROWS):
+        for part in batches(dropped, tables.EMBEDDING_GROUP_ROWS):
             self.store.put_many((sha, plan.old.get(sha)) for sha in part)
 
     def _outcomes(self, plan: _Plan, contents: Sequence[str], passing: dict[str, Embedded]) -> list[Embedded]:
@@ -418,8 +428,3 @@ def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
     if array.null_count:
         vectors = np.where(array.is_null().to_numpy(zero_copy_only=False)[:, np.newaxis], np.float32(0), vectors)
     return vectors
-
-
-def _batched(items: Sequence[str], size: int) -> Iterator[Sequence[str]]:
-    for start in range(0, len(items), size):
-        yield items[start : start + size]

@@ -23,10 +23,11 @@ import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain import locks, tables
-from imgret_assets.domain.decode import Status
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.labels import labels_of
 from imgret_assets.domain.neighbours import Neighbours, load_neighbours
-from imgret_assets.domain.pairs import Embeddings, load_embeddings
+from imgret_assets.domain.pairs import list_embeddings, read_vectors
+from imgret_assets.domain.unit_rows import unit_rows
 from imgret_assets.errors import SettingError, StaleTableError, TableError
 
 GROUPS_SCHEMA = pa.schema(
@@ -109,12 +110,6 @@ class GroupsReport:
             f"{self.alone:,} images are alone; every member's cosine with its representative is at least {self.least:g}"
         )
         return f"{there}: {self.seconds:.1f} s." if self.written else f"{there}: nothing changed."
-
-
-def unit_rows(vectors: np.ndarray) -> np.ndarray:
-    """The directions, float32 (n, dim), of float32 (n, dim) vectors without zero rows."""
-    norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    return vectors / norms.astype(np.float32)[:, np.newaxis]
 
 
 def random_pairs(count: int, pairs: int = _RANDOM_PAIRS) -> tuple[np.ndarray, np.ndarray]:
@@ -276,36 +271,19 @@ def groups_path(warehouse: Path, space: str) -> Path:
     return warehouse / "groups" / f"model={space}" / "groups.parquet"
 
 
-def labels_by_path(home: Home) -> dict[str, str | None]:
-    """The label of every usable file, by path."""
-    found: dict[str, str | None] = {}
-    for shard in home.shards:
-        path = tables.manifest_path(home.warehouse, shard)
-        rows = tables.where_equal(
-            tables.read(
-                tables.require(path, f"The manifest of shard {shard}", "raw_images"), ["path", "label", "status"]
-            ),
-            "status",
-            Status.OK,
-        )
-        found.update(zip(rows["path"].to_pylist(), rows["label"].to_pylist(), strict=True))
-    return found
-
-
-def neighbours_of(home: Home, space: str, embeddings: Embeddings) -> Neighbours:
-    """The nearest neighbours, if they were made from these embeddings.
+def check_neighbours(home: Home, space: str, coverage: str) -> None:
+    """Nothing, if the nearest neighbours were made from the embeddings of this coverage.
 
     Raises:
         TableError: the table is missing.
         StaleTableError: it was made from others.
     """
     path = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
-    if tables.read_metadata(path).get("coverage") != embeddings.coverage:
+    if tables.read_metadata(path).get("coverage") != coverage:
         raise StaleTableError(
             "The nearest neighbours are older than the embeddings",
             remedy="materialise `nearest_neighbours`, or run `imgret run`",
         )
-    return load_neighbours(home, space)
 
 
 def refresh_groups(home: Home, space: str, *, least: float | None = None) -> GroupsReport:
@@ -322,17 +300,16 @@ def refresh_groups(home: Home, space: str, *, least: float | None = None) -> Gro
     """
     with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="grouping images"):
         started = time.monotonic()
-        embeddings = load_embeddings(home, space)
-        neighbours = neighbours_of(home, space, embeddings)
-        by_path = labels_by_path(home)
-        labels = [by_path.get(path) for path in embeddings.paths]
+        listing = list_embeddings(home, space)
+        check_neighbours(home, space, listing.coverage)
+        labels = labels_of(home, listing.paths)
         path = groups_path(home.warehouse, space)
-        asked = {"space": space, "coverage": embeddings.coverage, "method": _METHOD, "asked_least": repr(least)}
+        asked = {"space": space, "coverage": listing.coverage, "method": _METHOD, "asked_least": repr(least)}
         metadata = tables.read_metadata(path) if path.is_file() else {}
         if asked.items() <= metadata.items():
             return _report(space, float(metadata["least"]), *_read_numbers(path), labels, None)
-        found = find_groups(embeddings.vectors, neighbours, least=least)
-        tables.write(path, as_table(embeddings.paths, found), asked | {"least": repr(found.least)})
+        found = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), least=least)
+        tables.write(path, as_table(listing.paths, found), asked | {"least": repr(found.least)})
         return _report(space, found.least, found.communities, found.groups, labels, time.monotonic() - started)
 
 

@@ -7,30 +7,17 @@ Every hash is compared with every later one: at the distance at which cropped co
 parts of a hash is exact and still selective. Counting bits in vector registers takes about a nanosecond a pair.
 """
 
-from collections.abc import Callable
 from typing import Any
 
-import numba
 import numpy as np
 from numba import types
-from numba.extending import intrinsic
+
+from imgret_assets.domain.numba_compiler import compiled, instruction
 
 _BLOCK = 256
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    # numba raises here where it may write no cache folder: a read-only installation.
-    try:
-        return numba.njit(nogil=True, cache=True)(function)
-    except RuntimeError:
-        return numba.njit(nogil=True)(function)
-
-
-def _instruction(function: Callable[..., Any]) -> Any:
-    return intrinsic(function)
-
-
-@_instruction
+@instruction
 def _ones(_context: Any, word: Any) -> Any:
     def generate(_: Any, builder: Any, __: Any, arguments: Any) -> Any:
         return builder.ctpop(arguments[0])
@@ -38,7 +25,7 @@ def _ones(_context: Any, word: Any) -> Any:
     return types.uint64(types.uint64), generate
 
 
-@_compiled
+@compiled
 def _differences(
     a: Any,
     b: Any,
@@ -59,7 +46,7 @@ def _differences(
     return least
 
 
-@_compiled
+@compiled
 def near_later(
     words: np.ndarray,
     rows: np.ndarray,

@@ -107,19 +107,22 @@ class OpenVinoEmbedder:
 
         Each picture is a request of its own: its activations stay in a core's cache, and a vector does not depend
         on its neighbours in a batch. Twice as many requests as run at once are under way, so that cores don't idle
-        while the caller fetches the next picture.
+        while the caller fetches the next picture. They are made as they are needed: a query needs one.
 
         Requests are waited for, not called back from: OpenVINO's threads would need the interpreter's lock for that,
         and those that ask for it while the interpreter ends were seen to abort the process or to hang it.
         """
         compiled = self.load()
         at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        idle = [compiled.create_infer_request() for _ in range(at_once + min(at_once, 16))]
+        most = at_once + min(at_once, 16)
+        idle: list[openvino.InferRequest] = []
         under_way: deque[tuple[str, openvino.InferRequest]] = deque()
         try:
             for key, picture in pictures:
-                if not idle:
+                if len(under_way) == most:
                     yield self._finished(under_way, idle)
+                if not idle:
+                    idle.append(compiled.create_infer_request())
                 request = idle.pop()
                 request.start_async({0: picture[np.newaxis]})
                 under_way.append((key, request))

@@ -10,11 +10,13 @@ import queue
 import threading
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from imgret_assets.domain.decode import Status, UnusableImageError, decode
 from imgret_assets.domain.embedder import Embedder, unusable_vectors
@@ -66,6 +68,67 @@ class PixelBudget:
         with self._changed:
             self._taken -= pixels
             self._changed.notify_all()
+
+
+@contextmanager
+def decoded(
+    sha: str,
+    paths: Sequence[str],
+    root: Path,
+    budget: PixelBudget,
+    *,
+    max_pixels: int,
+    at_least: tuple[int, int] | None,
+    spent: Callable[[str, float], None] = lambda _stage, _seconds: None,
+) -> Iterator[Image.Image]:
+    """Lend the RGB picture of a content, from the first of its files that still has it.
+
+    Args:
+        sha: the content's sha256.
+        paths: relative paths of the files that had it.
+        root: the image root.
+        budget: holds the picture's pixels until the block ends.
+        max_pixels: a picture with more pixels is not decoded.
+        at_least: width and height that a scaled decode must not fall below; None decodes at full size.
+        spent: told the seconds of the stages `read` and `decode`; the latter ends with the block and does not count
+            waiting for the budget.
+
+    Raises:
+        UnusableImageError: no file has the content any more, or it can't be decoded; with the status and the reason.
+    """
+    data = _read(sha, paths, root, spent)
+    taken = 0
+    started = time.monotonic()
+
+    def admit(pixels: int) -> None:
+        nonlocal taken, started
+        waiting = time.monotonic()
+        budget.take(pixels)
+        taken = pixels
+        started += time.monotonic() - waiting
+
+    try:
+        yield decode(data, max_pixels=max_pixels, at_least=at_least, admit=admit)
+    finally:
+        budget.give_back(taken)
+        spent("decode", time.monotonic() - started)
+
+
+def _read(sha: str, paths: Sequence[str], root: Path, spent: Callable[[str, float], None]) -> bytes:
+    problem: tuple[Status, str] = (Status.VANISHED, "")
+    for path in paths:
+        started = time.monotonic()
+        try:
+            data = (root / path).read_bytes()
+        except OSError as error:
+            problem = status_of_os_error(error)
+            continue
+        same = hashlib.sha256(data).hexdigest() == sha
+        spent("read", time.monotonic() - started)
+        if same:
+            return data
+        problem = (Status.VANISHED, _CHANGED)
+    raise UnusableImageError(*problem)
 
 
 def embed_files(
@@ -200,41 +263,22 @@ class _Readers:
             self._done.put(None)
 
     def _prepare(self, sha: str, paths: Sequence[str]) -> "np.ndarray | Embedded":
-        problem: tuple[str, str] = (Status.VANISHED, "")
-        for path in paths:
-            try:
-                started = time.monotonic()
-                data = (self._root / path).read_bytes()
-                same = hashlib.sha256(data).hexdigest() == sha
-                self._count("read", started)
-                if not same:
-                    problem = (Status.VANISHED, _CHANGED)
-                    continue
-                return self._picture(data)
-            except UnusableImageError as error:
-                return Embedded(error.status, error.reason, None, None)
-            except OSError as error:
-                problem = status_of_os_error(error)
-        return Embedded(problem[0], problem[1], None, None)
-
-    def _picture(self, data: bytes) -> np.ndarray:
-        taken = 0
-        started = time.monotonic()
-
-        def admit(pixels: int) -> None:
-            nonlocal taken, started
-            waiting = time.monotonic()
-            self._budget.take(pixels)
-            taken = pixels
-            started += time.monotonic() - waiting
-
+        enough = self._embedder.space.preprocessing.decoded_at_least
+        lent = decoded(
+            sha,
+            paths,
+            self._root,
+            self._budget,
+            max_pixels=self._max_pixels,
+            at_least=enough,
+            spent=self._spent,
+        )
         try:
-            enough = self._embedder.space.preprocessing.decoded_at_least
-            return self._embedder.prepare(decode(data, max_pixels=self._max_pixels, at_least=enough, admit=admit))
-        finally:
-            self._budget.give_back(taken)
-            self._count("decode", started)
+            with lent as picture:
+                return self._embedder.prepare(picture)
+        except UnusableImageError as error:
+            return Embedded(error.status, error.reason, None, None)
 
-    def _count(self, stage: str, started: float) -> None:
+    def _spent(self, stage: str, seconds: float) -> None:
         with self._add:
-            setattr(self.times, stage, getattr(self.times, stage) + time.monotonic() - started)
+            setattr(self.times, stage, getattr(self.times, stage) + seconds)

@@ -1,6 +1,6 @@
 """The cosines of same and different labels as a picture, one panel for each embedding space.
 
-Belongs here: drawing. Not here: measuring (`domain.quality`). matplotlib is imported when something is drawn.
+Belongs here: drawing. Not here: measuring (`domain.quality`), what all drawings share (`domain.figures`).
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from imgret_assets.domain import atomic
+from imgret_assets.domain.figures import BLUE, GREY, VERMILION, finish, new_figure, write_png
 from imgret_assets.domain.quality import BIN, Quality, Spread
 
-_COLOURS = {"same label": "#0072B2", "different labels": "#D55E00", "all pairs": "#555555"}
+_COLOURS = {"same label": BLUE, "different labels": VERMILION, "all pairs": GREY}
 _BAR = 0.02
 
 
@@ -23,19 +23,14 @@ def draw(qualities: Mapping[str, Quality], file: Path) -> None:
         qualities: by the spaces' names, in the order of the panels; at least one.
         file: appears when it is whole.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(8, 0.8 + 2.6 * len(qualities)), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = new_figure(8, 0.8 + 2.6 * len(qualities))
     panels = figure.subplots(len(qualities), 1, sharex=True, squeeze=False)[:, 0]
     low = min(_lowest(quality.all) for quality in qualities.values())
     for panel, (space, quality) in zip(panels, qualities.items(), strict=True):
         _panel(panel, space, quality)
         panel.set_xlim(low, 1.0)
     panels[-1].set_xlabel("cosine of a pair of images")
-    with atomic.replacing(file) as temporary:
-        figure.savefig(temporary, format="png", dpi=130)
+    write_png(figure, file)
 
 
 def _panel(panel: Any, space: str, quality: Quality) -> None:
@@ -60,8 +55,7 @@ def _panel(panel: Any, space: str, quality: Quality) -> None:
     said = [f"{name} {value:.3f}" for name, value in figures.items() if value is not None]
     panel.set_title("   ".join([space, f"{quality.images:,} images", *said]), fontsize=9, loc="left")
     panel.set_ylabel("share of pairs")
-    panel.legend(fontsize=8, frameon=False, loc="best")
-    panel.spines[["top", "right"]].set_visible(False)
+    finish(panel)
 
 
 def _lowest(spread: Spread) -> float:

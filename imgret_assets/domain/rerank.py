@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imgret_assets.domain.unit_rows import unit_rows
+
 OVER = 10
 FOLDS = 10
 _SEED = 20261122
@@ -142,7 +144,7 @@ def measure_gain(
         return None
     dealt = dict(zip(names, np.random.default_rng(_SEED).permutation(len(names)) % folds, strict=True))
     fold = np.array([dealt[name] for name in contents])
-    unit = vectors / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True).astype(np.float32)
+    unit = unit_rows(vectors)
     label = np.array([name or "" for name in labels])
     asked: list[tuple[float, float, float, float]] = []
     for number in range(folds):

@@ -15,6 +15,7 @@ import numpy as np
 from imgret_assets.domain import atomic, cypher, locks, tables
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.labels import shard_labels
 from imgret_assets.domain.models import FIXED, EmbeddingSpace, find_weights, remembered, space_of_last_run
 from imgret_assets.errors import ModelError, TableError
 from imgret_assets.settings import DEFAULT_MODEL
@@ -235,21 +236,12 @@ def labelled_vectors(home: Home, space_id: str) -> Labelled:
     parts: list[np.ndarray] = []
     stale = 0
     for shard in home.shards:
-        manifest = tables.require(
-            tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
-        )
+        label_of = shard_labels(home, shard)
         embeddings = tables.require(
             tables.embeddings_path(home.warehouse, space_id, shard),
             f"The embeddings of shard {shard} in {space_id}",
             "embeddings",
         )
-        listed = tables.where_equal(
-            tables.read(manifest, ["path", "sha256", "label", "status"]), "status", Status.OK
-        ).to_pydict()
-        label_of = {
-            (path, sha): label
-            for path, sha, label in zip(listed["path"], listed["sha256"], listed["label"], strict=True)
-        }
         rows = tables.where_equal(tables.read(embeddings), "status", Status.OK)
         keys = list(zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
         fresh = [number for number, key in enumerate(keys) if key in label_of]

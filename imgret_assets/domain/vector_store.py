@@ -5,20 +5,21 @@ here: the embeddings tables themselves (`domain.tables`), or what decides that a
 """
 
 import sqlite3
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.atomic import as_imgret_error
-from imgret_assets.errors import DiskFullError
+from imgret_assets.domain import sqlite_file
+from imgret_assets.domain.batches import batches
 
-_AT_ONCE = 500
-_SCHEMA = """CREATE TABLE IF NOT EXISTS vectors (
-    sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, engine TEXT, embedding BLOB
-) WITHOUT ROWID"""
+_SCHEMA = (
+    """CREATE TABLE IF NOT EXISTS vectors (
+        sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, engine TEXT, embedding BLOB
+    ) WITHOUT ROWID""",
+)
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,8 @@ class VectorStore:
     def __init__(self, work: Path, space: str) -> None:
         self.path = work / "vectors" / f"{space}.sqlite"
 
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with closing(sqlite3.connect(self.path, timeout=60.0)) as connection, connection:
-                connection.execute(_SCHEMA)
-                yield connection
-        except sqlite3.OperationalError as error:
-            if "full" in str(error):
-                raise DiskFullError(
-                    f"No room on the disk for {self.path}",
-                    remedy="free some space, then run again: it goes on where it was",
-                ) from error
-            raise
-        except OSError as error:
-            raise as_imgret_error(error, self.path) from error
+    def _open(self) -> AbstractContextManager[sqlite3.Connection]:
+        return sqlite_file.transaction(self.path, _SCHEMA)
 
     def put_many(self, rows: Iterable[tuple[str, Embedded]]) -> None:
         """Keep what came of some contents, all or none."""
@@ -70,8 +57,8 @@ class VectorStore:
         if not self.path.is_file():
             return found
         with self._open() as connection:
-            for part in _parts(contents):
-                marks = ",".join("?" * len(part))
+            for part in batches(contents, sqlite_file.AT_ONCE):
+                marks = sqlite_file.marks(part)
                 rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
                 for sha, status, error, engine, blob in rows:
                     vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
@@ -85,9 +72,9 @@ class VectorStore:
         with self._open() as connection:
             return {
                 sha
-                for part in _parts(contents)
+                for part in batches(contents, sqlite_file.AT_ONCE)
                 for (sha,) in connection.execute(
-                    f"SELECT sha256 FROM vectors WHERE sha256 IN ({','.join('?' * len(part))})",  # noqa: S608
+                    f"SELECT sha256 FROM vectors WHERE sha256 IN ({sqlite_file.marks(part)})",  # noqa: S608
                     part,
                 )
             }
@@ -105,8 +92,3 @@ class VectorStore:
         with self._open() as connection:
             (count,) = connection.execute("SELECT count(*) FROM vectors").fetchone()
         return int(count)
-
-
-def _parts(contents: Sequence[str]) -> Iterator[Sequence[str]]:
-    for start in range(0, len(contents), _AT_ONCE):
-        yield contents[start : start + _AT_ONCE]

@@ -22,7 +22,7 @@ Damage = Callable[[Chain], None]
 @pytest.fixture
 def built(chain: Chain) -> Chain:
     write_pictures(chain.root, 20)
-    chain.run(assets=TABLES)
+    chain.refresh_tables()
     return chain
 
 
@@ -59,13 +59,13 @@ def _without_a_manifest(chain: Chain) -> None:
 def _with_bad_files(chain: Chain) -> None:
     for number in range(3):
         (chain.root / f"bad{number}.png").write_bytes(b"no picture")
-    chain.run(assets=["raw_images", "embeddings"])
+    chain.refresh_tables()
 
 
 def _with_cut_files(chain: Chain) -> None:
     for number in range(3):
         (chain.root / f"cut{number}.png").write_bytes(picture_bytes(number)[:-100])
-    chain.run(assets=["raw_images", "embeddings"])
+    chain.refresh_tables()
 
 
 def test_all_pass_on_what_the_chain_made(built: Chain) -> None:
@@ -110,7 +110,7 @@ def test_unusable_files_only_warn(built: Chain) -> None:
 
 def test_a_few_unusable_files_pass(built: Chain) -> None:
     (built.root / "bad.png").write_bytes(b"no picture")
-    built.run(assets=["raw_images", "embeddings"])
+    built.refresh_tables()
     check = built.check("raw_images")["unusable_files_below_limit"]
     assert (check.passed, check.metadata["unusable"].value) == (True, 1)
 

@@ -69,6 +69,19 @@ def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
         assert [(column.name, column.type) for column in declared.columns] == [(f.name, str(f.type)) for f in schema]
 
 
+def test_every_column_says_what_it_means(chain: Chain) -> None:
+    schemas = {
+        spec.key.to_user_string(): spec.metadata["dagster/column_schema"]
+        for spec in chain.definitions.resolve_all_asset_specs()
+        if "dagster/column_schema" in spec.metadata
+    }
+    assert {"raw_images", "similarity_pairs", "nearest_neighbours", "duplicates", "image_groups"} <= set(schemas)
+    undescribed = [
+        f"{asset}.{column.name}" for asset, said in schemas.items() for column in said.columns if not column.description
+    ]
+    assert undescribed == []
+
+
 def test_what_is_missing_is_named(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=["raw_images", "embeddings"])

@@ -20,12 +20,12 @@ from imgret_assets.domain.groups import (
     read_groups,
     refresh_groups,
     split,
-    unit_rows,
 )
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import Neighbours, refresh_neighbours
 from imgret_assets.domain.pairs import load_embeddings
 from imgret_assets.domain.scan import refresh_manifest
+from imgret_assets.domain.unit_rows import unit_rows
 from imgret_assets.errors import SettingError, StaleTableError, TableError
 from imgret_tests.fake_model import FakeEmbedder
 from imgret_tests.pictures import picture_bytes, write_pictures
@@ -241,9 +241,13 @@ def test_the_table_holds_the_groups(built: Home) -> None:
     assert report.after is not None
 
 
-def test_nothing_changed_writes_nothing_and_says_the_same(built: Home) -> None:
+def test_nothing_changed_reads_no_vectors_writes_nothing_and_says_the_same(
+    built: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = refresh_groups(built, SPACE)
     before = stamps(built.warehouse)
+    for name in ("read_vectors", "load_neighbours"):
+        monkeypatch.setattr(groups, name, lambda *_: pytest.fail("it was read"))
     again = refresh_groups(built, SPACE)
     assert stamps(built.warehouse) == before
     assert again == replace(first, written=False, seconds=0.0)

@@ -1,8 +1,11 @@
 """OpenVINO's vectors are torch's, and asking for one needs no torch; needs torch itself, no network."""
 
+import shutil
 import subprocess
 import sys
+import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ import pytest
 from imgret_assets.domain.agreement import known_agreements, measure_agreement
 from imgret_assets.domain.home import open_home
 from imgret_assets.domain.models import Model, Preprocessing, resolve
-from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder, import_openvino
 from imgret_assets.domain.torch_engine import TorchEmbedder
 from imgret_assets.errors import ModelError, SettingError
 from imgret_assets.settings import load_settings
@@ -18,18 +21,13 @@ from imgret_tests.fakes import picture
 
 
 @pytest.fixture(scope="module")
-def home_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("openvino")
+def model(lite0_home: Path) -> Model:
+    return resolve(open_home(load_settings({"home": lite0_home})), "efficientnet_lite0")
 
 
 @pytest.fixture(scope="module")
-def model(home_folder: Path) -> Model:
-    return resolve(open_home(load_settings({"home": home_folder})), "efficientnet_lite0")
-
-
-@pytest.fixture(scope="module")
-def embedder(model: Model, home_folder: Path) -> OpenVinoEmbedder:
-    loaded = OpenVinoEmbedder(model, home_folder / "models", batch_size=4)
+def embedder(model: Model, lite0_home: Path) -> OpenVinoEmbedder:
+    loaded = OpenVinoEmbedder(model, lite0_home / "models", batch_size=4)
     loaded.load()
     return loaded
 
@@ -52,7 +50,7 @@ def test_a_batch_of_none_gives_none(embedder: OpenVinoEmbedder) -> None:
     assert embedder.embed(np.empty((0, 224, 224, 3), np.uint8)).shape == (0, 1280)
 
 
-def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, home_folder: Path) -> None:
+def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, lite0_home: Path) -> None:
     script = (
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
@@ -67,7 +65,7 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, home_f
     )
     assert embedder.converted.is_file()
     done = subprocess.run(
-        [sys.executable, "-c", script, str(home_folder)], capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", script, str(lite0_home)], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "(1, 1280) []"
 
@@ -84,9 +82,9 @@ def test_openvino_reports_its_use_to_nobody() -> None:
     assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
-def test_nothing_unfinished_is_left(embedder: OpenVinoEmbedder, home_folder: Path) -> None:
+def test_nothing_unfinished_is_left(embedder: OpenVinoEmbedder, lite0_home: Path) -> None:
     assert embedder.loaded
-    assert not list((home_folder / "models").rglob(".converting-*"))
+    assert not list((lite0_home / "models").rglob(".converting-*"))
 
 
 def test_how_far_it_is_from_torch_is_measured_once_and_kept(embedder: OpenVinoEmbedder) -> None:
@@ -96,14 +94,35 @@ def test_how_far_it_is_from_torch_is_measured_once_and_kept(embedder: OpenVinoEm
     assert 0 <= found.largest_score_change < 1e-3
 
 
+@pytest.fixture(scope="module")
+def converted(model: Model) -> Any:
+    """The network as OpenVINO converts it, before the pixels' normalising is put in front of it."""
+    import torch
+
+    example = torch.zeros(1, 3, 224, 224)
+    with torch.inference_mode(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        return import_openvino().convert_model(model.build(), example_input=example, input=[1, 3, 224, 224])
+
+
 @pytest.mark.parametrize(
     "wrong", [{"mean": (0.48, 0.498, 0.498)}, {"std": (0.502, 0.502, 0.52)}, {"mean": (0.498, 0.498, 0.51)}]
 )
 def test_a_wrong_constant_in_the_engine_is_refused(
-    model: Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, tuple[float, float, float]]
+    embedder: OpenVinoEmbedder,
+    converted: Any,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: dict[str, tuple[float, float, float]],
 ) -> None:
     """The graph's own normalising is wrong by a few grey levels in one channel."""
+    model = embedder.model
     broken = OpenVinoEmbedder(model, tmp_path / "models")
+    # Conversion and torch's vectors are right and take seconds: those that are there are used.
+    monkeypatch.setattr(Model, "build", lambda _: None)
+    monkeypatch.setattr(import_openvino(), "convert_model", lambda *_, **__: converted.clone())
+    broken.own_folder.mkdir(parents=True)
+    shutil.copy(embedder.own_folder / "reference.npy", broken.own_folder)
     right = model.space.preprocessing
     changed = Preprocessing(**{**right.__dict__, **wrong})
     real = OpenVinoEmbedder._with_normalising
@@ -132,6 +151,33 @@ def test_a_stream_comes_whole_and_in_any_order(embedder: OpenVinoEmbedder) -> No
         np.testing.assert_array_equal(found[str(row)], vector)
 
 
+def test_requests_are_made_as_they_are_needed(embedder: OpenVinoEmbedder) -> None:
+    """A query is one picture: it waits for no request that it does not use."""
+    compiled = embedder.load()
+    picture_ = embedder.prepare(picture(1))
+
+    class Counting:
+        made = 0
+
+        def get_property(self, name: str) -> Any:
+            return compiled.get_property(name)
+
+        def create_infer_request(self) -> Any:
+            Counting.made += 1
+            return compiled.create_infer_request()
+
+    embedder._compiled = Counting()  # type: ignore[assignment]
+    try:
+        embedder.embed(picture_[np.newaxis])
+        assert Counting.made == 1
+        Counting.made = 0
+        embedder.embed(np.stack([picture_] * 40))
+        at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        assert Counting.made == min(40, at_once + min(at_once, 16))
+    finally:
+        embedder._compiled = compiled
+
+
 def test_a_stream_that_nobody_reads_to_the_end_does_no_harm(embedder: OpenVinoEmbedder) -> None:
     batch = np.stack([embedder.prepare(picture(seed)) for seed in range(9)])
     stream = embedder.stream((str(row), one) for row, one in enumerate(batch))
@@ -141,8 +187,6 @@ def test_a_stream_that_nobody_reads_to_the_end_does_no_harm(embedder: OpenVinoEm
 
 
 def test_bfloat16_is_refused_where_the_cpu_has_none(model: Model, tmp_path: Path, embedder: OpenVinoEmbedder) -> None:
-    from imgret_assets.domain.openvino_engine import import_openvino
-
     has = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
     asked = OpenVinoEmbedder(model, embedder.folder, precision="bfloat16")
     if has:

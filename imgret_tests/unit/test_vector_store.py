@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain import vector_store
+from imgret_assets.domain import sqlite_file
 from imgret_assets.domain.vector_store import Embedded, VectorStore
 from imgret_assets.errors import DiskFullError
 from imgret_tests.processes import Process
@@ -54,7 +54,7 @@ def test_which_and_drop(store: VectorStore) -> None:
 
 
 def test_more_contents_than_one_statement_takes(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vector_store, "_AT_ONCE", 3)
+    monkeypatch.setattr(sqlite_file, "AT_ONCE", 3)
     names = [str(number) for number in range(10)]
     store.put_many((name, vector(int(name))) for name in names)
     assert store.which(names) == set(names)
@@ -88,7 +88,7 @@ def test_a_full_disk_is_named(store: VectorStore, monkeypatch: pytest.MonkeyPatc
             raise sqlite3.OperationalError("database or disk is full")
 
     real = sqlite3.connect
-    monkeypatch.setattr(vector_store.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Full))
+    monkeypatch.setattr(sqlite_file.sqlite3, "connect", lambda path, timeout: real(path, timeout, factory=Full))
     with pytest.raises(DiskFullError, match=r"No room on the disk for .*fake-12345678\.sqlite.*goes on where it was"):
         store.put_many([("a", vector(1))])
 

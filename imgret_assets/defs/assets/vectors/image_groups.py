@@ -33,7 +33,11 @@ def build_image_groups() -> dg.AssetsDefinition:
         group_name="vectors",
         kinds={"numpy", "parquet"},
         owners=["team:imgret"],
-        metadata={"dagster/column_schema": column_schema(GROUPS_SCHEMA)},
+        metadata={
+            "dagster/column_schema": column_schema(
+                GROUPS_SCHEMA, score="raw cosine with the representative; 1 for itself"
+            )
+        },
     )
     def image_groups(
         context: dg.AssetExecutionContext,
