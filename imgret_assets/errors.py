@@ -80,6 +80,12 @@ class ImageError(ImgretError):
     exit_code = EXIT_USAGE
 
 
+class DecisionError(ImgretError):
+    """A decision about images can't be written down, or is not there to be undone."""
+
+    exit_code = EXIT_USAGE
+
+
 class ServerError(ImgretError):
     """The embedded Neo4j can't be resolved, started or stopped."""
 

@@ -1,56 +1,67 @@
 """`imgret duplicates`: which files are copies of which, as the duplicates table says.
 
-Belongs here: options and printing. Not here: finding copies (`domain.duplicates`). Imports neither dagster nor pandas.
+Belongs here: options and printing. Not here: finding copies (`domain.duplicates`), deciding about them (`cli.review`).
+Imports neither dagster nor pandas.
 """
 
-import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import click
 
+from imgret_assets.cli.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
 from imgret_assets.domain import tables
+from imgret_assets.domain.decisions import File, standing
 from imgret_assets.domain.duplicates import EXACT, KINDS, as_table, by_content, exact_copies, usable_pictures
 from imgret_assets.domain.home import Home, open_home
 from imgret_assets.settings import load_settings
 
-EXIT_FOUND = 11
-FORMATS = ("table", "tsv", "json")
-_COLUMNS = ("path_from", "path_keep", "kind", "bytes", "reason")
+_COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "decision", "reason")
 
 
 @click.command()
 @click.option("--kind", type=click.Choice(KINDS), help="Only these; exact groups files by their bytes alone.")
-@click.option("--format", "form", type=click.Choice(FORMATS), default="table", show_default=True)
-@click.option("--fail-on-found", is_flag=True, help=f"Exit with {EXIT_FOUND} if there is a copy.")
+@click.option("--undecided", is_flag=True, help="Only pairs that nobody has decided about (`imgret review`).")
+@output_options
+@fail_on_found
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-def duplicates(kind: str | None, form: str, fail_on_found: bool, home: Path | None) -> int:
-    """List files that are copies of another one, and the one to keep; nothing is removed."""
-    rows = _rows(open_home(load_settings({"home": home})), kind)
-    if form == "json":
-        click.echo(json.dumps(rows, ensure_ascii=False))
-    elif form == "tsv":
-        click.echo("\t".join(_COLUMNS))
-        for row in rows:
-            click.echo("\t".join(_field(row[name]) for name in _COLUMNS))
-    else:
-        for row in rows:
-            click.echo(f"{_field(row['path_from'])}\n  -> {_field(row['path_keep'])}  ({row['kind']}: {row['reason']})")
+def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found: bool, home: Path | None) -> int:
+    """List files that are copies of another one, and the one to keep; nothing is removed.
+
+    As paths, only the copies are listed.
+    """
+    opened = open_home(load_settings({"home": home}))
+    rows = [row for row in _rows(opened, kind) if not (undecided and row["decision"])]
+    output.emit(
+        _COLUMNS,
+        rows,
+        document={**COSINE, "duplicates": rows},
+        lines=[{**COSINE, **row} for row in rows],
+        paths=absolute_paths(opened.images, (row["path_from"] for row in rows)),
+    )
     freed = sum(row["bytes"] for row in rows)
     click.echo(f"imgret: {len(rows):,} copies; removing them would free {freed / 1e6:,.1f} MB", err=True)
-    return EXIT_FOUND if fail_on_found and rows else 0
+    return exit_code(found=bool(rows), asked=fail_on_found)
 
 
 def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:
     path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
     rows = tables.read(path).to_pylist()
-    if kind != EXACT:
-        return [row for row in rows if kind in (None, row["kind"])]
-    # Two files with the same bytes may both be near copies of a third, which is what the table says of them.
-    found = exact_copies(by_content(usable_pictures(home, tables.read_metadata(path)["space"])))
-    return as_table(sorted(found, key=lambda row: row.copy.path)).to_pylist()
+    decisions = standing(home)
+    if kind != EXACT and not decisions.events:
+        return [{**row, "decision": None} for row in rows if kind in (None, row["kind"])]
+    pictures = usable_pictures(home, tables.read_metadata(path)["space"])
+    if kind == EXACT:
+        # Two files with the same bytes may both be near copies of a third, which is what the table says of them.
+        found = exact_copies(by_content(pictures))
+        rows = as_table(sorted(found, key=lambda row: row.copy.path)).to_pylist()
+    contents = {one.path: one.sha256 for one in pictures}
+    chosen = (row for row in rows if kind in (None, row["kind"]))
+    return [{**row, "decision": _decision(decisions.between, contents, row)} for row in chosen]
 
 
-def _field(value: object) -> str:
-    """One cell; a path may hold a tab or a line break."""
-    return str(value).replace("\\", "\\\\").replace("\t", "\\t").replace("\n", "\\n").replace("\r", "\\r")
+def _decision(between: Any, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:
+    files = [File(row[side], contents.get(row[side], "")) for side in ("path_from", "path_keep")]
+    found = between(*files)
+    return None if found is None else found.verdict

@@ -9,6 +9,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.assets.graph.decided import build_decided
 from imgret_assets.defs.assets.graph.duplicate_of import build_duplicate_of
 from imgret_assets.defs.assets.graph.image_node_groups import build_image_node_groups
 from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
@@ -64,6 +65,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
             build_image_node_groups(),
             build_duplicates(),
             build_duplicate_of(),
+            build_decided(),
         ],
         asset_checks=default_checks(),
         jobs=[build_refresh_job(), build_query_job(sample_query(settings.home / "samples"))],

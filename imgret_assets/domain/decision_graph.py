@@ -1,0 +1,191 @@
+"""Keeping the DECIDED relationships equal to the file of decisions.
+
+Belongs here: which nodes a decision joins, comparing file and database, writing the difference. Not here: statements
+(`domain.cypher`), the file itself and what is in force (`domain.decisions`).
+
+A decision is about contents, a relationship joins nodes: each joins the files it was made about or, where those have
+moved, files with the same content. What is about a content that is no longer there has no relationship.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from imgret_assets.domain import cypher, locks
+from imgret_assets.domain.database import Database
+from imgret_assets.domain.decisions import DUPLICATE, VERDICTS, Decision, Decisions, File, standing
+from imgret_assets.domain.duplicates import usable_pictures
+from imgret_assets.domain.graph import check_owner
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import EmbeddingSpace
+from imgret_assets.errors import DatabaseError, StaleTableError
+
+ROWS = 10_000
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class DecidedReport:
+    """What a refresh of DECIDED did: relationships by verdict; `created` and `deleted` as the server counted them.
+
+    `absent` are decisions in force about images that are not in the graph.
+    """
+
+    verdicts: dict[str, int]
+    absent: int
+    created: int
+    deleted: int
+    seconds: float
+
+    @property
+    def relationships(self) -> int:
+        """All of them."""
+        return sum(self.verdicts.values())
+
+    @property
+    def summary(self) -> str:
+        """What was done, in a line."""
+        there = f"{self.relationships:,} decisions about images of the graph"
+        if not self.created and not self.deleted:
+            return f"{there} are as the file of decisions says: nothing was written to Neo4j."
+        return f"{there}: {self.created:,} created, {self.deleted:,} deleted in {self.seconds:.1f} s."
+
+
+def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> DecidedReport:
+    """Make the DECIDED relationships equal to the decisions in force, by difference.
+
+    From the smaller path to the larger, with the properties `verdict`, `at` (a date and time), `by` and, where one of
+    the two is not needed, `keep`: the path of the other one. What somebody created, doubled, changed or removed by
+    hand is repaired.
+
+    Raises:
+        TableError, StaleTableError: a shard's tables are missing, don't belong together, or are newer than the nodes.
+        HomeError: the decisions can't be understood.
+        ForeignDatabaseError: the database is another home's.
+        LockTimeoutError: another run writes the graph.
+    """
+    with locks.held(
+        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing DECIDED relationships"
+    ):
+        started = time.monotonic()
+        state = check_owner(database, home)
+        if state is None or state.model != space.id:
+            raise StaleTableError(
+                f"The graph holds {state.model if state else 'nothing'}",
+                expected=space.id,
+                remedy="materialise `image_nodes` for all shards",
+            )
+        decisions = standing(home)
+        contents = {one.path: one.sha256 for one in usable_pictures(home, space.id)}
+        wanted, absent = decided_links(decisions, contents)
+        right, wrong = _compare(database, wanted)
+        deleted = sum(
+            database.write((cypher.DELETE_DECIDED, {"ids": part}))[0][0].relationships_deleted
+            for part in _batches(wrong)
+        )
+        missing = [pair for pair in wanted if pair not in right]
+        created = sum(_write(database, part, wanted, contents) for part in _batches(missing))
+        total = database.rows(cypher.COUNT_DECIDED)[0]["relationships"]
+        if total != len(wanted):
+            raise DatabaseError(
+                f"The database holds {total:,} DECIDED relationships after writing",
+                expected=f"{len(wanted):,}, the decisions in force",
+                remedy="something else writes there; stop it and run again",
+            )
+        verdicts = {verdict: sum(row["verdict"] == verdict for row in wanted.values()) for verdict in VERDICTS}
+        return DecidedReport(verdicts, absent, created, deleted, time.monotonic() - started)
+
+
+def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Pair, dict[str, Any]], int]:
+    """Properties of every relationship that should be there, by its two paths, the smaller first.
+
+    Args:
+        decisions: what is in force.
+        contents: sha256 of each path that has a node.
+
+    Returns:
+        The properties, and how many decisions are about images that are not there.
+    """
+    files: dict[str, list[str]] = {}
+    for path, sha in sorted(contents.items()):
+        if decisions.touches(sha):
+            files.setdefault(sha, []).append(path)
+    found: dict[Pair, dict[str, Any]] = {}
+    absent = 0
+    for decision in decisions.in_force():
+        paths = _paths_now(decision, files)
+        if paths is None:
+            absent += 1
+            continue
+        a, b = paths
+        properties = {
+            "verdict": decision.verdict,
+            "at": datetime.fromisoformat(decision.at),
+            "by": decision.by,
+        }
+        if decision.verdict == DUPLICATE:
+            properties["keep"] = a if decision.kept_and_copy[0] == decision.pair[0] else b
+        # Of several files with these two contents, what was decided last about any two of them.
+        found[min(a, b), max(a, b)] = properties
+    return found, absent
+
+
+def _paths_now(decision: Decision, files: Mapping[str, Sequence[str]]) -> Pair | None:
+    """Where the two images of a decision are now; None where one is not there."""
+    a, b = decision.pair
+    if a.sha256 != b.sha256:
+        one, other = _where(a, files), _where(b, files)
+        return None if one is None or other is None else (one, other)
+    here = files.get(a.sha256, ())
+    # Which of several files with the same bytes has moved where can't be known, and matters where one is not needed.
+    strangers = [path for path in here if path not in (a.path, b.path)]
+    missing = [path for path in (a.path, b.path) if path not in here]
+    if len(missing) > len(strangers) or (missing and decision.verdict == DUPLICATE):
+        return None
+    moved = dict(zip(missing, strangers, strict=False))
+    return moved.get(a.path, a.path), moved.get(b.path, b.path)
+
+
+def _where(file: File, files: Mapping[str, Sequence[str]]) -> str | None:
+    here = files.get(file.sha256, ())
+    return file.path if file.path in here else next(iter(here), None)
+
+
+def _compare(database: Database, wanted: Mapping[Pair, Mapping[str, Any]]) -> tuple[set[Pair], list[str]]:
+    """Which of the wanted are there, and ids of those that should not be."""
+    right: set[Pair] = set()
+    wrong: list[str] = []
+    for row in database.stream(cypher.READ_DECIDED):
+        key = (row["a"], row["b"])
+        if _native(row["properties"]) == wanted.get(key) and key not in right:
+            right.add(key)
+        else:
+            wrong.append(row["id"])
+    return right, wrong
+
+
+def _native(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Properties with Python's date and time for the driver's own."""
+    return {key: value.to_native() if hasattr(value, "to_native") else value for key, value in properties.items()}
+
+
+def _write(
+    database: Database, pairs: Sequence[Pair], wanted: Mapping[Pair, Mapping[str, Any]], contents: Mapping[str, str]
+) -> int:
+    rows = [
+        {"a": a, "b": b, "sha_a": contents[a], "sha_b": contents[b], "properties": dict(wanted[a, b])} for a, b in pairs
+    ]
+    [(counters, [answer])] = database.write((cypher.WRITE_DECIDED, {"rows": rows}))
+    if answer["written"] != len(rows):
+        raise StaleTableError(
+            f"{len(rows) - answer['written']:,} decisions are about images whose nodes have another content",
+            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
+        )
+    return counters.relationships_created
+
+
+def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
+    for start in range(0, len(items), ROWS):
+        yield list(items[start : start + ROWS])
