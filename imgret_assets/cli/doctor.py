@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from imgret_assets.cli.output import printable
 from imgret_assets.domain.doctor import examine
 from imgret_assets.settings import load_settings
 
@@ -17,11 +18,14 @@ from imgret_assets.settings import load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor(home: Path | None, as_json: bool) -> int:
-    """Check Python, disk, images, model, Dagster and Neo4j; exit 1 where something lacks."""
+    """Check Python, packages, disk, images, tables, model, engine, Dagster, ports, Neo4j; exit 1 where something lacks.
+
+    Every line that begins with NO ends with what to do. Nothing is started or changed.
+    """
     conditions = examine(load_settings({"home": home}))
     if as_json:
         click.echo(json.dumps([asdict(condition) for condition in conditions]))
     else:
         for condition in conditions:
-            click.echo(f"{'ok ' if condition.ok else 'NO '}  {condition.name:<9} {condition.says}")
+            click.echo(f"{'ok ' if condition.ok else 'NO '}  {condition.name:<9} {printable(condition.says)}")
     return 0 if all(condition.ok for condition in conditions) else 1

@@ -4,6 +4,7 @@ Belongs here: executing the refresh job in this process. Not here: what it does 
 """
 
 import json
+import logging
 import time
 from pathlib import Path
 from typing import Any
@@ -95,10 +96,16 @@ def refresh(
     tags = range_tags(home.shards[0], home.shards[-1]) | process_tag()
     with open_instance(settings) as instance:
         end_dead_runs(instance)
-        job = build_defs(settings=settings, resources=resources).resolve_job_def(REFRESH)
+        definitions = dg.Definitions.merge(
+            build_defs(settings=settings, resources=resources), dg.Definitions(loggers={"console": _quiet_console()})
+        )
+        job = definitions.resolve_job_def(REFRESH)
         try:
             with progress_bar():
                 result = job.execute_in_process(configuration, instance=instance, tags=tags)
+        except dg.DagsterExecutionInterruptedError as stop:
+            # How Dagster hands on Ctrl-C, after it has noted the run as ended.
+            raise KeyboardInterrupt from stop
         except dg.DagsterError as error:
             raise _cause(error) from error
     _tell_failed_checks(result)
@@ -110,6 +117,17 @@ def refresh(
     )
     with open_database(settings) as database:
         return totals(open_home(settings), database, space.id, embedded=embedded, seconds=time.monotonic() - started)
+
+
+def _quiet_console() -> dg.LoggerDefinition:
+    """Dagster's own logger, less the stack traces of what Ctrl-C has stopped: the run's record in the UI has them."""
+
+    def make(context: dg.InitLoggerContext) -> logging.Logger:
+        made = dg.colored_console_logger.logger_fn(context)
+        made.addFilter(lambda record: "DagsterExecutionInterruptedError" not in record.getMessage())
+        return made
+
+    return dg.LoggerDefinition(make, config_schema=dg.colored_console_logger.config_schema)
 
 
 def _is_first_embedding(event: dg.DagsterEvent, shard: str) -> bool:

@@ -1,6 +1,10 @@
+import errno
 import importlib
 import importlib.metadata
 import json
+import os
+import shutil
+import signal
 import subprocess
 import sys
 
@@ -67,8 +71,8 @@ def command_that(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
         (ImageError("It is no picture"), 2),
         (click.UsageError("no such thing"), 2),
         (click.ClickException("no"), 1),
-        (KeyboardInterrupt(), 1),
-        (click.Abort(), 1),
+        (KeyboardInterrupt(), 130),
+        (click.Abort(), 130),
     ],
     ids=repr,
 )
@@ -129,22 +133,137 @@ def test_a_query_that_is_no_file_is_wrong_use(capsys: pytest.CaptureFixture[str]
     assert "/nowhere/a.png can't be read" in capsys.readouterr().err
 
 
-def test_a_reader_who_has_had_enough_causes_no_complaint() -> None:
-    """As in `imgret --help | head -1`; what the exit code is then is click's affair."""
-    code = "import sys; from imgret_assets.cli.main import main; sys.stdin.readline(); main(['--help'])"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
-    )
+# Says a lot in pieces, and returns what the exit code is to be if all was read.
+TALKS = """
+import sys, types, click
+from imgret_assets.cli import main as module
+
+@click.command()
+def demo():
+    for number in range(20_000):
+        click.echo("a line of some length " * 4)
+    return 11
+
+module.importlib.import_module = lambda name: types.SimpleNamespace(demo=demo)
+module.main(sys.argv[1:])
+"""
+
+
+def read_and_close(command: list[str], bytes_read: int) -> tuple[int, bytes]:
+    """Run with a reader who has had enough after so many bytes; exit code and what was said on stderr."""
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT)
     assert process.stdout is not None
+    assert len(process.stdout.read(bytes_read)) == bytes_read
     process.stdout.close()
-    assert process.stdin is not None
-    process.stdin.write(b"go\n")
-    process.stdin.close()
     assert process.stderr is not None
-    complaint = process.stderr.read()
+    said = process.stderr.read()
     process.stderr.close()
-    process.wait(60)
-    assert complaint == b""
+    return process.wait(60), said
+
+
+def test_a_reader_who_has_had_enough_causes_no_complaint() -> None:
+    """As in `imgret … | head -1`; the code is that of git and ls, which the closed pipe's signal ends."""
+    assert read_and_close([sys.executable, "-c", TALKS, "demo"], 10) == (141, b"")
+
+
+def test_help_to_a_reader_who_is_gone() -> None:
+    code = "import sys; from imgret_assets.cli.main import main; sys.stdin.readline(); main(['--help'])"
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stdin is not None
+        process.stdin.write(b"go\n")
+        process.stdin.close()
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+        assert process.wait(60) == 141
+
+
+def test_all_read_is_the_command_s_own_code() -> None:
+    done = subprocess.run([sys.executable, "-c", TALKS, "demo"], capture_output=True, cwd=PROJECT, check=False)
+    assert (done.returncode, len(done.stdout.splitlines())) == (11, 20_000)
+
+
+def test_another_broken_pipe_is_no_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that broke, say, while somebody still reads."""
+    command_that(monkeypatch, BrokenPipeError(errno.EPIPE, "a socket"))
+    read, write = os.pipe()
+    with os.fdopen(read), os.fdopen(write, "w") as stdout, monkeypatch.context() as patch:
+        patch.setattr(sys, "stdout", stdout)
+        patch.setattr(sys, "stderr", stdout)
+        with pytest.raises(RuntimeError, match="not the output broke"):
+            run_command(["demo"])
+
+
+def test_ctrl_c_ends_with_a_line_and_130() -> None:
+    waits = TALKS.replace("for number in range(20_000)", "for number in [print('ready', flush=True)]").replace(
+        'click.echo("a line of some length " * 4)', "__import__('time').sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", waits, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=60)
+    assert (process.returncode, out) == (130, b"")
+    assert said.strip() == b"imgret: stopped; run again: it goes on where it was"
+
+
+# Completion
+
+
+def completed(words: str, **environment: str) -> list[str]:
+    number = len(words.split(" ")) - 1
+    given = {"_IMGRET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number), **environment}
+    done = subprocess.run(
+        [sys.executable, "-m", "imgret_assets.cli.main"],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        cwd=PROJECT,
+        check=False,
+    )
+    assert done.stderr == ""
+    return done.stdout.splitlines()
+
+
+def test_commands_options_and_values_are_completed() -> None:
+    assert completed("imgret ex") == ["plain,explain", "plain,export"]
+    assert completed("imgret query --rel") == ["plain,--relations"]
+    assert completed("imgret query --mode ex") == ["plain,exact"]
+    assert completed("imgret query ") == ["file,"]
+    assert "plain,start" in completed("imgret db st")
+
+
+def test_completing_a_command_imports_none() -> None:
+    modules = [module for module, _ in COMMANDS.values()]
+    code = """
+import os
+from imgret_assets.cli.main import run_command
+os.environ |= {"_IMGRET_COMPLETE": "bash_complete", "COMP_WORDS": "imgret ", "COMP_CWORD": "1"}
+try:
+    run_command([])
+except SystemExit:
+    print()
+"""
+    assert loaded_after(code, *HEAVY, *modules) == set()
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_gets_its_script(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+    assert run_command(["completion", shell]) == 0
+    said = capsys.readouterr().out
+    assert f"_IMGRET_COMPLETE={shell}_complete" in said
+    if found := shutil.which(shell):
+        subprocess.run([found, "-n"], input=said, text=True, check=True)
+
+
+def test_an_unknown_shell_is_wrong_use() -> None:
+    assert run_command(["completion", "tcsh"]) == 2
 
 
 # Commands

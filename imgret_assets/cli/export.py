@@ -1,0 +1,33 @@
+"""`imgret export`: the graph as files for other programs.
+
+Belongs here: the command. Not here: what is written (`domain.export`).
+"""
+
+from pathlib import Path
+
+import click
+
+from imgret_assets.cli.places import space_in_use
+from imgret_assets.domain.export import FORMATS, export_graph
+from imgret_assets.domain.home import open_home
+from imgret_assets.settings import load_settings
+
+
+@click.command()
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
+@click.option("--vectors", is_flag=True, help="With each node its embedding; parquet only.")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
+def export(folder: Path, form: str, vectors: bool, home: Path | None) -> None:
+    """Write nodes and relationships into FOLDER, as two tables or one GraphML file; prints the files.
+
+    Everything comes from the tables of the last run, so no database has to run. Files of the same names are replaced.
+    """
+    opened = open_home(load_settings({"home": home}))
+    done = export_graph(opened, space_in_use(opened), folder, form, vectors=vectors)
+    for file in done.files:
+        click.echo(file)
+    for note in done.notes:
+        click.echo(f"imgret: {note}", err=True)
+    related = ", ".join(f"{count:,} {kind}" for kind, count in done.relationships.items())
+    click.echo(f"imgret: {done.nodes:,} nodes, {related}", err=True)

@@ -1,0 +1,124 @@
+import json
+import os
+import socket
+from typing import Any
+
+import pytest
+
+from imgret_assets.defs.instance import prepare
+from imgret_assets.domain import doctor as module
+from imgret_assets.domain import server_machine, tables
+from imgret_tests.cli.conftest import Library
+
+LOOKS = ["python", "packages", "settings", "home", "disk", "images", "tables", "model", "engine", "dagster", "ports"]
+
+
+def looked_at(library: Library) -> tuple[int, dict[str, dict[str, Any]]]:
+    """Exit code and conditions by name; every one that fails says what to do."""
+    done = library.run("doctor", "--json")
+    conditions = json.loads(done.stdout)
+    assert all(condition["remedy"] for condition in conditions if not condition["ok"])
+    return done.return_value, {condition["name"]: condition for condition in conditions}
+
+
+def failing(library: Library) -> list[str]:
+    code, found = looked_at(library)
+    names = [name for name, condition in found.items() if not condition["ok"]]
+    assert code == (1 if names else 0)
+    return names
+
+
+@pytest.fixture
+def healthy(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
+    """A library with Dagster's home and a model that this machine has."""
+    monkeypatch.setenv("IMGRET_MODEL", "efficientnet_lite0")
+    monkeypatch.setenv("DAGSTER_HOME", str(library.home.settings.dagster_home))
+    prepare(library.home.settings)
+    return library
+
+
+def test_where_nothing_lacks_it_says_so(healthy: Library) -> None:
+    code, found = looked_at(healthy)
+    assert list(found) == [*LOOKS, "neo4j"]
+    assert code == 0
+    assert found["tables"]["says"] == f"{healthy.space.id}: 23 images in 4 shards"
+    assert found["engine"]["says"].startswith("openvino ")
+    assert "is not running; it starts when it is needed" in found["neo4j"]["says"]
+    assert "Neo4j 7687" in found["ports"]["says"]
+    lines = healthy.run("doctor").stdout.splitlines()
+    assert [line.split()[:2] for line in lines] == [["ok", name] for name in found]
+
+
+def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "FREE_GB", 1e9)
+        assert failing(healthy) == ["disk"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module.sys, "version_info", (3, 9, 1))
+        assert failing(healthy) == ["python"]
+    with monkeypatch.context() as patch:
+        patch.setattr(module.importlib.metadata, "requires", lambda _: ["click>=99", "no-such-thing-here", "numpy"])
+        assert failing(healthy) == ["packages"]
+        said = looked_at(healthy)[1]["packages"]["says"]
+        assert "click is 8" in said
+        assert "no-such-thing-here is missing" in said
+    with monkeypatch.context() as patch:
+        patch.setenv("IMGRET_MODEL", "no-such-model")
+        assert set(failing(healthy)) == {"model", "engine"}
+    with monkeypatch.context() as patch:
+        patch.setenv("IMGRET_WEIGHTS", "/nowhere/weights.pth")
+        assert set(failing(healthy)) == {"model", "engine"}
+    with monkeypatch.context() as patch:
+        patch.setattr(module, "import_openvino", lambda: (_ for _ in ()).throw(ImportError("no libopenvino.so")))
+        assert failing(healthy) == ["engine"]
+    with monkeypatch.context() as patch:
+        patch.setattr(server_machine, "any_port", lambda: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+        assert failing(healthy) == ["ports"]
+    with monkeypatch.context() as patch:
+        patch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
+        assert failing(healthy) == ["neo4j"]
+    assert failing(healthy) == []
+
+
+def test_what_lacks_on_the_disk_is_found(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = tables.embeddings_path(healthy.home.warehouse, healthy.space.id, "01")
+    whole = damaged.read_bytes()
+    damaged.write_bytes(b"no parquet")
+    assert failing(healthy) == ["tables"]
+    damaged.write_bytes(whole)
+    (healthy.home.settings.dagster_home / ".imgret-ready").rename(healthy.home.path / "away")
+    assert failing(healthy) == ["dagster"]
+    (healthy.home.path / "away").rename(healthy.home.settings.dagster_home / ".imgret-ready")
+    monkeypatch.setenv("IMGRET_IMAGES", "/nowhere/pictures")
+    assert failing(healthy) == ["images"]
+    empty = healthy.home.path / "empty"
+    empty.mkdir()
+    monkeypatch.setenv("IMGRET_IMAGES", str(empty))
+    assert failing(healthy) == ["images"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
+def test_what_may_not_be_read_or_written_is_found(healthy: Library) -> None:
+    first = min(healthy.root.rglob("*.png"))
+    for file in healthy.root.rglob("*.*g"):
+        file.chmod(0)
+    assert failing(healthy) == ["images"], first
+    healthy.home.warehouse.chmod(0o500)
+    assert "home" in failing(healthy)
+    healthy.home.warehouse.chmod(0o700)
+
+
+def test_a_record_that_is_damaged_ends_the_looking_at_the_home(healthy: Library) -> None:
+    (healthy.home.path / "home.json").write_text("{")
+    code, found = looked_at(healthy)
+    assert (code, list(found)[-1], found["home"]["ok"]) == (1, "home", False)
+
+
+def test_a_port_in_use_is_told_and_no_lack(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen(1)
+        port = listener.getsockname()[1]
+        monkeypatch.setattr(module, "PORTS", {"page": port})
+        code, found = looked_at(healthy)
+    assert (code, found["ports"]["says"]) == (0, f"page {port} in use")

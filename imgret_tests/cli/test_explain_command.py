@@ -1,0 +1,159 @@
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from imgret_assets.domain import explain as module
+from imgret_assets.domain import tables
+from imgret_assets.domain.decisions import File, keep_one, record, undo
+from imgret_assets.domain.explain import judge, verdict
+from imgret_assets.domain.models import file_sha256
+from imgret_assets.errors import ImageError
+from imgret_tests.chain import cosine
+from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
+from imgret_tests.fake_model import FakeEmbedder
+
+
+@pytest.fixture(autouse=True)
+def _fake_queries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "query_embedder", lambda _home, _space: FakeEmbedder())
+
+
+def explained(library: Library, a: object, b: object) -> dict[str, Any]:
+    return json.loads(library.run("explain", a, b, "--json").stdout)
+
+
+def test_the_kind_is_what_the_tables_say_of_every_pair(library: Library) -> None:
+    """Copies and pairs were found by the runs' own code; explaining two files must not say otherwise."""
+    copies = {
+        frozenset((row["path_from"], row["path_keep"])): row
+        for row in tables.read(tables.duplicates_path(library.home.warehouse)).to_pylist()
+    }
+    pairs = {
+        frozenset((row["path_a"], row["path_b"])): row["score"]
+        for row in tables.read(tables.pairs_path(library.home.warehouse, library.space.id)).to_pylist()
+    }
+    seen = set()
+    for a, b in [
+        (ORIGINAL, EXACT_COPY),
+        (NEAR_COPY, ORIGINAL),
+        ("family0/picture0000.png", "family0/picture0005.png"),
+        ("family0/picture0000.png", "family1/picture0001.png"),
+        ("family2/picture0002.png", "family3/picture0003.png"),
+    ]:
+        said = explained(library, a, b)
+        pair = frozenset((a, b))
+        expected = copies[pair]["kind"] if pair in copies else "similar" if pair in pairs else "different"
+        assert said["kind"] == expected, said["why"]
+        if pair in pairs:
+            assert said["cosine"] == pytest.approx(pairs[pair], abs=1e-12)
+        if expected == "near":
+            assert said["phash_bits"] == copies[pair]["distance"]
+            assert said["correlation"] == pytest.approx(copies[pair]["correlation"], abs=1e-4)
+        seen.add(expected)
+    assert seen == {"exact", "near", "similar", "different"}
+
+
+def test_every_figure_is_the_one_computed_from_the_files(library: Library) -> None:
+    import imagehash
+
+    model = FakeEmbedder()
+    vectors = [
+        model.embed(model.prepare(Image.open(library.root / path).convert("RGB"))[np.newaxis])[0].astype(np.float64)
+        for path in (ORIGINAL, NEAR_COPY)
+    ]
+    said = explained(library, ORIGINAL, NEAR_COPY)
+    assert said["cosine"] == pytest.approx(cosine(*vectors), abs=1e-12)
+    assert said["euclidean"] == pytest.approx(float(np.linalg.norm(vectors[0] - vectors[1])), abs=1e-12)
+    one, other = (imagehash.phash(Image.open(library.root / path), 16) for path in (ORIGINAL, NEAR_COPY))
+    assert abs(said["phash_bits"] - (one - other)) <= 4, "the JPEG is decoded at a smaller scale"
+    assert 0 <= said["dhash_bits"] < 40
+    assert (said["a"]["width"], said["b"]["width"], said["b"]["format"]) == (640, 320, "JPEG")
+    assert (said["a"]["path"], said["b"]["label"], said["threshold"]) == (ORIGINAL, "copies", THRESHOLD)
+    assert said["same_group"]
+    assert said["rank_of_a"] in (1, 2)
+    assert (said["schema"], said["metric"], said["higher_is_closer"]) == (1, "cosine", True)
+
+
+def test_what_was_decided_is_said(library: Library) -> None:
+    assert explained(library, ORIGINAL, NEAR_COPY)["decision"] is None
+    one, other = (File(path, file_sha256(library.root / path)) for path in (ORIGINAL, NEAR_COPY))
+    batch = record(library.home, [keep_one(one, [other])], by="Ann", reason="sharper")
+    said = explained(library, NEAR_COPY, ORIGINAL)["decision"]
+    assert (said["verdict"], said["by"], said["reason"], said["keep"]) == ("duplicate", "Ann", "sharper", ORIGINAL)
+    assert "Ann" in library.run("explain", ORIGINAL, NEAR_COPY, "--format", "table").stdout
+    undo(library.home, batch, by="Ann")
+    assert explained(library, ORIGINAL, NEAR_COPY)["decision"] is None
+
+
+def test_files_outside_the_library_are_embedded_now(library: Library, tmp_path: Path) -> None:
+    copy = tmp_path / "elsewhere.png"
+    shutil.copy(library.root / ORIGINAL, copy)
+    said = explained(library, copy, NEAR_COPY)
+    inside = explained(library, ORIGINAL, NEAR_COPY)
+    assert said["a"]["path"] is None
+    assert (said["kind"], said["cosine"]) == (inside["kind"], pytest.approx(inside["cosine"], abs=1e-12))
+    assert (said["rank_of_a"], said["graph"]) == (None, None)
+    assert explained(library, copy, copy)["kind"] == "exact"
+
+
+def test_a_file_changed_since_the_last_run_is_judged_as_it_is_now(library: Library) -> None:
+    photo(9).save(library.root / ORIGINAL)
+    done = library.run("explain", ORIGINAL, NEAR_COPY, "--json")
+    said = json.loads(done.stdout)
+    assert said["kind"] == "different"
+    assert said["a"]["path"] is None
+    assert f"{ORIGINAL} has changed since the last run" in done.stderr
+    photo(8).save(library.root / "newer.png")
+    assert "newer.png is not in the library yet" in library.run("explain", "newer.png", NEAR_COPY).stderr
+
+
+def test_a_table_says_why_and_that_the_graph_was_not_asked(library: Library) -> None:
+    done = library.run("explain", ORIGINAL, NEAR_COPY, "--format", "table")
+    assert "copies/a tab\\tand a\\nbreak.jpg" in done.stdout
+    assert any(
+        line.startswith("correlation ") and line.endswith(">= 0.96, for near") for line in done.stdout.split("\n")
+    )
+    assert "its database does not run" in done.stderr
+    assert done.stderr.splitlines()[-1].startswith("imgret: near: not the same bytes, but the same picture: phash bits")
+
+
+def test_pictures_without_structure_have_no_hash(library: Library) -> None:
+    for name, shade in (("grey.png", 100), ("greyer.png", 101)):
+        Image.new("L", (300, 300), shade).save(library.root / name)
+    said = explained(library, "grey.png", "greyer.png")
+    assert (said["phash_bits"], said["dhash_bits"], said["correlation"]) == (None, None, None)
+    assert said["kind"] == "similar"
+    assert "without structure" in said["why"]
+
+
+def test_what_is_no_picture_can_t_be_explained(library: Library, tmp_path: Path) -> None:
+    (tmp_path / "text.png").write_text("no picture")
+    with pytest.raises(ImageError, match=r"text.png can't be used: not_an_image"):
+        library.run("explain", tmp_path / "text.png", ORIGINAL)
+    with pytest.raises(ImageError, match=r"nowhere.png can't be read"):
+        library.run("explain", ORIGINAL, "nowhere.png")
+
+
+@pytest.mark.parametrize(
+    ("same", "bits", "correlation", "score", "kind", "why"),
+    [
+        (True, 0, 1.0, 1.0, "exact", "the same bytes"),
+        (False, 64, 0.96, 0.5, "near", "the same picture: phash bits 64, as <= 64 of 256, correlation 0.9600"),
+        (False, 65, 0.99, 0.9, "similar", "no copy: phash bits 65, not <= 64 of 256; cosine 0.9000, as > 0.8"),
+        (False, 64, 0.9599, 0.9, "similar", "no copy: correlation 0.9599, not >= 0.96; "),
+        (False, 10, 0.99, 0.49, "different", "no copy: cosine of a copy 0.4900, not >= 0.5; cosine 0.4900, not > 0.8"),
+        (False, 200, 0.1, 0.8, "different", "cosine 0.8000, not > 0.8"),
+        (False, None, None, 0.81, "similar", "no copy: a picture without structure; cosine 0.8100, as > 0.8"),
+    ],
+)
+def test_the_limits_decide(
+    same: bool, bits: int | None, correlation: float | None, score: float, kind: str, why: str
+) -> None:
+    found, said = verdict(judge(same, bits, correlation, score, 0.8))
+    assert found == kind
+    assert why in said

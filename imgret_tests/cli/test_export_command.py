@@ -1,0 +1,168 @@
+import csv
+from pathlib import Path
+from xml.etree import ElementTree
+
+import networkx as nx
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from imgret_assets.domain import tables
+from imgret_assets.domain.export import FORMATS, NODE_SCHEMA, RELATIONSHIP_SCHEMA, xml_text
+from imgret_assets.errors import SettingError, StaleTableError, TableError
+from imgret_tests.chain import cosine
+from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
+from imgret_tests.fake_model import FakeEmbedder
+
+EDGE = ["source", "target", "type"]
+
+
+@pytest.fixture
+def exported(library: Library, tmp_path: Path) -> dict[str, Path]:
+    """Folders of one export in each format."""
+    found = {form: tmp_path / form for form in FORMATS}
+    for form, folder in found.items():
+        library.run("export", folder, "--format", form)
+    return found
+
+
+def brute_force(library: Library) -> tuple[dict[str, np.ndarray], set[tuple[str, str]]]:
+    """Vectors of all usable files by path, and pairs above the threshold, from the files alone."""
+    model = FakeEmbedder()
+    vectors = {}
+    for file in sorted(library.root.rglob("*.[pj][np]g")):
+        try:
+            path = file.relative_to(library.root).as_posix()
+            path.encode()
+        except UnicodeEncodeError:
+            continue
+        with Image.open(file) as image:
+            vectors[path] = model.embed(model.prepare(image.convert("RGB"))[np.newaxis])[0]
+    return vectors, {(a, b) for a in vectors for b in vectors if a < b and cosine(vectors[a], vectors[b]) > THRESHOLD}
+
+
+def test_parquet_holds_every_image_and_relation(library: Library, exported: dict[str, Path]) -> None:
+    vectors, joined = brute_force(library)
+    nodes = pd.read_parquet(exported["parquet"] / "nodes.parquet")
+    assert set(nodes["path"]) == set(vectors)
+    assert len(nodes) == len(vectors) == 23
+    assert set(nodes["model"]) == {library.space.id}
+    original = nodes.set_index("path").loc[ORIGINAL]
+    assert (original["width"], original["height"], original["format"]) == (640, 480, "PNG")
+    assert original["group"] == nodes.set_index("path").loc[EXACT_COPY]["group"]
+    assert nodes.set_index("path").loc[EXACT_COPY]["label"] == "copies"
+    edges = pd.read_parquet(exported["parquet"] / "relationships.parquet")
+    similar = edges[edges["type"] == "SIMILAR_TO"]
+    assert set(zip(similar["source"], similar["target"], strict=True)) == joined
+    assert len(similar) == len(joined) > 10
+    for a, b, score in zip(similar["source"], similar["target"], similar["score"], strict=True):
+        assert score == pytest.approx(cosine(vectors[a], vectors[b]), abs=1e-9)
+    copies = edges[edges["type"] == "DUPLICATE_OF"].set_index("source")
+    found = {copy: (row["target"], row["kind"]) for copy, row in copies.iterrows()}
+    assert found == {
+        row["path_from"]: (row["path_keep"], row["kind"])
+        for row in tables.read(tables.duplicates_path(library.home.warehouse)).to_pylist()
+    }
+    assert (found[EXACT_COPY], found[NEAR_COPY]) == ((ORIGINAL, "exact"), (ORIGINAL, "near"))
+    assert tables.read_metadata(exported["parquet"] / "nodes.parquet")["model"] == library.space.id
+
+
+def test_csv_says_the_same(exported: dict[str, Path]) -> None:
+    for name, schema in (("nodes", NODE_SCHEMA), ("relationships", RELATIONSHIP_SCHEMA)):
+        with (exported["csv"] / f"{name}.csv").open(encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        expected = pd.read_parquet(exported["parquet"] / f"{name}.parquet")
+        assert list(rows[0]) == schema.names
+        for column in ("path", "sha256", "label") if name == "nodes" else (*EDGE, "kind"):
+            assert [row[column] or None for row in rows] == [
+                None if pd.isna(value) else value for value in expected[column]
+            ]
+    with (exported["csv"] / "relationships.csv").open(encoding="utf-8", newline="") as file:
+        scores = [float(row["score"]) for row in csv.DictReader(file) if row["type"] == "SIMILAR_TO"]
+    edges = pd.read_parquet(exported["parquet"] / "relationships.parquet")
+    assert scores == list(edges[edges["type"] == "SIMILAR_TO"]["score"]), "all digits"
+
+
+def test_graphml_opens_in_networkx(library: Library, exported: dict[str, Path]) -> None:
+    graph = nx.read_graphml(exported["graphml"] / "graph.graphml")
+    nodes = pd.read_parquet(exported["parquet"] / "nodes.parquet")
+    edges = pd.read_parquet(exported["parquet"] / "relationships.parquet")
+    assert set(graph.nodes) == set(nodes["path"])
+    assert graph.is_directed()
+    found = sorted((a, b, data["type"], data.get("score")) for a, b, data in graph.edges(data=True))
+    expected = [
+        (*row[:3], None if pd.isna(row[3]) else row[3]) for row in edges[[*EDGE, "score"]].itertuples(index=False)
+    ]
+    assert [row[:3] for row in found] == [row[:3] for row in sorted(expected, key=lambda row: row[:3])]
+    assert {row[:3]: row[3] for row in found} == {row[:3]: row[3] for row in expected}
+    assert graph.nodes[NEAR_COPY]["width"] == 320
+    assert "label" not in graph.nodes[ORIGINAL], "what is null is not there"
+    assert (graph.graph["metric"], graph.graph["model"]) == ("cosine", library.space.id)
+
+
+def test_vectors_go_with_parquet_only(library: Library, tmp_path: Path) -> None:
+    library.run("export", tmp_path / "out", "--vectors")
+    nodes = pd.read_parquet(tmp_path / "out/nodes.parquet")
+    vectors, _ = brute_force(library)
+    for path, vector in zip(nodes["path"], nodes["embedding"], strict=True):
+        np.testing.assert_array_equal(vector, vectors[path])
+    with pytest.raises(SettingError, match="Vectors were asked for as csv"):
+        library.run("export", tmp_path / "out", "--vectors", "--format", "csv")
+
+
+def test_the_files_are_what_is_printed(library: Library, tmp_path: Path) -> None:
+    done = library.run("export", tmp_path / "new/folder", "--format", "csv")
+    assert [Path(line) for line in done.stdout.splitlines()] == sorted((tmp_path / "new/folder").iterdir())
+    assert "23 nodes, " in done.stderr
+    rows = tables.count_rows(tables.duplicates_path(library.home.warehouse))
+    assert f"{rows} DUPLICATE_OF" in done.stderr
+
+
+def test_what_does_not_belong_together_is_not_exported(library: Library, tmp_path: Path) -> None:
+    photo(3).save(library.root / "new.png")
+    from imgret_assets.domain.embed import refresh_embeddings
+    from imgret_assets.domain.scan import refresh_manifest
+
+    refresh_manifest(library.home)
+    refresh_embeddings(library.home, library.embedder)
+    with pytest.raises(StaleTableError, match="pairs are older"):
+        library.run("export", tmp_path / "out")
+    from imgret_assets.domain.pairs import refresh_pairs
+
+    refresh_pairs(library.home, library.space.id, THRESHOLD)
+    done = library.run("export", tmp_path / "out")
+    assert "groups are left out" in done.stderr
+    assert "duplicates are left out" in done.stderr
+    assert set(pd.read_parquet(tmp_path / "out/relationships.parquet")["type"]) == {"SIMILAR_TO"}
+    tables.pairs_path(library.home.warehouse, library.space.id).unlink()
+    with pytest.raises(TableError, match="pairs table is missing"):
+        library.run("export", tmp_path / "out")
+
+
+def test_a_failed_export_leaves_the_earlier_files(library: Library, tmp_path: Path) -> None:
+    library.run("export", tmp_path, "--format", "graphml")
+    before = (tmp_path / "graph.graphml").read_bytes()
+    damaged = tables.duplicates_path(library.home.warehouse)
+    whole = damaged.read_bytes()
+    # The footer is whole, so that it is opened; the rows are not.
+    damaged.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    with pytest.raises(Exception, match=r"."):
+        library.run("export", tmp_path, "--format", "graphml")
+    assert (tmp_path / "graph.graphml").read_bytes() == before
+    assert [file.name for file in tmp_path.iterdir() if "graphml" in file.name] == ["graph.graphml"]
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ('plain \\ <&> "ä" 猫\t\n', 'plain \\ <&> "ä" 猫\t\n'),
+        ("\x1b[0m\\", "\\x1b[0m\\\\"),
+        ("\r\x00\ufffe", "\\x0d\\x00\\xfffe"),
+    ],
+)
+def test_xml_can_hold_any_text(text: str, written: str) -> None:
+    assert xml_text(text) == written
+    element = ElementTree.Element("a")
+    element.text = written
+    assert ElementTree.fromstring(ElementTree.tostring(element)).text == written  # noqa: S314 - made here

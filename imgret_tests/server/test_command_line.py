@@ -1,0 +1,290 @@
+"""The `imgret` command as a process, over a small home with the model that comes along; the documentation's examples.
+
+Belongs here: stdout's purity, exit codes, closed pipes, odd files, every example of docs/command-line.md. Not here:
+what each command finds (its own tests).
+"""
+
+import json
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import termios
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from neo4j import Driver
+from PIL import Image
+
+from imgret_assets.cli.main import COMMANDS
+from imgret_assets.settings import PROJECT
+from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
+from imgret_tests.pictures import write_pictures
+from imgret_tests.server.conftest import TestedServer, clean_environment
+
+# Many processes one after another; a machine may be busy with others.
+pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
+
+PAGE = PROJECT / "docs/command-line.md"
+EXIT_CODES = {"--fail-on-found": 11}
+WITHIN_S = 600.0
+# They stay, download, or change a machine: each has tests of its own.
+NOT_RUN = {"setup", "samples", "demo", "app", "dev"}
+ODD = "new \t\n\x1b[2J <b>.png"
+
+
+def examples() -> list[str]:
+    """The commands of the page's `sh` blocks, in order."""
+    blocks = re.findall(r"^```sh\n(.*?)^```", PAGE.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
+
+
+@dataclass(frozen=True)
+class Place:
+    """A working folder, and the environment that leads to the home."""
+
+    folder: Path
+    environment: dict[str, str]
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    def run(self, *arguments: object, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [sys.executable, "-m", "imgret_assets.cli.main", *map(os.fsencode, map(str, arguments))],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            timeout=WITHIN_S,
+            check=False,
+        )
+
+    def shell(self, line: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=self.folder,
+            env=self.environment,
+            capture_output=True,
+            timeout=WITHIN_S,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def place(
+    tested_server: TestedServer, shared_database: Driver, lite0_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Place:
+    """Twenty pictures in five families and a photo with copies, built; and files to ask with."""
+    del shared_database
+    folder = tmp_path_factory.mktemp("command-line")
+    (folder / "home").mkdir()
+    (folder / "home" / "models").symlink_to(lite0_home / "models")
+    images = folder / "images"
+    images.mkdir()
+    write_pictures(images, 20)
+    write_photos(images)
+    photo(1).resize((500, 400)).save(folder / "query.png")
+    (folder / "new-pictures").mkdir()
+    photo(4).save(folder / "new-pictures" / ODD)
+    photo(1).save(os.fsencode(folder / "new-pictures") + b"/invalid \xff.png", "PNG")
+    (folder / "new-pictures/no picture.jpg").write_text("only text")
+    (folder / "count.cypher").write_text("MATCH (n:Image) RETURN count(n) AS images;")
+    found = tested_server.connection
+    given = {
+        "IMGRET_HOME": str(folder / "home"),
+        "IMGRET_IMAGES": str(images),
+        "IMGRET_MODEL": "efficientnet_lite0",
+        "NEO4J_URI": found.uri,
+        "NEO4J_USERNAME": found.username,
+        "NEO4J_PASSWORD": found.password,
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    }
+    place = Place(folder, clean_environment() | given)
+    built = place.run("run", "--json")
+    assert built.returncode == 0, built.stderr.decode()
+    assert json.loads(built.stdout)["usable"] == 23
+    return place
+
+
+def read_terminal(handle: int) -> str:
+    """All that was written to a terminal whose other end is closed."""
+    said = b""
+    with open(handle, "rb", buffering=0) as terminal, suppress(OSError):
+        while part := terminal.read(4096):
+            said += part
+    return said.decode()
+
+
+def paths_in(stdout: bytes) -> list[str]:
+    return [hit["path"] for hit in json.loads(stdout)["results"]]
+
+
+# What each stream gets
+
+
+def test_json_is_all_there_is_on_stdout_with_bars_on(place: Place) -> None:
+    ours, theirs = pty.openpty()
+    termios.tcsetwinsize(theirs, (24, 100))
+    done = place.run("query", "query.png", "new-pictures", "--json", stderr=theirs)
+    os.close(theirs)
+    shown = read_terminal(ours)
+    assert done.returncode == 0
+    answers = json.loads(done.stdout)
+    assert len(answers) == 3
+    assert {answer["schema"] for answer in answers} == {1}
+    assert "pictures" in shown
+    assert "4/4" in shown
+
+
+def test_a_query_finds_the_copies(place: Place) -> None:
+    done = place.run("query", "query.png", "-k", "3", "--json")
+    said = json.loads(done.stdout)
+    assert {hit["path"] for hit in said["results"]} == {ORIGINAL, EXACT_COPY, NEAR_COPY}
+    assert (said["metric"], said["higher_is_closer"], said["query"]) == ("cosine", True, "query.png")
+    inside = place.run("query", ORIGINAL, "-k", "3", "--json")
+    assert ORIGINAL not in paths_in(inside.stdout)
+    assert f"the picture is in the graph as {ORIGINAL} (left out)" in inside.stderr.decode()
+
+
+def test_odd_names_and_a_bad_file(place: Place) -> None:
+    done = place.run("query", "new-pictures", "-k", "1")
+    assert done.returncode == 0
+    head, *rows = done.stdout.decode().splitlines()
+    assert head.split("\t") == ["score", "path", "label", "query"]
+    assert [row.split("\t")[3] for row in rows] == [
+        "new-pictures/invalid \\xff.png",
+        "new-pictures/new \\t\\n\\x1b[2J <b>.png",
+    ]
+    complaint, count, _ = done.stderr.decode().splitlines()
+    assert complaint.startswith("imgret: new-pictures/no picture.jpg can't be used as a query: not_an_image")
+    assert count == "imgret: 2 pictures were asked with; 1 could not be used"
+
+
+def test_all_bad_is_a_failure_and_one_bad_wrong_use(place: Place) -> None:
+    done = place.run("query", "new-pictures/no picture.jpg", "nowhere.png", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
+    assert len(done.stderr.decode().splitlines()) == 4
+    alone = place.run("query", "new-pictures/no picture.jpg", "--json")
+    assert (alone.returncode, alone.stdout) == (2, b"")
+    assert "Traceback" not in alone.stderr.decode()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may read everything")
+def test_an_unreadable_file_is_a_line(place: Place) -> None:
+    hidden = place.folder / "hidden.png"
+    photo(1).save(hidden)
+    hidden.chmod(0)
+    done = place.run("query", "query.png", hidden)
+    assert done.returncode == 0
+    assert "hidden.png can't be read (Permission denied)" in done.stderr.decode()
+
+
+def test_paths_by_nul_are_files(place: Place) -> None:
+    done = place.run("query", "query.png", "-k", "3", "-0")
+    files = [Path(os.fsdecode(name)) for name in done.stdout.split(b"\0")[:-1]]
+    assert set(files) == {place.images / path for path in (ORIGINAL, EXACT_COPY, NEAR_COPY)}
+    refused = place.run("query", "query.png", "-k", "3", "--format", "paths")
+    assert (refused.returncode, refused.stdout) == (1, b"")
+    assert "ask with -0" in refused.stderr.decode()
+
+
+def test_found_is_11_only_if_asked_for(place: Place) -> None:
+    assert place.run("query", "query.png", "--min-score", "0.8").returncode == 0
+    assert place.run("query", "query.png", "--min-score", "0.8", "--fail-on-found").returncode == 11
+    assert place.run("query", "query.png", "--min-score", "1", "--fail-on-found").returncode == 0
+    assert place.run("query", "query.png", "--fail-on-found").returncode == 2
+
+
+def test_relations_are_rows_of_their_own(place: Place) -> None:
+    args = ("query", "query.png", "-k", "2", "--relations")
+    rows = [line.split("\t") for line in place.run(*args).stdout.decode().splitlines()]
+    assert rows[0] == ["score", "path", "label", "relation", "of", "query"]
+    expected = []
+    for hit in json.loads(place.run(*args, "--json").stdout)["results"]:
+        expected.append(("", ""))
+        directions = {True: "outgoing", False: "incoming"}
+        expected += [
+            (directions[one["outgoing"]], hit["path"].replace("\t", "\\t").replace("\n", "\\n"))
+            for one in hit["relations"]
+        ]
+    assert [(row[3], row[4]) for row in rows[1:]] == expected
+    assert len(expected) > 2
+
+
+def test_the_answer_is_drawn(place: Place) -> None:
+    done = place.run("query", "query.png", "--sheet", "drawn.png", "--json")
+    assert json.loads(done.stdout)["results"]
+    with Image.open(place.folder / "drawn.png") as sheet:
+        assert sheet.format == "PNG"
+    for arguments in (["new-pictures", "--sheet", "a.png"], ["query.png", "--sheet", "a.jpg"]):
+        assert place.run("query", *arguments).returncode == 2
+
+
+def test_an_explanation_has_the_graph_s_relationships(place: Place) -> None:
+    said = json.loads(place.run("explain", NEAR_COPY, ORIGINAL, "--json").stdout)
+    types = {relationship["type"]: relationship for relationship in said["graph"]}
+    assert said["kind"] == "near"
+    assert types["DUPLICATE_OF"]["source"] == NEAR_COPY
+    assert types["SIMILAR_TO"]["properties"]["score"] == pytest.approx(said["cosine"], abs=1e-9)
+
+
+# Being stopped
+
+
+def test_who_has_read_enough_hears_no_complaint(place: Place) -> None:
+    done = place.shell("set -o pipefail; imgret query query.png -k 20 --relations --format jsonl | true")
+    assert done.returncode in (0, 141), "0 where all was written before the reader had gone"
+    assert b"Traceback" not in done.stderr
+    assert b"Broken" not in done.stderr
+
+
+def test_a_run_stopped_by_ctrl_c_goes_on(place: Place) -> None:
+    write_pictures(place.images, 10, start=200)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "imgret_assets.cli.main", "run"],
+        cwd=place.folder,
+        env=place.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "files listed under" in line:
+                break
+        process.send_signal(signal.SIGINT)
+        out, said = process.communicate(timeout=WITHIN_S)
+    assert (process.returncode, out) == (130, "")
+    assert said.splitlines()[-1] == "imgret: stopped; run again: it goes on where it was"
+    assert "Stack Trace" not in said
+    again = place.run("run", "--json")
+    assert again.returncode == 0, again.stderr.decode()
+    totals = json.loads(again.stdout)
+    assert (totals["usable"], totals["nodes"]) == (33, 33)
+
+
+# The documentation
+
+
+def test_the_page_shows_every_command() -> None:
+    shown = set(re.findall(r"^(?: {4})?imgret ([a-z]+)", PAGE.read_text(encoding="utf-8"), re.MULTILINE))
+    assert shown >= set(COMMANDS)
+    run = {line.split()[1] for line in examples()}
+    assert run >= set(COMMANDS) - NOT_RUN
+
+
+@pytest.mark.parametrize("line", examples())
+def test_every_example_does_what_it_says(place: Place, line: str) -> None:
+    done = place.shell(line)
+    expected = next((code for option, code in EXIT_CODES.items() if option in line), 0)
+    assert done.returncode == expected, done.stderr.decode()
+    assert b"Traceback" not in done.stderr
+    if "--json" in line:
+        assert json.loads(done.stdout)
