@@ -9,17 +9,22 @@ from pathlib import Path
 import streamlit as st
 from PIL import Image
 
+from imgret_assets.app import navigation
 from imgret_assets.app.compare_page import show_compare
-from imgret_assets.app.navigation import COMPARE, OVERVIEW, SEARCH, PageSpec, choose_page
+from imgret_assets.app.duplicates_page import show_duplicates
+from imgret_assets.app.navigation import PageSpec, choose_page
 from imgret_assets.app.overview_page import show_overview
+from imgret_assets.app.review_page import show_review
 from imgret_assets.app.search_page import show_search
 
 # An icon of our own: a page's Material icon would be fetched from the internet for the browser's tab.
 st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")
 choose_page(
     [
-        PageSpec(SEARCH, "Search", "image_search", show_search),
-        PageSpec(COMPARE, "Compare", "compare", show_compare),
-        PageSpec(OVERVIEW, "Overview", "monitoring", show_overview),
+        PageSpec(navigation.SEARCH, "Search", "image_search", show_search),
+        PageSpec(navigation.DUPLICATES, "Duplicates", "content_copy", show_duplicates),
+        PageSpec(navigation.COMPARE, "Compare", "compare", show_compare),
+        PageSpec(navigation.REVIEW, "Review", "fact_check", show_review),
+        PageSpec(navigation.OVERVIEW, "Overview", "monitoring", show_overview),
     ]
 )

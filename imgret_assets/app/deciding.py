@@ -1,0 +1,54 @@
+"""Writing decisions down from the page, and taking the last one back.
+
+Belongs here: who decides, the note of what was just decided. Not here: the file of decisions (`domain.decisions`), the
+sets they are about (`app.duplicates_page`).
+"""
+
+import getpass
+from collections.abc import Sequence
+
+import streamlit as st
+
+from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.app.shell import attempt
+from imgret_assets.domain.decisions import Judgement, record, undo
+from imgret_assets.domain.home import Home
+
+_BY, _REASON, _LAST = "decided-by", "decided-reason", "decided-last"
+
+
+def show_person() -> None:
+    """Ask once who decides, and why; both are part of every decision."""
+    st.text_input("Decided by", value=_user(), key=_BY, help="Stands with every decision; the system's user if empty.")
+    st.text_input("Reason (optional)", key=_REASON, placeholder="such as: sorting the 2019 shoot")
+
+
+def decide(home: Home, judgements: Sequence[Judgement], said: str) -> None:
+    """Write down what was decided at once; meant as a widget's callback. `said` tells it in words."""
+    state = st.session_state
+    batch = attempt(lambda: record(home, judgements, by=state.get(_BY), reason=state.get(_REASON, "")))
+    if batch is not None:
+        state[_LAST] = (batch, said)
+
+
+def show_last(home: Home) -> None:
+    """What was decided last, with the way back."""
+    last = st.session_state.get(_LAST)
+    if last is None:
+        return
+    batch, said = last
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(f":green-badge[decided] {markdown_text(said)}")
+        st.button("Undo", key="undo-last", shortcut="u", on_click=_take_back, args=(home, batch))
+
+
+def _take_back(home: Home, batch: str) -> None:
+    if attempt(lambda: undo(home, batch, by=st.session_state.get(_BY))) is not None:
+        del st.session_state[_LAST]
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):
+        return ""

@@ -1,0 +1,204 @@
+"""The pages Duplicates and Review: deciding, taking back, accepting all, and what would be removed."""
+
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from imgret_assets.domain.decisions import DUPLICATE, NOT_DUPLICATES, history, standing
+from imgret_assets.domain.duplicates import refresh_duplicates
+from imgret_assets.domain.embed import refresh_embeddings
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.review_queue import to_remove
+from imgret_assets.domain.scan import refresh_manifest
+from imgret_tests.app.conftest import FakeServer
+from imgret_tests.fake_model import FakeEmbedder
+from imgret_tests.tree import put
+from imgret_tests.unit.test_duplicates import copies_of, saved, scene
+
+MARKUP = "<b>x<b> **y**.png"
+
+
+def show_duplicates() -> None:
+    from imgret_assets.app.duplicates_page import show_duplicates
+
+    show_duplicates()
+
+
+def show_review() -> None:
+    from imgret_assets.app.review_page import show_review
+
+    show_review()
+
+
+def refresh(home: Home) -> None:
+    space = FakeEmbedder().space.id
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    refresh_duplicates(home, space)
+    refresh_pairs(home, space, -0.9)
+
+
+@pytest.fixture
+def copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+    """A scene with a near copy, another one under two names, one that is alone."""
+    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
+    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
+    for seed in range(3):
+        put(home.images, f"scene{seed}.png", saved(scene(seed)))
+    put(home.images, "copies/half.png", copies_of(scene(0))["half.png"])
+    put(home.images, f"again/{MARKUP}", saved(scene(1)))
+    refresh(home)
+    return home
+
+
+@pytest.fixture
+def page(copied: Home, server: FakeServer) -> AppTest:
+    return AppTest.from_function(show_duplicates, default_timeout=60)
+
+
+@pytest.fixture
+def review(copied: Home, server: FakeServer) -> AppTest:
+    return AppTest.from_function(show_review, default_timeout=60)
+
+
+def press(page: AppTest, label: str) -> None:
+    next(button for button in page.button if button.label.startswith(label)).click().run()
+    assert not page.exception
+    assert not page.error
+
+
+def captions(page: AppTest) -> str:
+    return "\n".join(caption.value for caption in page.caption)
+
+
+def test_kinds_are_told_apart(page: AppTest) -> None:
+    page.run()
+    assert not page.exception
+    assert "exact: 1 · near: 1 · merely similar: 3" in captions(page)
+    assert page.text[0].value in (f"again/{MARKUP}", "scene1.png")
+    assert any("not needed" in element.value for element in page.markdown)
+
+
+def test_a_name_like_markup_shows_as_it_is(page: AppTest) -> None:
+    page.run()
+    assert f"again/{MARKUP}" in [text.value for text in page.text]
+    assert not any(MARKUP in element.value for element in [*page.markdown, *page.caption])
+
+
+def test_a_link_restores_the_kind(page: AppTest) -> None:
+    page.query_params["kind"] = "near"
+    page.run()
+    assert {"scene0.png", "copies/half.png"} <= {text.value for text in page.text}
+    assert "score" in captions(page)
+
+
+def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, copied: Home) -> None:
+    page.query_params["kind"] = "near"
+    page.run()
+    page.text_input(key="decided-by").set_value("Ada")
+    page.text_input(key="decided-reason").set_value("sorting").run()
+    press(page, "Keep the suggested")
+    [entry] = history(copied)
+    decided = entry.decision
+    assert (decided.verdict, decided.by, decided.reason, decided.keep_path) == (
+        DUPLICATE,
+        "Ada",
+        "sorting",
+        "scene0.png",
+    )
+    assert [one.path for one in to_remove(copied)] == ["copies/half.png"]
+    assert (copied.images / "copies/half.png").is_file()
+    assert "Nothing is left to decide here" in page.info[0].value
+    press(page, "Undo")
+    assert to_remove(copied) == []
+    assert {"scene0.png", "copies/half.png"} <= {text.value for text in page.text}
+
+
+def test_no_duplicates_survives_a_new_look_at_everything_until_another_joins(page: AppTest, copied: Home) -> None:
+    page.query_params["kind"] = "near"
+    page.run()
+    press(page, "Keep all")
+    assert [entry.decision.verdict for entry in history(copied)] == [NOT_DUPLICATES]
+    refresh(copied)
+    page.run()
+    assert "near: 0" in captions(page)
+    put(copied.images, "copies/recompressed.jpg", copies_of(scene(0))["recompressed.jpg"])
+    refresh(copied)
+    page.run()
+    assert "near: 1" in captions(page)
+
+
+def test_the_ticked_are_kept(page: AppTest, copied: Home) -> None:
+    page.query_params["kind"] = "near"
+    page.run()
+    boxes = {box.key.rsplit("-", 1)[-1]: box for box in page.checkbox if box.key}
+    boxes["scene0.png"].uncheck()
+    boxes["copies/half.png"].check().run()
+    press(page, "Keep the ticked")
+    assert [one.path for one in to_remove(copied)] == ["scene0.png"]
+
+
+def test_what_is_skipped_comes_back_when_asked(page: AppTest, copied: Home) -> None:
+    page.query_params["kind"] = "near"
+    page.run()
+    press(page, "Skip")
+    assert "scene0.png" not in [text.value for text in page.text]
+    assert history(copied) == []
+    press(page, "Show 1 skipped again")
+    assert "scene0.png" in [text.value for text in page.text]
+
+
+def test_all_suggestions_are_accepted_after_an_overview(page: AppTest, copied: Home) -> None:
+    page.query_params["kind"] = "exact"
+    page.run()
+    page.toggle(key="overview-exact").set_value(True).run()
+    assert len(page.dataframe[0].value) == 1
+    press(page, "Accept all 1 suggestions")
+    assert len(list(standing(copied).in_force())) == 1
+    assert len(to_remove(copied)) == 1
+
+
+def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("IMGRET_PROTECTED", "copies")
+    page.query_params["kind"] = "near"
+    page.run()
+    assert not page.exception
+    assert page.text[0].value == "copies/half.png"
+    assert any("protected" in element.value for element in page.markdown)
+    press(page, "Keep the suggested")
+    guarded = replace(copied, settings=replace(copied.settings, protected=("copies",)))
+    assert [one.path for one in to_remove(guarded)] == ["scene0.png"]
+
+
+def test_without_a_table_of_duplicates_the_next_step_is_said(
+    home: Home, server: FakeServer, library: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
+    page = AppTest.from_function(show_duplicates, default_timeout=60).run()
+    assert not page.exception
+    assert "duplicates" in page.error[0].value
+    assert "imgret run" in page.error[0].value
+
+
+def test_review_shows_undoes_and_lists_what_would_go(review: AppTest, page: AppTest, copied: Home) -> None:
+    review.run()
+    assert "Nothing has been decided yet" in review.info[0].value
+    page.query_params["kind"] = "near"
+    page.run()
+    press(page, "Keep the suggested")
+    review.run()
+    assert not review.exception
+    rows = review.dataframe[0].value
+    assert (rows["verdict"].tolist(), rows["kept"].tolist(), rows["state"].tolist()) == (
+        ["duplicate"],
+        ["scene0.png"],
+        ["in force"],
+    )
+    assert review.dataframe[1].value["not needed"].tolist() == ["copies/half.png"]
+    assert "imgret review --dry-run" in review.code[0].value
+    press(page, "Undo")
+    review.pills(key="review-states").set_value(["undone"]).run()
+    assert review.dataframe[0].value["verdict"].tolist() == ["duplicate"]
+    assert any("no file was decided" in caption.value for caption in review.caption)
