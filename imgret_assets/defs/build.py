@@ -23,6 +23,7 @@ from imgret_assets.defs.assets.vectors.similarity_pairs import build_similarity_
 from imgret_assets.defs.assets.vectors.similarity_report import build_similarity_report
 from imgret_assets.defs.checks import default_checks
 from imgret_assets.defs.jobs import build_query_job, build_refresh_job
+from imgret_assets.defs.metadata import with_layer_notes
 from imgret_assets.defs.partitions import shards_definition
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.schedules import build_nightly_refresh
@@ -53,20 +54,22 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
     if unknown := set(resources or {}) - set(chosen):
         raise ValueError(f"unknown resource keys {sorted(unknown)}; known: {sorted(chosen)}")
     return dg.Definitions(
-        assets=[
-            build_raw_images(shards),
-            build_embeddings(shards),
-            build_image_nodes(shards),
-            build_similarity_pairs(),
-            build_nearest_neighbours(),
-            build_image_groups(),
-            build_similarity_report(),
-            build_similar_to(),
-            build_image_node_groups(),
-            build_duplicates(),
-            build_duplicate_of(),
-            build_decided(),
-        ],
+        assets=with_layer_notes(
+            [
+                build_raw_images(shards),
+                build_embeddings(shards),
+                build_image_nodes(shards),
+                build_similarity_pairs(),
+                build_nearest_neighbours(),
+                build_image_groups(),
+                build_similarity_report(),
+                build_similar_to(),
+                build_image_node_groups(),
+                build_duplicates(),
+                build_duplicate_of(),
+                build_decided(),
+            ]
+        ),
         asset_checks=default_checks(),
         jobs=[build_refresh_job(), build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],

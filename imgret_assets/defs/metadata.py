@@ -60,6 +60,29 @@ _COLUMN_NOTES = {
 }
 
 
+# What the layers are, for whoever opens one of their assets first.
+_LAYERS = {
+    "raw": "**raw**: the image files as they are on the disk. `raw_images` lists a shard's files with hash, size and "
+    "status; it opens only files whose size or times have changed. Everything else starts from its manifest.",
+    "vectors": "**vectors**: parquet tables computed from the files, no database needed. `embeddings` holds a vector "
+    "for every usable image; pairs, neighbours, duplicates and groups follow from it, exactly, and cost what has "
+    "changed. `similarity_report` says what a score means here.",
+    "graph": "**graph**: Neo4j made equal to the tables, by difference: `:Image` nodes under a vector index, "
+    "`SIMILAR_TO`, `DUPLICATE_OF` and `DECIDED` relationships, the property `group`. It can be rebuilt from the tables "
+    "at any time; what was changed by hand is repaired.",
+}
+
+
+def with_layer_notes(assets: Sequence[dg.AssetsDefinition]) -> list[dg.AssetsDefinition]:
+    """The assets, each with what its group is for in its metadata."""
+
+    def noted(spec: dg.AssetSpec) -> dg.AssetSpec:
+        note = _LAYERS.get(spec.group_name or "")
+        return spec.merge_attributes(metadata={"about_the_group": dg.MetadataValue.md(note)}) if note else spec
+
+    return list(dg.map_asset_specs(noted, assets))  # type: ignore[arg-type]
+
+
 def column_schema(schema: pa.Schema, **notes: str) -> dg.TableSchema:
     """A table's columns, as the UI shows them; `notes` says of some what they mean in this table."""
     said = _COLUMN_NOTES | notes

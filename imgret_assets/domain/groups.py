@@ -17,7 +17,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -329,6 +329,15 @@ def as_table(paths: Sequence[str], found: Grouping) -> pa.Table:
         pa.array(found.communities.astype(np.int32)),
     ]
     return pa.Table.from_arrays(columns, schema=GROUPS_SCHEMA)
+
+
+def largest_groups(home: Home, space: str, count: int) -> list[dict[str, Any]]:
+    """The largest groups: `group` (path of the representative), `size` and `weakest_score`; ties by path."""
+    columns = ["path", "group", "representative", "size", "weakest_score"]
+    rows = tables.read(groups_path(home.warehouse, space), columns)
+    heads = rows.filter(rows["representative"]).sort_by([("size", "descending"), ("group", "ascending")])
+    found = heads.slice(0, count).select(["group", "size", "weakest_score"]).to_pylist()
+    return [row for row in found if row["size"] > 1]
 
 
 def read_groups(home: Home, space: str, coverage: str) -> dict[str, str | None]:

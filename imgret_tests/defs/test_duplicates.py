@@ -5,6 +5,8 @@ import json
 import pytest
 
 from imgret_assets.cli.main import run_command
+from imgret_assets.domain.decisions import NOT_DUPLICATES, keep_all, record
+from imgret_assets.domain.review_queue import file_of
 from imgret_tests.chain import Chain
 from imgret_tests.tree import put
 from imgret_tests.unit.test_duplicates import copies_of, saved, scene
@@ -47,7 +49,8 @@ def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str
     found = {}
     for kind in ("exact", "near"):
         assert run_command(["duplicates", *home, "--format", "json", "--kind", kind]) == 0
-        found[kind] = {row["path_from"]: row["path_keep"] for row in json.loads(capsys.readouterr().out)}
+        said = json.loads(capsys.readouterr().out)["duplicates"]
+        found[kind] = {row["path_from"]: row["path_keep"] for row in said}
     assert found["exact"] == {"other-again.png": "other.png", "half-again.png": "half.png"}
     assert set(found["near"]) == {*copies_of(scene(0)), "half-again.png"}
     assert set(found["near"].values()) == {"scene.png"}
@@ -55,8 +58,26 @@ def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].split("\t")[:3] == ["path_from", "path_keep", "kind"]
     assert len(lines) == 7
-    assert run_command(["duplicates", *home]) == 0
-    assert "half.png\n  -> scene.png  (near: same picture" in capsys.readouterr().out
+    assert run_command(["duplicates", *home, "-0", "--kind", "exact"]) == 0
+    listed = capsys.readouterr().out.split("\0")
+    assert listed == [*(str(copied.root / name) for name in ("half-again.png", "other-again.png")), ""]
+
+
+def test_what_was_decided_is_said_and_can_be_left_out(copied: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    copied.run(assets=ASSETS)
+    kept = [file_of(copied.home, path) for path in ("scene.png", "half.png", "half-again.png")]
+    record(copied.home, [keep_all(kept)])
+    home = ["--home", str(copied.settings.home)]
+    decided: dict[str, dict[str, str | None]] = {}
+    for kind in ("exact", "near"):
+        assert run_command(["duplicates", *home, "--json", "--kind", kind]) == 0
+        said = json.loads(capsys.readouterr().out)["duplicates"]
+        decided[kind] = {row["path_from"]: row["decision"] for row in said}
+    assert decided["exact"] == {"other-again.png": None, "half-again.png": NOT_DUPLICATES}
+    assert {path for path, verdict in decided["near"].items() if verdict} == {"half.png", "half-again.png"}
+    assert run_command(["duplicates", *home, "--json", "--undecided"]) == 0
+    left = {row["path_from"] for row in json.loads(capsys.readouterr().out)["duplicates"]}
+    assert left == {"other-again.png", *copies_of(scene(0))} - {"half.png"}
 
 
 def test_nothing_found_does_not_fail(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
@@ -66,4 +87,4 @@ def test_nothing_found_does_not_fail(chain: Chain, capsys: pytest.CaptureFixture
     assert "duplicates table is missing" in capsys.readouterr().err
     chain.run(assets=ASSETS)
     assert run_command(["duplicates", *home, "--format", "json", "--fail-on-found"]) == 0
-    assert json.loads(capsys.readouterr().out) == []
+    assert json.loads(capsys.readouterr().out)["duplicates"] == []

@@ -30,6 +30,11 @@ def test_groups_say_how_many_and_how_good(chain: Chain) -> None:
     assert all(0 < said[f"b_cubed_f1_{when}"] <= 1 for when in ("before_split", "after_split"))
     assert min(row["score"] for row in rows) >= said["least_score"]
     assert said["written"]
+    pictures = said.pop("largest_groups")
+    largest = sorted(((-size, name) for name, size in sizes.items() if size > 1))[:12]
+    assert pictures.count("data:image/") == len(largest)
+    assert pictures.index(f"| {-largest[0][0]} |") < len(pictures)
+    assert len(pictures.encode()) <= LIMIT
     [again] = chain.run(assets=ASSETS).metadata("image_groups")
     assert again == said | {"written": False}
 

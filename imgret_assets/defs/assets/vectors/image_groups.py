@@ -4,6 +4,9 @@ Belongs here: the asset, its configuration and metadata. Not here: the grouping 
 (`defs.assets.graph.image_node_groups`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -11,7 +14,11 @@ from imgret_assets.defs.metadata import column_schema
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.groups import GROUPS_SCHEMA, Agreement, groups_path, refresh_groups
+from imgret_assets.domain.groups import GROUPS_SCHEMA, Agreement, groups_path, largest_groups, refresh_groups
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.sheet import markdown_thumbnails
+
+SHOWN = 12
 
 
 class GroupsConfig(dg.Config):
@@ -62,10 +69,22 @@ def build_image_groups() -> dg.AssetsDefinition:
                 "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
                 **_agreement("before_split", report.before),
                 **_agreement("after_split", report.after),
+                **(_pictures(home, report.space) if report.written else {}),
             }
         )
 
     return image_groups
+
+
+def _pictures(home: Home, space: str) -> Mapping[str, Any]:
+    shown = [
+        (home.images / row["group"], (row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}"))
+        for row in largest_groups(home, space, SHOWN)
+    ]
+    if not shown:
+        return {}
+    headers = ("representative", "images", "weakest score")
+    return {"largest_groups": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=64))}
 
 
 def _agreement(when: str, found: Agreement | None) -> dict[str, float]:
