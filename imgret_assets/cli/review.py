@@ -193,8 +193,9 @@ def decide(
 
 
 def _file(home: Home, given: Path) -> File:
-    # A path of the library as it stands, else a file that is one.
-    inside = in_library(as_file(given, home.images), home.images)
+    file = as_file(given, home.images)
+    # What is not there can only be meant as a path of the library: the tables may know it still.
+    inside = in_library(file if file.exists() else home.images / given, home.images)
     if inside is None:
         raise DecisionError(f"{given} is not under the image root, {home.images}", expected="an image of the library")
     return file_of(home, inside)
