@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 import streamlit as st
 
+from imgret_assets.app.neighbourhood import BEST_OF_EACH, MAX_LINKS, NEAREST, Edge
 from imgret_assets.domain import cypher, tables
 from imgret_assets.domain.collection import load_collection
 from imgret_assets.domain.database import Database, open_database
@@ -126,6 +127,30 @@ def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
     parameters = {"paths": [hit.path for hit in hits]}
     rows = database_holder(home.settings).use(lambda database: database.rows(cypher.COPIES_OF, parameters))
     return [(row["path"], row["other"]) for row in rows]
+
+
+def read_relations(home: Home, paths: Sequence[str]) -> tuple[list[Edge], dict[str, int]]:
+    """The best SIMILAR_TO relations of some images, and how many each has; raises what `DatabaseHolder.use` raises."""
+    parameters = {"paths": list(paths), "best": BEST_OF_EACH}
+    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.BEST_RELATIONS_OF, parameters))
+    edges = [Edge(one["source"], one["target"], one["score"]) for row in rows for one in row["relations"]]
+    return edges, {row["path"]: row["total"] for row in rows}
+
+
+def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
+    """Relations among some images, copies too, the best ones; raises what `DatabaseHolder.use` raises."""
+    parameters = {"paths": list(paths), "limit": 10 * MAX_LINKS}
+    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.RELATIONS_AMONG, parameters))
+    return [Edge(row["source"], row["target"], row["score"], row["kind"]) for row in rows]
+
+
+def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
+    """An image's nearest neighbours, joined or not; none where the tables don't allow it just now."""
+    try:
+        found = load_collection(home, space).nearest_of(path, count)
+    except ImgretError:
+        return []
+    return [Edge(path, other, score, NEAREST) for other, score in found]
 
 
 def all_scores(home: Home, answer: Answer) -> np.ndarray | None:

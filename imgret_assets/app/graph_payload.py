@@ -26,6 +26,8 @@ QUERY, HIT, RELATED = "query", "hit", "related"
 _NO_PATH = ""
 # Strong enough on a white page and on a black one.
 FRAMES = {QUERY: "#e8590c", HIT: "#1c7ed6", RELATED: "#868e96"}
+# Lines between copies.
+COPY = "#ae3ec9"
 _PROPORTION = {QUERY: 1.35, HIT: 1.0, RELATED: 0.75}
 # The canvas is as wide as the page; this width is only what the layout counts with.
 CANVAS_PX = (1040, 620)
@@ -34,21 +36,29 @@ _LABEL_PX, _CHARACTER_PX = (120, 14), 6.5
 
 @dataclass(frozen=True)
 class GraphNode:
-    """One picture: its path in the graph (empty for a query that isn't in it), its kind, its score to the query."""
+    """One picture: its path in the graph (empty for a query that isn't in it), its kind, its score to the query.
+
+    `said` is the line under the pointer; a line on the query where it is None.
+    """
 
     path: str
     kind: str
     score: float | None = None
+    said: str | None = None
 
 
 @dataclass(frozen=True)
 class GraphLink:
-    """Two pictures: a SIMILAR_TO relation from `source` to `target`, or, `asked`, a hit's score to the query."""
+    """Two pictures: a relation from `source` to `target`, or, `asked`, no relation but a score.
+
+    `what` says which; SIMILAR_TO, or a hit's score to the query, where it is None.
+    """
 
     source: str
     target: str
     score: float
     asked: bool = False
+    what: str | None = None
 
 
 @dataclass(frozen=True)
@@ -204,8 +214,9 @@ def _node(node: GraphNode, row: int, name: str, symbol: tuple[str, int, int], pl
     uri, width, height = symbol
     return {
         "id": str(row),
+        "path": chart_text(node.path),
         "name": chart_text(name.rsplit("/", 1)[-1]),
-        "lines": [chart_text(name), said[node.kind]],
+        "lines": [chart_text(name), chart_text(said[node.kind] if node.said is None else node.said)],
         "symbol": f"image://{uri}",
         "symbolSize": [width, height],
         "x": round(place[0], 1),
@@ -224,14 +235,15 @@ def _links(view: GraphView, rows: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _link(link: GraphLink, rows: dict[str, int], width: float, *, shows_label: bool) -> dict[str, Any]:
-    what = "score to the query" if link.asked else "SIMILAR_TO"
+    what = link.what or ("score to the query" if link.asked else "SIMILAR_TO")
+    colour = COPY if what == "DUPLICATE_OF" else FRAMES[QUERY] if link.asked else FRAMES[RELATED]
     return {
         "source": str(rows[link.source]),
         "target": str(rows[link.target]),
         "value": round(link.score, 6),
         "lines": [f"{what} {link.score:.3f}"],
         "lineStyle": {
-            "color": FRAMES[QUERY] if link.asked else FRAMES[RELATED],
+            "color": colour,
             "type": "dotted" if link.asked else "solid",
             "width": width,
             "opacity": 0.7,

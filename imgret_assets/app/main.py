@@ -12,6 +12,8 @@ from PIL import Image
 from imgret_assets.app import navigation
 from imgret_assets.app.compare_page import show_compare
 from imgret_assets.app.duplicates_page import show_duplicates
+from imgret_assets.app.graph_page import show_graph
+from imgret_assets.app.groups_page import show_groups
 from imgret_assets.app.navigation import PageSpec, choose_page
 from imgret_assets.app.overview_page import show_overview
 from imgret_assets.app.review_page import show_review
@@ -23,6 +25,8 @@ choose_page(
     [
         PageSpec(navigation.SEARCH, "Search", "image_search", show_search),
         PageSpec(navigation.DUPLICATES, "Duplicates", "content_copy", show_duplicates),
+        PageSpec(navigation.GROUPS, "Groups", "grid_view", show_groups),
+        PageSpec(navigation.GRAPH, "Graph", "hub", show_graph),
         PageSpec(navigation.COMPARE, "Compare", "compare", show_compare),
         PageSpec(navigation.REVIEW, "Review", "fact_check", show_review),
         PageSpec(navigation.OVERVIEW, "Overview", "monitoring", show_overview),

@@ -24,7 +24,7 @@ from imgret_assets.domain.search import Answer
 
 _FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
 # Text nodes, never markup: a file may be called like a tag.
-_TOOLTIP = """function (point) {
+TOOLTIP_CODE = """function (point) {
   const box = document.createElement('div');
   box.style.maxWidth = '420px'; box.style.whiteSpace = 'normal'; box.style.overflowWrap = 'anywhere';
   (point.data.lines || []).forEach(function (line) {
@@ -32,7 +32,7 @@ _TOOLTIP = """function (point) {
   });
   return box;
 }"""
-_LABEL = "function (point) { return point.data.name; }"
+LABEL_CODE = "function (point) { return point.data.name; }"
 
 
 def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes], *, threshold: float | None) -> None:
@@ -61,8 +61,8 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
             view,
             lambda node, size: framed_uri(thumbnail(node, size), FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]),
             query_name=answer.query,
-            label_formatter=JsCode(_LABEL),
-            tooltip_formatter=JsCode(_TOOLTIP),
+            label_formatter=JsCode(LABEL_CODE),
+            tooltip_formatter=JsCode(TOOLTIP_CODE),
         ),
         height=f"{canvas_height(len(view.nodes))}px",
         key="relations",

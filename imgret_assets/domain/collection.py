@@ -55,6 +55,14 @@ class Collection:
                 found[row] = False
         return found
 
+    def nearest_of(self, path: str, count: int) -> list[tuple[str, float]]:
+        """An image's nearest and their cosines, at most ten, nearest first; nothing for an image that is not here."""
+        row = bisect_left(self.paths, path)
+        if row == len(self.paths) or self.paths[row] != path:
+            return []
+        found = zip(self.rows[row].tolist(), self.weights[row].tolist(), strict=False)
+        return [(self.paths[other], score) for other, score in found if other >= 0][:count]
+
     def cosines(self, query: np.ndarray) -> np.ndarray:
         """Cosine of every image with a query vector float (dim,), any norm but zero; float32 (n,), not exact."""
         wanted = np.asarray(query, np.float64)

@@ -48,7 +48,7 @@ def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
                 path
                 for kind in ("pairs", "nearest")
                 for path in (home.work / kind).glob("*")
-                if path.name.removesuffix(".parquet") not in keep_spaces
+                if not any(path.name == space or path.name.startswith(f"{space}.") for space in keep_spaces)
             ]
         doomed += unused_thumbnails(home, _pictures(home))
         freed = sum(_size(path) for path in doomed)

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from imgret_assets.domain import calibration, groups, tables
 from imgret_assets.domain.decode import Status
-from imgret_assets.domain.embedding_keys import load_keys
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.pairs import list_embeddings
 from imgret_assets.errors import TableError
 
 # Of each reason so many files are named.
@@ -106,7 +106,7 @@ def _sharded(asset: str, files: Sequence[Path]) -> AssetTable:
 def _covering(home: Home, space: str) -> list[AssetTable]:
     """The tables that say which embeddings they were made of."""
     try:
-        present = load_keys(home, space).coverage
+        present = list_embeddings(home, space).coverage
     except TableError:
         present = None
     paths = {

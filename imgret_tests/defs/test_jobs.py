@@ -40,6 +40,7 @@ def test_what_is_left_out_has_its_default(job: dg.JobDefinition) -> None:
         "image_path": "a.png",
         "top_k": 5,
         "mode": "index",
+        "metric": "cosine",
         "min_score": None,
         "label": None,
         "exclude_self": True,

@@ -1,0 +1,54 @@
+"""Which pictures and lines the graph page shows."""
+
+from imgret_assets.app.graph_payload import HIT, QUERY, RELATED
+from imgret_assets.app.neighbourhood import DUPLICATE_OF, NEAREST, SIMILAR_TO, Edge, neighbourhood, unique_edges
+
+
+def test_the_start_what_it_is_joined_to_and_the_lines_among_them() -> None:
+    edges = [Edge("a", "b", 0.9), Edge("a", "c", 0.8), Edge("b", "c", 0.7), Edge("c", "d", 0.95)]
+    view = neighbourhood(["a"], [], edges, least=0.0)
+    assert [(node.path, node.kind) for node in view.nodes] == [("a", QUERY), ("b", RELATED), ("c", RELATED)]
+    assert {(link.source, link.target) for link in view.links} == {("a", "b"), ("a", "c"), ("b", "c")}
+    assert (view.hidden_nodes, view.hidden_links) == (0, 0)
+
+
+def test_expanding_shows_what_a_picture_is_joined_to() -> None:
+    edges = [Edge("a", "b", 0.9), Edge("b", "c", 0.8), Edge("c", "d", 0.7)]
+    assert len(neighbourhood(["a"], [], edges, least=0.0).nodes) == 2
+    view = neighbourhood(["a"], ["b"], edges, least=0.0)
+    assert {node.path: node.kind for node in view.nodes} == {"a": QUERY, "b": HIT, "c": RELATED}
+
+
+def test_lower_lines_are_left_out_but_copies_stay() -> None:
+    edges = [Edge("a", "b", 0.9), Edge("a", "c", 0.3), Edge("d", "a", 0.2, DUPLICATE_OF)]
+    view = neighbourhood(["a"], [], edges, least=0.5)
+    assert {node.path for node in view.nodes} == {"a", "b", "d"}
+
+
+def test_a_near_picture_is_dotted_only_where_nothing_joins_it() -> None:
+    edges = [Edge("a", "b", 0.9), Edge("a", "b", 0.9, NEAREST), Edge("b", "a", 0.9), Edge("a", "c", 0.5, NEAREST)]
+    assert unique_edges(edges) == [Edge("a", "b", 0.9), Edge("a", "c", 0.5, NEAREST)]
+    view = neighbourhood(["a"], [], edges, least=0.0)
+    assert [(link.target, link.asked, link.what) for link in view.links] == [
+        ("b", False, SIMILAR_TO),
+        ("c", True, NEAREST),
+    ]
+
+
+def test_a_group_is_shown_whole_though_nothing_joins_it() -> None:
+    view = neighbourhood(["a", "b", "c"], [], [Edge("a", "b", 0.9)], least=0.0)
+    assert [node.path for node in view.nodes] == ["a", "b", "c"]
+    assert len(view.links) == 1
+
+
+def test_what_is_too_much_is_counted() -> None:
+    edges = [Edge("a", f"n{number:03d}", 0.9 - number / 1000) for number in range(50)]
+    view = neighbourhood(["a"], [], edges, least=0.0, max_nodes=11, max_links=5)
+    assert [node.path for node in view.nodes] == ["a", *(f"n{number:03d}" for number in range(10))]
+    assert len(view.links) == 5
+    assert (view.hidden_nodes, view.hidden_links) == (40, 5)
+    assert "+40 pictures hidden" in view.hidden_text
+
+
+def test_a_picture_is_not_joined_to_itself() -> None:
+    assert unique_edges([Edge("a", "a", 1.0)]) == []
