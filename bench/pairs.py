@@ -1,8 +1,11 @@
-"""Pairs and nearest neighbours: the cascade beside the matrix product done well.
+"""Pairs and nearest neighbours: the cascade beside the matrix product done well, and beside FAISS.
 
-Belongs here: these contenders and their targets. Not here: timing them (`bench.rounds`).
+Belongs here: these contenders and their targets. Not here: timing them (`bench.rounds`), what is written to tables
+(`bench.pairs_home`), many vectors (`bench.pairs_once`).
 """
 
+import importlib.util
+import math
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import combinations_with_replacement
@@ -14,19 +17,23 @@ import numpy as np
 from PIL import Image
 from threadpoolctl import threadpool_limits
 
-from bench import scans
+from bench import pairs_home, scans
 from bench.report import Measure, Report
-from bench.rounds import Contender, cores, interleaved
+from bench.rounds import Contender, cores, interleaved, last_json
 from imgret_assets.domain.cascade import Cascade
 from imgret_assets.domain.cascade_nearest import nearest
 from imgret_assets.domain.engines import choose_embedder
 from imgret_assets.domain.home import open_home
 from imgret_assets.domain.models import resolve
+from imgret_assets.domain.unit_rows import unit_rows
 from imgret_assets.settings import load_settings
 
 THRESHOLD = 0.8
 NEIGHBOURS = 20
 _ROWS, _COLUMNS = 512, 1024
+# Of FAISS, a tenth of the rows against all: the rest would be the same again.
+_FAISS_PART = 10
+_LARGE = (50_000, 100_000, 200_000)
 # Farther than the float32 product's error at 2,048 numbers.
 _MARGIN = 2e-4
 
@@ -35,9 +42,18 @@ def run(report: Report, sources: Sequence[Path], work: Path, *, rounds: int, say
     """Measure and add to the report."""
     real = _real_vectors(sources, work)
     say(f"{len(real):,} vectors of real pictures, grown by mixtures")
+    _searches(report, real, rounds=rounds, say=say)
+    wide = mixtures(real, 40_000, 1280)
+    pairs_home.run(report, wide, work, threshold=THRESHOLD, rounds=rounds, say=say)
+    _many(report, real, work, say)
+
+
+def _searches(report: Report, real: np.ndarray, *, rounds: int, say: Callable[[str], None]) -> None:
+    """The searches themselves, in memory."""
     wide = mixtures(real, 40_000, 1280)
     wider = mixtures(real, 40_000, 2048)
     some = np.ascontiguousarray(wider[:10_000])
+    random = np.random.default_rng(3).standard_normal((20_000, 1280), dtype=np.float32)
     contenders = {
         "product, 40,000 x 1,280": Contender(lambda: _product(wide)),
         "cascade, 40,000 x 1,280": Contender(lambda: _cascade(wide)),
@@ -47,38 +63,66 @@ def run(report: Report, sources: Sequence[Path], work: Path, *, rounds: int, say
         "cascade, 10,000 x 2,048": Contender(lambda: _cascade(some)),
         "product and top 20, 40,000 x 1,280": Contender(lambda: _product_top(wide)),
         "nearest 20, 40,000 x 1,280": Contender(lambda: _nearest(wide)),
-        "1 % new, 40,000 x 1,280": Contender(lambda: _cascade(wide, np.arange(400) * 100)),
+        "product and top 20, 20,000 random": Contender(lambda: _product_top(random)),
+        "nearest 20, 20,000 random": Contender(lambda: _nearest(random)),
     }
+    there = importlib.util.find_spec("faiss") is not None
+    if there:
+        contenders["FAISS flat range search, 40,000 x 1,280"] = Contender(lambda: _faiss(wide))
     timings = interleaved(contenders, rounds, say)
     report.timings |= timings
-    product, cascade, product_2048, cascade_2048, product_10, cascade_10, top, near, new = timings.values()
+    product, cascade, product_2048, cascade_2048, product_10, cascade_10, top, near, top_r, near_r, *faiss = (
+        timings.values()
+    )
     fast = "bf16" in report.machine["has"]
     report.ratio("pairs of 40,000 x 1,280: cascade / product", cascade, product, 5.0 if fast else 3.5)
     report.ratio("pairs of 40,000 x 2,048: cascade / product", cascade_2048, product_2048, 7.0 if fast else 4.5)
     report.ratio("pairs of 10,000 x 2,048: cascade / product", cascade_10, product_10, 1.5)
     report.ratio("nearest 20 of 40,000: cascade / product", near, top, 1.5)
-    report.measures.append(Measure("1 % new images: share of all pairs' time", _median(new) / _median(cascade)))
+    # Where nothing prunes it must not be much slower: 1 / 1.2.
+    report.ratio("nearest 20 of 20,000 random: cascade / product", near_r, top_r, 0.83)
+    if there:
+        report.ratio("pairs of 40,000 x 1,280: cascade / FAISS", cascade, faiss[0], 8.0 if fast else 6.0)
+    else:
+        report.notes.append("FAISS is not installed: pip install --group bench")
     report.notes.append(
         "product: tiles of 512 x 1,024, one BLAS thread a tile, a compiled scan, float64 where it passes"
     )
 
 
-def _median(timing: Any) -> float:
-    return float(np.median(timing.seconds))
+def _many(report: Report, real: np.ndarray, work: Path, say: Callable[[str], None]) -> None:
+    """Pairs of more and more vectors, each once; how time grows, and what it would be for a million."""
+    np.save(work / "real.npy", real)
+    seconds, peak_mb = [], 0.0
+    for count in _LARGE:
+        found = last_json("bench.pairs_once", work / "real.npy", count, 1280, work)
+        say(f"  {count:,} x 1,280: {found['seconds']:.1f} s, {found['peak_mb']:,.0f} MB, {found['means']}")
+        seconds.append(found["seconds"])
+        peak_mb = found["peak_mb"]
+        report.measures.append(Measure(f"pairs of {count:,} x 1,280", found["seconds"], unit="s"))
+    report.measures.append(
+        Measure(f"memory of {_LARGE[-1]:,} x 1,280, vectors included", peak_mb / 1024, 4.0, True, "GB")
+    )
+    exponent, _ = np.polyfit(np.log(_LARGE), np.log(seconds), 1)
+    million = seconds[-1] * math.exp(exponent * math.log(1_000_000 / _LARGE[-1]))
+    report.measures.append(Measure("pairs: exponent of the time by the number of vectors", float(exponent)))
+    report.measures.append(Measure("pairs of 1,000,000 x 1,280, extrapolated", million / 60, unit="min"))
 
 
-def mixtures(real: np.ndarray, count: int, dim: int) -> np.ndarray:
+def mixtures(real: np.ndarray, count: int, dim: int, *, seed: int = 0) -> np.ndarray:
     """`count` vectors float32 of `dim` numbers from fewer real ones: each a mixture of three, of any length.
 
     Of each mixture one real vector is the larger part, so that near ones are as rare as among pictures. More numbers
     than the real ones have come from a random projection behind them.
     """
-    rng = np.random.default_rng(count + dim)
-    unit = real / np.linalg.norm(real, axis=1, keepdims=True)
+    rng = np.random.default_rng([count + dim, seed])
+    unit = unit_rows(real, dtype=np.float64)
     one, two, three = (unit[rng.integers(len(unit), size=count)] for _ in range(3))
     share, rest = rng.uniform(0.35, 0.8, (count, 1)), rng.uniform(0.0, 0.3, (count, 1))
     out = share * one + (1 - share) * two + rest * three
-    out[: len(unit)] = unit[:count]
+    # The real ones themselves, once.
+    if not seed:
+        out[: len(unit)] = unit[:count]
     if dim > real.shape[1]:
         projection = rng.normal(size=(real.shape[1], dim - real.shape[1])) / np.sqrt(real.shape[1])
         out = np.concatenate([out, out @ projection], axis=1)
@@ -107,8 +151,8 @@ def _real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
     return np.stack([found[key] for key in sorted(found)])
 
 
-def _cascade(vectors: np.ndarray, rows: np.ndarray | None = None) -> int:
-    cascade = Cascade(vectors, THRESHOLD, rows=rows)
+def _cascade(vectors: np.ndarray) -> int:
+    cascade = Cascade(vectors, THRESHOLD)
     for block in cascade.blocks:
         cascade.pairs_of(block)
     return cascade.compared
@@ -119,17 +163,21 @@ def _nearest(vectors: np.ndarray) -> int:
     return len(vectors) * (len(vectors) - 1) // 2
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    out = np.empty_like(vectors)
-    for start in range(0, len(vectors), 4096):
-        part = vectors[start : start + 4096].astype(np.float64)
-        out[start : start + 4096] = part / np.sqrt(np.einsum("ij,ij->i", part, part))[:, np.newaxis]
-    return out
+def _faiss(vectors: np.ndarray) -> int:
+    """All pairs as FAISS finds them, in float32 alone: every row's neighbours above the threshold, each pair twice."""
+    import faiss
+
+    unit, count = unit_rows(vectors), len(vectors)
+    index = faiss.IndexFlatIP(vectors.shape[1])
+    index.add(unit)
+    queries = unit[: count // _FAISS_PART]
+    index.range_search(queries, THRESHOLD)
+    return count * (count - 1) // 2 * len(queries) // count
 
 
 def _product(vectors: np.ndarray) -> int:
     """All pairs by tiles of the float32 product; float64 for what passes."""
-    unit, count = _unit(vectors), len(vectors)
+    unit, count = unit_rows(vectors), len(vectors)
     cut = THRESHOLD - _MARGIN
 
     def strip(start: int) -> int:
@@ -154,7 +202,7 @@ def _product(vectors: np.ndarray) -> int:
 
 def _product_top(vectors: np.ndarray) -> int:
     """The 20 best of every row by tiles of the float32 product, each tile for its rows and its columns."""
-    unit, count, side = _unit(vectors), len(vectors), 1024
+    unit, count, side = unit_rows(vectors), len(vectors), 1024
     best = np.full((count, NEIGHBOURS), -np.inf, np.float32)
     rows = np.full((count, NEIGHBOURS), -1, np.int32)
     blocks = range(-(-count // side))

@@ -11,15 +11,18 @@ bounds don't prune, the first one takes all coordinates: a matrix product in int
 """
 
 import math
-import os
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from imgret_assets.domain import cascade_bounds as bounds
+from imgret_assets.domain import cascade_torch
 from imgret_assets.domain.cascade_bounds import SCALE, Plan, in_parallel, parts, slices
+from imgret_assets.domain.cascade_heads import Heads, digest_factors, read_heads, write_heads
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.errors import SettingError, TableError
 
 MEMORY_BYTES = 2 << 30
@@ -32,6 +35,7 @@ _PAIR_BYTES = 72  # What a found pair needs at the most: in a tile, in a growing
 _STRIP_ROWS = 256  # Left side of a tile at the most: their heads stay in a core's second cache.
 _STRIP_BYTES = 1 << 18
 _TILE_ROWS = 1024  # Of a library's product.
+_HEADS_REWRITTEN = 50  # Heads are written again when more than one of so many are new.
 
 Wanted = Callable[[np.ndarray, int], np.ndarray | float]
 
@@ -60,14 +64,18 @@ class Options:
     Attributes:
         memory_bytes: bound on what is held beside the vectors, in all-pass data too; it sets the size of blocks.
         threads: cores to use at the most; None for all.
-        engine: of the first bound: "int16" (made for AVX2), "float32", "bfloat16"; None for the fastest on this CPU.
+        engine: of the first bound: "int16" (made for AVX2), "float32", "bfloat16", "cuda" (a GPU by torch) or "torch"
+            (its code on the CPU); None for the fastest on this CPU.
         plan: the bounds to use; None to choose them by a sample.
+        heads: a file that keeps basis and heads, so that a search of some rows needs only those of new vectors; None
+            keeps none. Whoever names one holds a lock.
     """
 
     memory_bytes: int = MEMORY_BYTES
     threads: int | None = None
     engine: str | None = None
     plan: Plan | None = None
+    heads: Path | None = None
 
 
 def best_engine() -> str:
@@ -78,11 +86,6 @@ def best_engine() -> str:
     if features & {"amx-bf16", "avx512bf16"}:
         return "bfloat16"
     return "int16" if "avx2" in features else "float32"
-
-
-def usable_threads() -> int:
-    """Cores this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 class Sieve:
@@ -121,11 +124,12 @@ class Sieve:
         self.threads = options.threads or usable_threads()
         self.memory_bytes = options.memory_bytes
         self.engine = _checked_engine(options.engine)
-        self.norms = self._checked_norms()
+        self.norms, self.digests = self._checked_norms()
         self.order, self.chosen = _order_of(self.count, rows)
         self.block_rows = min(_MAX_BLOCK_ROWS, max(16, math.isqrt(self.memory_bytes // (2 * _PAIR_BYTES)) // 16 * 16))
-        self._packed: dict[tuple[int, int], np.ndarray] = {}
-        self._prepare(wanted, most, options.plan)
+        self._packed: dict[tuple[int, int], Any] = {}
+        self._device_rows = _MAX_BLOCK_ROWS
+        self._prepare(wanted, most, options)
 
     @property
     def pairs(self) -> int:
@@ -159,6 +163,8 @@ class Sieve:
         # Blocks come row by row: the left side stays while the right one goes on.
         self._packed = {span: held for span, held in self._packed.items() if span in (block.left, block.right)}
         find = self._by_integers if self.engine == "int16" else self._by_library
+        if self.engine in cascade_torch.ENGINES:
+            find = self._by_torch
         return [part for part in find(block, floors) if len(part[0])]
 
     def each(self, task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -179,11 +185,18 @@ class Sieve:
 
     # What is prepared once
 
-    def _checked_norms(self) -> np.ndarray:
+    def _checked_norms(self) -> tuple[np.ndarray, np.ndarray]:
         from imgret_assets.domain import cascade_kernels as kernels
 
-        norms = np.empty(self.count)
-        self.each(lambda part: kernels.norms_of(self.vectors[part], norms[part]), slices(0, self.count, 1024))
+        norms, digests = np.empty(self.count), np.empty((self.count, 2), np.uint64)
+        factors = digest_factors(self.dim)
+        bits = self.vectors.view(np.uint32)
+
+        def measure(part: slice) -> None:
+            kernels.norms_of(self.vectors[part], norms[part])
+            kernels.digests_of(bits[part], factors, digests[part])
+
+        self.each(measure, slices(0, self.count, 128))
         bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
         if len(bad):
             named = ", ".join(map(str, bad[:5])) + (f" and {len(bad) - 5:,} more" if len(bad) > 5 else "")
@@ -192,7 +205,7 @@ class Sieve:
                 expected="finite numbers, at least one of them not 0, in every row",
                 remedy="embed these pictures again or leave them out",
             )
-        return norms
+        return norms, digests
 
     def _planned(self, wanted: Wanted, most: int, given: Plan | None) -> tuple[Plan, np.ndarray | None]:
         """The given plan or the cheapest by a sample, with its basis; plain where the sample would cost too much."""
@@ -214,29 +227,59 @@ class Sieve:
         plan = given or bounds.cheapest(work, bounds.shares_passing(unit, left, basis, wanted(unit, left)))
         return (plain, None) if plan.plain else (plan, np.ascontiguousarray(basis[:, : plan.widths[-1]]))
 
-    def _prepare(self, wanted: Wanted, most: int, given: Plan | None) -> None:
+    def _prepare(self, wanted: Wanted, most: int, options: Options) -> None:
+        held, known = self._held_heads(most, options)
         with bounds.one_blas_thread():
-            self.plan, basis = self._planned(wanted, most, given)
+            self.plan, basis = (held.plan, held.basis) if held else self._planned(wanted, most, options.plan)
             widths = np.array(self.plan.widths, dtype=np.int64)
+            # Of a basis that was read, too, they are worked out: the proof asks nothing else of it.
             errors = bounds.identity_errors(self.dim) if basis is None else bounds.head_errors(basis, widths)
             # Rows of whole vectors of sixteen.
             kept = 0 if basis is None else self.count
             self._heads = np.zeros((kept, -(-int(widths[-1]) // 16) * 16 if kept else 16), np.int16)
             self._rests = np.empty((kept, len(widths)), np.int16)
+            if held is not None:
+                there = np.flatnonzero(known >= 0)
+                self._heads[there], self._rests[there] = held.coordinates[known[there]], held.rests[known[there]]
             if basis is not None:
-                self.each(lambda part: self._fill_heads(part, basis, widths, errors), slices(0, self.count, _HEAD_ROWS))
+                new = np.flatnonzero(known < 0)
+                self.each(
+                    lambda part: self._fill_heads(new[part], basis, widths, errors), slices(0, len(new), _HEAD_ROWS)
+                )
+                # A few new ones are rotated again next time: that costs less than writing all.
+                if options.heads is not None and len(new) > self.count // _HEADS_REWRITTEN:
+                    self._keep_heads(options.heads, basis)
         self._margins = bounds.margins(errors, self.dim)
         # Of the first bound, in whole steps of a packed row.
         self._columns = -(-(int(widths[0]) + (not self.plan.plain)) // 4) * 4
         self._first_margin = self._margins[0] + bounds.library_error(self.engine, self._columns, errors[0])
 
-    def _fill_heads(self, part: slice, basis: np.ndarray, widths: np.ndarray, errors: np.ndarray) -> None:
+    def _held_heads(self, most: int, options: Options) -> tuple[Heads | None, np.ndarray]:
+        """The heads in the file, and for each place their row there, or -1; None where they are of no use."""
+        none = np.full(self.count, -1)
+        if options.heads is None or options.plan is not None or self.chosen == self.count:
+            return None, none
+        held = read_heads(options.heads, self.dim)
+        if held is None or held.plan.widths[-1] > min(most, self.memory_bytes // (4 * max(1, self.count))):
+            return None, none
+        known = held.rows_of(self.digests)[self.order]
+        # A basis that is of other vectors mostly would prune badly.
+        return (held, known) if 2 * np.count_nonzero(known >= 0) > self.count else (None, none)
+
+    def _keep_heads(self, path: Path, basis: np.ndarray) -> None:
+        place = np.argsort(self.order)
+        write_heads(path, Heads(self.plan, basis, self.digests, self._heads[place], self._rests[place]))
+
+    def _fill_heads(self, places: np.ndarray, basis: np.ndarray, widths: np.ndarray, errors: np.ndarray) -> None:
         from imgret_assets.domain import cascade_kernels as kernels
 
-        unit = np.empty((part.stop - part.start, self.dim), np.float32)
-        kernels.unit_rows(self.vectors, self.order[part], self.norms, unit)
+        unit = np.empty((len(places), self.dim), np.float32)
+        kernels.unit_rows(self.vectors, self.order[places], self.norms, unit)
         head = bounds.chunked_product(unit, basis)
-        kernels.quantised_heads(head, float(SCALE), widths, errors, self._heads[part], self._rests[part])
+        coordinates = np.zeros((len(places), self._heads.shape[1]), np.int16)
+        rests = np.empty((len(places), len(widths)), np.int16)
+        kernels.quantised_heads(head, float(SCALE), widths, errors, coordinates, rests)
+        self._heads[places], self._rests[places] = coordinates, rests
 
     def _units(self, places: np.ndarray) -> np.ndarray:
         from imgret_assets.domain import cascade_kernels as kernels
@@ -276,7 +319,7 @@ class Sieve:
         """The first bound's cutoffs: what s^2 times a bound must reach; float64."""
         return SCALE**2 * (floors - self._first_margin)
 
-    def _cached(self, span: tuple[int, int], make: Callable[[tuple[int, int]], np.ndarray]) -> np.ndarray:
+    def _cached(self, span: tuple[int, int], make: Callable[[tuple[int, int]], Any]) -> Any:
         if span not in self._packed:
             self._packed[span] = make(span)
         return self._packed[span]
@@ -353,6 +396,26 @@ class Sieve:
             found += self.each(scan, slices(0, len(tile), -(-len(tile) // (2 * self.threads))))
         return found
 
+    def _by_torch(self, block: Block, floors: np.ndarray) -> list[tuple[np.ndarray, ...]]:
+        from imgret_assets.domain import cascade_kernels as kernels
+
+        left, right = (
+            self._cached(span, lambda some: cascade_torch.operand(self._operand(some), self.engine))
+            for span in (block.left, block.right)
+        )
+        own, theirs = (self._cutoffs(floors[slice(*span)]) for span in (block.left, block.right))
+        found = []
+        for rows, columns, tile_rows in cascade_torch.passing(left, right, own, theirs, self._device_rows):
+            self._device_rows = tile_rows
+            p, q = rows + block.left[0], columns + block.right[0]
+            candidates = (p << 32 | q)[p < q]
+
+            def settle(part: slice, some: np.ndarray = candidates) -> tuple[np.ndarray, ...]:
+                return kernels.sieve_candidates(some[part], self._tests(), self.exact, floors)
+
+            found += self.each(settle, parts(len(candidates), self.threads))
+        return found
+
 
 class Cascade:
     """All pairs whose float64 cosine is greater than a threshold, block by block.
@@ -398,6 +461,11 @@ class Cascade:
     def plan(self) -> Plan:
         """What was planned, to be logged."""
         return self._sieve.plan
+
+    @property
+    def digests(self) -> np.ndarray:
+        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are."""
+        return self._sieve.digests
 
     @property
     def compared(self) -> int:

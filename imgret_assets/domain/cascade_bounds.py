@@ -36,18 +36,19 @@ Identity: only the integers' error counts, e = 5.6e-4, and there is no rest.
 Where a library multiplies the first bounds instead (no AVX2, or a CPU that multiplies bfloat16), the same integers are
 its input, and the relative error of its product is added, times the squared length of the rows (N <= 1.01):
 float32 gamma(d + 1); bfloat16, with v = 2^-9 for each input and the output and sums in float32,
-(1 + v)^3 (1 + gamma(d + 1)) - 1 = 0.0059.
+(1 + v)^3 (1 + gamma(d + 1)) - 1 = 0.0059. A GPU's sums are in float32 too but cut off, not rounded, and aligned a few
+at a time (Fasi, Higham, Mikaitis and Pranesh, Numerical behavior of NVIDIA tensor cores, PeerJ Computer Science 7,
+2021): four times gamma(d + 1) is allowed them.
 """
 
-import importlib
-import importlib.util
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from imgret_assets.errors import SettingError
 
@@ -63,7 +64,13 @@ _LATER = (64, 128, 192, 256, 384, 512)
 # Nanoseconds on one core (AMD Milan): of a multiply-add and of a comparison in the first stage, by engine; of a
 # candidate and of a coordinate in the later ones; of a coordinate in float64 and in float32 matrix products. Only
 # their ratios matter, and only for speed.
-_FIRST_NS = {"int16": (0.0175, 0.05), "float32": (0.027, 0.3), "bfloat16": (0.006, 0.3)}
+_FIRST_NS = {
+    "int16": (0.0175, 0.05),
+    "float32": (0.027, 0.3),
+    "bfloat16": (0.006, 0.3),
+    "cuda": (0.00002, 0.01),
+    "torch": (0.027, 1.0),
+}
 _CANDIDATE_NS, _LATER_NS, _EXACT_NS, _PRODUCT_NS = 25.0, 0.05, 0.2, 0.027
 ENGINES = tuple(_FIRST_NS)
 
@@ -123,14 +130,12 @@ def parts(count: int, threads: int) -> list[slice]:
 
 
 def one_blas_thread() -> AbstractContextManager[object]:
-    """BLAS on one thread, where threadpoolctl can see to it: ours are one a piece of work already.
+    """BLAS on one thread: ours are one a piece of work already.
 
     Threads of BLAS that wait for each other spin; on a busy machine a product of a few hundred columns then takes
     a hundred times its time.
     """
-    if importlib.util.find_spec("threadpoolctl") is None:
-        return nullcontext()
-    return importlib.import_module("threadpoolctl").threadpool_limits(1, user_api="blas")
+    return threadpool_limits(1, user_api="blas")
 
 
 def affordable(work: Work, most: int) -> bool:
@@ -237,7 +242,13 @@ def margins(errors: np.ndarray, dim: int) -> np.ndarray:
 def library_error(engine: str, columns: int, error: float) -> float:
     """Error of a library's product of integers that are off by e at the most; the int16 product is exact."""
     gamma = columns * _UNIT_ROUNDOFF / (1 - columns * _UNIT_ROUNDOFF)
-    relative = {"int16": 0.0, "float32": gamma, "bfloat16": (1 + _BFLOAT16_ROUNDOFF) ** 3 * (1 + gamma) - 1}[engine]
+    relative = {
+        "int16": 0.0,
+        "float32": gamma,
+        "torch": gamma,
+        "bfloat16": (1 + _BFLOAT16_ROUNDOFF) ** 3 * (1 + gamma) - 1,
+        "cuda": (1 + _BFLOAT16_ROUNDOFF) ** 3 * (1 + 4 * gamma) - 1,
+    }[engine]
     # N: the head's square and the rest's, which is 1 + 2 e |a| together, and the rounding of the rest upwards.
     return relative * (1 + 2 * error * (1 + error) + 3 / SCALE)
 

@@ -264,6 +264,18 @@ def norms_of(vectors, out):
 
 
 @_compiled
+def digests_of(bits, factors, out):
+    """Two multilinear hashes, uint64 (n, 2), of rows of 32 bits a number, by `factors`, uint64 (2, dim + 1)."""
+    for i in range(len(bits)):
+        one, two = factors[0, -1], factors[1, -1]
+        for k in range(bits.shape[1]):
+            number = np.uint64(bits[i, k])
+            one += number * factors[0, k]
+            two += number * factors[1, k]
+        out[i, 0], out[i, 1] = one, two
+
+
+@_compiled
 def unit_rows(vectors, rows, norms, out):
     """float32 (len(rows), dim): the rows divided by their norms in float64, then rounded."""
     for i in range(len(rows)):
@@ -440,6 +452,14 @@ def sieve_packed(
 
 
 @_compiled
+def sieve_candidates(candidates, tests, exact, floors):
+    """`sieve_packed` on candidates, int64 p << 32 | q, whose first bounds have been compared already."""
+    found = (np.empty(256, np.int32), np.empty(256, np.int32), np.empty(256, np.float64))
+    found, used = _settle(found, 0, candidates, len(candidates), tests, exact, floors)
+    return found[0][:used].copy(), found[1][:used].copy(), found[2][:used].copy()
+
+
+@_compiled
 def sieve_tile(tile, left_cuts, left_from, right_cuts, right_from, tests, exact, floors):
     """`sieve_packed` on a tile of first bounds that a library has multiplied.
 
@@ -469,9 +489,15 @@ def sieve_tile(tile, left_cuts, left_from, right_cuts, right_from, tests, exact,
 
 
 @_compiled
-def _insert(scores, members, floors, place, member, score):
-    """Put `member` into the sorted list of `place`, if it is among its best and not there yet."""
+def _insert(lists, place, member, score):
+    """Put `member` into the sorted list of `place`, if it is among its best and not there yet.
+
+    What comes after a list's limit is not known to be next, so it stays out though there may be room.
+    """
+    scores, members, floors, limits, limit_members = lists
     last = scores.shape[1] - 1
+    if score < limits[place] or (score == limits[place] and member > limit_members[place]):
+        return
     if score < scores[place, last] or (score == scores[place, last] and member > members[place, last]):
         return
     for i in range(last + 1):
@@ -485,15 +511,19 @@ def _insert(scores, members, floors, place, member, score):
         i -= 1
     scores[place, i], members[place, i] = score, member
     # An equal score may still displace the last by its lower row, so the floor is just below it.
-    floors[place] = np.nextafter(scores[place, last], -np.inf)
+    floors[place] = np.nextafter(max(scores[place, last], limits[place]), -np.inf)
 
 
 @_compiled
-def insert_pairs(scores, members, floors, order, p, q, cosines):
-    """Offer pairs of places to both their lists (best first, ties by lower row), which hold rows, not places."""
+def insert_pairs(lists, order, p, q, cosines):
+    """Offer pairs of places to both their lists (best first, ties by lower row), which hold rows, not places.
+
+    `lists`, by place: scores float64 and members int64 (n, w), floors float64, and the last entry that may come in,
+    limits float64 and limit_members int64.
+    """
     for c in range(len(p)):
-        _insert(scores, members, floors, p[c], np.int64(order[q[c]]), cosines[c])
-        _insert(scores, members, floors, q[c], np.int64(order[p[c]]), cosines[c])
+        _insert(lists, p[c], np.int64(order[q[c]]), cosines[c])
+        _insert(lists, q[c], np.int64(order[p[c]]), cosines[c])
 
 
 @_compiled

@@ -18,18 +18,21 @@ from typing import NamedTuple
 import numpy as np
 
 from imgret_assets.domain.cascade import Block, Found, Options, Plan, Sieve, as_found
+from imgret_assets.domain.cascade_bounds import one_blas_thread
 from imgret_assets.errors import SettingError
 
 _MOST = 512  # Coordinates of the last bound at the most: a k-th best is lower than thresholds usually are.
 _WINDOW, _SAMPLE = 256, 1024
 _ASSIGN_ROWS = 8192
 _BLOCK_ROWS = 2048
+_WALKED_COLUMNS = 256
 
 
 class Nearest(NamedTuple):
     """The nearest of every row: `rows` int64 and `scores` float64, both (n, min(k, n - 1)).
 
-    Cosines, best first, ties by lower row; a row isn't among its own nearest.
+    Cosines, best first, ties by lower row; a row isn't among its own nearest. Behind those that were wanted, -1 and
+    -inf where what comes next isn't known.
     """
 
     rows: np.ndarray
@@ -43,7 +46,8 @@ class Previous:
     The rows that stayed must have kept their order: which of two equal scores was kept was decided by it.
 
     Attributes:
-        rows: int64 (n, w): what each present row held, best first, in present numbers; -1 for a row that is gone.
+        rows: int64 (n, w): what each present row held, best first, in present numbers; -1 for a row that is gone, and
+            where there were no more.
         scores: float64 (n, w), as they were.
         fresh: int64: rows that are new, or whose vector has changed; what the lists say of them is ignored.
     """
@@ -62,9 +66,11 @@ class NearestSearch:
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
         k: how many to keep of every row, at least 1.
-        previous: earlier lists. Only fresh rows and those whose list has lost a member are compared with all; the
-            others meet the fresh ones alone.
-        options: memory, threads, engine, plan.
+        wanted: how many every row must have in the end, at most k; None for k. What is kept beyond is a reserve: a
+            list that loses some of it still has what is wanted.
+        previous: earlier lists. Only fresh rows and those whose list has fewer members left than wanted are compared
+            with all; the others meet the fresh ones alone.
+        options: memory, threads, engine, plan, file of heads.
 
     Raises:
         TableError: a row is zero or not finite; it is named.
@@ -76,6 +82,7 @@ class NearestSearch:
         vectors: np.ndarray,
         k: int,
         *,
+        wanted: int | None = None,
         previous: Previous | None = None,
         options: Options | None = None,
     ) -> None:
@@ -83,14 +90,20 @@ class NearestSearch:
             raise SettingError(f"{k} nearest neighbours", expected="at least 1")
         count = len(vectors)
         self._count, self._width = count, max(0, min(k, count - 1))
-        due = None if previous is None else _due(previous, count, self._width)
+        gone = None if previous is None else _gone(previous, count)
+        due = None
+        if previous is not None and gone is not None:
+            due = _due(previous, gone, self._width, min(k if wanted is None else wanted, self._width))
         self._sieve = sieve = Sieve(vectors, due, self._wanted, _MOST, options or Options())
         # By place, holding rows; the floor of a place is just below its last score, so that ties come through.
         self._members = np.full((count, self._width), -1, np.int64)
         self._scores = np.full((count, self._width), -np.inf)
-        if previous is not None:
-            self._keep(previous)
-        self._floors = np.nextafter(self._scores[:, -1], -np.inf) if self._width else np.empty(0)
+        # The last entry that may come in: beyond what is left of a list, what is next isn't known.
+        self._limits, self._limit_members = np.full(count, -np.inf), np.full(count, np.iinfo(np.int64).max)
+        if previous is not None and gone is not None and self._width:
+            self._keep(previous, gone)
+        lowest = np.maximum(self._scores[:, -1], self._limits) if self._width else np.empty(0)
+        self._floors = np.nextafter(lowest, -np.inf)
         # Smaller blocks than for pairs: every one raises the thresholds of those that follow.
         sieve.block_rows = min(sieve.block_rows, max(512, min(_BLOCK_ROWS, count // 256 * 16)))
         self.blocks: list[Block] = sieve.blocks() if self._width else []
@@ -113,7 +126,7 @@ class NearestSearch:
 
         parts = self._sieve.search(block, self._floors)
         for p, q, cosines in parts:
-            kernels.insert_pairs(self._scores, self._members, self._floors, self._sieve.order, p, q, cosines)
+            kernels.insert_pairs(self._lists, self._sieve.order, p, q, cosines)
         return as_found(parts, self._sieve.order)
 
     def absorb(self, found: Found) -> None:
@@ -121,21 +134,45 @@ class NearestSearch:
         from imgret_assets.domain import cascade_kernels as kernels
 
         place = np.argsort(self._sieve.order)
-        kernels.insert_pairs(
-            self._scores, self._members, self._floors, self._sieve.order, place[found.a], place[found.b], found.scores
-        )
+        kernels.insert_pairs(self._lists, self._sieve.order, place[found.a], place[found.b], found.scores)
 
     def result(self) -> Nearest:
         """The lists, by row."""
         place = np.argsort(self._sieve.order)
         return Nearest(self._members[place], self._scores[place])
 
-    def _keep(self, previous: Previous) -> None:
-        """Fill in the lists that have lost nothing; the chosen rows begin anew."""
+    @property
+    def digests(self) -> np.ndarray:
+        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are."""
+        return self._sieve.digests
+
+    @property
+    def block_rows(self) -> int:
+        """Rows of a block's side."""
+        return self._sieve.block_rows
+
+    @property
+    def _lists(self) -> tuple[np.ndarray, ...]:
+        return self._scores, self._members, self._floors, self._limits, self._limit_members
+
+    def _keep(self, previous: Previous, gone: np.ndarray) -> None:
+        """Fill in what is left of the lists that have enough; the chosen rows begin anew."""
         order, chosen = self._sieve.order, self._sieve.chosen
-        width = min(self._width, previous.rows.shape[1])
-        self._members[chosen:, :width] = previous.rows[order[chosen:], :width]
-        self._scores[chosen:, :width] = previous.scores[order[chosen:], :width]
+        kept = order[chosen:]
+        gone = gone[kept]
+        # Those that are left move up, in their order.
+        moved = np.argsort(gone, axis=1, kind="stable")[:, : self._width]
+        there = ~np.take_along_axis(gone, moved, axis=1)
+        width = moved.shape[1]
+        self._members[chosen:, :width] = np.where(there, np.take_along_axis(previous.rows[kept], moved, axis=1), -1)
+        self._scores[chosen:, :width] = np.where(
+            there, np.take_along_axis(previous.scores[kept], moved, axis=1), -np.inf
+        )
+        last = there.sum(axis=1) - 1
+        places = np.arange(chosen, len(order))
+        # A list that has all other rows in it has no limit; `_due` leaves no list without members.
+        self._limits[chosen:] = self._scores[places, last]
+        self._limit_members[chosen:] = self._members[places, last]
 
     def _wanted(self, unit: np.ndarray, left: int) -> np.ndarray:
         """About the cosine that a sample's pairs must reach to matter: the lower of both rows' k-th best."""
@@ -167,19 +204,35 @@ class NearestSearch:
             positions = np.zeros(sieve.chosen, np.int64)
         window = max(2 * self._width, min(_WINDOW, sieve.count // 32)) if whole else len(sequence)
 
-        def guess(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        def walk(part: slice) -> tuple[np.ndarray, np.ndarray]:
             rows = np.arange(part.start, part.stop)
             likely = np.empty((len(rows), self._width), np.int64)
             kernels.likely_neighbours(coded, rows, positions[part], sequence, window, likely)
+            return rows, likely
+
+        def product(part: slice) -> tuple[np.ndarray, np.ndarray]:
+            rows, near = self._beside(sequence, part, window) if whole else (np.arange(part.start, part.stop), sequence)
+            return rows, _best_products(coded, rows, near, self._width)
+
+        # Integers of few coordinates stay in the cache; of all of them a library's product is several times as fast.
+        find = product if coded.shape[1] > _WALKED_COLUMNS else walk
+
+        def guess(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            rows, likely = find(part)
             there = (likely >= 0) & (subset[likely] != rows[:, None])
-            p, q = np.nonzero(there)[0] + part.start, subset[likely[there]]
+            p, q = rows[np.nonzero(there)[0]], subset[likely[there]]
             cosines = np.empty(len(p))
             kernels.cosines_of(sieve.exact, p, q, cosines)
             return p, q, cosines
 
         parts = [slice(at, min(at + 512, sieve.chosen)) for at in range(0, sieve.chosen, 512)]
-        for p, q, cosines in sieve.each(guess, parts):
-            kernels.insert_pairs(self._scores, self._members, self._floors, sieve.order, p, q, cosines)
+        with one_blas_thread():
+            for p, q, cosines in sieve.each(guess, parts):
+                kernels.insert_pairs(self._lists, sieve.order, p, q, cosines)
+
+    def _beside(self, sequence: np.ndarray, part: slice, window: int) -> tuple[np.ndarray, np.ndarray]:
+        """A stretch of the sequence, and it with what stands beside it, as places."""
+        return sequence[part], sequence[max(0, part.start - window // 2) : part.stop + window // 2]
 
     def _sequence(self, coded: np.ndarray) -> np.ndarray:
         """Places so that similar ones stand near each other: by the nearest of about sqrt(n) evenly spaced pivots."""
@@ -214,8 +267,22 @@ def nearest(
     return search.result()
 
 
-def _due(previous: Previous, count: int, width: int) -> np.ndarray:
-    """Rows to compare with all: fresh, short of members, or with a member that is gone or has changed."""
+def _best_products(coded: np.ndarray, rows: np.ndarray, near: np.ndarray, keep: int) -> np.ndarray:
+    """The best of `near` for each of `rows` by the products of their integers: int64 (len(rows), keep), then -1."""
+    products = coded[rows].astype(np.float32) @ coded[near].astype(np.float32).T
+    products[rows[:, None] == near] = -np.inf
+    out = np.full((len(rows), keep), -1)
+    width = min(keep, len(near))
+    out[:, :width] = near[np.argpartition(products, len(near) - width, axis=1)[:, len(near) - width :]]
+    return out
+
+
+def _gone(previous: Previous, count: int) -> np.ndarray:
+    """Which entries of the previous lists hold no longer, bool (n, w): rows that are gone, and fresh ones.
+
+    Raises:
+        ValueError, IndexError: they aren't lists of so many rows.
+    """
     if len(previous.rows) != count or previous.rows.shape != previous.scores.shape:
         raise ValueError(f"previous lists {previous.rows.shape}, scores {previous.scores.shape}, of {count} rows")
     for rows in (previous.rows, previous.fresh):
@@ -223,10 +290,14 @@ def _due(previous: Previous, count: int, width: int) -> np.ndarray:
             raise IndexError(f"rows {rows.min()} to {rows.max()} in previous lists of {count} rows")
     fresh = np.zeros(count, bool)
     fresh[previous.fresh] = True
-    held = previous.rows[:, :width]
-    lost = (held < 0) | fresh[np.maximum(held, 0)]
-    due = fresh | lost.any(axis=1)
+    return (previous.rows < 0) | fresh[np.maximum(previous.rows, 0)]
+
+
+def _due(previous: Previous, gone: np.ndarray, width: int, wanted: int) -> np.ndarray:
+    """Rows to compare with all: fresh, or with fewer members left than wanted."""
+    due = (~gone).sum(axis=1) < wanted
+    due[previous.fresh] = True
     # Lists shorter than the new ones, of a smaller k or a smaller collection, have no last score to compare with.
-    if held.shape[1] < width:
+    if gone.shape[1] < width:
         due[:] = True
     return np.flatnonzero(due)

@@ -12,7 +12,6 @@ none is lost, and float64 decides. Many are found by the cascade, several times 
 """
 
 import hashlib
-import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,16 +19,14 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain import atomic
-from imgret_assets.domain.embedder import unusable_vectors
+from imgret_assets.domain.kept_blocks import KeptBlocks
 from imgret_assets.domain.progress import Listener, Progress
+from imgret_assets.domain.unit_rows import row_norms, unit_rows
 from imgret_assets.errors import TableError, TooManyPairsError
 
 BLOCK_ROWS = 1024
 # Up to here the plain product takes a second or so: less than loading the cascade's compiled loops.
 PLAIN_PAIRS = 30_000_000
-# What a kill may cost: finished blocks are kept at least this often.
-CHECKPOINT_S = 20.0
 _SAMPLE_ROWS = 2048
 _UNIT_ROUNDOFF = 2.0**-24
 
@@ -59,11 +56,13 @@ class Limits:
         max_pairs: more pairs than this are an error, before they fill memory and disk.
         max_neighbours: keep a pair only if it is among the best so many of one of its two images; None keeps all.
         memory_bytes: bound on what the cascade holds beside the vectors.
+        device: what may multiply, as IMGRET_DEVICE has it: `auto`, `cpu`, `cuda`, `mps` (the CPU does it then).
     """
 
     max_pairs: int = 50_000_000
     max_neighbours: int | None = None
     memory_bytes: int = 2 << 30
+    device: str = "cpu"
 
 
 @dataclass(frozen=True)
@@ -115,6 +114,7 @@ def search_pairs(
     rows: np.ndarray | None = None,
     limits: Limits | None = None,
     work: Path | None = None,
+    heads: Path | None = None,
     progress: Listener | None = None,
 ) -> Searched:
     """All pairs whose float64 cosine is greater than the threshold, by the quicker of two exact means.
@@ -126,6 +126,7 @@ def search_pairs(
         limits: of pairs, neighbours and memory.
         work: a folder in which finished blocks are kept until all are; None keeps none. Whoever calls with a folder
             holds a lock, and `vectors` decides its contents: another set of vectors starts anew.
+        heads: a file that keeps what the cascade has worked out of every vector, for a later search of some rows.
         progress: told how many pairs have been decided.
 
     Raises:
@@ -136,9 +137,12 @@ def search_pairs(
     count = len(vectors)
     chosen = count if rows is None else len(rows)
     to_decide = chosen * count - chosen * (chosen + 1) // 2
-    if to_decide <= PLAIN_PAIRS:
-        return _capped([pairs_above(vectors, threshold, rows=rows)], count, limits, "plain product")
-    return _by_cascade(vectors, threshold, rows, limits, work, progress or (lambda _: None))
+    # What the cascade knows of a large set makes a few rows cheap too; very few aren't worth loading it.
+    if to_decide <= (PLAIN_PAIRS if count * (count - 1) // 2 <= PLAIN_PAIRS else PLAIN_PAIRS // 16):
+        total = _Sum(count, limits)
+        total.add(pairs_above(vectors, threshold, rows=rows), 1.0)
+        return total.result("plain product")
+    return _by_cascade(vectors, threshold, rows, limits, work, heads, progress or (lambda _: None))
 
 
 class _Sum:
@@ -180,13 +184,6 @@ class _Sum:
         return Searched(joined(self._parts), self.cut, means)
 
 
-def _capped(parts: list[Pairs], count: int, limits: Limits, means: str) -> Searched:
-    total = _Sum(count, limits)
-    for part in parts:
-        total.add(part, 1.0)
-    return total.result(means)
-
-
 def _too_many(expected: int, limits: Limits) -> TooManyPairsError:
     return TooManyPairsError(
         f"About {expected:,} pairs are above the threshold",
@@ -202,28 +199,30 @@ def _by_cascade(
     rows: np.ndarray | None,
     limits: Limits,
     work: Path | None,
+    heads: Path | None,
     progress: Listener,
 ) -> Searched:
     from imgret_assets.domain.cascade import Cascade, Options
+    from imgret_assets.domain.cascade_torch import engine_for
 
     if limits.max_neighbours is None:
         _refuse_dense(vectors, threshold, len(vectors) if rows is None else len(rows), limits)
-    cascade = Cascade(vectors, threshold, rows=rows, options=Options(memory_bytes=limits.memory_bytes))
-    kept = _Kept(work, _key(vectors, threshold, rows, cascade.block_rows))
+    options = Options(memory_bytes=limits.memory_bytes, engine=engine_for(limits.device), heads=heads)
+    cascade = Cascade(vectors, threshold, rows=rows, options=options)
+    kept = KeptBlocks(work, search_key(cascade.digests, rows, threshold, cascade.block_rows))
     total = _Sum(len(vectors), limits)
     sizes = [(b.left[1] - b.left[0]) * (b.right[1] - b.right[0]) for b in cascade.blocks]
     everything, decided = max(1, sum(sizes)), 0
-    for pairs, upto in kept.read():
+    for answer, upto in kept.read():
         decided = sum(sizes[:upto])
-        total.add(pairs, decided / everything)
+        total.add(Pairs(*answer), decided / everything)
     resumed = decided
     started = time.monotonic()
     for block in cascade.blocks[kept.done :]:
         found = cascade.pairs_of(block)
-        pairs = Pairs(found.a, found.b, found.scores)
         decided += sizes[block.number]
-        total.add(pairs, decided / everything)
-        kept.add(pairs, block.number + 1)
+        total.add(Pairs(*found), decided / everything)
+        kept.add(found, block.number + 1)
         shown = round(cascade.compared * (decided - resumed) / everything)
         left = round(cascade.compared * (everything - resumed) / everything)
         progress(Progress("pairs", shown, left, time.monotonic() - started))
@@ -239,67 +238,30 @@ def _refuse_dense(vectors: np.ndarray, threshold: float, chosen: int, limits: Li
     Raises:
         TooManyPairsError: the sample's share of pairs, over all, is more than twice the limit.
     """
+    to_decide = chosen * len(vectors) - chosen * (chosen + 1) // 2
+    if to_decide <= 2 * limits.max_pairs:
+        return
     rng = np.random.default_rng(2048)
     some = rng.choice(len(vectors), min(_SAMPLE_ROWS, len(vectors)), replace=False)
     sample = np.ascontiguousarray(vectors[np.sort(some)])
     share = len(pairs_above(sample, threshold)) / max(1, len(sample) * (len(sample) - 1) // 2)
-    expected = int(share * (chosen * len(vectors) - chosen * (chosen + 1) // 2))
+    expected = int(share * to_decide)
     if expected > 2 * limits.max_pairs:
         raise _too_many(expected, limits)
 
 
-def _key(vectors: np.ndarray, threshold: float, rows: np.ndarray | None, block_rows: int) -> str:
-    """What a kept block's answer depends on."""
-    digest = hashlib.sha256(f"{vectors.shape} {threshold!r} {block_rows}".encode())
-    for start in range(0, len(vectors), 65536):
-        digest.update(np.ascontiguousarray(vectors[start : start + 65536]).data)
+def search_key(digests: np.ndarray, rows: np.ndarray | None, *question: object) -> str:
+    """What a kept block's answer depends on, as 16 hex digits.
+
+    Args:
+        digests: of the vectors (`cascade.Cascade.digests`).
+        rows: the chosen rows; None for all.
+        question: whatever else is asked, and the size of blocks; told apart by their `repr`.
+    """
+    digest = hashlib.sha256(repr((digests.shape, question)).encode())
+    digest.update(np.ascontiguousarray(digests).data)
     digest.update(b"all" if rows is None else np.ascontiguousarray(rows, dtype=np.int64).data)
     return digest.hexdigest()[:16]
-
-
-class _Kept:
-    """Answers of finished blocks, in files that a killed run leaves for the next one."""
-
-    def __init__(self, work: Path | None, key: str) -> None:
-        self.folder = None if work is None else work / key
-        self.done = 0
-        self._waiting: list[Pairs] = []
-        self._since = time.monotonic()
-        if work is not None and work.is_dir():
-            # Blocks of other vectors or of another threshold are of no use any more.
-            for other in work.iterdir():
-                if other.is_dir() and other.name != key:
-                    shutil.rmtree(other)
-
-    def read(self) -> Iterator[tuple[Pairs, int]]:
-        """What is kept, from the first block on, each part with the number of blocks that are done with it."""
-        if self.folder is None:
-            return
-        while found := sorted(self.folder.glob(f"{self.done:09d}-*.npz")):
-            with np.load(found[-1]) as held:
-                pairs = Pairs(held["a"], held["b"], held["scores"])
-            self.done = int(found[-1].stem.split("-")[1])
-            yield pairs, self.done
-
-    def add(self, pairs: Pairs, done: int) -> None:
-        """Keep a block's answer, with those before it, in a file now and then."""
-        if self.folder is None:
-            return
-        self._waiting.append(pairs)
-        if time.monotonic() - self._since < CHECKPOINT_S:
-            return
-        both = joined(self._waiting)
-        with (
-            atomic.replacing(self.folder / f"{self.done:09d}-{done:09d}.npz") as temporary,
-            temporary.open("wb") as opened,
-        ):
-            np.savez(opened, a=both.a, b=both.b, scores=both.scores)
-        self.done, self._waiting, self._since = done, [], time.monotonic()
-
-    def forget(self) -> None:
-        """All blocks are done."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def float32_margin(dim: int) -> float:
@@ -332,21 +294,19 @@ def pairs_above(
     Raises:
         TableError: a row has no direction.
     """
-    if (bad := unusable_vectors(vectors)).any():
+    norms = row_norms(vectors)
+    if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
         raise TableError(f"Row {int(np.argmax(bad))} of the vectors is zero or not finite")
     count = len(vectors)
     chosen = np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64)
     isolated = np.zeros(count, dtype=bool)
     isolated[chosen] = True
-    norms = np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True) if count else np.ones((0, 1))
-    unit = (vectors / norms).astype(np.float32)
     cutoff = np.nextafter(np.float32(threshold - float32_margin(vectors.shape[1])), np.float32(-np.inf))
+    left = unit_rows(vectors if rows is None else vectors[chosen])
     found = [
         part
-        for start in range(0, len(chosen), block_rows)
-        for part in _against_all(
-            vectors, unit, chosen[start : start + block_rows], isolated, cutoff, threshold, block_rows
-        )
+        for start in range(0, count if len(chosen) else 0, block_rows)
+        for part in _against_block(vectors, (chosen, left), isolated, start, cutoff, threshold, block_rows)
     ]
     a, b, scores = (np.concatenate(columns) for columns in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((b, a))
@@ -357,20 +317,23 @@ def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64)
 
 
-def _against_all(
+def _against_block(
     vectors: np.ndarray,
-    unit: np.ndarray,
-    block: np.ndarray,
+    left: tuple[np.ndarray, np.ndarray],
     chosen: np.ndarray,
+    start: int,
     cutoff: np.float32,
     threshold: float,
     block_rows: int,
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Pairs of one block of rows with all rows, each unordered pair once."""
-    left = unit[block]
-    for start in range(0, len(unit), block_rows):
-        product = left @ unit[start : start + block_rows].T
-        near_row, near_column = np.nonzero(product >= cutoff)
+    """Pairs of the chosen rows, given with their unit rows, with one block of all, each unordered pair once."""
+    rows, units = left
+    right = unit_rows(vectors[start : start + block_rows])
+    # Rows after a block that is chosen as a whole meet it when theirs comes.
+    last = np.searchsorted(rows, start + block_rows) if chosen[start : start + block_rows].all() else len(rows)
+    for first in range(0, last, block_rows):
+        block = rows[first : min(first + block_rows, last)]
+        near_row, near_column = np.nonzero(units[first : first + len(block)] @ right.T >= cutoff)
         i, j = block[near_row], near_column.astype(np.int64) + start
         # Two chosen rows meet twice, and each row meets itself.
         keep = (i != j) & (~chosen[j] | (i < j))

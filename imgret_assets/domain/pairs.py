@@ -6,7 +6,7 @@ Belongs here: loading vectors, deciding what has to be compared again, the table
 
 import hashlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,15 +15,24 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgret_assets.domain import locks, tables
+from imgret_assets.domain.covered import covered_hash, covered_path, read_covered, write_covered
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
-from imgret_assets.domain.embedder import unusable_vectors
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.pair_search import Limits, Pairs, best_neighbours, joined, search_pairs
+from imgret_assets.domain.pair_search import (
+    Limits,
+    Pairs,
+    Searched,
+    best_neighbours,
+    joined,
+    no_pairs,
+    search_pairs,
+)
 from imgret_assets.domain.progress import Listener
+from imgret_assets.domain.unit_rows import row_norms
 from imgret_assets.errors import StaleTableError, TableError
 
-_COVERED_SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
+_KIND = "pairs"
 
 
 @dataclass(frozen=True)
@@ -73,6 +82,78 @@ class PairsReport:
         return f"{there}: {self.compared:,} pairs compared in {self.seconds:.1f} s ({self.means}).{cut}"
 
 
+@dataclass(frozen=True)
+class Listing:
+    """Which images of a space have which vectors, sorted by path, without the vectors.
+
+    Attributes:
+        paths, contents, coverage: as in `Embeddings`.
+        shards: of each shard, paths of its usable rows in their order, and whether all of its rows are usable.
+    """
+
+    paths: list[str]
+    contents: list[str]
+    coverage: str
+    shards: dict[str, tuple[pa.ChunkedArray, bool]]
+
+
+def list_embeddings(home: Home, space: str) -> Listing:
+    """The keys of all usable vectors of a space, after checking that every shard's tables belong together.
+
+    Raises:
+        TableError: a shard is missing or of another space.
+        StaleTableError: a shard's embeddings are of another manifest.
+    """
+    keys: list[tuple[str, str]] = []
+    shards: dict[str, tuple[pa.ChunkedArray, bool]] = {}
+    for shard in home.shards:
+        table = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
+        usable = tables.where_equal(table, "status", Status.OK)
+        keys += zip(usable["path"].to_pylist(), vector_keys(usable), strict=True)
+        shards[shard] = usable["path"], len(usable) == len(table)
+    keys.sort()
+    paths, contents = [path for path, _ in keys], [content for _, content in keys]
+    return Listing(paths, contents, coverage_of(paths, contents), shards)
+
+
+def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
+    """The vectors of a listing, float32 (n, dim), in its order. Whoever calls holds the lock it was listed under.
+
+    Raises:
+        TableError: a vector has no direction.
+    """
+    names = pa.array(listing.paths, pa.string())
+    vectors: np.ndarray | None = None
+    for shard, (paths, whole) in listing.shards.items():
+        file = tables.embeddings_path(home.warehouse, space, shard)
+        place = pc.index_in(paths, value_set=names).to_numpy()  # type: ignore[attr-defined]
+        start = 0
+        # Piece by piece: all vectors are in memory once, and a piece is in the cache while it is looked at.
+        for found in _pieces(file, whole):
+            norms = row_norms(found)
+            if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
+                raise TableError(
+                    f"The embedding of {paths[start + int(np.argmax(bad))]} is zero or not finite",
+                    remedy=f"remove {file} and run again",
+                )
+            if vectors is None:
+                vectors = np.empty((len(listing.paths), found.shape[1]), np.float32)
+            vectors[place[start : start + len(found)]] = found
+            start += len(found)
+    return np.empty((0, 1), np.float32) if vectors is None else vectors
+
+
+def _pieces(file: Path, whole: bool) -> Iterator[np.ndarray]:
+    """The usable vectors of a shard, by row group: float32 (rows, dim); one piece at least."""
+    columns = ["embedding"] if whole else ["status", "embedding"]
+    with tables.open_parquet(file) as opened:
+        if not opened.num_row_groups:
+            yield vectors_of(opened.read(columns=["embedding"])["embedding"])
+        for group in range(opened.num_row_groups):
+            rows = opened.read_row_group(group, columns=columns)
+            yield vectors_of((rows if whole else tables.where_equal(rows, "status", Status.OK))["embedding"])
+
+
 def load_embeddings(home: Home, space: str) -> Embeddings:
     """All usable vectors of a space, after checking that every shard's tables belong together.
 
@@ -80,35 +161,8 @@ def load_embeddings(home: Home, space: str) -> Embeddings:
         TableError: a shard is missing, of another space, or holds a vector without direction.
         StaleTableError: a shard's embeddings are of another manifest.
     """
-    usable: dict[str, pa.Table] = {}
-    for shard in home.shards:
-        table = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
-        usable[shard] = tables.where_equal(table, "status", Status.OK)
-    paths = [path for table in usable.values() for path in table["path"].to_pylist()]
-    contents = [key for table in usable.values() for key in vector_keys(table)]
-    order = sorted(range(len(paths)), key=paths.__getitem__)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    # Filled shard by shard: all vectors are in memory once, not as many times as there are steps.
-    vectors: np.ndarray | None = None
-    start = 0
-    for shard, table in usable.items():
-        file = tables.embeddings_path(home.warehouse, space, shard)
-        rows = tables.where_equal(tables.read(file, ["status", "embedding"]), "status", Status.OK)
-        found = vectors_of(rows["embedding"])
-        if (bad := unusable_vectors(found)).any():
-            raise TableError(
-                f"The embedding of {table['path'][int(np.argmax(bad))]} is zero or not finite",
-                remedy=f"remove {file} and run again",
-            )
-        if vectors is None:
-            vectors = np.empty((len(paths), found.shape[1]), np.float32)
-        vectors[place[start : start + len(found)]] = found
-        start += len(found)
-    assert vectors is not None  # noqa: S101 - there is at least one shard
-    paths = [paths[row] for row in order]
-    contents = [contents[row] for row in order]
-    return Embeddings(paths, contents, vectors, coverage_of(paths, contents))
+    listing = list_embeddings(home, space)
+    return Embeddings(listing.paths, listing.contents, read_vectors(home, space, listing), listing.coverage)
 
 
 def vector_keys(rows: pa.Table) -> list[str]:
@@ -188,16 +242,16 @@ def refresh_pairs(
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="computing similarity pairs"
     ):
         started = time.monotonic()
-        embeddings = load_embeddings(home, space)
+        listing = list_embeddings(home, space)
         path = tables.pairs_path(home.warehouse, space)
         metadata = tables.read_metadata(path) if path.is_file() else {}
-        same = (embeddings.coverage, repr(threshold), repr(most))
+        same = (listing.coverage, repr(threshold), repr(most))
         if same == tuple(metadata.get(key) for key in ("coverage", "threshold", "max_neighbours")):
             rows, cut = tables.count_rows(path), int(metadata.get("cut", "0"))
-            report = PairsReport(space, threshold, len(embeddings.paths), rows, 0, "nothing changed", False, 0.0, cut)
+            report = PairsReport(space, threshold, len(listing.paths), rows, 0, "nothing changed", False, 0.0, cut)
         else:
             tell = say or (lambda _: None)
-            report = _recompute(home, space, threshold, embeddings, metadata, tell, progress, started)
+            report = _recompute(home, space, threshold, listing, metadata, tell, progress, started)
         home.update(threshold=threshold)
         return report
 
@@ -206,70 +260,66 @@ def _recompute(
     home: Home,
     space: str,
     threshold: float,
-    embeddings: Embeddings,
+    listing: Listing,
     metadata: dict[str, str],
     say: Callable[[str], None],
     progress: Listener | None,
     started: float,
 ) -> PairsReport:
-    kept, changed, how = _what_is_left(home, space, threshold, embeddings, metadata)
+    kept, changed, how = _what_is_left(home, space, threshold, listing, metadata)
     say(how)
-    count, settings = len(embeddings.paths), home.settings
-    limits = Limits(settings.max_pairs, settings.max_neighbours, int(settings.memory_gb * 2**30))
-    found = search_pairs(
-        embeddings.vectors,
-        threshold,
-        rows=changed,
-        limits=limits,
-        work=home.work / "pairs" / space,
-        progress=progress,
-    )
+    count, settings = len(listing.paths), home.settings
+    limits = Limits(settings.max_pairs, settings.max_neighbours, int(settings.memory_gb * 2**30), settings.device)
+    found = Searched(no_pairs(), 0, "nothing to compare")
+    if changed is None or len(changed):
+        found = search_pairs(
+            read_vectors(home, space, listing),
+            threshold,
+            rows=changed,
+            limits=limits,
+            work=home.work / _KIND / space,
+            heads=home.work / _KIND / f"{space}.heads.npz",
+            progress=progress,
+        )
     merged, cut = found.pairs, found.cut
     if kept is not None and len(kept):
         both = joined([kept, found.pairs])
         most = settings.max_neighbours
         merged = both if most is None else both.where(best_neighbours(both, count, most))
         cut += len(both) - len(merged) + int(metadata.get("cut", "0"))
-    covered = _covered_path(home, space)
-    # The list of what is covered goes first: its hash in the pairs' metadata tells whether the two belong together.
-    tables.write(covered, pa.table({"path": embeddings.paths, "vector": embeddings.contents}, _COVERED_SCHEMA), {})
+    write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
     said = {
         "space": space,
         "threshold": repr(threshold),
-        "coverage": embeddings.coverage,
+        "coverage": listing.coverage,
         "images": str(count),
         "max_neighbours": repr(settings.max_neighbours),
         "cut": str(cut),
     }
-    tables.write(tables.pairs_path(home.warehouse, space), _as_table(merged, embeddings.paths), said)
+    tables.write(tables.pairs_path(home.warehouse, space), _as_table(merged, listing.paths), said)
     new = count if changed is None else len(changed)
     compared = new * count - new * (new + 1) // 2
     seconds = time.monotonic() - started
     return PairsReport(space, threshold, count, len(merged), compared, how, True, seconds, cut, found.means)
 
 
-def _covered_path(home: Home, space: str) -> Path:
-    return home.work / "pairs" / f"{space}.parquet"
-
-
 def _what_is_left(
-    home: Home, space: str, threshold: float, embeddings: Embeddings, metadata: dict[str, str]
+    home: Home, space: str, threshold: float, listing: Listing, metadata: dict[str, str]
 ) -> tuple[Pairs | None, np.ndarray | None, str]:
     """Old pairs that still hold, as present rows; rows to compare with all (None: all with all); and why."""
-    covered_path = _covered_path(home, space)
-    if not metadata or not covered_path.is_file():
+    known = covered_hash(home, _KIND, space)
+    if not metadata or not covered_path(home, _KIND, space).is_file():
         return None, None, "all against all: there is no earlier table"
-    covered = tables.read(covered_path).to_pydict()
-    if coverage_of(covered["path"], covered.get("vector", covered["path"])) != metadata.get("coverage"):
+    if known is None or known != metadata.get("coverage"):
         return None, None, "all against all: what the earlier table covers is not known"
     if threshold < float(metadata["threshold"]):
         return None, None, f"all against all: the threshold was lowered from {metadata['threshold']}"
     were_cut = int(metadata.get("cut", "0"))
     if were_cut and _more(home.settings.max_neighbours, metadata["max_neighbours"]):
         return None, None, f"all against all: more neighbours are wanted than the {metadata['max_neighbours']} kept"
-    before = dict(zip(covered["path"], covered["vector"], strict=True))
-    row_of = {path: row for row, path in enumerate(embeddings.paths)}
-    changed = {row for path, row in row_of.items() if before.get(path) != embeddings.contents[row]}
+    before = dict(zip(*read_covered(home, _KIND, space), strict=True))
+    row_of = {path: row for row, path in enumerate(listing.paths)}
+    changed = {row for path, row in row_of.items() if before.get(path) != listing.contents[row]}
     old = tables.read(tables.pairs_path(home.warehouse, space))
     # As row numbers; -1 for images that are gone or changed.
     stable = pa.array([path for path, row in row_of.items() if row not in changed], pa.string())

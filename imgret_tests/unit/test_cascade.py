@@ -163,7 +163,7 @@ def test_pairs_are_those_of_brute_force(data: st.DataObject) -> None:
     found = found_by(
         vectors, threshold,
         plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))),
-        engine=data.draw(st.sampled_from(["int16", "float32", "bfloat16"])),
+        engine=data.draw(st.sampled_from(["int16", "float32", "bfloat16", "torch"])),
         threads=data.draw(st.sampled_from([1, 2])), memory_bytes=data.draw(st.sampled_from([SMALL, 1 << 30])),
     )  # fmt: skip
     assert_same(found, pairs_by_brute_force(vectors, threshold))
@@ -184,7 +184,7 @@ def test_pairs_of_some_rows_with_all_are_those_of_brute_force(data: st.DataObjec
     assert_same(found, pairs_by_brute_force(vectors, threshold, rows))
 
 
-@pytest.mark.parametrize("engine", ["int16", "float32", "bfloat16"])
+@pytest.mark.parametrize("engine", ["int16", "float32", "bfloat16", "torch"])
 @pytest.mark.parametrize("make", SHAPES)
 def test_no_pair_planted_at_the_threshold_is_lost(
     rng: np.random.Generator, make: Callable[..., np.ndarray], engine: str
@@ -250,6 +250,21 @@ def test_bounds_keep_what_their_proof_says(rng: np.random.Generator, monkeypatch
         square = (integers**2).sum(axis=1)
         allowed = np.maximum(0, 1 - square / SCALE**2 + 2 * errors[level] * np.sqrt(square) / SCALE)
         assert np.all(rests[:, level].astype(np.float64) ** 2 >= allowed * SCALE**2)
+
+
+@pytest.mark.parametrize(("short_by", "found"), [(0.9, 1), (1.1, 0)])
+def test_a_later_bound_discards_only_beyond_its_margin(short_by: float, found: int) -> None:
+    """A pair that is above the floor, its bound as far below it as the errors allow, and a little farther."""
+    floor, margins = 0.5, np.array([0.0, 0.01])
+    vectors = np.ones((2, 16), np.float32)
+    vectors.flags.writeable = False
+    heads = np.zeros((2, 16), np.int16)
+    heads[0, 0] = SCALE
+    heads[1, 0] = round(SCALE * (floor - short_by * margins[1]))
+    tests = (2, np.array([15, 16]), heads, np.zeros((2, 2), np.int16), float(SCALE) ** 2, margins)
+    exact = (vectors, np.arange(2), np.full(2, 4.0))
+    p, q, scores = cascade_kernels.sieve_candidates(np.array([1]), tests, exact, np.full(2, floor))
+    assert list(zip(p, q, scores, strict=True)) == [(0, 1, 1.0)] * found
 
 
 def test_whatever_reaches_a_cutoff_passes_it(rng: np.random.Generator) -> None:
@@ -428,7 +443,7 @@ def test_nearest_are_those_of_a_full_sort(data: st.DataObject) -> None:
     k = data.draw(st.sampled_from([1, 2, 5, 20, 200]))
     options = Options(
         plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))),
-        engine=data.draw(st.sampled_from(["int16", "float32", "bfloat16"])),
+        engine=data.draw(st.sampled_from(["int16", "float32", "bfloat16", "torch"])),
         memory_bytes=data.draw(st.sampled_from([SMALL, 1 << 30])),
     )
     assert_same(nearest(vectors, k, options=options), nearest_by_sorting(vectors, k))

@@ -123,6 +123,29 @@ def test_progress_counts_every_picture_once(home: Home, images: Path, embedder: 
     assert [(one.done, one.total) for one in told] == [(number, 11) for number in range(1, 12)]
 
 
+def test_progress_of_several_groups_is_told_of_the_whole(
+    home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embed, "GROUP_IMAGES", 1)
+    put_pictures(images, range(10))
+    refresh_manifest(home)
+    told: list[Progress] = []
+    refresh_embeddings(home, embedder, progress=told.append)
+    assert [(one.done, one.total) for one in told] == [(number, 10) for number in range(1, 11)]
+
+
+def test_what_is_missing_is_counted_only_where_more_than_one_group_embeds(
+    home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Counting reads all manifests and tables once more."""
+    put_pictures(images, range(10))
+    refresh_manifest(home)
+    monkeypatch.setattr(embed._Run, "_count_missing", lambda *_: pytest.fail("it was counted"))
+    assert refresh_embeddings(home, embedder).embedded == 10
+    monkeypatch.setattr(embed, "GROUP_IMAGES", 1)
+    assert refresh_embeddings(home, embedder).embedded == 0
+
+
 # Each content once
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain import pair_search
+from imgret_assets.domain import kept_blocks, pair_search
 from imgret_assets.domain.cascade import Cascade, Options
 from imgret_assets.domain.pair_search import Limits, Pairs, best_neighbours, cosines, pairs_above, search_pairs
 from imgret_assets.domain.progress import Progress
@@ -56,7 +56,7 @@ class Killed(BaseException):
 def test_a_killed_search_goes_on_where_it_was(
     vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pair_search, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(kept_blocks, "CHECKPOINT_S", 0.0)
     limits = Limits(memory_bytes=1 << 19)
     searched: list[int] = []
     real = Cascade.pairs_of
@@ -87,7 +87,7 @@ def test_a_killed_search_goes_on_where_it_was(
 def test_what_was_kept_of_another_question_is_not_used(
     vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
-    monkeypatch.setattr(pair_search, "CHECKPOINT_S", 0.0)
+    monkeypatch.setattr(kept_blocks, "CHECKPOINT_S", 0.0)
     real = Cascade.pairs_of
     left = 2
 

@@ -1,0 +1,41 @@
+"""All pairs of many vectors, once, in a process of its own: `python -m bench.pairs_once REAL.npy COUNT DIM FOLDER`.
+
+Belongs here: what that process does. Not here: what becomes of its figures (`bench.pairs`).
+"""
+
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+from bench.pairs import THRESHOLD, mixtures
+from bench.rounds import own_peak_memory_mb
+from imgret_assets.domain.pair_search import search_pairs
+
+_PART = 10_000
+
+
+def main() -> None:
+    """Grow the vectors into a file, search it as a memory map, say what it took as JSON."""
+    real, (count, dim), folder = np.load(sys.argv[1]), map(int, sys.argv[2:4]), Path(sys.argv[4])
+    file = folder / f"vectors-{count}.npy"
+    grown = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, dim))
+    for start in range(0, count, _PART):
+        some = min(_PART, count - start)
+        grown[start : start + some] = mixtures(real, some, dim, seed=start + 1)
+    grown.flush()
+    del grown
+    vectors = np.load(file, mmap_mode="r")
+    search_pairs(np.ascontiguousarray(vectors[:9000]), THRESHOLD)  # Loads the compiled loops.
+    started = time.perf_counter()
+    found = search_pairs(vectors, THRESHOLD)
+    seconds = time.perf_counter() - started
+    file.unlink()
+    peak = own_peak_memory_mb()
+    print(json.dumps({"seconds": seconds, "pairs": len(found.pairs), "peak_mb": peak, "means": found.means}))
+
+
+if __name__ == "__main__":
+    main()
