@@ -4,7 +4,6 @@ Belongs here: looking at one picture, comparing two small grey ones, looking at 
 pictures are compared, and which copy is kept (`domain.duplicates`); where looks are kept (`domain.copy_store`).
 """
 
-import os
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -15,6 +14,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.decode import Status, UnusableImageError
 from imgret_assets.domain.pipeline import PIXEL_BUDGET, Content, PixelBudget, decoded
 
@@ -76,7 +76,7 @@ def look_at_files(
         Each content's sha256 and what was seen, in their order.
     """
     budget = PixelBudget(pixel_budget)
-    threads = max(2, os.cpu_count() or 1)
+    threads = max(2, usable_threads())
     waiting: deque[tuple[str, Future[Look]]] = deque()
     with ThreadPoolExecutor(threads, thread_name_prefix="imgret-look") as pool:
         try:

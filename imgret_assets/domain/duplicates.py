@@ -13,7 +13,6 @@ grey pictures; a cosine below LEAST_COSINE, which no copy has, is the last objec
 those that kept nothing apart last time (`copy_store`: compared) not again with each other.
 """
 
-import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -26,6 +25,7 @@ import pyarrow as pa
 from imgret_assets.domain import locks, tables
 from imgret_assets.domain.copies import RETRY, correlations, look_at_files
 from imgret_assets.domain.copy_store import CopyStore, Fit
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.home import Home
@@ -196,7 +196,7 @@ def _candidates(
     everything = np.arange(count, dtype=np.int64)
     fresh = np.flatnonzero(~compared).astype(np.int64)
     columns = {True: (fresh, np.ascontiguousarray(words[:, fresh])), False: (everything, words)}
-    threads = os.cpu_count() or 1
+    threads = usable_threads()
     # Room for the candidates of one number at least; of many, where there are few.
     room = max(count, 1 << 16)
 

@@ -5,7 +5,6 @@ and where it is kept (`domain.embed`), formats (`domain.decode`), engines (`doma
 """
 
 import hashlib
-import os
 import queue
 import threading
 import time
@@ -18,6 +17,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.decode import Status, UnusableImageError, decode
 from imgret_assets.domain.embedder import Embedder, unusable_vectors
 from imgret_assets.domain.files import status_of_os_error
@@ -220,7 +220,7 @@ class _Readers:
         self._add = threading.Lock()
         self._stopped = threading.Event()
         self._done: queue.Queue[_Prepared | BaseException | None] = queue.Queue(2 * embedder.batch_size)
-        count = max(_LEAST_THREADS, os.cpu_count() or 1)
+        count = max(_LEAST_THREADS, usable_threads())
         self._threads = [
             threading.Thread(target=self._work, name=f"imgret-read-{number}", daemon=True) for number in range(count)
         ]

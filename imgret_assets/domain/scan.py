@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgret_assets.domain import atomic, locks, tables
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.decode import Status, UnusableImageError, read_header
 from imgret_assets.domain.files import (
     Candidate,
@@ -152,7 +153,7 @@ def refresh_manifest(
             scans = [_ShardScanner(home, root, shard, folder, window, listing, verify) for shard in selected]
             if not allow_deletes:
                 _guard_vanished(home, root, scans, listing)
-            with ThreadPoolExecutor(max_workers=min(8, 2 * (os.cpu_count() or 1))) as pool:
+            with ThreadPoolExecutor(max_workers=min(8, 2 * usable_threads())) as pool:
                 results = [scan.run(pool) for scan in scans]
     return ScanReport(
         root, results, counts.ignored, counts.hidden, counts.linked_folders, replaced, time.monotonic() - started

@@ -7,7 +7,6 @@ are drawn (`cars`, `goods`, `household`, `scenes`), downloads (`datasets`).
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -18,6 +17,7 @@ from typing import Any
 from filelock import FileLock
 
 from imgret_assets.domain.atomic import write_json
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.errors import ImgretError
 from imgret_assets.samples.catalogue import Shot, designs, draw_family
 from imgret_assets.samples.datasets import fetch_photos
@@ -154,7 +154,7 @@ def _drawn(families: int | None, progress: Progress | None) -> Iterator[Shot]:
     if families is not None:
         numbered = numbered[:: max(1, len(numbered) // families)][:families]
     # Threads, because Pillow works without the interpreter's lock and processes would import a caller's __main__.
-    pool = ThreadPoolExecutor(min(8, os.cpu_count() or 1))
+    pool = ThreadPoolExecutor(min(8, usable_threads()))
     try:
         drawing = [pool.submit(draw_family, design, number) for number, design in numbered]
         for done, family in enumerate(as_completed(drawing), 1):
