@@ -27,6 +27,7 @@ test: setup ## all tests, on a Neo4j of their own
 	$(BIN)/python -m pytest
 
 bench: setup ## how fast it is here, beside what it is compared with (half an hour; a quiet machine)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
 	$(BIN)/python -m bench
 
 lint: $(READY) ## style
@@ -41,7 +42,7 @@ check: lint typecheck test ## style, types and tests
 constraints: $(READY) ## resolve constraints.txt anew, for all supported Pythons
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-header \
-	  --no-annotate --all-extras --group dev pyproject.toml --output-file constraints.txt
+	  --no-annotate --all-extras --group dev --group bench pyproject.toml --output-file constraints.txt
 
 clean: ## stop the embedded Neo4j, remove the environment (data/ stays)
 	-@[ ! -x $(BIN)/imgret ] || $(BIN)/imgret db stop

@@ -32,8 +32,8 @@ MODES = ("index", "exact", "rerank")
 METRICS = ("cosine", "euclidean", "dot")
 MAX_TOP_K = 1000
 # The index is approximate and quantised: it is asked for more than wanted, and the candidates are scored exactly.
-CANDIDATES_PER_HIT = 10
-MIN_CANDIDATES = 100
+CANDIDATES_PER_HIT = 5
+MIN_CANDIDATES = 50
 _EXACT_SLACK = 20
 
 _embedders: dict[tuple[str, str, str], Embedder] = {}

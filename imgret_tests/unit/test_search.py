@@ -151,17 +151,17 @@ def test_the_index_is_asked_for_more_than_is_wanted() -> None:
     database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: rows})
     nearest(database, STATE, np.ones(3, np.float32), Query(top_k=20), leave_out=["itself"])
     (asked,) = database.parameters_of(cypher.NEAREST_BY_INDEX)
-    assert asked["candidates"] == 200
+    assert asked["candidates"] == 100
     assert (asked["leave_out_paths"], asked["label"], asked["vector"]) == (["itself"], None, [1.0, 1.0, 1.0])
 
 
 def test_a_filter_that_leaves_too_few_asks_for_more_until_all_have_been_asked() -> None:
     def found(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] // 1000)]
+        return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] // 5000)]
 
     database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: found})
     hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(label="rare"))
-    assert [asked["candidates"] for asked in database.parameters_of(cypher.NEAREST_BY_INDEX)] == [100, 800, 6400]
+    assert [asked["candidates"] for asked in database.parameters_of(cypher.NEAREST_BY_INDEX)] == [50, 400, 3200, 25600]
     assert len(hits) == 5
     assert all(asked["label"] == "rare" for asked in database.parameters_of(cypher.NEAREST_BY_INDEX))
 
