@@ -8,11 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import embedding, pairs
+from bench import embedding, graph, pairs
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs")
+SECTIONS = ("embedding", "memory", "pairs", "graph")
 
 
 def main() -> None:
@@ -40,6 +40,8 @@ def main() -> None:
             embedding.memory(report, sources, work, sizes=sizes, say=_say)
         if "pairs" in sections:
             pairs.run(report, sources, work, rounds=given.rounds, say=_say)
+        if "graph" in sections:
+            graph.run(report, sources, work, rounds=min(given.rounds, 3), sizes=graph.Sizes(), say=_say)
     print(report.table())
     report.write(given.json)
     _say(f"Written to {given.json}")

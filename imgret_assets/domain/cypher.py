@@ -53,7 +53,7 @@ RETURN n.path AS path, n.sha256 AS sha256, n.engine AS engine, n.model AS model,
 """
 DELETE_RELATIONSHIPS_OF = """
 UNWIND $paths AS path
-MATCH (:Image {path: path})-[r:SIMILAR_TO|DUPLICATE_OF]-()
+MATCH (:Image {path: path})-[r:SIMILAR_TO|DUPLICATE_OF|DECIDED]-()
 DELETE r
 """
 # A driver's packed vector arrives as a VECTOR, which the community edition can't store: toFloatList makes it a list.
@@ -96,28 +96,40 @@ MATCH (n:Image) WHERE n.model <> $model OR n.model IS NULL
 WITH n LIMIT $batch_rows DETACH DELETE n
 """
 DELETE_ANY_RELATIONSHIPS = """
-MATCH (:Image)-[r:SIMILAR_TO|DUPLICATE_OF]->()
+MATCH (:Image)-[r:SIMILAR_TO|DUPLICATE_OF|DECIDED]->()
 WITH r LIMIT $batch_rows DELETE r
 """
 
-# Relationships. `rows`: a, b, score, vector_a, vector_b (content and engine).
+# Relationships. `nodes`: path, vector (content and engine) and place of each image; `pairs`: places of two images and
+# their score.
+# One row for each image: a driver takes ten times as long over as many rows as there are relationships.
 READ_RELATIONSHIPS = """
 MATCH (a:Image {shard: $shard})-[r:SIMILAR_TO]->(b)
-RETURN a.path AS a, b.path AS b, r.score AS score, r.model AS model, elementId(r) AS id
+WITH a, collect([b.path, r.score, r.model = $model, elementId(r)]) AS links
+RETURN a.path AS a, links
 """
 DELETE_RELATIONSHIPS = """
 UNWIND $ids AS id
 MATCH ()-[r:SIMILAR_TO]->() WHERE elementId(r) = id
 DELETE r
 """
-# MERGE, because a transaction whose answer was lost is sent again; the contents, because a score belongs to two
-# vectors.
-WRITE_RELATIONSHIPS = """
-UNWIND $rows AS row
-MATCH (a:Image {path: row.a}) WHERE a.sha256 + ' ' + a.engine = row.vector_a AND a.model = $model
-MATCH (b:Image {path: row.b}) WHERE b.sha256 + ' ' + b.engine = row.vector_b AND b.model = $model
+# The vectors, because a score belongs to the two it was made from: where one is not there, nothing is written.
+_PAIRS_OF_NODES = """
+UNWIND $nodes AS row
+MATCH (n:Image {path: row[0]}) WHERE n.sha256 + ' ' + n.engine = row[1] AND n.model = $model
+WITH n, row[2] AS place ORDER BY place
+WITH collect(n) AS nodes WHERE size(nodes) = size($nodes)
+UNWIND $pairs AS pair
+WITH nodes[pair[0]] AS a, nodes[pair[1]] AS b, pair[2] AS score
+"""
+CREATE_RELATIONSHIPS = f"""{_PAIRS_OF_NODES}
+CREATE (a)-[r:SIMILAR_TO {{score: score, model: $model}}]->(b)
+RETURN count(r) AS written
+"""
+# For a transaction that is sent again, since the answer to the first was lost: it may have been done.
+MERGE_RELATIONSHIPS = f"""{_PAIRS_OF_NODES}
 MERGE (a)-[r:SIMILAR_TO]->(b)
-SET r.score = row.score, r.model = $model
+SET r.score = score, r.model = $model
 RETURN count(r) AS written
 """
 COUNT_RELATIONSHIPS = "MATCH (:Image)-[r:SIMILAR_TO]->() RETURN count(r) AS relationships"
@@ -188,6 +200,23 @@ RETURN type(r) AS type, startNode(r).path AS source, endNode(r).path AS target, 
 ORDER BY type, source
 """
 
+# Of each image its best relations and how many there are; then those among some images.
+BEST_RELATIONS_OF = """
+UNWIND $paths AS path
+MATCH (n:Image {path: path})-[r:SIMILAR_TO]-(m:Image)
+WITH n, r, m ORDER BY r.score DESC, m.path
+WITH n, collect({source: startNode(r).path, target: endNode(r).path, score: r.score})[..$best] AS relations,
+     count(r) AS total
+RETURN n.path AS path, relations, total ORDER BY path
+"""
+RELATIONS_AMONG = """
+MATCH (a:Image)-[r:SIMILAR_TO|DUPLICATE_OF]->(b:Image)
+WHERE a.path IN $paths AND b.path IN $paths
+RETURN a.path AS source, b.path AS target, type(r) AS kind,
+       coalesce(r.score, r.cosine, 1.0) AS score
+ORDER BY score DESC, source, target LIMIT $limit
+"""
+
 # Copies. `rows`: copy, keep, sha_copy, sha_keep, properties (a map).
 READ_DUPLICATES = """
 MATCH (a)-[r:DUPLICATE_OF]->(b)
@@ -198,7 +227,7 @@ UNWIND $ids AS id
 MATCH ()-[r:DUPLICATE_OF]->() WHERE elementId(r) = id
 DELETE r
 """
-# MERGE and the contents: for the reasons given with WRITE_RELATIONSHIPS.
+# MERGE, because a transaction whose answer was lost is sent again; the contents, because they are what was compared.
 WRITE_DUPLICATES = """
 UNWIND $rows AS row
 MATCH (a:Image {path: row.copy, sha256: row.sha_copy})
@@ -212,3 +241,24 @@ MATCH (a:Image)-[:DUPLICATE_OF]-(b:Image) WHERE a.path IN $paths
 RETURN a.path AS path, b.path AS other ORDER BY path, other
 """
 COUNT_DUPLICATES = "MATCH ()-[r:DUPLICATE_OF]->() RETURN count(r) AS relationships"
+
+# What people have decided. `rows`: a, b, sha_a, sha_b, properties (a map).
+READ_DECIDED = """
+MATCH (a)-[r:DECIDED]->(b)
+RETURN a.path AS a, b.path AS b, properties(r) AS properties, elementId(r) AS id
+"""
+DELETE_DECIDED = """
+UNWIND $ids AS id
+MATCH ()-[r:DECIDED]->() WHERE elementId(r) = id
+DELETE r
+"""
+# MERGE and the contents: for the reasons given with WRITE_DUPLICATES.
+WRITE_DECIDED = """
+UNWIND $rows AS row
+MATCH (a:Image {path: row.a, sha256: row.sha_a})
+MATCH (b:Image {path: row.b, sha256: row.sha_b})
+MERGE (a)-[r:DECIDED]->(b)
+SET r = row.properties
+RETURN count(r) AS written
+"""
+COUNT_DECIDED = "MATCH ()-[r:DECIDED]->() RETURN count(r) AS relationships"

@@ -4,7 +4,7 @@ Belongs here: opening, sending, translating the driver's errors. Not here: state
 embedded server's life (`domain.server`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from imgret_assets.errors import DatabaseError
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from neo4j import Driver, SummaryCounters
+    from neo4j import Driver, Record, SummaryCounters
 
 CONNECT_WITHIN_S = 15.0
 # The first server release whose Cypher 25 takes the driver's packed vectors.
@@ -39,22 +39,35 @@ class Database:
                 database_=self.name,
                 routing_="r",
             )
-        return [record.data() for record in result.records]
+        return [_as_dictionary(record) for record in result.records]
 
     def stream(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Run a statement that reads; its rows one by one, as the server sends them."""
         with translated(self.uri), self.driver.session(database=self.name, default_access_mode="READ") as session:
             for record in session.run(statement, dict(parameters or {})):  # type: ignore[arg-type]
-                yield record.data()
+                yield _as_dictionary(record)
 
-    def write(self, *statements: tuple[str, Mapping[str, Any]]) -> "list[tuple[SummaryCounters, list[dict[str, Any]]]]":
-        """Run statements in one transaction, again if the server says that may help; what it counted and returned."""
+    def write(
+        self, *statements: tuple[str, Mapping[str, Any]], again: Sequence[tuple[str, Mapping[str, Any]]] | None = None
+    ) -> "list[tuple[SummaryCounters, list[dict[str, Any]]]]":
+        """Run statements in one transaction; what the server counted and returned for each.
+
+        The transaction is sent again where the server says that may help, and where its answer was lost, which leaves
+        open whether it was done: statements must bear being done twice.
+
+        Args:
+            statements: with their parameters.
+            again: what is sent instead from the second time on, where `statements` don't bear it.
+        """
+        attempts = 0
 
         def work(transaction: Any) -> list[tuple[Any, list[dict[str, Any]]]]:
+            nonlocal attempts
+            attempts += 1
             done = []
-            for statement, parameters in statements:
+            for statement, parameters in statements if again is None or attempts == 1 else again:
                 result = transaction.run(statement, dict(parameters))
-                rows = [record.data() for record in result]
+                rows = [_as_dictionary(record) for record in result]
                 done.append((result.consume().counters, rows))
             return done
 
@@ -90,6 +103,11 @@ class Database:
         return self._version
 
 
+def _as_dictionary(record: "Record") -> dict[str, Any]:
+    # Not record.data(), which looks at every number of every vector for nodes to unfold: no statement returns nodes.
+    return dict(record.items())
+
+
 @contextmanager
 def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Database]:
     """Lend a connection to the settings' Neo4j, starting the embedded server where none is given.
@@ -112,8 +130,6 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
         )
         try:
             # First, because a query to a server that is not there is sent again for half a minute.
-            driver.verify_connectivity()
-            # Not execute_query alone: it would try again for half a minute where nothing listens.
             driver.verify_connectivity()
             if settings.neo4j.database:
                 driver.execute_query("RETURN 1", database_=settings.neo4j.database)

@@ -2,19 +2,18 @@
 
 Belongs here: comparing table and database, writing the difference. Not here: statements (`domain.cypher`), nodes and
 SIMILAR_TO (`domain.graph`), which copy is kept (`domain.duplicates`).
-
-The graph's state is left alone: it says whether nodes and SIMILAR_TO are complete, which queries are about.
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imgret_assets.domain import cypher, locks, tables
+from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
 from imgret_assets.domain.duplicates import KINDS, METHOD, coverage, usable_pictures
-from imgret_assets.domain.graph import check_owner
+from imgret_assets.domain.graph import check_owner, check_space, refreshing
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.domain.verify import Finding
@@ -62,21 +61,17 @@ def sync_duplicates(home: Home, database: Database, space: EmbeddingSpace) -> Du
     ):
         started = time.monotonic()
         wanted, contents = wanted_links(home, space.id)
-        state = check_owner(database, home)
-        if state is None or state.model != space.id:
-            raise StaleTableError(
-                f"The graph holds {state.model if state else 'nothing'}",
-                expected=space.id,
-                remedy="materialise `image_nodes` for all shards",
-            )
+        state = check_space(check_owner(database, home), space)
         right, wrong = _compare(database, wanted)
-        deleted = sum(
-            database.write((cypher.DELETE_DUPLICATES, {"ids": part}))[0][0].relationships_deleted
-            for part in _batches(wrong)
-        )
-        created = sum(
-            _write(database, part, wanted, contents) for part in _batches([key for key in wanted if key not in right])
-        )
+        lacking = [key for key in wanted if key not in right]
+        created = deleted = 0
+        if wrong or lacking:
+            with refreshing(home, database, state):
+                deleted = sum(
+                    database.write((cypher.DELETE_DUPLICATES, {"ids": part}))[0][0].relationships_deleted
+                    for part in batches(wrong, ROWS)
+                )
+                created = sum(_write(database, part, wanted, contents) for part in batches(lacking, ROWS))
         total = database.rows(cypher.COUNT_DUPLICATES)[0]["relationships"]
         if total != len(wanted):
             raise DatabaseError(
@@ -151,11 +146,6 @@ def _write(
             remedy="materialise `image_nodes` for all shards, or run `imgret run`",
         )
     return counters.relationships_created
-
-
-def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), ROWS):
-        yield list(items[start : start + ROWS])
 
 
 def links_equal_duplicates(home: Home, database: Database, space: str) -> Finding:

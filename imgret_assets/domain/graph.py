@@ -6,6 +6,7 @@ statements (`domain.cypher`), connections (`domain.database`), pairs themselves 
 
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,18 +15,20 @@ import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain import cypher, locks, tables
+from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
-from imgret_assets.domain.files import shard_of
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.domain.pairs import check_shard, coverage_of, vector_keys
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError, StaleTableError, TableError
 
 NODE_ROWS = 500
-RELATIONSHIP_ROWS = 10_000
+# Each transaction looks its images up once, so that a few large ones are quicker than many small ones.
+RELATIONSHIP_ROWS = 25_000
+DELETED_ROWS = 10_000
 SCORE_TOLERANCE = 1e-9
 INDEX_WAIT_S = 1800
 
@@ -63,19 +66,24 @@ class ShardNodes:
 
 @dataclass
 class NodesReport:
-    """What a refresh of nodes did."""
+    """What a refresh of nodes did.
+
+    Of its `seconds`, `index_seconds` were spent on the vector index after the nodes: making it, where it was missing,
+    and waiting until it had caught up.
+    """
 
     shards: list[ShardNodes]
     rebuilt_from: str | None
     strays: int
     indexed: bool
     seconds: float
+    index_seconds: float = 0.0
 
     @property
     def nodes_per_second(self) -> float:
-        """Nodes written a second, 0 where none was."""
+        """Nodes written a second, the index left out; 0 where none was."""
         writes = sum(shard.writes for shard in self.shards)
-        return round(writes / self.seconds, 1) if writes else 0.0
+        return round(writes / (self.seconds - self.index_seconds), 1) if writes else 0.0
 
     @property
     def summary(self) -> str:
@@ -90,7 +98,7 @@ class NodesReport:
             return f"{before}{nodes:,} nodes are as the tables say: nothing was written to Neo4j."
         return (
             f"{before}{nodes:,} nodes: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
-            f"{deleted:,} deleted in {self.seconds:.1f} s.{strays}"
+            f"{deleted:,} deleted in {self.seconds:.1f} s, {self.index_seconds:.1f} of them for the index.{strays}"
         )
 
 
@@ -189,8 +197,10 @@ def sync_nodes(
         rebuilt_from = _prepare(home, database, space)
         done = [_sync_shard(home, database, space, shard) for shard in selected]
         strays = _delete_strays(home, database) if set(selected) == set(home.shards) else 0
+        written = time.monotonic()
         indexed = _ensure_vector_index(database, space)
-        return NodesReport(done, rebuilt_from, strays, indexed, time.monotonic() - started)
+        ended = time.monotonic()
+        return NodesReport(done, rebuilt_from, strays, indexed, ended - started, ended - written)
 
 
 def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | None:
@@ -222,7 +232,7 @@ def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | Non
 def _drain(database: Database, statement: str, parameters: dict[str, Any], counter: str) -> int:
     total = 0
     while True:
-        [(counters, _)] = database.write((statement, {**parameters, "batch_rows": RELATIONSHIP_ROWS}))
+        [(counters, _)] = database.write((statement, {**parameters, "batch_rows": DELETED_ROWS}))
         deleted = getattr(counters, counter)
         total += deleted
         if not deleted:
@@ -249,6 +259,18 @@ def _ensure_vector_index(database: Database, space: EmbeddingSpace) -> bool:
 def _mark_refreshing(home: Home, database: Database) -> None:
     said = {"home": home.record.id, "from_state": READY, "state": REFRESHING}
     database.write((cypher.MARK_STATE, said))
+
+
+@contextmanager
+def refreshing(home: Home, database: Database, state: GraphState) -> Iterator[None]:
+    """Call the graph `refreshing` while the block writes to it, and `ready` afterwards where `state` says it was.
+
+    A block that fails or is killed leaves it `refreshing`, until the next run's SIMILAR_TO are complete.
+    """
+    _mark_refreshing(home, database)
+    yield
+    if state.state == READY:
+        database.write((cypher.MARK_STATE, {"home": home.record.id, "from_state": REFRESHING, "state": READY}))
 
 
 def _delete_strays(home: Home, database: Database) -> int:
@@ -281,12 +303,12 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     if not result.writes:
         return result
     _mark_refreshing(home, database)
-    for part in _batches(gone, NODE_ROWS):
+    for part in batches(gone, NODE_ROWS):
         database.write((cypher.DELETE_NODES, {"paths": part}))
-    for part in _batches(other_facts, NODE_ROWS):
+    for part in batches(other_facts, NODE_ROWS):
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
         database.write((cypher.UPDATE_NODES, {"rows": rows}))
-    for part in _batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
+    for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
         _write_vectors(
             database, space, [paths[row] for row in part], [facts[row] for row in part], table["embedding"].take(part)
         )
@@ -361,15 +383,20 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
     ):
         started = time.monotonic()
         contents = _contents(home, space.id)
-        by_shard, threshold = _checked_pairs(home, space.id, contents)
-        state = check_owner(database, home)
-        _check_nodes(database, state, space, len(contents))
-        created = deleted = 0
-        for shard in home.shards:
-            made, removed = _sync_shard_pairs(home, database, space, shard, by_shard.get(shard, {}), contents)
-            created, deleted = created + made, deleted + removed
+        lacking, threshold = _checked_pairs(home, space.id, contents)
+        expected = len(lacking)
+        _check_nodes(database, check_owner(database, home), space, len(contents))
+        wrong = _take_out_what_is_there(home, database, space, lacking)
+        if wrong or lacking:
+            _mark_refreshing(home, database)
+        deleted = sum(
+            database.write((cypher.DELETE_RELATIONSHIPS, {"ids": part}))[0][0].relationships_deleted
+            for part in batches(wrong, DELETED_ROWS)
+        )
+        created = sum(
+            _write_pairs(database, space, part, contents) for part in batches(list(lacking.items()), RELATIONSHIP_ROWS)
+        )
         total = database.rows(cypher.COUNT_RELATIONSHIPS)[0]["relationships"]
-        expected = sum(len(pairs) for pairs in by_shard.values())
         if total != expected:
             raise DatabaseError(
                 f"The database holds {total:,} SIMILAR_TO relationships after writing",
@@ -397,17 +424,12 @@ def _contents(home: Home, space: str) -> dict[str, str]:
     return found
 
 
-def _checked_pairs(
-    home: Home, space: str, contents: dict[str, str]
-) -> tuple[dict[str, dict[tuple[str, str], float]], float]:
-    """The pairs by shard of their first path, after checking that they may reach the graph; their threshold."""
+def _checked_pairs(home: Home, space: str, contents: dict[str, str]) -> tuple[dict[tuple[str, str], float], float]:
+    """Scores by pair, after checking that they may reach the graph; and their threshold."""
     path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
     threshold = validate_pairs(path, space, contents)
-    found: dict[str, dict[tuple[str, str], float]] = {}
     columns = tables.read(path).to_pydict()
-    for a, b, score in zip(columns["path_a"], columns["path_b"], columns["score"], strict=True):
-        found.setdefault(shard_of(a, home.record.shards), {})[a, b] = score
-    return found, threshold
+    return dict(zip(zip(columns["path_a"], columns["path_b"], strict=True), columns["score"], strict=True)), threshold
 
 
 def validate_pairs(path: Path, space: str, contents: dict[str, str]) -> float:
@@ -439,13 +461,23 @@ def validate_pairs(path: Path, space: str, contents: dict[str, str]) -> float:
     return threshold
 
 
-def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingSpace, usable: int) -> None:
+def check_space(state: GraphState | None, space: EmbeddingSpace) -> GraphState:
+    """The state, if the graph holds this space.
+
+    Raises:
+        StaleTableError: it holds another, or nothing.
+    """
     if state is None or state.model != space.id:
         raise StaleTableError(
             f"The graph holds {state.model if state else 'nothing'}",
             expected=space.id,
             remedy="materialise `image_nodes` for all shards",
         )
+    return state
+
+
+def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingSpace, usable: int) -> None:
+    check_space(state, space)
     nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
     if nodes != usable:
         raise StaleTableError(
@@ -454,55 +486,80 @@ def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingS
         )
 
 
-def _sync_shard_pairs(
-    home: Home,
+@dataclass(frozen=True)
+class StoredRelationship:
+    """One SIMILAR_TO relationship as the database holds it, whoever made it: any value may be missing or odd.
+
+    Attributes:
+        pair: paths of the images it leaves and reaches.
+        score: its score.
+        own: True where it says that it is of the model asked for.
+        id: the server's, for this moment.
+    """
+
+    pair: tuple[str, str]
+    score: Any
+    own: bool | None
+    id: str
+
+
+def stored_relationships(home: Home, database: Database, space: str) -> Iterator[StoredRelationship]:
+    """Every SIMILAR_TO relationship that leaves a node of the home's shards."""
+    for shard in home.shards:
+        for row in database.stream(cypher.READ_RELATIONSHIPS, {"shard": shard, "model": space}):
+            for other, score, own, link in row["links"]:
+                yield StoredRelationship((row["a"], other), score, own, link)
+
+
+def _take_out_what_is_there(
+    home: Home, database: Database, space: EmbeddingSpace, wanted: dict[tuple[str, str], float]
+) -> list[str]:
+    """Remove from `wanted` every pair whose relationship is there; the ids of relationships that should not be."""
+    wrong: list[str] = []
+    for found in stored_relationships(home, database, space.id):
+        # A pair that is met again has left `wanted`, so that the second relationship is wrong.
+        score = wanted.get(found.pair)
+        if score is not None and found.own and _same_score(found.score, score):
+            del wanted[found.pair]
+        else:
+            wrong.append(found.id)
+    return wrong
+
+
+def _write_pairs(
     database: Database,
     space: EmbeddingSpace,
-    shard: str,
-    wanted: dict[tuple[str, str], float],
+    pairs: Sequence[tuple[tuple[str, str], float]],
     contents: dict[str, str],
-) -> tuple[int, int]:
-    """Relationships created and deleted so that those leaving the shard's nodes are the wanted ones."""
-    right: set[tuple[str, str]] = set()
-    wrong: list[str] = []
-    for row in database.stream(cypher.READ_RELATIONSHIPS, {"shard": shard}):
-        key = (row["a"], row["b"])
-        score = wanted.get(key)
-        same = score is not None and row["model"] == space.id and _same_score(row["score"], score)
-        if same and key not in right:
-            right.add(key)
-        else:
-            wrong.append(row["id"])
-    lacking = [key for key in wanted if key not in right]
-    if not wrong and not lacking:
-        return 0, 0
-    _mark_refreshing(home, database)
-    deleted = sum(
-        database.write((cypher.DELETE_RELATIONSHIPS, {"ids": part}))[0][0].relationships_deleted
-        for part in _batches(wrong, RELATIONSHIP_ROWS)
+) -> int:
+    """Create the relationships of pairs that have none, in one transaction; how many.
+
+    Raises:
+        StaleTableError: a node is missing or has another vector than the one scored; nothing was written.
+    """
+    paths = sorted({path for pair, _ in pairs for path in pair})
+    place = {path: number for number, path in enumerate(paths)}
+    parameters = {
+        "model": space.id,
+        "nodes": [[path, contents[path], number] for path, number in place.items()],
+        "pairs": [[place[a], place[b], score] for (a, b), score in pairs],
+    }
+    # CREATE needn't look for what the comparison, under the same lock, has not found; it takes half of MERGE's time.
+    # Where the answer is lost the transaction may have been done: what is sent again merges with it, after waiting
+    # for its locks if it is still being done. So no pair is doubled in either case.
+    [(counters, [answer])] = database.write(
+        (cypher.CREATE_RELATIONSHIPS, parameters), again=[(cypher.MERGE_RELATIONSHIPS, parameters)]
     )
-    created = 0
-    for part in _batches(lacking, RELATIONSHIP_ROWS):
-        rows = [
-            {"a": a, "b": b, "score": wanted[a, b], "vector_a": contents[a], "vector_b": contents[b]} for a, b in part
-        ]
-        [(counters, [answer])] = database.write((cypher.WRITE_RELATIONSHIPS, {"rows": rows, "model": space.id}))
-        created += counters.relationships_created
-        if answer["written"] != len(part):
-            raise StaleTableError(
-                f"{len(part) - answer['written']:,} pairs belong to images whose nodes have another vector",
-                remedy="materialise `image_nodes` for all shards, or run `imgret run`",
-            )
-    return created, deleted
+    if answer["written"] != len(pairs):
+        raise StaleTableError(
+            f"Of {len(pairs):,} pairs some belong to images whose nodes have another vector or are missing",
+            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
+        )
+    return counters.relationships_created
 
 
 def _same_score(found: Any, wanted: float) -> bool:
     return isinstance(found, float) and abs(found - wanted) <= SCORE_TOLERANCE
-
-
-def _batches(items: Sequence[Any], size: int) -> Iterator[list[Any]]:
-    for start in range(0, len(items), size):
-        yield list(items[start : start + size])
 
 
 def require_ready(state: GraphState | None, uri: str) -> GraphState:

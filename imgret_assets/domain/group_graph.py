@@ -11,12 +11,13 @@ import time
 from dataclasses import dataclass
 
 from imgret_assets.domain import locks
+from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
-from imgret_assets.domain.graph import check_owner
+from imgret_assets.domain.embedding_keys import load_keys
+from imgret_assets.domain.graph import check_owner, check_space, refreshing
 from imgret_assets.domain.groups import read_groups
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
-from imgret_assets.domain.pairs import load_embeddings
 from imgret_assets.errors import StaleTableError
 
 GROUP_ROWS = 10_000
@@ -64,8 +65,8 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing groups of nodes"
     ):
         started = time.monotonic()
-        wanted = read_groups(home, space.id, load_embeddings(home, space.id).coverage)
-        check_owner(database, home)
+        wanted = read_groups(home, space.id, load_keys(home, space.id).coverage)
+        state = check_space(check_owner(database, home), space)
         if not database.rows(HAS_GROUP_INDEX)[0]["found"]:
             database.schema(CREATE_GROUP_INDEX)
         there = {row["path"]: row["group"] for row in database.stream(READ_NODE_GROUPS, {"model": space.id})}
@@ -76,8 +77,10 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
                 remedy="materialise `image_nodes` for all shards, or run `imgret run`",
             )
         wrong = [path for path in sorted(wanted) if there[path] != wanted[path]]
-        for start in range(0, len(wrong), GROUP_ROWS):
-            rows = [{"path": path, "group": wanted[path]} for path in wrong[start : start + GROUP_ROWS]]
-            database.write((WRITE_NODE_GROUPS, {"rows": rows}))
+        if wrong:
+            with refreshing(home, database, state):
+                for part in batches(wrong, GROUP_ROWS):
+                    rows = [{"path": path, "group": wanted[path]} for path in part]
+                    database.write((WRITE_NODE_GROUPS, {"rows": rows}))
         grouped = sum(group is not None for group in wanted.values())
         return NodeGroupsReport(len(wanted), grouped, len(wrong), time.monotonic() - started)

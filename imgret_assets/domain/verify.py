@@ -15,7 +15,8 @@ from imgret_assets.domain.database import Database
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
-from imgret_assets.domain.graph import SCORE_TOLERANCE, usable_rows, validate_pairs
+from imgret_assets.domain.embedding_keys import load_keys
+from imgret_assets.domain.graph import SCORE_TOLERANCE, stored_relationships, usable_rows, validate_pairs
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.pairs import vector_keys
 from imgret_assets.errors import TableError
@@ -104,24 +105,19 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
 def relationships_equal_pairs(home: Home, database: Database, space: str) -> Finding:
     """The relationships are the rows of the pairs table, scores within 1e-9, and the table is in order."""
     path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
-    contents: dict[str, str] = {}
-    for shard in home.shards:
-        table = usable_rows(home, space, shard).select(["path", "sha256", "engine"])
-        contents.update(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
+    keys = load_keys(home, space)
     try:
-        validate_pairs(path, space, contents)
+        validate_pairs(path, space, dict(zip(keys.paths, keys.contents, strict=True)))
     except TableError as error:
         return Finding(False, str(error), {})
     columns = tables.read(path).to_pydict()
     wanted = {(a, b): s for a, b, s in zip(columns["path_a"], columns["path_b"], columns["score"], strict=True)}
     there: Counter[tuple[str, str]] = Counter()
     wrong_scores = 0
-    for shard in home.shards:
-        for row in database.stream(cypher.READ_RELATIONSHIPS, {"shard": shard}):
-            key = (row["a"], row["b"])
-            there[key] += 1
-            if key in wanted and not abs((row["score"] or 0.0) - wanted[key]) <= SCORE_TOLERANCE:
-                wrong_scores += 1
+    for found in stored_relationships(home, database, space):
+        there[found.pair] += 1
+        if found.pair in wanted and not abs((found.score or 0.0) - wanted[found.pair]) <= SCORE_TOLERANCE:
+            wrong_scores += 1
     missing = len(wanted.keys() - there.keys())
     extra = sum(count - (key in wanted) for key, count in there.items())
     facts = {"pairs": len(wanted), "missing": missing, "extra": extra, "wrong_scores": wrong_scores}

@@ -5,7 +5,7 @@ Belongs here: reading and judging the graph, pictures that spread over all cosin
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, LiteralString
@@ -15,12 +15,19 @@ from neo4j import Driver
 from PIL import Image
 
 from imgret_assets.domain.database import Database, open_database
+from imgret_assets.domain.duplicate_graph import sync_duplicates
+from imgret_assets.domain.duplicates import refresh_duplicates
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.graph import sync_nodes, sync_relationships
+from imgret_assets.domain.group_graph import sync_groups
+from imgret_assets.domain.groups import refresh_groups
+from imgret_assets.domain.home import open_home
+from imgret_assets.domain.neighbours import refresh_neighbours
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.scan import refresh_manifest
-from imgret_assets.settings import load_settings
+from imgret_assets.settings import Settings, load_settings
 from imgret_tests.chain import THRESHOLD, Chain, assert_same_scores, assert_tables_right, cosine
+from imgret_tests.fake_model import FakeEmbedder
 from imgret_tests.pictures import picture
 from imgret_tests.server.conftest import TestedServer
 
@@ -85,6 +92,24 @@ class Graph:
             refresh_pairs(home, space.id, threshold)
             sync_relationships(home, database, space)
 
+    def refresh_all(self) -> int:
+        """The same with copies and groups, in tables and graph; pictures embedded."""
+        return refresh_all(self.chain.settings, self.chain.embedder)
+
+    def groups(self) -> dict[str, str | None]:
+        """The property `group` of every node by path."""
+        return {node["path"]: node.get("group") for node in self.nodes()}
+
+    def copies(self) -> dict[Relationship, tuple[Any, ...]]:
+        """Kind, distance and reason of every DUPLICATE_OF relationship by its two paths, each of them there once."""
+        found = self.rows(
+            "MATCH (a)-[r:DUPLICATE_OF]->(b) "
+            "RETURN a.path AS a, b.path AS b, r.kind AS kind, r.distance AS distance, r.reason AS reason"
+        )
+        copies = {(row["a"], row["b"]): (row["kind"], row["distance"], row["reason"]) for row in found}
+        assert len(copies) == len(found), "a copy is joined twice"
+        return copies
+
     @contextmanager
     def database(self) -> Iterator[Database]:
         """An open connection, as the project's functions take it."""
@@ -132,6 +157,27 @@ class Graph:
         for (a, b), score in self.scores().items():
             assert a < b
             assert abs(cosine(vectors[a], vectors[b]) - score) < 1e-6, (a, b)
+
+
+def refresh_all(settings: Settings, embedder: FakeEmbedder, *, tables_only: bool = False) -> int:
+    """Everything a run does, by the functions alone and in their order; pictures embedded."""
+    home, space = open_home(settings), embedder.space
+    before = embedder.embedded
+    refresh_manifest(home)
+    refresh_embeddings(home, embedder)
+    with nullcontext() if tables_only else open_database(settings) as database:
+        if database:
+            sync_nodes(home, database, space)
+        refresh_pairs(home, space.id, home.threshold)
+        if database:
+            sync_relationships(home, database, space)
+        refresh_duplicates(home, space.id)
+        refresh_neighbours(home, space.id)
+        refresh_groups(home, space.id)
+        if database:
+            sync_duplicates(home, database, space)
+            sync_groups(home, database, space)
+    return embedder.embedded - before
 
 
 def chain_on(server: TestedServer, folder: Path, *, images: Path | None = None) -> Chain:

@@ -1,4 +1,7 @@
-"""A refresh in a process of its own, as `imgret run` does it, that can stop at a named point and wait to be killed.
+"""A refresh in a process of its own that can stop at a named point and wait to be killed.
+
+It is what `imgret run` does, or the same functions in the same order without Dagster, which takes most of a small run's
+time and has no part in what a killed write leaves behind.
 
 Belongs here: what the other process executes, and starting it. Not here: which points, and what must be true afterwards
 (`test_kill.py`).
@@ -12,16 +15,18 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-import dagster as dg
-
 from imgret_assets.cli import run as run_command
-from imgret_assets.domain import embed, graph
+from imgret_assets.domain import cascade_kernels as _cascade  # noqa: F401 - takes a second, once for all processes
+from imgret_assets.domain import duplicate_graph, embed, graph, group_graph
+from imgret_assets.domain import hash_kernels as _hashes  # noqa: F401 - for the same reason
+from imgret_assets.settings import load_settings
+from imgret_tests.fake_model import fake_embedder
 from imgret_tests.fakes import FakeEmbedderResource
+from imgret_tests.server.graph_fixtures import refresh_all
 
 ANSWERS_WITHIN_S = 120.0
 
@@ -39,7 +44,12 @@ class RefreshProcess:
     """A started refresh; what it does is asked over a pipe."""
 
     def __init__(
-        self, env: Mapping[str, str], *, model: str = "fake", stop_at: Point | None = None, lasting: bool = False
+        self,
+        env: Mapping[str, str],
+        *,
+        model: str = "fake",
+        stop_at: Point | None = None,
+        lasting: bool = False,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
@@ -83,35 +93,26 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         env: replaces everything imgret reads.
         model: name of the fake model.
         stop_at: where to stop for good; nowhere where None.
-        lasting: Dagster's records in the home, as `imgret run` has them; else only for this process.
+        lasting: as `imgret run` does it, with Dagster's records in the home; else by the functions alone.
     """
     for name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:
         del os.environ[name]
     os.environ.update({"IMGRET_ENV_FILE": os.devnull, **env})
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Dagster's log, for as long as the process lives
-    replaced: dict[str, Any] = {"EmbedderResource": lambda **_: FakeEmbedderResource(name=model)}
-    if not lasting:
-        replaced["open_instance"] = _ephemeral
-    for name, value in replaced.items():
-        setattr(run_command, name, value)
+    setattr(run_command, "EmbedderResource", lambda **_: FakeEmbedderResource(name=model))  # noqa: B010 - another class
     # Small steps, so that there is something before and after each.
-    embed.CHECKPOINT_IMAGES, graph.NODE_ROWS, graph.RELATIONSHIP_ROWS = 8, 5, 20
+    embed.CHECKPOINT_IMAGES, graph.NODE_ROWS, graph.RELATIONSHIP_ROWS, graph.DELETED_ROWS = 8, 5, 20, 20
+    duplicate_graph.ROWS, group_graph.GROUP_ROWS = 1, 5
     if stop_at is not None:
         _stop(stop_at, lambda: pipe.send(("stopped", None)))
     pipe.send(("ready", None))
     pipe.recv()
     try:
-        totals = run_command.refresh({})
+        done = run_command.refresh({}).as_json() if lasting else refresh_all(load_settings(), fake_embedder(model))
     except Exception as error:
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
     else:
-        pipe.send(("done", totals.as_json()))
-
-
-@contextmanager
-def _ephemeral(_settings: object) -> Any:
-    with dg.DagsterInstance.ephemeral() as instance:
-        yield instance
+        pipe.send(("done", done))
 
 
 def _stop(point: Point, tell: Callable[[], None]) -> None:

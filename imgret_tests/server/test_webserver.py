@@ -178,6 +178,7 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
         "image_nodes": ("graph", True),
         "similar_to": ("graph", False),
         "duplicate_of": ("graph", False),
+        "decided": ("graph", False),
         "image_node_groups": ("graph", False),
     }
     assert all(node["description"] for node in found.values())

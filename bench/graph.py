@@ -1,0 +1,334 @@
+"""The graph: nodes, relationships, the index, queries, and a small change from files to database.
+
+Belongs here: these contenders beside the article's statements, and their targets. Not here: pairs in memory
+(`bench.pairs`), timing in rounds (`bench.rounds`).
+
+The server is an embedded one of the benchmark's own home, stopped at the end.
+"""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from PIL import Image
+
+from bench import pairs
+from bench.homes import NO_ENV, open_bench_home
+from bench.report import Measure, Report
+from bench.rounds import Timing, cores
+from imgret_assets.domain import cypher, graph, search, server, tables
+from imgret_assets.domain.database import Database, open_database
+from imgret_assets.domain.files import shard_of
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.models import EmbeddingSpace, resolve
+from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.settings import PROJECT, Settings
+
+ARTICLE_CREATE = "CREATE (img:Image {embeddings: $embeddings, path: $path})"
+TOP_K = 10
+# Candidates asked of the index, to show what recall costs; the default is what `search` asks for 10 hits.
+CANDIDATES = (10, 30, 100, 300)
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured.
+
+    Attributes:
+        nodes, dim: of the graph.
+        article: nodes that the article's CREATE makes in a round.
+        relationships: about as many pairs, by the threshold that gives them.
+        queries: vectors the index is asked with.
+        exact: of them, those that the article's query answers in a round.
+        files: pictures of the run from files to database.
+    """
+
+    nodes: int = 10_000
+    dim: int = 2_048
+    article: int = 500
+    relationships: int = 250_000
+    queries: int = 200
+    exact: int = 3
+    files: int = 10_000
+
+
+def run(
+    report: Report, sources: Sequence[Path], work: Path, *, rounds: int, sizes: Sizes, say: Callable[[str], None]
+) -> None:
+    """Measure and add to the report."""
+    real = pairs._real_vectors(sources, work)
+    grown = pairs.mixtures(real, sizes.nodes + sizes.queries, sizes.dim)
+    vectors, asked = grown[: sizes.nodes], grown[sizes.nodes :]
+    home = open_bench_home(work / "graph", model="efficientnet_lite0", images=work)
+    space = replace(resolve(home).space, dim=sizes.dim)
+    _write_tables(home, space, vectors)
+    with _served(home.settings), open_database(home.settings) as database:
+        bench = _Bench(report, home, space, database, say)
+        bench.nodes(vectors[: sizes.article], rounds)
+        bench.relationships(_threshold_for(vectors, sizes.relationships), rounds)
+        bench.queries(vectors, asked, sizes.exact, rounds)
+    _from_files(report, sources, work, sizes.files, say)
+
+
+@contextmanager
+def _served(settings: Settings) -> Iterator[None]:
+    """The home's own server for the block, stopped whatever happens."""
+    try:
+        server.ensure_running(settings)
+        yield
+    finally:
+        server.stop(settings)
+
+
+@dataclass(frozen=True)
+class _Bench:
+    """One home full of tables, and its empty database."""
+
+    report: Report
+    home: Home
+    space: EmbeddingSpace
+    database: Database
+    say: Callable[[str], None]
+
+    def nodes(self, few: np.ndarray, rounds: int) -> None:
+        """Nodes by the article's CREATE, by a full build, and into an index that is online."""
+        some = self.home.shards[: max(1, len(self.home.shards) // 8)]
+        timings = {name: Timing(0) for name in ("the article's CREATE", "nodes, full build", "nodes, index online")}
+        article, full, online = timings.values()
+        waits = []
+        for number in range(rounds + 1):
+            graph.adopt(self.database)
+            graph.sync_nodes(self.home, self.database, self.space, shards=())
+            self.database.schema(cypher.DROP_VECTOR_INDEX)
+            created = self._timed(article, number, lambda: self._article(few))
+            self.say(f"  round {number}: the article's CREATE: {created:,.0f} nodes a second")
+            graph.adopt(self.database)
+            built = graph.sync_nodes(self.home, self.database, self.space)
+            full.things = sum(shard.created for shard in built.shards)
+            if number:
+                full.seconds.append(built.seconds - built.index_seconds)
+                full.busy.append(0.0)
+                waits.append(built.index_seconds)
+            self.say(f"  round {number}: full build: {built.nodes_per_second:,.0f}, index {built.index_seconds:.1f} s")
+            for shard in some:
+                self.database.write(("MATCH (n:Image {shard: $shard}) DETACH DELETE n", {"shard": shard}))
+            again = self._timed(
+                online,
+                number,
+                lambda: sum(
+                    shard.created
+                    for shard in graph.sync_nodes(self.home, self.database, self.space, shards=some).shards
+                ),
+            )
+            self.say(f"  round {number}: into an online index: {again:,.0f} nodes a second")
+        self.report.timings |= timings
+        self.report.ratio("nodes: full build / the article's CREATE", full, article, 3.0)
+        self.report.ratio("nodes: into an online index / the article's CREATE", online, article, 2.0)
+        self.report.measures.append(Measure(f"wait for the index over {full.things:,} nodes", median(waits), unit="s"))
+
+    def _timed(self, timing: Timing, number: int, work: Callable[[], int]) -> float:
+        """Time `work`, which says how many things it did; things a second. Round 0 warms up and is not kept."""
+        cpu, started = time.process_time(), time.perf_counter()
+        timing.things = work()
+        seconds = time.perf_counter() - started
+        if number:
+            timing.seconds.append(seconds)
+            timing.busy.append((time.process_time() - cpu) / seconds / cores())
+        return timing.things / seconds
+
+    def _article(self, vectors: np.ndarray) -> int:
+        lists = vectors.astype(np.float64).tolist()
+        with self.database.driver.session(database=self.database.name) as session:
+            for number, numbers in enumerate(lists):
+                session.run(ARTICLE_CREATE, {"embeddings": numbers, "path": f"article/{number:06d}.jpg"}).consume()
+        return len(lists)
+
+    def relationships(self, threshold: float, rounds: int) -> None:
+        """All relationships into a graph that has none, and a comparison that finds nothing to write."""
+        refresh_pairs(self.home, self.space.id, threshold)
+        timings = {name: Timing(0) for name in ("relationships, all", "relationships, compared")}
+        wrote = timings["relationships, all"]
+        everything = (cypher.DELETE_ANY_RELATIONSHIPS, {"batch_rows": 10_000})
+        for number in range(rounds + 1):
+            while self.database.write(everything)[0][0].relationships_deleted:
+                pass
+            for name, timing in timings.items():
+                rate = self._timed(timing, number, self._sync)
+                self.say(f"  round {number}: {name}: {rate:,.0f} a second")
+        self.report.timings |= timings
+        self.report.measures.append(Measure("relationships a second", wrote.rate, 25_000))
+        self.report.notes.append(
+            f"relationships: {wrote.things:,} above {threshold:.2f}; the rate includes reading and checking the "
+            "tables, reading what the database holds and counting afterwards"
+        )
+
+    def _sync(self) -> int:
+        return graph.sync_relationships(self.home, self.database, self.space).relationships
+
+    def queries(self, vectors: np.ndarray, asked: np.ndarray, exact: int, rounds: int) -> None:
+        """Recall and latency of the index, through imgret's own search, beside the article's query."""
+        state = graph.require_ready(graph.read_state(self.database), self.database.uri)
+        best = _best(vectors, asked)
+        query = search.Query(top_k=TOP_K)
+        slow, quick = [], []
+        for number in range(rounds + 1):
+            for vector in asked[:exact]:
+                slow += [self._article_query(vector)] if number else []
+            for vector in asked[: 20 * exact]:
+                started = time.perf_counter()
+                _, mode = search.nearest(self.database, state, vector, query)
+                quick += [time.perf_counter() - started] if number else []
+                if mode != "index":
+                    raise SystemExit(f"bench: the index was not asked but {mode}")
+            if number:
+                self.say(
+                    f"  round {number}: {1000 * median(slow):.0f} ms by the article, {1000 * median(quick):.0f} ms"
+                )
+        self.report.measures += [
+            Measure("the article's exact query", 1000 * median(slow), unit="ms"),
+            Measure("query by the index, scored again", 1000 * median(quick), unit="ms"),
+            Measure("queries: index / the article's", median(slow) / median(quick), 20.0, unit="x"),
+        ]
+        usual = max(search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT * TOP_K)
+        for candidates in sorted({*CANDIDATES, usual}):
+            recall, took = self._recall(state, asked, best, candidates)
+            name = f"recall@{TOP_K} of {candidates} candidates ({1000 * took:.0f} ms)"
+            self.report.measures.append(Measure(name, recall, 0.99 if candidates == usual else None))
+            self.say(f"  {name}: {recall:.4f}")
+
+    def _article_query(self, vector: np.ndarray) -> float:
+        started = time.perf_counter()
+        found = {"query_embeddings": vector.astype(np.float64).tolist(), "top_k": TOP_K}
+        rows = self.database.rows(cypher.ARTICLE_SIMILAR, found)
+        if len(rows) != TOP_K:
+            raise SystemExit(f"bench: the article's query gave {len(rows)} rows")
+        return time.perf_counter() - started
+
+    def _recall(
+        self, state: graph.GraphState, asked: np.ndarray, best: np.ndarray, candidates: int
+    ) -> tuple[float, float]:
+        """Share of the exact best that are found, by score, and the median latency in seconds."""
+        usual = search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT
+        search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT = candidates, 1
+        try:
+            found, took = 0, []
+            for vector, scores in zip(asked, best, strict=True):
+                started = time.perf_counter()
+                hits, _ = search.nearest(self.database, state, vector, search.Query(top_k=TOP_K))
+                took.append(time.perf_counter() - started)
+                found += sum(hit.score >= scores[-1] - 1e-6 for hit in hits)
+        finally:
+            search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT = usual
+        return found / best.size, median(took)
+
+
+def _best(vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
+    """Cosines float64 (n_asked, TOP_K) of the exact best, best first."""
+    stored, wanted = (
+        rows / np.linalg.norm(rows, axis=1, keepdims=True)
+        for rows in (vectors.astype(np.float64), asked.astype(np.float64))
+    )
+    return -np.sort(-(wanted @ stored.T), axis=1)[:, :TOP_K]
+
+
+def _threshold_for(vectors: np.ndarray, count: int) -> float:
+    """The cosine above which about `count` pairs are, judged by a sample of the rows."""
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    some = unit[:1000] @ unit.T
+    return round(float(np.quantile(some, 1 - 2 * count / len(unit) ** 2)), 2)
+
+
+def _write_tables(home: Home, space: EmbeddingSpace, vectors: np.ndarray) -> None:
+    """Manifest and embeddings of made-up pictures with all the facts that nodes carry."""
+    rows: dict[str, list[int]] = {shard: [] for shard in home.shards}
+    paths = [f"folder{row % 97:02d}/picture{row:06d}.jpg" for row in range(len(vectors))]
+    for row in sorted(range(len(paths)), key=paths.__getitem__):
+        rows[shard_of(paths[row], home.record.shards)].append(row)
+    for shard, chosen in rows.items():
+        names = [paths[row] for row in chosen]
+        facts: dict[str, Any] = {
+            "path": names,
+            "sha256": [hashlib.sha256(name.encode()).hexdigest() for name in names],
+            "label": [name.partition("/")[0] for name in names],
+        }
+        same = {"bytes": 50_000, "width": 500, "height": 333, "format": "JPEG", "status": "ok", "engine": "bench"}
+        columns = facts | {name: [value] * len(names) for name, value in same.items()}
+        manifest = [columns.get(field.name, [None] * len(names)) for field in tables.MANIFEST_SCHEMA]
+        columns["embedding"] = pa.FixedSizeListArray.from_arrays(pa.array(vectors[chosen].ravel()), space.dim)
+        embeddings = [columns.get(field.name, [None] * len(names)) for field in tables.embeddings_schema(space.dim)]
+        said = {"space": space.id, "shards": str(home.record.shards)}
+        for path, values, schema in (
+            (tables.manifest_path(home.warehouse, shard), manifest, tables.MANIFEST_SCHEMA),
+            (tables.embeddings_path(home.warehouse, space.id, shard), embeddings, tables.embeddings_schema(space.dim)),
+        ):
+            arrays = [
+                value if isinstance(value, pa.Array) else pa.array(value, field.type)
+                for value, field in zip(values, schema, strict=True)
+            ]
+            tables.write(path, pa.Table.from_arrays(arrays, schema=schema), said)
+
+
+def _from_files(report: Report, sources: Sequence[Path], work: Path, count: int, say: Callable[[str], None]) -> None:
+    """`imgret run` over all files, over the same, and after one file in a hundred is new: every asset, Neo4j too."""
+    folder = work / "files"
+    say(f"Writing {count:,} pictures")
+    _parts(sources, range(count), folder)
+    home = open_bench_home(work / "files-home", model="efficientnet_lite0", images=folder)
+    with _served(home.settings):
+        full = _run(home, folder)
+        say(f"  everything over {count:,} files: {full['seconds']:.1f} s")
+        same = _run(home, folder)
+        _parts(sources, range(count, count + max(1, count // 100)), folder)
+        new = _run(home, folder)
+        say(f"  nothing changed: {same['seconds']:.1f} s; 1 % new: {new['seconds']:.1f} s")
+        if (full["embedded"], same["embedded"], new["embedded"]) != (count, 0, max(1, count // 100)):
+            raise SystemExit(f"bench: embedded {full['embedded']}, {same['embedded']} and {new['embedded']}")
+    report.measures += [
+        Measure(f"run over {count:,} files, all assets", full["seconds"], unit="s"),
+        Measure("the same again, nothing changed", same["seconds"], unit="s"),
+        Measure("1 % new, all assets: share of the full run", new["seconds"] / full["seconds"], 0.05, at_most=True),
+    ]
+
+
+def _run(home: Home, images: Path) -> dict[str, Any]:
+    """`imgret run --json` in a process of its own; `seconds` from its start to its end."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("IMGRET_", "NEO4J_"))}
+    chosen = {"IMGRET_HOME": str(home.path), "IMGRET_IMAGES": str(images), "IMGRET_MODEL": "efficientnet_lite0"}
+    command = [sys.executable, "-c", "from imgret_assets.cli.main import main; main()", "run", "--json"]
+    started = time.perf_counter()
+    done = subprocess.run(
+        command,
+        cwd=PROJECT,
+        env=environment | NO_ENV | chosen,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.perf_counter() - started
+    if done.returncode:
+        raise SystemExit(f"bench: imgret run failed\n{done.stderr[-2000:]}")
+    return json.loads(done.stdout) | {"seconds": seconds}
+
+
+def _parts(sources: Sequence[Path], numbers: range, folder: Path) -> None:
+    """A JPEG file of at most 320 pixels a side for each number: a part of a picture, its own by the number."""
+    for number in numbers:
+        rng = np.random.default_rng(number)
+        with Image.open(sources[number % len(sources)]) as image:
+            width, height = (max(32, int(side * rng.uniform(0.5, 0.9))) for side in image.size)
+            left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
+            part = image.convert("RGB").crop((int(left), int(top), int(left) + width, int(top) + height))
+        part.thumbnail((320, 320))
+        file = folder / f"{number % 97:02d}" / f"{number:06d}.jpg"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        part.save(file, quality=88)

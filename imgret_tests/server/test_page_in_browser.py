@@ -1,0 +1,424 @@
+"""The page as people use it: `imgret app` in headless Chromium, over a small home with the model that comes along.
+
+Belongs here: what needs a browser (its way back, keys, links, the chart, what is asked of other machines) and what
+needs the page, the command and the database together. Not here: what each page shows (`imgret_tests/app`).
+
+Skipped with the cause where there is no Chromium; IMGRET_TEST_REQUIRE_BROWSER=1 makes that a failure.
+"""
+
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+from neo4j import Driver
+
+from imgret_assets.app import navigation
+from imgret_assets.domain.server_machine import LOCALHOST
+from imgret_tests.browser import missing, running_browser, running_page, wait_until_drawn
+from imgret_tests.cli.conftest import photo
+from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_tests.server.conftest import TestedServer, clean_environment
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
+
+# One of them waits for a whole run; a machine may be busy with others.
+pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
+
+ORIGINAL, COPY = "photos/one.png", "copies/same bytes.png"
+ODD = "photos/<img src=x onerror=alert(1)> **bold** :smile: $x$ [a](b).png"
+ODD_COPY = f"copies/{ODD.removeprefix('photos/')}"
+NEAR_SEEDS = (4, 5, 6)
+PAGES = (
+    navigation.SEARCH,
+    navigation.DUPLICATES,
+    navigation.GROUPS,
+    navigation.GRAPH,
+    navigation.COMPARE,
+    navigation.REVIEW,
+    navigation.OVERVIEW,
+)
+WITHIN_MS = 30_000
+# Opened by a link, Streamlit's client asks beside the page's own name for what lies at the root.
+KNOWN_404 = re.compile(rf"/({'|'.join(PAGES)})/_stcore/")
+
+
+@dataclass(frozen=True)
+class Place:
+    """A working folder, the environment that leads to the home, and the page's address."""
+
+    folder: Path
+    environment: dict[str, str]
+    address: str = ""
+
+    @property
+    def images(self) -> Path:
+        return self.folder / "images"
+
+    def run(self) -> None:
+        """`imgret run`."""
+        command = [sys.executable, "-m", "imgret_assets.cli.main", "run", "--json"]
+        done = subprocess.run(
+            command, env=self.environment, cwd=self.folder, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-4000:]
+
+
+@dataclass
+class View:
+    """A browser's window of its own on the page, and all it asked for and complained about.
+
+    Attributes:
+        page: the window.
+        address: of the page's process.
+        asked: addresses of requests and websockets.
+        complaints: of the console, uncaught errors, dialogs.
+    """
+
+    page: "Page"
+    address: str
+    asked: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
+
+    def watch(self, context: "BrowserContext") -> None:
+        context.on("request", lambda request: self.asked.append(request.url))
+        context.on("console", lambda message: self._heard(message))
+        context.on("weberror", lambda error: self.complaints.append(str(error.error)))
+        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+
+        def refuse(dialog: object) -> None:
+            self.complaints.append(f"dialog {dialog}")
+            dialog.dismiss()  # type: ignore[attr-defined]
+
+        self.page.on("dialog", refuse)
+
+    def _heard(self, message: "ConsoleMessage") -> None:
+        if message.type == "error" and not KNOWN_404.search(message.location.get("url", "")):
+            self.complaints.append(f"{message.text} ({message.location.get('url')})")
+
+    @property
+    def outside(self) -> list[str]:
+        """What was asked of other machines."""
+        return [url for url in self.asked if urlsplit(url).hostname != LOCALHOST and urlsplit(url).scheme not in OWN]
+
+    def open(self, name: str, /, **query: object) -> "Page":
+        """Go to a page by a link; drawn when this returns."""
+        self.page.goto(f"{self.address}/{name}?{urlencode(query)}")
+        wait_until_drawn(self.page)
+        return self.page
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The address's query parameters as they are now."""
+        return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
+
+    @property
+    def names(self) -> "Locator":
+        """Whatever is shown as plain text: on Search the query's name, then the hits' paths."""
+        return self.page.get_by_test_id("stText")
+
+    def button(self, name: str) -> "Locator":
+        return self.page.get_by_role("button", name=name)
+
+
+# Made by the window itself.
+OWN = ("data", "blob")
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """Chromium; skips with the cause where there is none, or fails where one is required."""
+    cause = missing()
+    if cause is not None:
+        if os.environ.get("IMGRET_TEST_REQUIRE_BROWSER") == "1":
+            pytest.fail(f"no browser to test with: {cause}")
+        pytest.skip(f"no browser to test with: {cause}")
+    with running_browser() as browser:
+        yield browser
+
+
+@pytest.fixture(scope="module")
+def place(
+    browser: "Browser",
+    tested_server: TestedServer,
+    shared_database: Driver,
+    lite0_home: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Place]:
+    """Five families of four, two pictures with an exact copy, three with a near copy; built, and the page over it."""
+    del browser, shared_database
+    folder = tmp_path_factory.mktemp("browser")
+    (folder / "home").mkdir()
+    (folder / "home" / "models").symlink_to(lite0_home / "models")
+    write_collection(folder / "images")
+    found = tested_server.connection
+    given = {
+        "IMGRET_HOME": str(folder / "home"),
+        "IMGRET_IMAGES": str(folder / "images"),
+        "IMGRET_MODEL": "efficientnet_lite0",
+        "IMGRET_SHARDS": "4",
+        "NEO4J_URI": found.uri,
+        "NEO4J_USERNAME": found.username,
+        "NEO4J_PASSWORD": found.password,
+    }
+    place = Place(folder, clean_environment() | given)
+    place.run()
+    with running_page(place.environment, folder) as address:
+        yield Place(folder, place.environment, address)
+
+
+def write_collection(root: Path) -> None:
+    write_pictures(root, 20)
+    for folder in ("photos", "copies"):
+        (root / folder).mkdir()
+    for seed, (path, copy) in enumerate(((ORIGINAL, COPY), (ODD, ODD_COPY)), start=1):
+        photo(seed).save(root / path)
+        shutil.copy(root / path, root / copy)
+    for seed in NEAR_SEEDS:
+        photo(seed).save(root / near(seed)[0])
+        photo(seed).resize((320, 240)).save(root / near(seed)[1], quality=85)
+
+
+def near(seed: int) -> tuple[str, str]:
+    """Paths of a picture and its near copy."""
+    return f"photos/near{seed}.png", f"copies/near{seed}.jpg"
+
+
+@pytest.fixture
+def view(browser: "Browser", place: Place) -> Iterator[View]:
+    """A fresh window with nothing decided; what it asked of others, or complained about, fails the test at its end."""
+    with suppress(FileNotFoundError):
+        (place.folder / "home" / "decisions.jsonl").unlink()
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(WITHIN_MS)
+    view = View(context.new_page(), place.address)
+    view.watch(context)
+    yield view
+    context.close()
+    assert view.outside == []
+    assert view.complaints == []
+
+
+@pytest.fixture(autouse=True)
+def _patient() -> None:
+    """Expectations wait as long as actions do."""
+    if missing() is None:
+        from playwright.sync_api import expect
+
+        expect.set_options(timeout=WITHIN_MS)
+
+
+def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.SEARCH)
+    data = io.BytesIO()
+    photo(1).resize((500, 400)).save(data, "PNG")
+    page.locator("input[type=file]").set_input_files(
+        {"name": "mine.png", "mimeType": "image/png", "buffer": data.getvalue()}
+    )
+    # The exact copy is folded into one of the two.
+    expect(page.get_by_text("+1 copy").first).to_be_visible()
+    expect(view.names.nth(0)).to_have_text("mine.png")
+    first = view.names.nth(1).inner_text()
+    assert first in (ORIGINAL, COPY)
+
+    view.button("Similar").nth(0).click()
+    expect(view.names.nth(0)).to_have_text(first)
+    expect(page.get_by_text("the query is in the library as")).to_be_visible()
+    assert view.query["image"] == first
+    second = view.names.nth(1).inner_text()
+    assert second not in (ORIGINAL, COPY)
+    view.button("Similar").nth(0).click()
+    expect(view.names.nth(0)).to_have_text(second)
+    assert view.query["image"] == second
+
+    page.go_back()
+    expect(view.names.nth(0)).to_have_text(first)
+    assert view.query["image"] == first
+    view.button("Back").click()
+    expect(view.names.nth(0)).to_have_text("mine.png")
+    expect(view.names.nth(1)).to_have_text(first)
+
+
+def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.DUPLICATES, kind="near")
+    sets = view.button("Keep all, no duplicates")
+    expect(sets).to_have_count(len(NEAR_SEEDS))
+    kept = view.names.nth(0)
+    path = kept.inner_text()
+    sets.first.click()
+    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+
+    (place.images / "photos/new.png").write_bytes(picture_bytes(999))
+    place.run()
+    page.reload()
+    expect(page.get_by_text("31 images")).to_be_visible()
+    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+    assert path not in view.names.all_inner_texts()
+
+    view.open(navigation.REVIEW)
+    # The box at the left of the first row; the table is a canvas.
+    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 18, "y": 52})
+    view.button("Undo (1 decisions)").click()
+    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    view.open(navigation.DUPLICATES, kind="near")
+    expect(sets).to_have_count(len(NEAR_SEEDS))
+    assert path in view.names.all_inner_texts()
+
+
+def test_a_link_restores_a_search(view: View) -> None:
+    from playwright.sync_api import expect
+
+    asked = {"image": "family0/picture0000.png", "k": 3, "mode": "exact", "min": 0.1, "fold": "false"}
+    page = view.open(navigation.SEARCH, **asked)
+    expect(page.get_by_text("3 hits · mode exact")).to_be_visible()
+    assert view.names.all_inner_texts()[0] == asked["image"]
+    assert len(view.names.all_inner_texts()) == 4
+    expect(page.get_by_label("Lowest score", exact=True)).to_have_value("0.10")
+    expect(page.get_by_text("have a score of 0.1 or more")).to_be_visible()
+    expect(page.get_by_role("slider", name="Hits")).to_have_attribute("aria-valuenow", "3")
+    assert view.query == {name: str(value) for name, value in asked.items()}
+
+
+def test_a_link_restores_a_page_of_duplicates(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.DUPLICATES, kind="similar")
+    expect(page.get_by_text("merely similar")).to_be_visible()
+    first = view.names.all_inner_texts()
+    page.get_by_role("button", name="2", exact=True).click()
+    expect(view.names.nth(0)).not_to_have_text(first[0])
+    wait_until_drawn(page)
+    second = view.names.all_inner_texts()
+    assert view.query == {"kind": "similar", "page": "2"}
+
+    page.goto("about:blank")
+    view.open(navigation.DUPLICATES, kind="similar", page=2)
+    assert view.names.all_inner_texts() == second
+    view.open(navigation.DUPLICATES, kind="exact")
+    assert set(view.names.all_inner_texts()) == {ORIGINAL, COPY, ODD, ODD_COPY}
+
+
+def test_a_link_restores_a_comparison_and_a_key_swaps_it(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.COMPARE, a=near(4)[0], b=near(4)[1])
+    expect(view.names).to_have_text(list(near(4)))
+    expect(page.get_by_text("near copy", exact=True)).to_be_visible()
+    page.keyboard.press("x")
+    expect(view.names).to_have_text(list(reversed(near(4))))
+    page.keyboard.press("x")
+    expect(view.names).to_have_text(list(near(4)))
+
+
+def test_keys_decide_about_the_first_set(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.DUPLICATES, kind="near")
+    sets = view.button("Keep all, no duplicates")
+    first = view.names.nth(0).inner_text()
+    for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and its likes are no duplicates")):
+        page.keyboard.press(key)
+        expect(page.get_by_text(said)).to_be_visible()
+        expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+        page.keyboard.press("u")
+        expect(sets).to_have_count(len(NEAR_SEEDS))
+        expect(page.get_by_text(said)).to_have_count(0)
+        expect(view.names.nth(0)).to_have_text(first)
+    page.keyboard.press("s")
+    expect(view.button("Show 1 skipped again")).to_be_visible()
+    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+    assert first not in view.names.all_inner_texts()
+
+
+def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.GROUPS)
+    page.locator("[class*=st-key-open-] button").first.click()
+    expect(view.button("All groups")).to_be_visible()
+    wait_until_drawn(page)
+    shown, asked = view.names.all_inner_texts(), view.query
+    assert shown[0].startswith(f"represented by {asked['group']} ")
+    assert asked["group"] in shown[1:]
+    page.goto("about:blank")
+    view.open(navigation.GROUPS, **asked)
+    assert view.names.all_inner_texts() == shown
+
+
+def test_the_graph_is_drawn_and_a_click_tells_what_it_is(view: View) -> None:
+    from playwright.sync_api import expect
+
+    start = "family0/picture0000.png"
+    page = view.open(navigation.GRAPH, image=start)
+    expect(view.names).to_have_text([start])
+    other = click_a_node(page, besides=start)
+    expect(view.names).to_have_text([other])
+    view.button("Start here").click()
+    expect(view.button("Start here")).to_be_disabled()
+    assert view.query["image"] == other
+
+
+def click_a_node(page: "Page", *, besides: str) -> str:
+    """Point at places of the chart until it names a picture other than this one, and click; that picture's path."""
+    canvas = page.locator("canvas").first
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    assert box["width"] > 200
+    paths = re.compile(r"^\S+\.(?:png|jpg)$", re.MULTILINE)
+    named: Sequence[str] = []
+    for y in range(40, int(box["height"]), 24):
+        for x in range(40, int(box["width"]), 24):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            named = paths.findall(canvas.evaluate("canvas => canvas.parentElement.parentElement.innerText"))
+            if named and named[0] != besides:
+                page.mouse.click(box["x"] + x, box["y"] + y)
+                return named[0]
+    raise AssertionError("no picture in the chart")
+
+
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        (navigation.SEARCH, {"image": ODD, "self": "true", "fold": "false"}),
+        (navigation.DUPLICATES, {"kind": "exact"}),
+        (navigation.COMPARE, {"a": ODD, "b": ORIGINAL}),
+        (navigation.GROUPS, {"group": ODD}),
+        (navigation.GRAPH, {"image": ODD}),
+    ],
+)
+def test_a_file_named_like_markup_shows_as_its_name(view: View, name: str, query: dict[str, str]) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(name, **query)
+    expect(page.get_by_text(ODD, exact=True).first).to_be_visible()
+    assert page.locator("img[src=x], img[onerror], a[href=b]").count() == 0
+    assert page.locator("strong", has_text=re.compile("^bold$")).count() == 0
+
+
+def test_no_page_asks_another_machine(view: View) -> None:
+    """What each view asks is looked at for every test; here, all pages through the menu, in one window."""
+    page = view.open(navigation.SEARCH, image=ORIGINAL)
+    links = page.get_by_test_id("stTopNavLink")
+    titles = links.all_inner_texts()
+    assert len(titles) == len(PAGES)
+    for number in range(len(titles)):
+        links.nth(number).click()
+        wait_until_drawn(page)
+        page.wait_for_load_state("networkidle")
+    assert {urlsplit(url).scheme for url in view.asked} >= {"http", "ws"}
+    assert view.outside == []
