@@ -67,7 +67,7 @@ def run(
     report: Report, sources: Sequence[Path], work: Path, *, rounds: int, sizes: Sizes, say: Callable[[str], None]
 ) -> None:
     """Measure and add to the report."""
-    real = pairs._real_vectors(sources, work)
+    real = pairs.real_vectors(sources, work)
     grown = pairs.mixtures(real, sizes.nodes + sizes.queries, sizes.dim)
     vectors, asked = grown[: sizes.nodes], grown[sizes.nodes :]
     home = open_bench_home(work / "graph", model="efficientnet_lite0", images=work)

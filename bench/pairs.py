@@ -40,7 +40,7 @@ _MARGIN = 2e-4
 
 def run(report: Report, sources: Sequence[Path], work: Path, *, rounds: int, say: Callable[[str], None]) -> None:
     """Measure and add to the report."""
-    real = _real_vectors(sources, work)
+    real = real_vectors(sources, work)
     say(f"{len(real):,} vectors of real pictures, grown by mixtures")
     _searches(report, real, rounds=rounds, say=say)
     wide = mixtures(real, 40_000, 1280)
@@ -130,7 +130,7 @@ def mixtures(real: np.ndarray, count: int, dim: int, *, seed: int = 0) -> np.nda
     return out[rng.permutation(count)].astype(np.float32)
 
 
-def _real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
+def real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
     """Of each picture and of two parts of it, by EfficientNet-Lite0."""
     home = open_home(load_settings({"home": work / "home", "model": "efficientnet_lite0"}, env=_NO_ENV))
     embedder = choose_embedder(home, resolve(home))

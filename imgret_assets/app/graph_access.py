@@ -129,11 +129,14 @@ def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
     return [(row["path"], row["other"]) for row in rows]
 
 
-def read_relations(home: Home, paths: Sequence[str]) -> tuple[list[Edge], dict[str, int]]:
-    """The best SIMILAR_TO relations of some images, and how many each has; raises what `DatabaseHolder.use` raises."""
-    parameters = {"paths": list(paths), "best": BEST_OF_EACH}
+def read_relations(home: Home, paths: Sequence[str], least: float) -> tuple[list[Edge], dict[str, int]]:
+    """The best relations of some images with a score of at least `least`, and how many each has; copies always.
+
+    Raises what `DatabaseHolder.use` raises.
+    """
+    parameters = {"paths": list(paths), "best": BEST_OF_EACH, "least": least}
     rows = database_holder(home.settings).use(lambda database: database.rows(cypher.BEST_RELATIONS_OF, parameters))
-    edges = [Edge(one["source"], one["target"], one["score"]) for row in rows for one in row["relations"]]
+    edges = [Edge(**one) for row in rows for one in row["relations"]]
     return edges, {row["path"]: row["total"] for row in rows}
 
 
@@ -141,7 +144,7 @@ def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
     """Relations among some images, copies too, the best ones; raises what `DatabaseHolder.use` raises."""
     parameters = {"paths": list(paths), "limit": 10 * MAX_LINKS}
     rows = database_holder(home.settings).use(lambda database: database.rows(cypher.RELATIONS_AMONG, parameters))
-    return [Edge(row["source"], row["target"], row["score"], row["kind"]) for row in rows]
+    return [Edge(**row) for row in rows]
 
 
 def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
@@ -151,6 +154,15 @@ def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
     except ImgretError:
         return []
     return [Edge(path, other, score, NEAREST) for other, score in found]
+
+
+def read_nearest_among(home: Home, space: str, paths: Sequence[str], count: int) -> list[Edge]:
+    """Of some images each one's nearest among the others; none where the tables don't allow it just now."""
+    try:
+        found = load_collection(home, space).nearest_among(paths, count)
+    except ImgretError:
+        return []
+    return [Edge(*pair, NEAREST) for pair in found]
 
 
 def all_scores(home: Home, answer: Answer) -> np.ndarray | None:

@@ -14,6 +14,8 @@ _PUSHES = 200
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 # Of the box's longer side, a step at the beginning.
 _FIRST_STEP = 0.1
+# In pixels; what lies closer repels no more than this.
+_CLOSEST = 0.5
 _GRAVITY = 0.03
 # Standard deviations up to which positions are hardly drawn in.
 _REACH = 1.4
@@ -34,13 +36,20 @@ def lay_out(sizes: np.ndarray, links: Sequence[tuple[int, int, float]], *, box: 
     space = np.array(box, dtype=np.float64)
     if count < 2:
         return np.tile(space / 2, (count, 1))
-    pull = np.zeros((count, count))
-    for one, other, weight in links:
-        pull[one, other] = pull[other, one] = max(pull[one, other], weight)
-    # Of many links each pulls less, or a dense group would lie on one spot.
-    crowd = np.sqrt(np.maximum((pull > 0).sum(axis=1), 1))
-    spread = _settled(_spiral(count, space), pull / np.sqrt(crowd[:, None] * crowd[None, :]), space)
+    spread = _settled(_spiral(count, space), *_pulls(count, links), space)
     return _pushed_apart(_filling(spread, space), sizes, space)
+
+
+def _pulls(count: int, links: Sequence[tuple[int, int, float]]) -> tuple[np.ndarray, np.ndarray]:
+    """Each pair of joined boxes once, int64 (m, 2), and how strongly it pulls, float64 (m,)."""
+    strongest: dict[tuple[int, int], float] = {}
+    for one, other, weight in links:
+        pair = (min(one, other), max(one, other))
+        strongest[pair] = max(strongest.get(pair, 0.0), weight)
+    pairs = np.array(list(strongest), dtype=np.int64).reshape(-1, 2)
+    # Of many links each pulls less, or a dense group would lie on one spot.
+    crowd = np.sqrt(np.maximum(np.bincount(pairs.ravel(), minlength=count), 1))
+    return pairs, np.array(list(strongest.values())) / np.sqrt(crowd[pairs[:, 0]] * crowd[pairs[:, 1]])
 
 
 def _spiral(count: int, space: np.ndarray) -> np.ndarray:
@@ -50,18 +59,32 @@ def _spiral(count: int, space: np.ndarray) -> np.ndarray:
     return space * (0.5 + radii[:, None] * np.column_stack((np.cos(turns), np.sin(turns))))
 
 
-def _settled(positions: np.ndarray, pull: np.ndarray, space: np.ndarray) -> np.ndarray:
+def _settled(positions: np.ndarray, pairs: np.ndarray, pull: np.ndarray, space: np.ndarray) -> np.ndarray:
     """Fruchterman and Reingold's steps: all repel each other, links pull, the steps become smaller."""
     near = math.sqrt(space.prod() / len(positions))
+    one, other = pairs.T
+    # Round the middle, so that squares are small and their differences exact.
+    positions = positions - space / 2
     for step in range(_STEPS):
-        apart = positions[:, None] - positions[None, :]
-        distance = np.maximum(np.linalg.norm(apart, axis=2), 1e-3)
-        force = near**2 / distance**2 - pull * distance / near
-        moves = (apart * force[..., None]).sum(axis=1) + _GRAVITY * (space / 2 - positions)
+        squares = (positions**2).sum(axis=1)
+        force = squares[:, None] + squares[None, :] - 2 * (positions @ positions.T)
+        np.maximum(force, _CLOSEST**2, out=force)
+        np.divide(near**2, force, out=force)
+        np.fill_diagonal(force, 0.0)
+        # The sum of force * (own place - other's place), without an array of all differences.
+        moves = force.sum(axis=1)[:, None] * positions - force @ positions - _GRAVITY * positions
+        drawn = positions[one] - positions[other]
+        drawn *= (pull * np.linalg.norm(drawn, axis=1) / near)[:, None]
+        moves += _summed(other, drawn, len(positions)) - _summed(one, drawn, len(positions))
         length = np.maximum(np.linalg.norm(moves, axis=1, keepdims=True), 1e-9)
         longest = _FIRST_STEP * space.max() * (1 - step / _STEPS)
         positions = positions + moves / length * np.minimum(length, longest)
     return positions
+
+
+def _summed(rows: np.ndarray, moves: np.ndarray, count: int) -> np.ndarray:
+    """Sums of moves, float64 (m, 2), by the row they belong to: float64 (count, 2)."""
+    return np.column_stack([np.bincount(rows, weights=moves[:, axis], minlength=count) for axis in (0, 1)])
 
 
 def _filling(positions: np.ndarray, space: np.ndarray) -> np.ndarray:
@@ -73,16 +96,19 @@ def _filling(positions: np.ndarray, space: np.ndarray) -> np.ndarray:
 
 def _pushed_apart(positions: np.ndarray, sizes: np.ndarray, space: np.ndarray) -> np.ndarray:
     """The same with overlapping boxes moved away from each other, along the axis where they overlap less."""
-    needed = (sizes[:, None] + sizes[None, :]) / 2
-    order = np.sign(np.arange(len(sizes))[:, None] - np.arange(len(sizes))[None, :]).astype(np.float64)
+    wide, tall = ((sizes[:, None, axis] + sizes[None, :, axis]) / 2 for axis in (0, 1))
+    first = np.triu(np.ones((len(sizes), len(sizes)), bool), 1)
     for _ in range(_PUSHES):
-        apart = positions[:, None] - positions[None, :]
-        overlap = needed - np.abs(apart)
-        touching = (overlap > 0).all(axis=2) & (order != 0)
-        if not touching.any():
+        x, y = positions.T
+        touching = (np.abs(x[:, None] - x[None, :]) < wide) & (np.abs(y[:, None] - y[None, :]) < tall) & first
+        one, other = np.nonzero(touching)
+        if not len(one):
             break
-        sideways = (overlap[..., 0] <= overlap[..., 1])[..., None] == np.array([True, False])
-        direction = np.where(apart == 0, order[..., None], np.sign(apart))
-        pushes = np.where(touching[..., None] & sideways, direction * (overlap / 2 + 0.5), 0.0)
-        positions = np.clip(positions + pushes.sum(axis=1) * 0.6, 0.0, space)
+        apart = positions[one] - positions[other]
+        overlap = np.column_stack((wide[one, other], tall[one, other])) - np.abs(apart)
+        sideways = (overlap[:, 0] <= overlap[:, 1])[:, None] == np.array([True, False])
+        direction = np.where(apart == 0, -1.0, np.sign(apart))
+        pushes = np.where(sideways, direction * (overlap / 2 + 0.5), 0.0) * 0.6
+        moves = _summed(one, pushes, len(sizes)) - _summed(other, pushes, len(sizes))
+        positions = np.clip(positions + moves, 0.0, space)
     return positions

@@ -63,6 +63,25 @@ class Collection:
         found = zip(self.rows[row].tolist(), self.weights[row].tolist(), strict=False)
         return [(self.paths[other], score) for other, score in found if other >= 0][:count]
 
+    def nearest_among(self, paths: Sequence[str], count: int) -> list[tuple[str, str, float]]:
+        """Of some images each one's nearest among the others: pairs of paths with their cosines, each pair once.
+
+        Args:
+            paths: images; one that is not here is passed over.
+            count: how many of each.
+
+        Returns:
+            pairs in the images' order; float32 products, not exact to the last digits.
+        """
+        places = {path: bisect_left(self.paths, path) for path in paths}
+        here = [path for path, row in places.items() if row < len(self.paths) and self.paths[row] == path]
+        unit = self.unit[[places[path] for path in here]]
+        scores = unit @ unit.T
+        np.fill_diagonal(scores, -np.inf)
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : min(count, max(0, len(here) - 1))]
+        pairs = {(min(one, other), max(one, other)): None for one, row in enumerate(best.tolist()) for other in row}
+        return [(here[one], here[other], float(scores[one, other])) for one, other in pairs]
+
     def cosines(self, query: np.ndarray) -> np.ndarray:
         """Cosine of every image with a query vector float (dim,), any norm but zero; float32 (n,), not exact."""
         wanted = np.asarray(query, np.float64)

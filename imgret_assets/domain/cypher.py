@@ -200,13 +200,15 @@ RETURN type(r) AS type, startNode(r).path AS source, endNode(r).path AS target, 
 ORDER BY type, source
 """
 
-# Of each image its best relations and how many there are; then those among some images.
+# Of each image its best relations from a score on, copies too, and how many there are; then those among some images.
 BEST_RELATIONS_OF = """
 UNWIND $paths AS path
-MATCH (n:Image {path: path})-[r:SIMILAR_TO]-(m:Image)
-WITH n, r, m ORDER BY r.score DESC, m.path
-WITH n, collect({source: startNode(r).path, target: endNode(r).path, score: r.score})[..$best] AS relations,
-     count(r) AS total
+MATCH (n:Image {path: path})-[r:SIMILAR_TO|DUPLICATE_OF]-(m:Image)
+WITH n, r, m, coalesce(r.score, r.cosine, 1.0) AS score
+WHERE score >= $least OR type(r) = 'DUPLICATE_OF'
+WITH n, r, score ORDER BY score DESC, type(r), m.path
+WITH n, collect({source: startNode(r).path, target: endNode(r).path, score: score, kind: type(r)})[..$best]
+     AS relations, count(r) AS total
 RETURN n.path AS path, relations, total ORDER BY path
 """
 RELATIONS_AMONG = """

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 from imgret_assets.domain import locks
 from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
-from imgret_assets.domain.embedding_keys import load_keys
 from imgret_assets.domain.graph import check_owner, check_space, refreshing
 from imgret_assets.domain.groups import read_groups
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
+from imgret_assets.domain.pairs import list_embeddings
 from imgret_assets.errors import StaleTableError
 
 GROUP_ROWS = 10_000
@@ -65,7 +65,7 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing groups of nodes"
     ):
         started = time.monotonic()
-        wanted = read_groups(home, space.id, load_keys(home, space.id).coverage)
+        wanted = read_groups(home, space.id, list_embeddings(home, space.id).coverage)
         state = check_space(check_owner(database, home), space)
         if not database.rows(HAS_GROUP_INDEX)[0]["found"]:
             database.schema(CREATE_GROUP_INDEX)

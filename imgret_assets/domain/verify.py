@@ -15,10 +15,9 @@ from imgret_assets.domain.database import Database
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
-from imgret_assets.domain.embedding_keys import load_keys
 from imgret_assets.domain.graph import SCORE_TOLERANCE, stored_relationships, usable_rows, validate_pairs
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.pairs import vector_keys
+from imgret_assets.domain.pairs import list_embeddings, vector_keys
 from imgret_assets.errors import TableError
 
 
@@ -105,7 +104,7 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
 def relationships_equal_pairs(home: Home, database: Database, space: str) -> Finding:
     """The relationships are the rows of the pairs table, scores within 1e-9, and the table is in order."""
     path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
-    keys = load_keys(home, space)
+    keys = list_embeddings(home, space)
     try:
         validate_pairs(path, space, dict(zip(keys.paths, keys.contents, strict=True)))
     except TableError as error:

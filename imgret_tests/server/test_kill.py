@@ -16,9 +16,9 @@ from neo4j import Driver
 
 from imgret_assets.defs.instance import open_instance
 from imgret_assets.domain import tables
-from imgret_assets.domain.embedding_keys import load_keys
 from imgret_assets.domain.groups import read_groups
 from imgret_assets.domain.home import open_home
+from imgret_assets.domain.pairs import list_embeddings
 from imgret_assets.domain.search import Query, QueryImage, find_similar
 from imgret_assets.errors import GraphRebuildingError
 from imgret_tests.pictures import picture_bytes, write_pictures
@@ -179,7 +179,7 @@ def from_nothing(graph: Graph) -> tuple[dict[Relationship, tuple[object, ...]], 
                 (row["path_from"], row["path_keep"]): (row["kind"], row["distance"], row["reason"]) for row in rows
             }
             home = open_home(settings)
-            groups = read_groups(home, chain.space.id, load_keys(home, chain.space.id).coverage)
+            groups = read_groups(home, chain.space.id, list_embeddings(home, chain.space.id).coverage)
         _from_nothing[key] = copies, groups
     return _from_nothing[key]
 

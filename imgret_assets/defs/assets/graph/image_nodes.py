@@ -50,6 +50,7 @@ def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
         "deleted": shard.deleted,
         "vector_index": report.indexed,
         "nodes_per_second": report.nodes_per_second,
+        "seconds_for_the_index": round(report.index_seconds, 1),
         **({"rebuilt_from": report.rebuilt_from} if report.rebuilt_from else {}),
         **({"strays_deleted": report.strays} if report.strays else {}),
     }
