@@ -4,6 +4,7 @@ Belongs here: these contenders and their targets. Not here: timing them (`bench.
 (`bench.pairs_home`), many vectors (`bench.pairs_once`).
 """
 
+import importlib
 import importlib.util
 import math
 from collections.abc import Callable, Sequence
@@ -165,8 +166,8 @@ def _nearest(vectors: np.ndarray) -> int:
 
 def _faiss(vectors: np.ndarray) -> int:
     """All pairs as FAISS finds them, in float32 alone: every row's neighbours above the threshold, each pair twice."""
-    import faiss
-
+    # By name: it is in a dependency group of its own, which type checking goes without.
+    faiss = importlib.import_module("faiss")
     unit, count = unit_rows(vectors), len(vectors)
     index = faiss.IndexFlatIP(vectors.shape[1])
     index.add(unit)
