@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEEDED_GB := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev app test bench lint typecheck check constraints clean
+.PHONY: help setup demo dev app test bench screenshots lint typecheck check constraints clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ test: setup ## all tests, on a Neo4j of their own
 bench: setup ## how fast it is here, beside what it is compared with (half an hour; a quiet machine)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
 	$(BIN)/python -m bench
+
+screenshots: setup ## the documentation's pictures of the page, from the demo's home; needs chromium
+	$(BIN)/python scripts/screenshots
 
 lint: $(READY) ## style
 	$(BIN)/ruff check .

@@ -54,7 +54,7 @@ def missing() -> str | None:
     try:
         import playwright.sync_api  # noqa: F401 - only whether it is there
     except ImportError:
-        return "Playwright for Python is not installed (dependency group `browser`)"
+        return "Playwright for Python is not installed (dependency group `dev`)"
     if find_chromium() is None:
         return f"none of {', '.join(_NAMES)} is on the PATH, and IMGRET_TEST_CHROMIUM names none"
     return None

@@ -7,6 +7,7 @@ component that draws (`app.relation_view`).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from imgret_assets.domain.search import Hit
 MAX_NODES = 150
 MAX_LINKS = 600
 # More scores or names than these cover each other; they are then shown under the pointer only.
-MAX_LINK_LABELS = 40
+MAX_LINK_LABELS = 24
 MAX_NODE_LABELS = 40
 
 QUERY, HIT, RELATED = "query", "hit", "related"
@@ -32,6 +33,8 @@ _PROPORTION = {QUERY: 1.35, HIT: 1.0, RELATED: 0.75}
 # The canvas is as wide as the page; this width is only what the layout counts with.
 CANVAS_PX = (1040, 620)
 _LABEL_PX, _CHARACTER_PX = (120, 14), 6.5
+# Between pictures; wide where the lines' scores are to be read.
+_GAP_PX, _WIDE_GAP_PX = 10, 26
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,9 @@ def symbol_px(kind: str, count: int) -> int:
 
 def canvas_height(count: int) -> int:
     """Height of the canvas in pixels for so many pictures."""
-    return CANVAS_PX[1] if count <= MAX_NODE_LABELS else CANVAS_PX[1] * 3 // 2
+    if count <= MAX_NODE_LABELS:
+        return CANVAS_PX[1]
+    return CANVAS_PX[1] * 3 // 2 if count <= MAX_NODES else CANVAS_PX[1] * 2
 
 
 def echarts_options(
@@ -196,7 +201,8 @@ def echarts_options(
 def _positions(
     view: GraphView, rows: dict[str, int], symbols: Sequence[tuple[str, int, int]], names: Sequence[str]
 ) -> np.ndarray:
-    sizes = np.array([[width, height] for _, width, height in symbols], dtype=np.float64) + 10
+    gap = _WIDE_GAP_PX if len(names) <= MAX_NODE_LABELS else _GAP_PX
+    sizes = np.array([[width, height] for _, width, height in symbols], dtype=np.float64) + gap
     if len(names) <= MAX_NODE_LABELS:
         lengths = _CHARACTER_PX * np.array([len(name.rsplit("/", 1)[-1]) for name in names])
         lines = np.ceil(lengths / _LABEL_PX[0])
@@ -206,7 +212,16 @@ def _positions(
         (rows[link.source], rows[link.target], (0.3 if link.asked else 1.0) * max(link.score, 0.05))
         for link in view.links
     ]
-    return lay_out(sizes, links, box=(CANVAS_PX[0] - 160, canvas_height(len(names)) - 135))
+    box = (CANVAS_PX[0] - 160, canvas_height(len(names)) - 135)
+    return np.array(_places(tuple(map(tuple, sizes.tolist())), tuple(links), box)).reshape(-1, 2)
+
+
+@lru_cache(maxsize=64)
+def _places(
+    sizes: tuple[tuple[float, float], ...], links: tuple[tuple[int, int, float], ...], box: tuple[float, float]
+) -> tuple[float, ...]:
+    # Every click draws the page anew, most of them the same graph.
+    return tuple(lay_out(np.array(sizes), links, box=box).ravel().tolist())
 
 
 def _node(node: GraphNode, row: int, name: str, symbol: tuple[str, int, int], place: list[float]) -> dict[str, Any]:
@@ -236,7 +251,8 @@ def _links(view: GraphView, rows: dict[str, int]) -> list[dict[str, Any]]:
 
 def _link(link: GraphLink, rows: dict[str, int], width: float, *, shows_label: bool) -> dict[str, Any]:
     what = link.what or ("score to the query" if link.asked else "SIMILAR_TO")
-    colour = COPY if what == "DUPLICATE_OF" else FRAMES[QUERY] if link.asked else FRAMES[RELATED]
+    is_copy = what == "DUPLICATE_OF"
+    colour = COPY if is_copy else FRAMES[QUERY] if link.asked else FRAMES[RELATED]
     return {
         "source": str(rows[link.source]),
         "target": str(rows[link.target]),
@@ -244,7 +260,9 @@ def _link(link: GraphLink, rows: dict[str, int], width: float, *, shows_label: b
         "lines": [f"{what} {link.score:.3f}"],
         "lineStyle": {
             "color": colour,
-            "type": "dotted" if link.asked else "solid",
+            "type": "dotted" if link.asked else "dashed" if is_copy else "solid",
+            # Copies are joined by a relation as well, which lies beside this line.
+            "curveness": 0.2 if is_copy else 0,
             "width": width,
             "opacity": 0.7,
         },

@@ -50,7 +50,7 @@ class ImageGroup:
         return Counter(label_of(member.path) or "" for member in self.members)
 
     def chained(self, threshold: float) -> list[GroupMember]:
-        """Members that are joined to the representative only through others: their score is not above the threshold."""
+        """Members whose score is not above the threshold: others brought them into the group."""
         return [member for member in self.members[1:] if member.score <= threshold]
 
     def split_at(self, least: float) -> tuple[list[GroupMember], list[GroupMember]]:

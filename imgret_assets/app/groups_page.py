@@ -96,8 +96,8 @@ def _show_group(shown: Shown, group: ImageGroup, *, threshold: float) -> None:
     about = f"weakest score {group.weakest:.3f}"
     if chained:
         about += (
-            f" · {len(chained):,} are *chained*: not joined to the representative (score {threshold:g} or less), "
-            "but to others of the group"
+            f" · {len(chained):,} {'is' if len(chained) == 1 else 'are'} *chained*: other members brought them in, for "
+            f"their score with the representative is not above the graph's threshold, {threshold:g}"
         )
     st.caption(about)
     with st.container(horizontal=True, vertical_alignment="bottom"):

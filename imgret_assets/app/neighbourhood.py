@@ -4,7 +4,8 @@ Belongs here: pure functions from relations to nodes and links. Not here: asking
 (`app.graph_access`), the chart (`app.graph_page`).
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from imgret_assets.app.graph_payload import HIT, QUERY, RELATED, GraphLink, GraphNode, GraphView
@@ -59,28 +60,41 @@ def neighbourhood(
         expanded: further paths whose relations were followed.
         edges: all that are known.
         least: lines with a lower score are left out, copies apart.
-        totals: how many relations a followed picture has in all, to tell how many were not followed.
+        totals: of the followed pictures, how many relations of this score each has in all, known or not.
         max_nodes: pictures shown, the start first, then those with the best lines.
-        max_links: lines shown, the best first.
+        max_links: lines shown: those that join a picture to the start first, then the best of each picture.
     """
     good = [edge for edge in unique_edges(edges) if edge.score >= least or edge.kind == DUPLICATE_OF]
     followed = {*starts, *expanded}
     nodes = {path: GraphNode(path, QUERY if place == 0 else HIT) for place, path in enumerate(starts)}
+    joining = set()
     for edge in good:
         if edge.ends & followed:
             for path in (edge.source, edge.target):
-                nodes.setdefault(path, GraphNode(path, HIT if path in followed else RELATED))
+                if path not in nodes:
+                    nodes[path] = GraphNode(path, HIT if path in followed else RELATED)
+                    joining.add(edge)
     shown = dict(list(nodes.items())[:max_nodes])
-    links = [
-        GraphLink(edge.source, edge.target, edge.score, asked=edge.kind == NEAREST, what=edge.kind)
-        for edge in good
-        if edge.source in shown and edge.target in shown
-    ]
-    followed_of = {path: sum(path in edge.ends and edge.kind == SIMILAR_TO for edge in good) for path in totals or {}}
-    unseen = sum(max(0, total - followed_of[path]) for path, total in (totals or {}).items())
+    there = [edge for edge in good if edge.source in shown and edge.target in shown]
+    drawn = _best_of_each(there, joining, max_links)
+    known = Counter(path for edge in good if edge.kind != NEAREST for path in edge.ends)
+    unknown = sum(max(0, total - known[path]) for path, total in (totals or {}).items())
     return GraphView(
         list(shown.values()),
-        links[:max_links],
+        [GraphLink(edge.source, edge.target, edge.score, asked=edge.kind == NEAREST, what=edge.kind) for edge in drawn],
         len(nodes) - len(shown),
-        len(links) - len(links[:max_links]) + (unseen if least <= -1 else 0),
+        len(there) - len(drawn) + unknown,
     )
+
+
+def _best_of_each(edges: Sequence[Edge], first: Container[Edge], count: int) -> list[Edge]:
+    """So many of some lines, in their order: the first ones, then every picture's best before any one's second best."""
+    if len(edges) <= count:
+        return list(edges)
+    seen: Counter[str] = Counter()
+    places = []
+    for edge in edges:
+        places.append(-1 if edge in first else min(seen[path] for path in edge.ends))
+        seen.update(edge.ends)
+    kept = sorted(range(len(edges)), key=lambda row: (places[row], row))[:count]
+    return [edges[row] for row in sorted(kept)]

@@ -4,6 +4,7 @@ Belongs here: the chart component and the table. Not here: which nodes and links
 """
 
 from collections.abc import Callable
+from functools import lru_cache
 
 import streamlit as st
 
@@ -22,6 +23,8 @@ from imgret_assets.app.graph_payload import (
 from imgret_assets.app.picture_files import framed_uri
 from imgret_assets.domain.search import Answer
 
+# Of few sizes, so that kept thumbnails serve all charts; larger than drawn, for those who zoom.
+_MADE_PX = (64, 128)
 _FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
 # Text nodes, never markup: a file may be called like a tag.
 TOOLTIP_CODE = """function (point) {
@@ -59,7 +62,9 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
     st_echarts(
         echarts_options(
             view,
-            lambda node, size: framed_uri(thumbnail(node, size), FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]),
+            lambda node, size: framed_symbol(
+                lambda px: thumbnail(node, px), size, FRAMES[node.kind], frame_px=_FRAME_PX[node.kind]
+            ),
             query_name=answer.query,
             label_formatter=JsCode(LABEL_CODE),
             tooltip_formatter=JsCode(TOOLTIP_CODE),
@@ -82,6 +87,25 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
                     "to": st.column_config.TextColumn(width="large"),
                 },
             )
+
+
+def framed_symbol(thumbnail: Callable[[int], bytes], size: int, colour: str, *, frame_px: int) -> tuple[str, int, int]:
+    """A picture's symbol in the chart as a data URI, with the width and height it is drawn in.
+
+    Args:
+        thumbnail: the picture as JPEG of at most so many pixels a side.
+        size: longest side it is drawn in, in pixels, its frame not counted.
+        colour: of the frame.
+        frame_px: width of the frame as it is drawn.
+    """
+    made = next((px for px in _MADE_PX if px >= size), _MADE_PX[-1])
+    uri, width, height = _framed(thumbnail(made), colour, max(1, round(frame_px * made / size)))
+    return uri, round(width * size / made), round(height * size / made)
+
+
+@lru_cache(maxsize=1024)
+def _framed(jpeg: bytes, colour: str, frame_px: int) -> tuple[str, int, int]:
+    return framed_uri(jpeg, colour, frame_px=frame_px)
 
 
 def _show_legend(view: GraphView) -> None:

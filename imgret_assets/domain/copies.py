@@ -15,7 +15,7 @@ import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.cores import usable_threads
-from imgret_assets.domain.decode import Status, UnusableImageError
+from imgret_assets.domain.decode import Status, UnusableImageError, decode
 from imgret_assets.domain.pipeline import PIXEL_BUDGET, Content, PixelBudget, decoded
 
 GREY_SIDE = 64
@@ -59,6 +59,14 @@ def look_at(image: Image.Image) -> Look:
         return Look(FLAT)
     bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash
     return Look(Status.OK, np.packbits(bits.reshape(-1)).tobytes(), grey)
+
+
+def look_at_data(data: bytes, *, max_pixels: int) -> Look:
+    """Look at one picture by its file's bytes, decoded as `look_at_files` does; of more than `max_pixels` none is."""
+    try:
+        return look_at(decode(data, max_pixels=max_pixels, at_least=_ENOUGH))
+    except UnusableImageError as error:
+        return Look(error.status)
 
 
 def look_at_files(

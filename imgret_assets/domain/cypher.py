@@ -201,21 +201,24 @@ ORDER BY type, source
 """
 
 # Of each image its best relations from a score on, copies too, and how many there are; then those among some images.
-BEST_RELATIONS_OF = """
+# A copy has no score: it gets the raw cosine, of which the server gives the half of its distance from -1.
+_SCORE = """
+CASE WHEN r.score IS NULL THEN 2 * vector.similarity.cosine(n.embeddings, m.embeddings) - 1 ELSE r.score END AS score
+"""
+BEST_RELATIONS_OF = f"""
 UNWIND $paths AS path
-MATCH (n:Image {path: path})-[r:SIMILAR_TO|DUPLICATE_OF]-(m:Image)
-WITH n, r, m, coalesce(r.score, r.cosine, 1.0) AS score
+MATCH (n:Image {{path: path}})-[r:SIMILAR_TO|DUPLICATE_OF]-(m:Image)
+WITH n, r, m, {_SCORE}
 WHERE score >= $least OR type(r) = 'DUPLICATE_OF'
 WITH n, r, score ORDER BY score DESC, type(r), m.path
-WITH n, collect({source: startNode(r).path, target: endNode(r).path, score: score, kind: type(r)})[..$best]
+WITH n, collect({{source: startNode(r).path, target: endNode(r).path, score: score, kind: type(r)}})[..$best]
      AS relations, count(r) AS total
 RETURN n.path AS path, relations, total ORDER BY path
 """
-RELATIONS_AMONG = """
-MATCH (a:Image)-[r:SIMILAR_TO|DUPLICATE_OF]->(b:Image)
-WHERE a.path IN $paths AND b.path IN $paths
-RETURN a.path AS source, b.path AS target, type(r) AS kind,
-       coalesce(r.score, r.cosine, 1.0) AS score
+RELATIONS_AMONG = f"""
+MATCH (n:Image)-[r:SIMILAR_TO|DUPLICATE_OF]->(m:Image)
+WHERE n.path IN $paths AND m.path IN $paths
+RETURN n.path AS source, m.path AS target, type(r) AS kind, {_SCORE}
 ORDER BY score DESC, source, target LIMIT $limit
 """
 

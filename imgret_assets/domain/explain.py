@@ -9,14 +9,13 @@ A file of the library counts with the vector that was stored for it, any other i
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from io import BytesIO
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain import cypher, server, tables
-from imgret_assets.domain.copies import Look, correlations, look_at_files
+from imgret_assets.domain.copies import Look, correlations, look_at_data
 from imgret_assets.domain.database import open_database
 from imgret_assets.domain.decisions import File, standing
 from imgret_assets.domain.decode import Status, UnusableImageError, read_header
@@ -233,17 +232,11 @@ def _see(home: Home, space: EmbeddingSpace, image: QueryImage, notes: list[str])
         path = None
     else:
         vector, path = stored, image.path
-    look = _look(home, image)
+    # From the bytes: on the page a name is a path under the image root, or an upload's.
+    look = look_at_data(image.data, max_pixels=home.settings.max_pixels)
     facts = {} if path is None else _facts(home, space, path)
     sizes = (image.sha256, len(image.data), header.format, header.width, header.height)
     return _Seen(Picture(image.name, path, *sizes, **facts), vector, look, _dhash(look))
-
-
-def _look(home: Home, image: QueryImage) -> Look:
-    """What copies are found by, from the file as it is."""
-    file = Path(image.name).absolute()
-    [(_, look)] = look_at_files([(image.sha256, [str(file)])], Path("/"), max_pixels=home.settings.max_pixels)
-    return look
 
 
 def _dhash(look: Look) -> np.ndarray | None:

@@ -52,3 +52,21 @@ def test_what_is_too_much_is_counted() -> None:
 
 def test_a_picture_is_not_joined_to_itself() -> None:
     assert unique_edges([Edge("a", "a", 1.0)]) == []
+
+
+def test_a_crowd_of_lines_leaves_every_picture_its_best() -> None:
+    family = [Edge(f"f{one}", f"f{other}", 0.99) for one in range(8) for other in range(one)]
+    edges = [*family, *(Edge("a", f"f{number}", 0.95) for number in range(8)), Edge("a", "w", 0.5), Edge("w", "v", 0.4)]
+    view = neighbourhood(["a"], ["w"], edges, least=0.0, max_links=14)
+    joined = {frozenset((link.source, link.target)) for link in view.links}
+    assert {frozenset(("a", f"f{number}")) for number in range(8)} <= joined
+    assert {frozenset(("a", "w")), frozenset(("w", "v"))} <= joined
+    assert len(view.links) == 14
+    assert view.hidden_links == len(edges) - 14
+    assert [link.score for link in view.links] == sorted((link.score for link in view.links), reverse=True)
+
+
+def test_relations_that_were_not_followed_are_counted() -> None:
+    edges = [Edge("a", "b", 0.9), Edge("c", "a", 0.95, DUPLICATE_OF), Edge("a", "d", 0.5, NEAREST)]
+    view = neighbourhood(["a"], [], edges, least=0.0, totals={"a": 7})
+    assert view.hidden_text == "+5 relations hidden"

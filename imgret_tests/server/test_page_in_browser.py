@@ -48,7 +48,7 @@ PAGES = (
     navigation.REVIEW,
     navigation.OVERVIEW,
 )
-WITHIN_MS = 30_000
+WITHIN_MS = 60_000
 # Opened by a link, Streamlit's client asks beside the page's own name for what lies at the root.
 KNOWN_404 = re.compile(rf"/({'|'.join(PAGES)})/_stcore/")
 
@@ -113,7 +113,9 @@ class View:
 
     def open(self, name: str, /, **query: object) -> "Page":
         """Go to a page by a link; drawn when this returns."""
-        self.page.goto(f"{self.address}/{name}?{urlencode(query)}")
+        # Streamlit shows the first page at the root, and nowhere else.
+        path = "" if name == PAGES[0] else name
+        self.page.goto(f"{self.address}/{path}?{urlencode(query)}")
         wait_until_drawn(self.page)
         return self.page
 
@@ -126,6 +128,13 @@ class View:
     def names(self) -> "Locator":
         """Whatever is shown as plain text: on Search the query's name, then the hits' paths."""
         return self.page.get_by_test_id("stText")
+
+    def expect_query(self, name: str) -> None:
+        """Wait until Search shows the answer for this picture, drawn: what a view left early still asks for is gone."""
+        from playwright.sync_api import expect
+
+        expect(self.names.nth(0)).to_have_text(name)
+        wait_until_drawn(self.page)
 
     def button(self, name: str) -> "Locator":
         return self.page.get_by_role("button", name=name)
@@ -224,7 +233,7 @@ def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
     page = view.open(navigation.SEARCH)
     data = io.BytesIO()
     photo(1).resize((500, 400)).save(data, "PNG")
-    page.locator("input[type=file]").set_input_files(
+    page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
         {"name": "mine.png", "mimeType": "image/png", "buffer": data.getvalue()}
     )
     # The exact copy is folded into one of the two.
@@ -233,22 +242,25 @@ def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
     first = view.names.nth(1).inner_text()
     assert first in (ORIGINAL, COPY)
 
+    wait_until_drawn(page)
     view.button("Similar").nth(0).click()
-    expect(view.names.nth(0)).to_have_text(first)
-    expect(page.get_by_text("the query is in the library as")).to_be_visible()
+    view.expect_query(first)
     assert view.query["image"] == first
-    second = view.names.nth(1).inner_text()
-    assert second not in (ORIGINAL, COPY)
-    view.button("Similar").nth(0).click()
-    expect(view.names.nth(0)).to_have_text(second)
+    expect(page.get_by_text("the query is in the library as")).to_be_visible()
+    # Of the hits the first is the file with the same bytes.
+    assert {first, view.names.nth(1).inner_text()} == {ORIGINAL, COPY}
+    second = view.names.nth(2).inner_text()
+    view.button("Similar").nth(1).click()
+    view.expect_query(second)
     assert view.query["image"] == second
 
     page.go_back()
-    expect(view.names.nth(0)).to_have_text(first)
+    view.expect_query(first)
     assert view.query["image"] == first
     view.button("Back").click()
-    expect(view.names.nth(0)).to_have_text("mine.png")
+    view.expect_query("mine.png")
     expect(view.names.nth(1)).to_have_text(first)
+    assert "image" not in view.query
 
 
 def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:
@@ -256,26 +268,26 @@ def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place:
 
     page = view.open(navigation.DUPLICATES, kind="near")
     sets = view.button("Keep all, no duplicates")
-    expect(sets).to_have_count(len(NEAR_SEEDS))
-    kept = view.names.nth(0)
-    path = kept.inner_text()
+    there, path = sets.count(), view.names.nth(0).inner_text()
+    assert there >= len(NEAR_SEEDS)
     sets.first.click()
-    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+    expect(sets).to_have_count(there - 1)
 
     (place.images / "photos/new.png").write_bytes(picture_bytes(999))
     place.run()
     page.reload()
     expect(page.get_by_text("31 images")).to_be_visible()
-    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+    wait_until_drawn(page)
+    expect(sets).to_have_count(there - 1)
     assert path not in view.names.all_inner_texts()
 
     view.open(navigation.REVIEW)
     # The box at the left of the first row; the table is a canvas.
-    page.locator("[data-testid=stDataFrame] canvas").first.click(position={"x": 18, "y": 52})
+    page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
     view.button("Undo (1 decisions)").click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     view.open(navigation.DUPLICATES, kind="near")
-    expect(sets).to_have_count(len(NEAR_SEEDS))
+    expect(sets).to_have_count(there)
     assert path in view.names.all_inner_texts()
 
 
@@ -289,7 +301,7 @@ def test_a_link_restores_a_search(view: View) -> None:
     assert len(view.names.all_inner_texts()) == 4
     expect(page.get_by_label("Lowest score", exact=True)).to_have_value("0.10")
     expect(page.get_by_text("have a score of 0.1 or more")).to_be_visible()
-    expect(page.get_by_role("slider", name="Hits")).to_have_attribute("aria-valuenow", "3")
+    expect(page.get_by_role("slider", name="Hits")).to_have_value("3")
     assert view.query == {name: str(value) for name, value in asked.items()}
 
 
@@ -299,7 +311,7 @@ def test_a_link_restores_a_page_of_duplicates(view: View) -> None:
     page = view.open(navigation.DUPLICATES, kind="similar")
     expect(page.get_by_text("merely similar")).to_be_visible()
     first = view.names.all_inner_texts()
-    page.get_by_role("button", name="2", exact=True).click()
+    page.get_by_role("button", name="Page 2", exact=True).click()
     expect(view.names.nth(0)).not_to_have_text(first[0])
     wait_until_drawn(page)
     second = view.names.all_inner_texts()
@@ -329,18 +341,18 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
 
     page = view.open(navigation.DUPLICATES, kind="near")
     sets = view.button("Keep all, no duplicates")
-    first = view.names.nth(0).inner_text()
+    there, first = sets.count(), view.names.nth(0).inner_text()
     for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and its likes are no duplicates")):
         page.keyboard.press(key)
         expect(page.get_by_text(said)).to_be_visible()
-        expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+        expect(sets).to_have_count(there - 1)
         page.keyboard.press("u")
-        expect(sets).to_have_count(len(NEAR_SEEDS))
+        expect(sets).to_have_count(there)
         expect(page.get_by_text(said)).to_have_count(0)
         expect(view.names.nth(0)).to_have_text(first)
     page.keyboard.press("s")
     expect(view.button("Show 1 skipped again")).to_be_visible()
-    expect(sets).to_have_count(len(NEAR_SEEDS) - 1)
+    expect(sets).to_have_count(there - 1)
     assert first not in view.names.all_inner_texts()
 
 
@@ -374,7 +386,7 @@ def test_the_graph_is_drawn_and_a_click_tells_what_it_is(view: View) -> None:
 
 def click_a_node(page: "Page", *, besides: str) -> str:
     """Point at places of the chart until it names a picture other than this one, and click; that picture's path."""
-    canvas = page.locator("canvas").first
+    canvas = page.locator("canvas[data-zr-dom-id]").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     assert box is not None
