@@ -4,6 +4,7 @@ Belongs here: the chart, its controls, the panel of the picture that was clicked
 shown (`app.neighbourhood`), their places (`app.graph_layout`).
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -247,8 +248,10 @@ def _show_chart(shown: Shown, view: GraphView, groups: GroupList) -> None:
         label_formatter=JsCode(LABEL_CODE),
         tooltip_formatter=JsCode(TOOLTIP_CODE),
     )
+    # Another graph is another chart: in the same one, what was faded under the pointer would stay faded.
+    drawn = zlib.crc32(repr(([node.path for node in view.nodes], view.links)).encode(errors="surrogatepass"))
     happened: Any = st_echarts(
-        options, events={"click": _CLICKED}, height=f"{canvas_height(len(view.nodes))}px", key="graph-chart"
+        options, events={"click": _CLICKED}, height=f"{canvas_height(len(view.nodes))}px", key=f"graph-chart-{drawn}"
     )
     click = happened.get("chart_event") if happened else None
     if not click or click == st.session_state.get(_CLICK):

@@ -1,6 +1,7 @@
 """The page Graph: begins with a picture or a group, grows by clicks, starts anew."""
 
 import sys
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -188,6 +189,21 @@ def test_a_group_is_drawn_whole_with_the_nearest_of_its_members(
     page.query_params["group"] = library[9]
     page.run()
     assert "is in no group" in page.info[0].value
+
+
+def test_a_click_on_a_picture_that_is_named_like_code_finds_it(
+    page: AppTest, chart: FakeChart, listed: Callable[[list[str]], Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    start, odd = "a.png", "--x_x--0_0--alert(1)--x_x--0_0--.png"
+    listed([start, odd])
+    monkeypatch.setattr(graph_page, "read_relations", lambda *_: ([Edge(start, odd, 0.9)], {start: 1, odd: 1}))
+    page.query_params["image"] = start
+    page.run()
+    drawn = next(path for path in chart.paths if path != start)
+    assert drawn != odd
+    chart.click_on(drawn)
+    page.run()
+    assert page.text[0].value == odd
 
 
 def test_what_is_clicked_must_be_in_the_chart(page: AppTest, chart: FakeChart, library: list[str]) -> None:

@@ -3,7 +3,16 @@ import inspect
 import pytest
 
 from imgret_assets import errors
-from imgret_assets.errors import EXIT_FAILED, EXIT_USAGE, ImageError, ImgretError, SettingError, TableError, first_line
+from imgret_assets.errors import (
+    EXIT_FAILED,
+    EXIT_USAGE,
+    DecisionError,
+    ImageError,
+    ImgretError,
+    SettingError,
+    TableError,
+    first_line,
+)
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ImgretError)]
 
@@ -21,7 +30,7 @@ def test_parts_that_are_not_given_are_left_out() -> None:
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_wrong_use_exits_with_2_and_failure_with_1(kind: type[ImgretError]) -> None:
-    assert kind("x").exit_code == (EXIT_USAGE if kind in (SettingError, ImageError) else EXIT_FAILED)
+    assert kind("x").exit_code == (EXIT_USAGE if kind in (SettingError, ImageError, DecisionError) else EXIT_FAILED)
 
 
 @pytest.mark.parametrize(("message", "line"), [("one\ntwo", "one"), ("", ""), ("\nsecond", "")])
