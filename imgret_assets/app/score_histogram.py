@@ -58,4 +58,4 @@ def histogram_chart(histogram: Histogram, *, lowest: float | None) -> tuple[list
     ]
     if lowest is not None:
         layers.append({"mark": {"type": "rule", "color": "#e8590c"}, "encoding": {"x": {"datum": lowest}}})
-    return rows, {"height": 110, "layer": layers}
+    return rows, {"height": 160, "layer": layers}
