@@ -4,6 +4,8 @@ Belongs here: statements and what their parameters and columns are. Not here: se
 or deciding what to send (`domain.graph`, `domain.search`).
 """
 
+from dataclasses import dataclass
+
 # The article's own statements, which must keep working on a graph imgret builds.
 ARTICLE_SIMILAR = """
 MATCH (a:Image)
@@ -222,48 +224,51 @@ RETURN n.path AS source, m.path AS target, type(r) AS kind, {_SCORE}
 ORDER BY score DESC, source, target LIMIT $limit
 """
 
-# Copies. `rows`: copy, keep, sha_copy, sha_keep, properties (a map).
-READ_DUPLICATES = """
-MATCH (a)-[r:DUPLICATE_OF]->(b)
-RETURN a.path AS copy, b.path AS keep, properties(r) AS properties, elementId(r) AS id
-"""
-DELETE_DUPLICATES = """
+
+@dataclass(frozen=True)
+class LinkStatements:
+    """Statements on all relationships of one kind between images.
+
+    Attributes:
+        read: all of them: paths a and b, properties (a map), id.
+        delete: those with `ids`.
+        write: `rows` of a, b, sha_a, sha_b, properties (a map); how many were `written`. MERGE, because a transaction
+            whose answer was lost is sent again; the contents, because they are what was compared.
+        count: how many `relationships` there are.
+    """
+
+    read: str
+    delete: str
+    write: str
+    count: str
+
+
+def _link_statements(kind: str) -> LinkStatements:
+    return LinkStatements(
+        read=f"""
+MATCH (a)-[r:{kind}]->(b)
+RETURN a.path AS a, b.path AS b, properties(r) AS properties, elementId(r) AS id
+""",
+        delete=f"""
 UNWIND $ids AS id
-MATCH ()-[r:DUPLICATE_OF]->() WHERE elementId(r) = id
+MATCH ()-[r:{kind}]->() WHERE elementId(r) = id
 DELETE r
-"""
-# MERGE, because a transaction whose answer was lost is sent again; the contents, because they are what was compared.
-WRITE_DUPLICATES = """
+""",
+        write=f"""
 UNWIND $rows AS row
-MATCH (a:Image {path: row.copy, sha256: row.sha_copy})
-MATCH (b:Image {path: row.keep, sha256: row.sha_keep})
-MERGE (a)-[r:DUPLICATE_OF]->(b)
+MATCH (a:Image {{path: row.a, sha256: row.sha_a}})
+MATCH (b:Image {{path: row.b, sha256: row.sha_b}})
+MERGE (a)-[r:{kind}]->(b)
 SET r = row.properties
 RETURN count(r) AS written
-"""
+""",
+        count=f"MATCH ()-[r:{kind}]->() RETURN count(r) AS relationships",
+    )
+
+
+# Copies, from the copy to the one that is kept; what people have decided.
+DUPLICATE_LINKS, DECIDED_LINKS = (_link_statements(kind) for kind in ("DUPLICATE_OF", "DECIDED"))
 COPIES_OF = """
 MATCH (a:Image)-[:DUPLICATE_OF]-(b:Image) WHERE a.path IN $paths
 RETURN a.path AS path, b.path AS other ORDER BY path, other
 """
-COUNT_DUPLICATES = "MATCH ()-[r:DUPLICATE_OF]->() RETURN count(r) AS relationships"
-
-# What people have decided. `rows`: a, b, sha_a, sha_b, properties (a map).
-READ_DECIDED = """
-MATCH (a)-[r:DECIDED]->(b)
-RETURN a.path AS a, b.path AS b, properties(r) AS properties, elementId(r) AS id
-"""
-DELETE_DECIDED = """
-UNWIND $ids AS id
-MATCH ()-[r:DECIDED]->() WHERE elementId(r) = id
-DELETE r
-"""
-# MERGE and the contents: for the reasons given with WRITE_DUPLICATES.
-WRITE_DECIDED = """
-UNWIND $rows AS row
-MATCH (a:Image {path: row.a, sha256: row.sha_a})
-MATCH (b:Image {path: row.b, sha256: row.sha_b})
-MERGE (a)-[r:DECIDED]->(b)
-SET r = row.properties
-RETURN count(r) AS written
-"""
-COUNT_DECIDED = "MATCH ()-[r:DECIDED]->() RETURN count(r) AS relationships"

@@ -1,14 +1,14 @@
 """Keeping the DECIDED relationships equal to the file of decisions.
 
-Belongs here: which nodes a decision joins, comparing file and database, writing the difference. Not here: statements
-(`domain.cypher`), the file itself and what is in force (`domain.decisions`).
+Belongs here: which nodes a decision joins. Not here: writing the relationships (`domain.links`), the file itself and
+what is in force (`domain.decisions`).
 
 A decision is about contents, a relationship joins nodes: each joins the files it was made about or, where those have
 moved, files with the same content. What is about a content that is no longer there has no relationship.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -17,13 +17,12 @@ from imgret_assets.domain import cypher, locks
 from imgret_assets.domain.database import Database
 from imgret_assets.domain.decisions import DUPLICATE, VERDICTS, Decision, Decisions, File, standing
 from imgret_assets.domain.duplicates import usable_pictures
-from imgret_assets.domain.graph import check_owner
+from imgret_assets.domain.graph import check_owner, check_space
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.links import Ends, LinkKind, sync_links
 from imgret_assets.domain.models import EmbeddingSpace
-from imgret_assets.errors import DatabaseError, StaleTableError
 
-ROWS = 10_000
-Pair = tuple[str, str]
+_LINKS = LinkKind("DECIDED", cypher.DECIDED_LINKS, "the decisions in force", "decisions are about")
 
 
 @dataclass(frozen=True)
@@ -70,35 +69,16 @@ def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> Dec
         home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing DECIDED relationships"
     ):
         started = time.monotonic()
-        state = check_owner(database, home)
-        if state is None or state.model != space.id:
-            raise StaleTableError(
-                f"The graph holds {state.model if state else 'nothing'}",
-                expected=space.id,
-                remedy="materialise `image_nodes` for all shards",
-            )
+        check_space(check_owner(database, home), space)
         decisions = standing(home)
         contents = {one.path: one.sha256 for one in usable_pictures(home, space.id)}
         wanted, absent = decided_links(decisions, contents)
-        right, wrong = _compare(database, wanted)
-        deleted = sum(
-            database.write((cypher.DELETE_DECIDED, {"ids": part}))[0][0].relationships_deleted
-            for part in _batches(wrong)
-        )
-        missing = [pair for pair in wanted if pair not in right]
-        created = sum(_write(database, part, wanted, contents) for part in _batches(missing))
-        total = database.rows(cypher.COUNT_DECIDED)[0]["relationships"]
-        if total != len(wanted):
-            raise DatabaseError(
-                f"The database holds {total:,} DECIDED relationships after writing",
-                expected=f"{len(wanted):,}, the decisions in force",
-                remedy="something else writes there; stop it and run again",
-            )
+        created, deleted = sync_links(database, _LINKS, wanted, contents)
         verdicts = {verdict: sum(row["verdict"] == verdict for row in wanted.values()) for verdict in VERDICTS}
         return DecidedReport(verdicts, absent, created, deleted, time.monotonic() - started)
 
 
-def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Pair, dict[str, Any]], int]:
+def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Ends, dict[str, Any]], int]:
     """Properties of every relationship that should be there, by its two paths, the smaller first.
 
     Args:
@@ -112,7 +92,7 @@ def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[di
     for path, sha in sorted(contents.items()):
         if decisions.touches(sha):
             files.setdefault(sha, []).append(path)
-    found: dict[Pair, dict[str, Any]] = {}
+    found: dict[Ends, dict[str, Any]] = {}
     absent = 0
     for decision in decisions.in_force():
         paths = _paths_now(decision, files)
@@ -132,7 +112,7 @@ def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[di
     return found, absent
 
 
-def _paths_now(decision: Decision, files: Mapping[str, Sequence[str]]) -> Pair | None:
+def _paths_now(decision: Decision, files: Mapping[str, Sequence[str]]) -> Ends | None:
     """Where the two images of a decision are now; None where one is not there."""
     a, b = decision.pair
     if a.sha256 != b.sha256:
@@ -151,41 +131,3 @@ def _paths_now(decision: Decision, files: Mapping[str, Sequence[str]]) -> Pair |
 def _where(file: File, files: Mapping[str, Sequence[str]]) -> str | None:
     here = files.get(file.sha256, ())
     return file.path if file.path in here else next(iter(here), None)
-
-
-def _compare(database: Database, wanted: Mapping[Pair, Mapping[str, Any]]) -> tuple[set[Pair], list[str]]:
-    """Which of the wanted are there, and ids of those that should not be."""
-    right: set[Pair] = set()
-    wrong: list[str] = []
-    for row in database.stream(cypher.READ_DECIDED):
-        key = (row["a"], row["b"])
-        if _native(row["properties"]) == wanted.get(key) and key not in right:
-            right.add(key)
-        else:
-            wrong.append(row["id"])
-    return right, wrong
-
-
-def _native(properties: Mapping[str, Any]) -> dict[str, Any]:
-    """Properties with Python's date and time for the driver's own."""
-    return {key: value.to_native() if hasattr(value, "to_native") else value for key, value in properties.items()}
-
-
-def _write(
-    database: Database, pairs: Sequence[Pair], wanted: Mapping[Pair, Mapping[str, Any]], contents: Mapping[str, str]
-) -> int:
-    rows = [
-        {"a": a, "b": b, "sha_a": contents[a], "sha_b": contents[b], "properties": dict(wanted[a, b])} for a, b in pairs
-    ]
-    [(counters, [answer])] = database.write((cypher.WRITE_DECIDED, {"rows": rows}))
-    if answer["written"] != len(rows):
-        raise StaleTableError(
-            f"{len(rows) - answer['written']:,} decisions are about images whose nodes have another content",
-            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
-        )
-    return counters.relationships_created
-
-
-def _batches(items: Sequence[Any]) -> Iterator[list[Any]]:
-    for start in range(0, len(items), ROWS):
-        yield list(items[start : start + ROWS])

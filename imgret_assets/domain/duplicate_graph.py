@@ -1,25 +1,24 @@
 """Keeping the DUPLICATE_OF relationships equal to the duplicates table.
 
-Belongs here: comparing table and database, writing the difference. Not here: statements (`domain.cypher`), nodes and
-SIMILAR_TO (`domain.graph`), which copy is kept (`domain.duplicates`).
+Belongs here: which relationships the table asks for. Not here: writing them (`domain.links`), nodes and SIMILAR_TO
+(`domain.graph`), which copy is kept (`domain.duplicates`).
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from imgret_assets.domain import cypher, locks, tables
-from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
 from imgret_assets.domain.duplicates import KINDS, METHOD, coverage, usable_pictures
 from imgret_assets.domain.graph import check_owner, check_space, refreshing
 from imgret_assets.domain.home import Home
+from imgret_assets.domain.links import LinkKind, compare_links, sync_links
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.domain.verify import Finding
-from imgret_assets.errors import DatabaseError, StaleTableError, TableError
+from imgret_assets.errors import StaleTableError, TableError
 
-ROWS = 10_000
+_LINKS = LinkKind("DUPLICATE_OF", cypher.DUPLICATE_LINKS, "the rows of the duplicates table", "copies belong to")
 
 
 @dataclass
@@ -62,23 +61,9 @@ def sync_duplicates(home: Home, database: Database, space: EmbeddingSpace) -> Du
         started = time.monotonic()
         wanted, contents = wanted_links(home, space.id)
         state = check_space(check_owner(database, home), space)
-        right, wrong = _compare(database, wanted)
-        lacking = [key for key in wanted if key not in right]
-        created = deleted = 0
-        if wrong or lacking:
-            with refreshing(home, database, state):
-                deleted = sum(
-                    database.write((cypher.DELETE_DUPLICATES, {"ids": part}))[0][0].relationships_deleted
-                    for part in batches(wrong, ROWS)
-                )
-                created = sum(_write(database, part, wanted, contents) for part in batches(lacking, ROWS))
-        total = database.rows(cypher.COUNT_DUPLICATES)[0]["relationships"]
-        if total != len(wanted):
-            raise DatabaseError(
-                f"The database holds {total:,} DUPLICATE_OF relationships after writing",
-                expected=f"{len(wanted):,}, the rows of the duplicates table",
-                remedy="something else writes there; stop it and run again",
-            )
+        created, deleted = sync_links(
+            database, _LINKS, wanted, contents, writing=lambda: refreshing(home, database, state)
+        )
         kinds = {kind: sum(row["kind"] == kind for row in wanted.values()) for kind in KINDS}
         return DuplicateLinksReport(kinds, created, deleted, time.monotonic() - started)
 
@@ -108,53 +93,13 @@ def wanted_links(home: Home, space: str) -> tuple[dict[tuple[str, str], dict[str
     return wanted, {picture.path: picture.sha256 for picture in pictures}
 
 
-def _compare(
-    database: Database, wanted: dict[tuple[str, str], dict[str, Any]]
-) -> tuple[set[tuple[str, str]], list[str]]:
-    """Which of the wanted are there, and ids of those that should not be."""
-    right: set[tuple[str, str]] = set()
-    wrong: list[str] = []
-    for row in database.stream(cypher.READ_DUPLICATES):
-        key = (row["copy"], row["keep"])
-        if row["properties"] == wanted.get(key) and key not in right:
-            right.add(key)
-        else:
-            wrong.append(row["id"])
-    return right, wrong
-
-
-def _write(
-    database: Database,
-    keys: Sequence[tuple[str, str]],
-    wanted: dict[tuple[str, str], dict[str, Any]],
-    contents: dict[str, str],
-) -> int:
-    rows = [
-        {
-            "copy": copy,
-            "keep": keep,
-            "sha_copy": contents.get(copy),
-            "sha_keep": contents.get(keep),
-            "properties": wanted[copy, keep],
-        }
-        for copy, keep in keys
-    ]
-    [(counters, [answer])] = database.write((cypher.WRITE_DUPLICATES, {"rows": rows}))
-    if answer["written"] != len(rows):
-        raise StaleTableError(
-            f"{len(rows) - answer['written']:,} copies belong to images whose nodes have another content",
-            remedy="materialise `image_nodes` for all shards, or run `imgret run`",
-        )
-    return counters.relationships_created
-
-
 def links_equal_duplicates(home: Home, database: Database, space: str) -> Finding:
     """The DUPLICATE_OF relationships are the rows of the duplicates table, which is in order."""
     try:
         wanted, _ = wanted_links(home, space)
     except TableError as error:
         return Finding(False, str(error), {})
-    right, wrong = _compare(database, wanted)
+    right, wrong = compare_links(database, _LINKS, wanted)
     missing = len(wanted) - len(right)
     facts = {"copies": len(wanted), "missing": missing, "extra_or_different": len(wrong)}
     passed = not (missing or wrong)

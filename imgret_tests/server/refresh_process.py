@@ -21,7 +21,7 @@ from typing import Any
 
 from imgret_assets.cli import run as run_command
 from imgret_assets.domain import cascade_kernels as _cascade  # noqa: F401 - takes a second, once for all processes
-from imgret_assets.domain import duplicate_graph, embed, graph, group_graph
+from imgret_assets.domain import embed, graph, group_graph, links
 from imgret_assets.domain import hash_kernels as _hashes  # noqa: F401 - for the same reason
 from imgret_assets.settings import load_settings
 from imgret_tests.fake_model import fake_embedder
@@ -102,7 +102,7 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
     setattr(run_command, "EmbedderResource", lambda **_: FakeEmbedderResource(name=model))  # noqa: B010 - another class
     # Small steps, so that there is something before and after each.
     embed.CHECKPOINT_IMAGES, graph.NODE_ROWS, graph.RELATIONSHIP_ROWS, graph.DELETED_ROWS = 8, 5, 20, 20
-    duplicate_graph.ROWS, group_graph.GROUP_ROWS = 1, 5
+    links.ROWS, group_graph.GROUP_ROWS = 1, 5
     if stop_at is not None:
         _stop(stop_at, lambda: pipe.send(("stopped", None)))
     pipe.send(("ready", None))
