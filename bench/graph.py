@@ -26,8 +26,9 @@ from PIL import Image
 from bench import pairs
 from bench.homes import NO_ENV, open_bench_home
 from bench.report import Measure, Report
-from bench.rounds import Timing, cores
+from bench.rounds import Timing
 from imgret_assets.domain import cypher, graph, search, server, tables
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.database import Database, open_database
 from imgret_assets.domain.files import shard_of
 from imgret_assets.domain.home import Home
@@ -144,7 +145,7 @@ class _Bench:
         seconds = time.perf_counter() - started
         if number:
             timing.seconds.append(seconds)
-            timing.busy.append((time.process_time() - cpu) / seconds / cores())
+            timing.busy.append((time.process_time() - cpu) / seconds / usable_threads())
         return timing.things / seconds
 
     def _article(self, vectors: np.ndarray) -> int:

@@ -19,15 +19,15 @@ from PIL import Image
 from threadpoolctl import threadpool_limits
 
 from bench import pairs_home, scans
+from bench.homes import open_bench_home
 from bench.report import Measure, Report
-from bench.rounds import Contender, cores, interleaved, last_json
+from bench.rounds import Contender, interleaved, last_json
 from imgret_assets.domain.cascade import Cascade
 from imgret_assets.domain.cascade_nearest import nearest
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.home import open_home
 from imgret_assets.domain.models import resolve
 from imgret_assets.domain.unit_rows import unit_rows
-from imgret_assets.settings import load_settings
 
 THRESHOLD = 0.8
 NEIGHBOURS = 20
@@ -133,7 +133,7 @@ def mixtures(real: np.ndarray, count: int, dim: int, *, seed: int = 0) -> np.nda
 
 def real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
     """Of each picture and of two parts of it, by EfficientNet-Lite0."""
-    home = open_home(load_settings({"home": work / "home", "model": "efficientnet_lite0"}, env=_NO_ENV))
+    home = open_bench_home(work / "home", model="efficientnet_lite0")
     embedder = choose_embedder(home, resolve(home))
     rng = np.random.default_rng(2)
 
@@ -196,7 +196,7 @@ def _product(vectors: np.ndarray) -> int:
                 found += int((np.einsum("ij,ij->i", x, y) / np.sqrt(norms) > THRESHOLD).sum())
         return found
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(usable_threads()) as pool:
         list(pool.map(strip, range(0, count, _ROWS)))
     return count * (count - 1) // 2
 
@@ -219,10 +219,6 @@ def _product_top(vectors: np.ndarray) -> int:
             with locks[j]:
                 scans.keep_best(turned, j * side, i * side, best, rows)
 
-    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(cores()) as pool:
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(usable_threads()) as pool:
         list(pool.map(tile, combinations_with_replacement(blocks, 2)))
     return count * (count - 1) // 2
-
-
-# Settings of the benchmark are its own, whatever `.env` says.
-_NO_ENV = {"IMGRET_ENV_FILE": "/dev/null"}

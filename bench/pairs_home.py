@@ -13,18 +13,18 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from bench.homes import open_bench_home
 from bench.report import Measure, Report
-from bench.rounds import Timing, cores
+from bench.rounds import Timing
 from imgret_assets.domain import tables
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.domain.files import shard_of
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import refresh_neighbours
 from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.settings import load_settings
 
 _SPACE = "bench-00000000"
 _NEW = 100
-_NO_ENV = {"IMGRET_ENV_FILE": "/dev/null"}
 
 
 def run(
@@ -37,7 +37,7 @@ def run(
     full = {name: Timing(count) for name in names}
     new = {name: Timing(count - len(old)) for name in names}
     for number in range(rounds + 1):
-        home = open_home(load_settings({"home": work / f"tables{number}"}, env=_NO_ENV))
+        home = open_bench_home(work / f"tables{number}")
         for timings, rows in ((full, old), (new, np.arange(count))):
             write_tables(home, vectors, rows)
             for name, refresh in zip(names, (lambda h: refresh_pairs(h, _SPACE, threshold), _nearest), strict=True):
@@ -46,7 +46,7 @@ def run(
                 seconds, cpu = time.perf_counter() - started, time.process_time() - cpu
                 if number:
                     timings[name].seconds.append(seconds)
-                    timings[name].busy.append(cpu / seconds / cores())
+                    timings[name].busy.append(cpu / seconds / usable_threads())
                     say(f"  round {number}: {name} of {len(rows):,}: {seconds:.2f} s")
         shutil.rmtree(home.path)
     for name in names:

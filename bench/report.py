@@ -10,7 +10,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from bench.rounds import Timing, cores
+from bench.rounds import Timing
+from imgret_assets.domain.cores import usable_threads
 
 
 @dataclass(frozen=True)
@@ -99,4 +100,8 @@ def this_machine() -> dict[str, Any]:
             elif key.strip() == "model name":
                 name = value.strip()
     known = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    return {"processor": name, "cores": cores(), "has": "+".join(flag for flag in known if flag in flags) or "?"}
+    return {
+        "processor": name,
+        "cores": usable_threads(),
+        "has": "+".join(flag for flag in known if flag in flags) or "?",
+    }

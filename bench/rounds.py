@@ -4,7 +4,6 @@ Belongs here: interleaved rounds, processor time and memory of a process. Not he
 """
 
 import json
-import os
 import resource
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from imgret_assets.domain.cores import usable_threads
 from imgret_assets.settings import PROJECT
 
 
@@ -71,14 +71,9 @@ def interleaved(contenders: Mapping[str, Contender], rounds: int, say: Callable[
                 timings[name] = Timing(things)
                 continue
             timings[name].seconds.append(seconds)
-            timings[name].busy.append((_cpu_s() - cpu) / seconds / cores())
+            timings[name].busy.append((_cpu_s() - cpu) / seconds / usable_threads())
             say(f"  round {number}: {name}: {things / seconds:,.1f} a second")
     return timings
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def last_json(module: str, *arguments: object) -> Any:
