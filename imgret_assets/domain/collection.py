@@ -16,8 +16,9 @@ import numpy as np
 from imgret_assets.domain import tables
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import load_neighbours
-from imgret_assets.domain.pairs import load_embeddings
+from imgret_assets.domain.pairs import list_embeddings, read_vectors
 from imgret_assets.domain.rerank import averaged_norms, averaging_weights, rerank
+from imgret_assets.domain.unit_rows import row_norms
 from imgret_assets.errors import SettingError, StaleTableError
 
 _BYTES_PER_GB = 2**30
@@ -124,18 +125,19 @@ def load_collection(home: Home, space: str) -> Collection:
 def _load(home: Home, space: str) -> Collection:
     nearest = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
     _check_memory(home, space)
-    embeddings = load_embeddings(home, space)
-    neighbours = load_neighbours(home, space)
-    if tables.read_metadata(nearest).get("coverage") != embeddings.coverage:
+    # What can be told without the vectors comes first: the page asks again and again while a run is under way.
+    listing = list_embeddings(home, space)
+    if tables.read_metadata(nearest).get("coverage") != listing.coverage:
         raise StaleTableError(
             f"{nearest} is of other embeddings than there are now",
             remedy="materialise `nearest_neighbours`, or run `imgret run`; or ask with mode index or exact",
         )
-    unit = embeddings.vectors
+    neighbours = load_neighbours(home, space)
+    unit = read_vectors(home, space, listing)
     # In place, and without a copy in float64: the vectors may be most of what memory there is.
-    unit /= np.sqrt(np.einsum("ij,ij->i", unit, unit, dtype=np.float64))[:, np.newaxis].astype(np.float32)
+    unit /= row_norms(unit)[:, np.newaxis].astype(np.float32)
     weights = averaging_weights(neighbours.rows, neighbours.scores)
-    return Collection(embeddings.paths, unit, neighbours.rows, weights, averaged_norms(unit, neighbours.rows, weights))
+    return Collection(listing.paths, unit, neighbours.rows, weights, averaged_norms(unit, neighbours.rows, weights))
 
 
 def _check_memory(home: Home, space: str) -> None:
