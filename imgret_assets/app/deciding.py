@@ -4,14 +4,13 @@ Belongs here: who decides, the note of what was just decided. Not here: the file
 sets they are about (`app.duplicates_page`).
 """
 
-import getpass
 from collections.abc import Sequence
 
 import streamlit as st
 
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.shell import attempt
-from imgret_assets.domain.decisions import Judgement, record, undo
+from imgret_assets.domain.decisions import Judgement, decider, record, undo
 from imgret_assets.domain.home import Home
 
 _BY, _REASON, _LAST = "decided-by", "decided-reason", "decided-last"
@@ -19,7 +18,9 @@ _BY, _REASON, _LAST = "decided-by", "decided-reason", "decided-last"
 
 def show_person() -> None:
     """Ask once who decides, and why; both are part of every decision."""
-    st.text_input("Decided by", value=_user(), key=_BY, help="Stands with every decision; the system's user if empty.")
+    st.text_input(
+        "Decided by", value=decider(), key=_BY, help="Stands with every decision; the system's user if empty."
+    )
     st.text_input("Reason (optional)", key=_REASON, placeholder="such as: sorting the 2019 shoot")
 
 
@@ -45,10 +46,3 @@ def show_last(home: Home) -> None:
 def _take_back(home: Home, batch: str) -> None:
     if attempt(lambda: undo(home, batch, by=st.session_state.get(_BY))) is not None:
         del st.session_state[_LAST]
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (OSError, KeyError, ImportError):
-        return ""

@@ -8,12 +8,11 @@ import streamlit as st
 
 from imgret_assets.app.deciding import decide, show_last, show_person
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
-from imgret_assets.app.picture_files import TILE_PX, file_thumbnail, level_tiles, picture_file, readable_bytes
+from imgret_assets.app.picture_files import TILE_PX, home_tiles, picture_file, readable_bytes
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.shell import Shown, attempt, open_shown
 from imgret_assets.domain.duplicates import EXACT, NEAR
 from imgret_assets.domain.review_queue import KINDS, SIMILAR, Member, ReviewSet, Undecided, undecided
-from imgret_assets.domain.thumbnails import thumbnails_folder
 
 SETS_A_PAGE = 10
 # Of a larger set so many files are shown as pictures; all of them are decided about.
@@ -112,8 +111,7 @@ def _show_members(shown: Shown, one: ReviewSet, members: tuple[Member, ...], key
     """Draw the pictures; paths of those whose box to be kept is ticked."""
     home = shown.home
     files = [picture_file(home.images, member.path) for member in members]
-    folder, limit = thumbnails_folder(home), home.settings.max_pixels
-    tiles = level_tiles([file_thumbnail(file, TILE_PX, max_pixels=limit, folder=folder) for file in files])
+    tiles = home_tiles(home, files)
     kept = []
     with st.container(horizontal=True, gap="small"):
         for member, tile in zip(members, tiles, strict=True):

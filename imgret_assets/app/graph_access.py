@@ -5,10 +5,10 @@ Not here: finding (`domain.search`), drawing (`app.search_page`).
 """
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import streamlit as st
@@ -122,10 +122,15 @@ def ask(home: Home, image: QueryImage, query: Query) -> Answer:
     return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
 
 
+def _rows(home: Home, statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Rows of a statement over the shared connection; raises what `DatabaseHolder.use` raises."""
+    return database_holder(home.settings).use(lambda database: database.rows(statement, parameters))
+
+
 def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
     """Pairs of copies (DUPLICATE_OF) with a hit among them; raises what `DatabaseHolder.use` raises."""
     parameters = {"paths": [hit.path for hit in hits]}
-    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.COPIES_OF, parameters))
+    rows = _rows(home, cypher.COPIES_OF, parameters)
     return [(row["path"], row["other"]) for row in rows]
 
 
@@ -135,7 +140,7 @@ def read_relations(home: Home, paths: Sequence[str], least: float) -> tuple[list
     Raises what `DatabaseHolder.use` raises.
     """
     parameters = {"paths": list(paths), "best": BEST_OF_EACH, "least": least}
-    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.BEST_RELATIONS_OF, parameters))
+    rows = _rows(home, cypher.BEST_RELATIONS_OF, parameters)
     edges = [Edge(**one) for row in rows for one in row["relations"]]
     return edges, {row["path"]: row["total"] for row in rows}
 
@@ -143,7 +148,7 @@ def read_relations(home: Home, paths: Sequence[str], least: float) -> tuple[list
 def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
     """Relations among some images, copies too, the best ones; raises what `DatabaseHolder.use` raises."""
     parameters = {"paths": list(paths), "limit": 10 * MAX_LINKS}
-    rows = database_holder(home.settings).use(lambda database: database.rows(cypher.RELATIONS_AMONG, parameters))
+    rows = _rows(home, cypher.RELATIONS_AMONG, parameters)
     return [Edge(**row) for row in rows]
 
 

@@ -14,17 +14,16 @@ import streamlit as st
 from imgret_assets.app.graph_access import read_among, read_nearest, read_nearest_among, read_relations
 from imgret_assets.app.graph_payload import FRAMES, QUERY, GraphNode, GraphView, canvas_height, echarts_options
 from imgret_assets.app.group_list import GroupList, list_groups, read_group_list
+from imgret_assets.app.library_picker import pickable_paths
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.neighbourhood import MAX_NODES, Edge, neighbourhood
-from imgret_assets.app.picture_files import file_thumbnail, picture_facts, picture_file
+from imgret_assets.app.picture_files import home_thumbnail, picture_facts, picture_file
 from imgret_assets.app.plain_text import chart_text, markdown_text
 from imgret_assets.app.relation_view import LABEL_CODE, TOOLTIP_CODE, framed_symbol
 from imgret_assets.app.shell import Shown, attempt, open_shown
 from imgret_assets.domain.files import label_of
-from imgret_assets.domain.thumbnails import thumbnails_folder
 from imgret_assets.errors import TableError
 
-_PICKABLE = 1000
 _HOPS = (1, 2, 3)
 _NEAREST = 10
 # Of a group's members so many each, or their lines would hide the pictures.
@@ -116,10 +115,7 @@ def _start(shown: Shown, groups: GroupList) -> Start | None:
 
 def _show_picker(shown: Shown) -> None:
     st.info("A graph begins with one picture: choose it here, or press Graph under a picture of another page.")
-    paths = list(shown.library.paths)
-    if len(paths) > _PICKABLE:
-        part = st.text_input("Path contains", placeholder="part of a path")
-        paths = [path for path in paths if part.casefold() in path.casefold()][:_PICKABLE]
+    paths, _ = pickable_paths(shown.library.paths, "Path contains")
     chosen = st.selectbox("Picture", paths, index=None, placeholder="choose", filter_mode="contains", key="graph-pick")
     if chosen is not None:
         open_page(GRAPH, image=chosen)
@@ -265,12 +261,11 @@ def _show_chart(shown: Shown, view: GraphView, groups: GroupList) -> None:
 
 def _symbols(shown: Shown, colours: dict[str, str]) -> Callable[[GraphNode, int], tuple[str, int, int]]:
     home = shown.home
-    folder, limit = thumbnails_folder(home), home.settings.max_pixels
 
     def symbol(node: GraphNode, size: int) -> tuple[str, int, int]:
         file = picture_file(home.images, node.path)
         return framed_symbol(
-            lambda px: file_thumbnail(file, px, max_pixels=limit, folder=folder),
+            lambda px: home_thumbnail(home, file, px),
             size,
             colours[node.path],
             frame_px=_FRAME_PX,
@@ -287,7 +282,7 @@ def _show_panel(shown: Shown, groups: GroupList, start: Start, view: GraphView) 
     path = st.selectbox("Picture", paths, key=_SELECTED, filter_mode="contains")
     home = shown.home
     file = picture_file(home.images, path)
-    small = file_thumbnail(file, _PANEL_PX, max_pixels=home.settings.max_pixels, folder=thumbnails_folder(home))
+    small = home_thumbnail(home, file, _PANEL_PX)
     st.image(small, alt=path)
     st.text(path)
     _show_facts(shown, groups, path, picture_facts(file, max_pixels=home.settings.max_pixels).text)

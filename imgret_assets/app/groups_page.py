@@ -10,10 +10,9 @@ import streamlit as st
 
 from imgret_assets.app.group_list import BY_SIZE, BY_TIGHTNESS, GroupList, GroupMember, ImageGroup, read_group_list
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
-from imgret_assets.app.picture_files import TILE_PX, file_thumbnail, level_tiles, picture_file
+from imgret_assets.app.picture_files import TILE_PX, home_tiles, picture_file
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.shell import Shown, attempt, open_shown
-from imgret_assets.domain.thumbnails import thumbnails_folder
 
 GROUPS_A_PAGE = 20
 MEMBERS_A_PAGE = 48
@@ -154,11 +153,7 @@ def _show_members(shown: Shown, group: ImageGroup, members: list[GroupMember], c
 
 
 def _pictures(shown: Shown, paths: list[str]) -> list[bytes]:
-    home = shown.home
-    folder, limit = thumbnails_folder(home), home.settings.max_pixels
-    return level_tiles(
-        [file_thumbnail(picture_file(home.images, path), TILE_PX, max_pixels=limit, folder=folder) for path in paths]
-    )
+    return home_tiles(shown.home, [picture_file(shown.home.images, path) for path in paths])
 
 
 def _as_csv(group: ImageGroup, staying: list[GroupMember]) -> str:

@@ -12,8 +12,7 @@ from imgret_assets.app.navigation import GRAPH, open_page
 from imgret_assets.app.picture_files import (
     TILE_PX,
     data_thumbnail,
-    file_thumbnail,
-    level_tiles,
+    home_tiles,
     picture_facts,
     picture_file,
     readable_bytes,
@@ -22,7 +21,6 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.query_choice import LIBRARY, Choice, choose, samples_folder
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import QueryImage
-from imgret_assets.domain.thumbnails import thumbnails_folder
 
 # A tile's frame and padding are drawn round the picture.
 _CARD_PX = TILE_PX + 34
@@ -63,8 +61,7 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
         picture_file(home.images if tile.choice.kind == LIBRARY else samples_folder(home), tile.choice.name)
         for tile in tiles
     ]
-    folder = thumbnails_folder(home)
-    pictures = level_tiles([file_thumbnail(file, TILE_PX, max_pixels=max_pixels, folder=folder) for file in files])
+    pictures = home_tiles(home, files)
     with st.container(horizontal=True, gap="small"):
         for number, (tile, file, picture) in enumerate(zip(tiles, files, pictures, strict=True)):
             with st.container(border=True, width=_CARD_PX, gap="xsmall"):

@@ -6,6 +6,7 @@ and kept (`domain.thumbnails`), decoding (`domain.decode`).
 
 import base64
 import io
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -14,8 +15,9 @@ from PIL import Image, ImageOps
 
 from imgret_assets.domain.decode import UnusableImageError, decode, read_header
 from imgret_assets.domain.files import is_candidate
+from imgret_assets.domain.home import Home
 from imgret_assets.domain.sheet import thumbnail
-from imgret_assets.domain.thumbnails import kept_thumbnail
+from imgret_assets.domain.thumbnails import kept_thumbnail, thumbnails_folder
 
 TILE_PX = 224
 _KEPT = 2048
@@ -113,6 +115,16 @@ def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     return _encoded(image, "JPEG")
+
+
+def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
+    """`file_thumbnail` with a home's limit and its folder of thumbnails."""
+    return file_thumbnail(file, size, max_pixels=home.settings.max_pixels, folder=thumbnails_folder(home))
+
+
+def home_tiles(home: Home, files: Sequence[Path | None]) -> list[bytes]:
+    """Files as tiles of one height, see `level_tiles`."""
+    return level_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
 
 
 def level_tiles(thumbnails: list[bytes]) -> list[bytes]:

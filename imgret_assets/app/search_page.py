@@ -14,8 +14,9 @@ from imgret_assets.app.comparison import show_comparison
 from imgret_assets.app.graph_access import Library, all_scores, ask, read_copies
 from imgret_assets.app.graph_payload import QUERY, GraphNode
 from imgret_assets.app.hit_grid import Tile, show_query, show_tiles
+from imgret_assets.app.library_picker import pickable_paths
 from imgret_assets.app.navigation import COMPARE, open_page
-from imgret_assets.app.picture_files import data_thumbnail, file_thumbnail, picture_file
+from imgret_assets.app.picture_files import data_thumbnail, home_thumbnail, picture_file
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.app.query_choice import (
     LIBRARY,
@@ -35,13 +36,10 @@ from imgret_assets.app.score_histogram import count_scores, histogram_chart
 from imgret_assets.app.shell import Shown, attempt, open_library, show_header
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import MODES, Answer, Query, QueryImage
-from imgret_assets.domain.thumbnails import thumbnails_folder
 
 MAX_TOP_K = 100
 DEFAULT_TOP_K = 24
 EXAMPLES = 8
-# A longer list is found by typing a part of the path first.
-_PICKABLE = 1000
 _PASTED_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 _KIND_TEXT = {UPLOAD: "Uploaded picture", LIBRARY: "From the library", SAMPLE: "Sample query"}
 
@@ -92,13 +90,9 @@ def _show_pickers(library: Library, samples: list[str]) -> None:
 
 
 def _show_library_picker(library: Library) -> None:
-    paths = list(library.paths)
-    if len(paths) > _PICKABLE:
-        part = st.text_input("Path in the library contains", placeholder="part of a path")
-        paths = [path for path in paths if part.casefold() in path.casefold()]
-    hidden = len(paths) - _PICKABLE
-    more = f" (the first {_PICKABLE:,}; {hidden:,} more)" if hidden > 0 else ""
-    _pick(f"Or one of the library{more}", LIBRARY, paths[:_PICKABLE])
+    paths, hidden = pickable_paths(library.paths, "Path in the library contains")
+    more = f" (the first {len(paths):,}; {hidden:,} more)" if hidden else ""
+    _pick(f"Or one of the library{more}", LIBRARY, paths)
 
 
 def _pick(label: str, kind: str, names: list[str]) -> None:
@@ -310,7 +304,6 @@ def _thumbnails(home: Home, image: QueryImage) -> Callable[[GraphNode, int], byt
     def thumbnail(node: GraphNode, size: int) -> bytes:
         if node.kind == QUERY and (small := data_thumbnail(image.data, size, max_pixels=max_pixels)):
             return small
-        file = picture_file(home.images, node.path)
-        return file_thumbnail(file, size, max_pixels=max_pixels, folder=thumbnails_folder(home))
+        return home_thumbnail(home, picture_file(home.images, node.path), size)
 
     return thumbnail

@@ -503,7 +503,7 @@ def record(home: Home, judgements: Sequence[Judgement], *, by: str | None = None
                         f"{copy.path} is in a protected folder and would not be kept",
                         remedy="keep it, or change IMGRET_PROTECTED",
                     )
-    person, why, at = _person(by), _text(reason), _now()
+    person, why, at = decider(by), _text(reason), _now()
 
     def make(decisions: Decisions) -> list[Decision]:
         pairs = [
@@ -550,7 +550,7 @@ def undo(home: Home, batch: str, *, by: str | None = None, reason: str = "") -> 
         DecisionError: there is no such batch, or it is undone already.
         HomeError, DiskFullError, LockTimeoutError: as `record`.
     """
-    person, why, at = _person(by), _text(reason), _now()
+    person, why, at = decider(by), _text(reason), _now()
 
     def make(decisions: Decisions) -> list[Decision]:
         found = decisions.batch(batch)
@@ -574,7 +574,8 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def _person(name: str | None) -> str:
+def decider(name: str | None = None) -> str:
+    """Who decides: the name given, else, where it is None or blank, the operating system's user."""
     typed = _text(name or "")
     if typed:
         return typed

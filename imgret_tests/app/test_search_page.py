@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app import search_page
+from imgret_assets.app import library_picker, search_page
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.search import Query
 from imgret_assets.errors import DatabaseError, ImageError
@@ -192,7 +192,7 @@ def test_one_of_the_library_can_be_picked(
 def test_a_large_library_is_picked_from_by_a_part_of_the_path(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(search_page, "_PICKABLE", 5)
+    monkeypatch.setattr(library_picker, "PICKABLE", 5)
     page.run()
     assert page.selectbox(key="pick-image-0").label == "Or one of the library (the first 5; 7 more)"
     page.sidebar.text_input[0].input("FAMILY1/").run()
