@@ -39,7 +39,7 @@ def histogram_chart(histogram: Histogram, *, lowest: float | None) -> tuple[list
     x = {"field": "from", "type": "quantitative", "bin": {"binned": True}, "title": "score", "axis": {"format": ".1f"}}
     layers: list[dict[str, Any]] = [
         {
-            "mark": {"type": "bar", "tooltip": True},
+            "mark": {"type": "bar", "tooltip": True, "binSpacing": 0},
             "encoding": {
                 "x": x,
                 "x2": {"field": "to"},
