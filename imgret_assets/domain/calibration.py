@@ -8,7 +8,7 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,11 +16,12 @@ import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain import locks, tables
+from imgret_assets.domain.covered import covered_hash, read_covered, write_covered
 from imgret_assets.domain.groups import SEED, check_neighbours, dots, random_pairs
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.labels import labels_of
 from imgret_assets.domain.neighbours import load_neighbours
-from imgret_assets.domain.pairs import list_embeddings, read_vectors
+from imgret_assets.domain.pairs import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.quality import measure
 from imgret_assets.domain.rerank import Gain, measure_gain
 from imgret_assets.domain.unit_rows import unit_rows
@@ -34,7 +35,11 @@ SAMPLED_IMAGES = 2_000
 GAIN_IMAGES = 4_000
 GOOD_PRECISION = 0.9
 _BLOCK_NUMBERS = 1 << 22
-_VERSION = "1"
+_VERSION = "2"
+# A report is good for a collection of which no more than this share has come, gone or changed since: one picture in
+# fifty moves no figure further than the chance of its samples does.
+KEPT_CHANGE = 0.02
+_KIND = "report"
 
 THRESHOLDS_SCHEMA = pa.schema(
     [
@@ -100,6 +105,7 @@ class Report:
             `ranked_images` images.
         gain: what ranking again with the neighbours gives; None without labels.
         suggested: a threshold; None where none can be advised. `why`: a sentence.
+        changed_since: images that have come, gone or got another vector since the figures were computed.
         written, seconds: of this refresh.
     """
 
@@ -118,6 +124,7 @@ class Report:
     gain: Gain | None
     suggested: float | None
     why: str
+    changed_since: int = 0
     written: bool = True
     seconds: float = 0.0
 
@@ -125,7 +132,8 @@ class Report:
     def summary(self) -> str:
         """The advice, in a line or two."""
         advice = f"Threshold {self.suggested:g}" if self.suggested is not None else "No threshold"
-        return f"{advice} for {self.space}: {self.why}"
+        since = f" ({self.changed_since:,} of the images have changed since.)" if self.changed_since else ""
+        return f"{advice} for {self.space}: {self.why}{since}"
 
     def at(self, threshold: float) -> Row | None:
         """The row nearest to a threshold, if the table reaches there."""
@@ -327,8 +335,16 @@ def plot_path(warehouse: Path, space: str) -> Path:
     return warehouse / "reports" / f"model={space}" / "similarity.png"
 
 
-def refresh_report(home: Home, space: str) -> Report:
-    """Bring the report's table and picture up to date; nothing is computed where paths and vectors are the same.
+def refresh_report(home: Home, space: str, *, anew: bool = False) -> Report:
+    """Bring the report's table and picture up to date.
+
+    Its figures are kept while no more than `KEPT_CHANGE` of the images have come, gone or got another vector since
+    they were computed; it says how many have.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        anew: compute them whatever has changed.
 
     Raises:
         TableError, StaleTableError: tables are missing or don't belong together.
@@ -341,11 +357,8 @@ def refresh_report(home: Home, space: str) -> Report:
         listing = list_embeddings(home, space)
         check_neighbours(home, space, listing.coverage)
         path, picture = thresholds_path(home.warehouse, space), plot_path(home.warehouse, space)
-        # Labels are folders: they are covered by the paths.
-        asked = {"space": space, "coverage": listing.coverage, "version": _VERSION}
-        metadata = tables.read_metadata(path) if path.is_file() else {}
-        if asked.items() <= metadata.items():
-            report = _restored(path, json.loads(metadata["report"]))
+        report = None if anew else _still_good(home, space, listing)
+        if report is not None:
             if not picture.is_file():
                 calibration_plot.draw(report, picture)
             return report
@@ -354,10 +367,39 @@ def refresh_report(home: Home, space: str) -> Report:
         nearest = neighbours.scores[:, 0] if neighbours.scores.shape[1] else np.full(len(labels), -np.inf)
         report = calibrate(space, read_vectors(home, space, listing), listing.contents, labels, nearest)
         calibration_plot.draw(report, picture)
-        facts = {key: value for key, value in asdict(report).items() if key not in ("rows", "written", "seconds")}
+        # First what goes with the table, as for the pairs: the table names it.
+        write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
-        tables.write(path, table, asked | {"report": json.dumps(facts)})
-        return Report(**{**vars(report), "seconds": time.monotonic() - started})
+        tables.write(path, table, _said(report, listing.coverage, computed_for=listing.coverage))
+        return replace(report, seconds=time.monotonic() - started)
+
+
+def _still_good(home: Home, space: str, listing: Listing) -> Report | None:
+    """The report that is there, if it is good for these images; its table then says that it has been looked at."""
+    path = thresholds_path(home.warehouse, space)
+    metadata = tables.read_metadata(path) if path.is_file() else {}
+    computed_for = metadata.get("computed_for", "")
+    if (metadata.get("space"), metadata.get("version")) != (space, _VERSION):
+        return None
+    if metadata.get("coverage") == listing.coverage:
+        return _restored(path, metadata)
+    if covered_hash(home, _KIND, space) != computed_for:
+        return None
+    before = dict(zip(*read_covered(home, _KIND, space), strict=True))
+    now = dict(zip(listing.paths, listing.contents, strict=True))
+    # Labels are folders: another label is another path.
+    changed = len({path for path, _ in before.items() ^ now.items()})
+    if changed > KEPT_CHANGE * min(len(before), len(now)):
+        return None
+    report = replace(_restored(path, metadata), changed_since=changed)
+    tables.write(path, tables.read(path), _said(report, listing.coverage, computed_for=computed_for))
+    return report
+
+
+def _said(report: Report, coverage: str, *, computed_for: str) -> dict[str, str]:
+    facts = {key: value for key, value in asdict(report).items() if key not in ("rows", "written", "seconds")}
+    said = {"space": report.space, "version": _VERSION, "report": json.dumps(facts)}
+    return said | {"coverage": coverage, "computed_for": computed_for}
 
 
 def stored_report(home: Home, space: str) -> Report | None:
@@ -368,10 +410,11 @@ def stored_report(home: Home, space: str) -> Report | None:
     """
     path = thresholds_path(home.warehouse, space)
     metadata = tables.read_metadata(path) if path.is_file() else {}
-    return _restored(path, json.loads(metadata["report"])) if metadata.get("version") == _VERSION else None
+    return _restored(path, metadata) if metadata.get("version") == _VERSION else None
 
 
-def _restored(path: Path, facts: dict[str, Any]) -> Report:
+def _restored(path: Path, metadata: dict[str, str]) -> Report:
+    facts: dict[str, Any] = json.loads(metadata["report"])
     rows = [Row(**row) for row in tables.read(path).to_pylist()]
     gain = Gain(**facts.pop("gain")) if facts["gain"] else facts.pop("gain")
     return Report(**facts, gain=gain, rows=rows, written=False)

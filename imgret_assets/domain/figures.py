@@ -42,14 +42,13 @@ def write_png(figure: "Figure", file: Path) -> None:
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
-def png(figure: "Figure", dpi: int) -> bytes:
-    """A figure as a PNG with few colours, for where bytes count."""
-    held = io.BytesIO()
-    figure.savefig(held, format="png", dpi=dpi)
+def smaller_png(file: Path, share: float) -> bytes:
+    """A drawing's file at a share (0 to 1) of its size, as a PNG with few colours, for where bytes count."""
+    with Image.open(file) as whole:
+        picture = whole.convert("RGB")
+    picture.thumbnail((round(picture.width * share), round(picture.height * share)), Image.Resampling.LANCZOS)
     small = io.BytesIO()
-    with Image.open(held) as picture:
-        few = picture.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    few.save(small, "PNG", optimize=True)
+    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
     return small.getvalue()
 
 

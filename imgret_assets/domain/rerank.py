@@ -10,7 +10,7 @@ vectors is kept: with W the sparse table of nearest neighbours, its diagonal 1, 
 cosines with a query q are (W (X q)) / (|W X| |q|), row by row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -137,8 +137,6 @@ def measure_gain(
     Returns:
         None where there are no labels or too few images.
     """
-    from imgret_assets.domain.neighbours import plain_nearest
-
     names = sorted(set(contents))
     if len(names) < 2 * folds:
         return None
@@ -147,9 +145,7 @@ def measure_gain(
     unit = unit_rows(vectors)
     label = np.array([name or "" for name in labels])
     asked: list[tuple[float, float, float, float]] = []
-    for number in range(folds):
-        inside = np.flatnonzero(fold != number)
-        rows, scores = plain_nearest(vectors[inside], OVER)
+    for number, (inside, rows, scores) in enumerate(_nearest_without_each_fold(vectors, fold, folds)):
         weights = averaging_weights(rows, scores)
         held, theirs = unit[inside], label[inside]
         norms = averaged_norms(held, rows, weights)
@@ -164,6 +160,35 @@ def measure_gain(
     if not asked:
         return None
     return Gain(*(float(value) for value in np.mean(asked, axis=0)), queries=len(asked))
+
+
+def _nearest_without_each_fold(
+    vectors: np.ndarray, fold: np.ndarray, folds: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each fold the rows outside it, and their `OVER` nearest among themselves with cosines, as `plain_nearest`.
+
+    All rows are searched once, for more neighbours than are wanted: those outside a fold stay the nearest outside it.
+    A fold that takes too many of some row's is searched anew.
+    """
+    from imgret_assets.domain.neighbours import plain_nearest
+
+    rows, scores = plain_nearest(vectors, OVER + OVER)
+    for number in range(folds):
+        inside = np.flatnonzero(fold != number)
+        place = np.full(len(vectors), -1, np.int64)
+        place[inside] = np.arange(len(inside))
+        kept = fold[rows[inside]] != number
+        width = max(0, min(OVER, len(inside) - 1))
+        if (kept.sum(axis=1) < width).any():
+            yield inside, *plain_nearest(vectors[inside], OVER)
+            continue
+        # Stable: those that stay keep their order.
+        order = np.argsort(~kept, axis=1, kind="stable")[:, :width]
+        yield (
+            inside,
+            place[np.take_along_axis(rows[inside], order, axis=1)],
+            np.take_along_axis(scores[inside], order, axis=1),
+        )
 
 
 def _average_precision(right: np.ndarray) -> float:

@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -24,9 +25,11 @@ from imgret_assets.domain.calibration import (
     threshold_rows,
     thresholds_path,
 )
+from imgret_assets.domain.covered import covered_path
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import plain_nearest, refresh_neighbours
+from imgret_assets.domain.pairs import list_embeddings
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.errors import StaleTableError
 from imgret_tests.fake_model import FakeEmbedder
@@ -147,13 +150,15 @@ def test_histograms_count_all_pairs_and_all_images(rng: np.random.Generator) -> 
     assert report.gain is not None
 
 
-def test_the_picture_keeps_to_its_limit(rng: np.random.Generator) -> None:
+def test_the_picture_keeps_to_its_limit(rng: np.random.Generator, tmp_path: Path) -> None:
     vectors, labels = collection(rng, 60)
     report = calibrate("space", vectors, [str(number) for number in range(60)], labels, np.full(60, 0.9))
-    large, small = (calibration_plot.markdown(report, max_bytes=limit) for limit in (64 * 1024, 8 * 1024))
+    file = tmp_path / "similarity.png"
+    calibration_plot.draw(report, file)
+    large, small = (calibration_plot.markdown(file, max_bytes=limit) for limit in (64 * 1024, 8 * 1024))
     assert large.startswith("![cosines](data:image/png;base64,")
     assert 0 < len(small) <= 8 * 1024 < len(large) <= 64 * 1024
-    assert calibration_plot.markdown(report, max_bytes=100) == ""
+    assert calibration_plot.markdown(file, max_bytes=100) == ""
 
 
 # The files
@@ -198,7 +203,41 @@ def test_other_files_or_labels_are_looked_at_anew(built: Home) -> None:
         refresh_report(built, SPACE)
     refresh_neighbours(built, SPACE)
     assert (report := refresh_report(built, SPACE)).written
-    assert report.images == 25
+    assert (report.images, report.changed_since) == (25, 0)
+
+
+def _with_one_more(home: Home, name: str) -> None:
+    put(home.images, name, picture_bytes(len(name)))
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    refresh_neighbours(home, SPACE)
+
+
+def test_figures_are_kept_while_few_images_change(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "KEPT_CHANGE", 0.1)
+    first = refresh_report(built, SPACE)
+    for number in (1, 2):
+        _with_one_more(built, f"{'n' * number}.png")
+        kept = refresh_report(built, SPACE)
+        assert kept == replace(first, changed_since=number, written=False, seconds=0.0)
+        assert f"({number} of the images have changed since.)" in kept.summary
+        # Looked at again, it says the same without comparing, and the table says that it is up to date.
+        assert refresh_report(built, SPACE) == kept
+        coverage = tables.read_metadata(thresholds_path(built.warehouse, SPACE))["coverage"]
+        assert coverage == list_embeddings(built, SPACE).coverage
+    assert refresh_report(built, SPACE, anew=True).images == 26
+    # Changes add up: two of 26 are kept, a third is too many.
+    for number, written in ((3, False), (4, False), (5, True)):
+        _with_one_more(built, f"{'n' * number}.png")
+        assert refresh_report(built, SPACE).written == written
+
+
+def test_figures_whose_images_are_not_known_are_not_kept(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(calibration, "KEPT_CHANGE", 0.5)
+    refresh_report(built, SPACE)
+    covered_path(built, "report", SPACE).unlink()
+    _with_one_more(built, "new.png")
+    assert refresh_report(built, SPACE).written
 
 
 def test_an_empty_collection_has_a_report(home: Home, settled: None) -> None:

@@ -7,6 +7,7 @@ Belongs here: the asset and its metadata. Not here: counting (`domain.calibratio
 from typing import Any
 
 import dagster as dg
+from pydantic import Field
 
 from imgret_assets.defs.metadata import column_schema
 from imgret_assets.defs.partitions import ONE_RUN
@@ -17,6 +18,15 @@ from imgret_assets.domain.calibration import THRESHOLDS_SCHEMA, Report, plot_pat
 from imgret_assets.domain.home import Home
 
 PLOT_BYTES = 48 * 1024
+
+
+class ReportConfig(dg.Config):
+    """Whether figures that are still good may be kept."""
+
+    anew: bool = Field(
+        default=False,
+        description="Compute everything, even where no more than one image in fifty has changed since the last time.",
+    )
 
 
 def build_similarity_report() -> dg.AssetsDefinition:
@@ -31,11 +41,14 @@ def build_similarity_report() -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": column_schema(THRESHOLDS_SCHEMA)},
     )
     def similarity_report(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+        context: dg.AssetExecutionContext,
+        config: ReportConfig,
+        warehouse: WarehouseResource,
+        embedder: EmbedderResource,
     ) -> dg.MaterializeResult:
         """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
         home = warehouse.open()
-        report = refresh_report(home, embedder.space(home).id)
+        report = refresh_report(home, embedder.space(home).id, anew=config.anew)
         context.log.info(report.summary)
         return dg.MaterializeResult(metadata=_metadata(home, report))
 
@@ -43,6 +56,7 @@ def build_similarity_report() -> dg.AssetsDefinition:
 
 
 def _metadata(home: Home, report: Report) -> dict[str, Any]:
+    picture = plot_path(home.warehouse, report.space)
     measures = {
         "precision_at_1": report.precision_1,
         "precision_at_10": report.precision_10,
@@ -53,14 +67,15 @@ def _metadata(home: Home, report: Report) -> dict[str, Any]:
         "dagster/row_count": len(report.rows),
         "images": report.images,
         "labelled": report.labelled,
+        "changed_since": report.changed_since,
         "background": report.background,
         "why": report.why,
         "written": report.written,
         "space": report.space,
         "thresholds": _table(report),
         "table": dg.MetadataValue.path(str(thresholds_path(home.warehouse, report.space))),
-        "picture": dg.MetadataValue.path(str(plot_path(home.warehouse, report.space))),
-        "plot": dg.MetadataValue.md(calibration_plot.markdown(report, max_bytes=PLOT_BYTES)),
+        "picture": dg.MetadataValue.path(str(picture)),
+        "plot": dg.MetadataValue.md(calibration_plot.markdown(picture, max_bytes=PLOT_BYTES)),
         **{name: value for name, value in measures.items() if value is not None},
         **_rerank(report),
     }
