@@ -284,8 +284,8 @@ def _delete_strays(home: Home, database: Database) -> int:
 def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: str) -> ShardNodes:
     table = usable_rows(home, space.id, shard)
     paths = table["path"].to_pylist()
-    facts = [_facts(row, shard, space) for row in table.drop_columns(["embedding"]).to_pylist()]
-    there = {row.pop("path"): row for row in database.stream(cypher.READ_NODES, {"shard": shard})}
+    facts = [_facts(row, shard, space) for row in table.to_pylist()]
+    there = stored_nodes(database, shard)
     new_vector = np.array(
         [path not in there or any(there[path][key] != fact[key] for key in ("sha256", "engine", "model"))
          for path, fact in zip(paths, facts, strict=True)],
@@ -308,11 +308,20 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     for part in batches(other_facts, NODE_ROWS):
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
         database.write((cypher.UPDATE_NODES, {"rows": rows}))
+    vectors = _embedding_column(home, space.id, shard) if new_vector.any() else None
     for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
-        _write_vectors(
-            database, space, [paths[row] for row in part], [facts[row] for row in part], table["embedding"].take(part)
-        )
+        assert vectors is not None  # noqa: S101
+        _write_vectors(database, space, [paths[row] for row in part], [facts[row] for row in part], vectors.take(part))
     return result
+
+
+def stored_nodes(database: Database, shard: str) -> dict[str, dict[str, Any]]:
+    """The facts (`cypher.NODE_FACTS`) of every :Image node of a shard, by path."""
+    return {
+        values[0]: dict(zip(cypher.NODE_FACTS[1:], values[1:], strict=True))
+        for row in database.stream(cypher.READ_NODES, {"shard": shard})
+        for values in row["nodes"]
+    }
 
 
 def _write_vectors(
@@ -348,18 +357,23 @@ def _write_vectors(
 
 
 def usable_rows(home: Home, space: str, shard: str) -> pa.Table:
-    """One shard's usable rows, manifest and embeddings side by side, sorted by path.
+    """One shard's usable rows without their vectors: manifest and engine side by side, sorted by path.
 
     Raises:
         TableError, StaleTableError: the shard's tables are missing or don't belong together.
     """
-    embeddings = check_shard(home, space, shard)
+    embeddings = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
     manifest = tables.read(tables.manifest_path(home.warehouse, shard))
-    facts = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
-    both = facts
-    for column in ("engine", "embedding", "status"):
+    both = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
+    for column in ("engine", "status"):
         both = both.append_column(column, embeddings[column])
     return tables.where_equal(both, "status", Status.OK).drop_columns(["status"])
+
+
+def _embedding_column(home: Home, space: str, shard: str) -> pa.ChunkedArray:
+    """The vectors of a shard's `usable_rows`."""
+    rows = tables.read(tables.embeddings_path(home.warehouse, space, shard), ["status", "embedding"])
+    return tables.where_equal(rows, "status", Status.OK)["embedding"]
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
@@ -507,8 +521,9 @@ def stored_relationships(home: Home, database: Database, space: str) -> Iterator
     """Every SIMILAR_TO relationship that leaves a node of the home's shards."""
     for shard in home.shards:
         for row in database.stream(cypher.READ_RELATIONSHIPS, {"shard": shard, "model": space}):
-            for other, score, own, link in row["links"]:
-                yield StoredRelationship((row["a"], other), score, own, link)
+            for path, links in row["images"]:
+                for other, score, own, link in links:
+                    yield StoredRelationship((path, other), score, own, link)
 
 
 def _take_out_what_is_there(

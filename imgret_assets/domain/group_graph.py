@@ -24,7 +24,12 @@ GROUP_ROWS = 10_000
 
 HAS_GROUP_INDEX = "SHOW INDEXES YIELD name WHERE name = 'image_group' RETURN count(*) AS found"
 CREATE_GROUP_INDEX = "CREATE INDEX image_group IF NOT EXISTS FOR (n:Image) ON (n.group)"
-READ_NODE_GROUPS = "MATCH (n:Image) WHERE n.model = $model RETURN n.path AS path, n.group AS group"
+# Lists, a row for every two first digits of their contents (see `cypher.READ_NODES`).
+READ_NODE_GROUPS = """
+MATCH (n:Image) WHERE n.model = $model
+WITH left(toStringOrNull(n.sha256), 2) AS digits, collect([n.path, n.group]) AS nodes
+RETURN nodes
+"""
 # To set a property to null is to remove it.
 WRITE_NODE_GROUPS = """
 UNWIND $rows AS row
@@ -69,7 +74,8 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
         state = check_space(check_owner(database, home), space)
         if not database.rows(HAS_GROUP_INDEX)[0]["found"]:
             database.schema(CREATE_GROUP_INDEX)
-        there = {row["path"]: row["group"] for row in database.stream(READ_NODE_GROUPS, {"model": space.id})}
+        stored = database.stream(READ_NODE_GROUPS, {"model": space.id})
+        there: dict[str, str | None] = {path: group for row in stored for path, group in row["nodes"]}
         if there.keys() != wanted.keys():
             raise StaleTableError(
                 f"The graph has {len(there):,} :Image nodes of {space.id}, the groups table {len(wanted):,} images, "

@@ -15,7 +15,7 @@ from imgret_assets.domain.database import Database
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.embed import vectors_of
 from imgret_assets.domain.embedder import unusable_vectors
-from imgret_assets.domain.graph import SCORE_TOLERANCE, stored_relationships, usable_rows, validate_pairs
+from imgret_assets.domain.graph import SCORE_TOLERANCE, stored_nodes, stored_relationships, usable_rows, validate_pairs
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.pairs import list_embeddings, vector_keys
 from imgret_assets.errors import TableError
@@ -73,13 +73,13 @@ def usable_vectors(home: Home, space: str) -> Finding:
 
 def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
     """Each shard's nodes are its usable rows: same paths, contents and space, vectors of one length."""
-    missing = extra = different = rows = 0
-    dim = 0
+    missing = extra = different = rows = dim = 0
     for shard in home.shards:
         table = usable_rows(home, space, shard)
-        dim = table.schema.field("embedding").type.list_size
+        with tables.open_parquet(tables.embeddings_path(home.warehouse, space, shard)) as file:
+            dim = file.schema_arrow.field("embedding").type.list_size
         wanted = dict(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
-        there = {row["path"]: row for row in database.stream(cypher.READ_NODES, {"shard": shard})}
+        there = stored_nodes(database, shard)
         rows += len(wanted)
         missing += len(wanted.keys() - there.keys())
         extra += len(there.keys() - wanted.keys())
