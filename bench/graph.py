@@ -322,14 +322,15 @@ def _run(home: Home, images: Path) -> dict[str, Any]:
 
 
 def _parts(sources: Sequence[Path], numbers: range, folder: Path) -> None:
-    """A JPEG file of at most 320 pixels a side for each number: a part of a picture, its own by the number."""
+    """A JPEG file of at most 320 pixels a side for each number: a part of a picture, in a folder named as its own."""
     for number in numbers:
         rng = np.random.default_rng(number)
-        with Image.open(sources[number % len(sources)]) as image:
+        source = sources[number % len(sources)]
+        with Image.open(source) as image:
             width, height = (max(32, int(side * rng.uniform(0.5, 0.9))) for side in image.size)
             left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
             part = image.convert("RGB").crop((int(left), int(top), int(left) + width, int(top) + height))
         part.thumbnail((320, 320))
-        file = folder / f"{number % 97:02d}" / f"{number:06d}.jpg"
+        file = folder / source.parent.name / f"{number:06d}.jpg"
         file.parent.mkdir(parents=True, exist_ok=True)
         part.save(file, quality=88)
