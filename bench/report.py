@@ -37,7 +37,7 @@ class Measure:
         """Whether the target is reached; None without one."""
         if self.target is None:
             return None
-        return self.value <= self.target if self.at_most else self.value >= self.target
+        return bool(self.value <= self.target if self.at_most else self.value >= self.target)
 
 
 @dataclass
@@ -80,7 +80,7 @@ class Report:
         said = {
             "machine": self.machine,
             "timings": {name: timing.as_json() for name, timing in self.timings.items()},
-            "measures": [asdict(measure) | {"reached": measure.reached} for measure in self.measures],
+            "measures": [asdict(measure) | {"value": float(measure.value), "reached": measure.reached} for measure in self.measures],
             "notes": self.notes,
         }
         file.parent.mkdir(parents=True, exist_ok=True)

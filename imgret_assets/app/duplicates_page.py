@@ -9,7 +9,7 @@ import streamlit as st
 from imgret_assets.app.deciding import decide, show_last, show_person
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.picture_files import TILE_PX, home_tiles, picture_file, readable_bytes
-from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.app.plain_text import counted, markdown_text
 from imgret_assets.app.shell import Shown, attempt, open_shown
 from imgret_assets.domain.duplicates import EXACT, NEAR
 from imgret_assets.domain.review_queue import KINDS, SIMILAR, Member, ReviewSet, Undecided, undecided
@@ -41,7 +41,7 @@ def show_duplicates() -> None:
         if shown.home.settings.protected:
             folders = ", ".join(markdown_text(folder) for folder in shown.home.settings.protected)
             st.caption(f"Protected, never proposed for removal: {folders}")
-        show_link(REVIEW, "Decisions so far, and what would be removed")
+        show_link(REVIEW, "Review decisions")
     for note in left.notes:
         st.caption(markdown_text(note))
     counts = left.counts
@@ -197,14 +197,14 @@ def _show_buttons(shown: Shown, one: ReviewSet, chosen: list[str], key: str, *, 
 
 def _show_bulk(shown: Shown, left: Undecided, kind: str) -> None:
     """All suggestions of a kind in one table, to be accepted at once."""
-    with st.expander(f"Overview of all suggestions ({left.counts[kind]:,} sets), and accepting them at once"):
+    with st.expander(f"Overview of all suggestions ({counted(left.counts[kind], 'set')}), and accepting them at once"):
         if not st.toggle("Show the overview", key=f"overview-{kind}"):
             return
         sets = [one for one in left.sets(kind) if any(member.proposed for member in one.members)]
         not_needed = [(one, member) for one in sets for member in one.members if member.proposed]
         freed = sum(one.proposed_bytes for one in sets)
         st.markdown(
-            f"**{len(not_needed):,}** files in **{len(sets):,}** sets would be marked as not needed, "
+            f"**{counted(len(not_needed), 'file')}** in **{counted(len(sets), 'set')}** would be marked as not needed, "
             f"{readable_bytes(freed)} together. Nothing is removed by this page."
         )
         st.dataframe(
@@ -220,13 +220,13 @@ def _show_bulk(shown: Shown, left: Undecided, kind: str) -> None:
         if len(not_needed) > _LISTED:
             st.caption(f"and {len(not_needed) - _LISTED:,} more")
         st.button(
-            f"Accept all {len(sets):,} suggestions",
+            f"Accept {counted(len(sets), 'suggestion')}",
             key=f"accept-{kind}",
             type="primary",
             disabled=not sets,
             on_click=lambda: decide(
                 shown.home,
                 [judgement for one in sets for judgement in one.suggested()],
-                f"{len(sets):,} suggestions accepted, {len(not_needed):,} files not needed",
+                f"{counted(len(sets), 'suggestion')} accepted, {counted(len(not_needed), 'file')} not needed",
             ),
         )

@@ -18,7 +18,7 @@ from imgret_assets.app.library_picker import pickable_paths
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.neighbourhood import MAX_NODES, Edge, neighbourhood
 from imgret_assets.app.picture_files import home_thumbnail, picture_facts, picture_file
-from imgret_assets.app.plain_text import chart_text, markdown_text
+from imgret_assets.app.plain_text import chart_text, counted, markdown_text
 from imgret_assets.app.relation_view import LABEL_CODE, TOOLTIP_CODE, framed_symbol
 from imgret_assets.app.shell import Shown, attempt, open_shown
 from imgret_assets.domain.files import label_of
@@ -202,7 +202,7 @@ def _near(shown: Shown, start: Start, expanded: list[str], space: str) -> list[E
 def _show_legend(view: GraphView) -> None:
     hidden = f" · **{view.hidden_text}**" if view.hidden_text else ""
     st.caption(
-        f"{len(view.nodes):,} {'picture' if len(view.nodes) == 1 else 'pictures'} · :orange[■] the start, other frames "
+        f"{counted(len(view.nodes), 'picture')} · :orange[■] the start, other frames "
         "by group, :gray[■] in none · solid line: SIMILAR_TO, :violet[dashed]: DUPLICATE_OF, :orange[dotted]: near but "
         "not joined; the wider the higher the score. Click a picture to see what it is, drag to move, scroll to zoom."
         f"{hidden}"
@@ -314,10 +314,10 @@ def _show_actions(groups: GroupList, start: Start, path: str) -> None:
 
 
 def _show_facts(shown: Shown, groups: GroupList, path: str, about: str) -> None:
-    counted = attempt(lambda: read_relations(shown.home, [path], -1.0)[1].get(path, 0))
+    related = attempt(lambda: read_relations(shown.home, [path], -1.0)[1].get(path, 0))
     parts = [about, f"folder {markdown_text(label_of(path) or '(root)')}"]
-    if counted is not None:
-        parts.append(f"{counted:,} {'relation' if counted == 1 else 'relations'}")
+    if related is not None:
+        parts.append(counted(related, "relation"))
     group = groups.of(path)
     size = 0 if (found := groups.named(group or "")) is None else found.size
     parts.append("in no group" if group is None else f"in a group of {size:,}, of {markdown_text(group)}")

@@ -11,7 +11,7 @@ import streamlit as st
 from imgret_assets.app.group_list import BY_SIZE, BY_TIGHTNESS, GroupList, GroupMember, ImageGroup, read_group_list
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.picture_files import TILE_PX, home_tiles, picture_file
-from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.app.plain_text import counted, markdown_text
 from imgret_assets.app.shell import Shown, attempt, open_shown
 
 GROUPS_A_PAGE = 20
@@ -62,7 +62,7 @@ def _show_list(shown: Shown, found: GroupList) -> None:
             width=280,
         )
     groups = found.listed(order=order, label=label, least_size=int(least))
-    st.caption(f"{len(groups):,} of {len(found.groups):,} groups · {found.alone:,} images are alone")
+    st.caption(f"{len(groups):,} of {len(found.groups):,} groups · {counted(found.alone, 'image')} alone")
     if not groups:
         st.info("No group is like that. What to do: ask for smaller ones, or all folders.")
         return

@@ -1,7 +1,7 @@
 r"""Names of files and messages as they are, in places that read some markup.
 
-Belongs here: taking away the meaning of signs for Streamlit's Markdown and for the chart component. Not here:
-where they are shown (`app.search_page`); `st.text` needs none of this and is used wherever it can be.
+Belongs here: taking away the meaning of signs for Streamlit's Markdown and for the chart component, counts in words.
+Not here: where they are shown (`app.search_page`); `st.text` needs none of this and is used wherever it can be.
 """
 
 import re
@@ -19,6 +19,11 @@ def markdown_text(text: str) -> str:
     # An escaped :name: is still replaced by an emoji, which Streamlit looks for after the Markdown was read.
     broken = _SHORTCODE.sub(f":{_INVISIBLE}", " ".join(text.splitlines()))
     return _PUNCTUATION.sub(r"\\\1", broken)
+
+
+def counted(count: int, thing: str) -> str:
+    """`1 image`, `2,000 images`."""
+    return f"{count:,} {thing}{'' if count == 1 else 's'}"
 
 
 def chart_text(text: str) -> str:

@@ -11,6 +11,7 @@ import streamlit as st
 from imgret_assets.app.graph_access import database_holder
 from imgret_assets.app.navigation import DUPLICATES, show_link
 from imgret_assets.app.picture_files import readable_bytes
+from imgret_assets.app.plain_text import counted
 from imgret_assets.app.shell import Shown, attempt, open_shown
 from imgret_assets.domain.decision_graph import sync_decisions
 from imgret_assets.domain.decisions import (
@@ -54,7 +55,14 @@ def show_review() -> None:
 def _show_history(home: Home, entries: list[Entry]) -> None:
     st.subheader("Decisions", anchor=False)
     with st.container(horizontal=True):
-        states = st.pills("State", _STATES, selection_mode="multi", default=[IN_FORCE], key="review-states")
+        states = st.pills(
+            "State",
+            _STATES,
+            selection_mode="multi",
+            default=[IN_FORCE],
+            format_func=lambda state: state.replace("_", " "),
+            key="review-states",
+        )
         verdicts = st.pills(
             "Verdict",
             [*VERDICTS, UNDO],
@@ -94,7 +102,7 @@ def _show_history(home: Home, entries: list[Entry]) -> None:
     batches = sorted({rows[number].decision.batch for number in picked["selection"]["rows"] if number < len(rows)})
     together = sum(entry.decision.batch in batches for entry in entries)
     st.button(
-        f"Undo ({together:,} decisions)" if batches else "Undo",
+        f"Undo ({counted(together, 'decision')})" if batches else "Undo",
         disabled=not batches,
         help="Tick rows at the left. What was decided at once is undone at once.",
         on_click=_undo,
@@ -130,13 +138,15 @@ def _show_removals(home: Home) -> None:
     if found is None:
         return
     if found.changed:
-        st.warning(f"{len(found.changed):,} files have changed since the last run and are left out. Run `imgret run`.")
+        st.warning(
+            f"{counted(len(found.changed), 'file')} changed since the last run: left out here. Run `imgret run`."
+        )
     if not found.files:
         st.caption("Nothing: no file was decided to be a duplicate that is not needed.")
         return
     st.markdown(
-        f"**{len(found.files):,}** files, {readable_bytes(found.bytes)}. imgret removes nothing itself; to do so, "
-        "after looking at the list:"
+        f"**{counted(len(found.files), 'file')}**, {readable_bytes(found.bytes)}. imgret removes nothing itself; "
+        "to do so, after looking at the list:"
     )
     st.code("imgret review --dry-run --format paths -0 | (cd IMAGES && xargs -0 rm --)", language="sh")
     st.dataframe(

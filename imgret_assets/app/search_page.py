@@ -17,7 +17,7 @@ from imgret_assets.app.hit_grid import Tile, show_query, show_tiles
 from imgret_assets.app.library_picker import pickable_paths
 from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.picture_files import data_thumbnail, home_thumbnail, picture_file
-from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.app.plain_text import counted, markdown_text
 from imgret_assets.app.query_choice import (
     LIBRARY,
     SAMPLE,
@@ -280,9 +280,9 @@ def _show_relations(shown: Shown, image: QueryImage, answer: Answer) -> None:
 
 def _about(answer: Answer, query: Query, shown: int) -> str:
     count = len(answer.results)
-    parts = [f"{count:,} {'hit' if count == 1 else 'hits'}", f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
+    parts = [counted(count, "hit"), f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
     if shown < count:
-        parts.insert(1, f"{count - shown:,} near copies folded")
+        parts.insert(1, f"near copies folded: {count - shown:,}")
     if answer.itself:
         known = ", ".join(markdown_text(path) for path in answer.itself)
         parts.append(f"the query is in the library as {known} ({'left out' if query.exclude_self else 'included'})")

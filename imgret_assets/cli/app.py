@@ -5,16 +5,14 @@ the page starts.
 """
 
 import os
-import socket
 from pathlib import Path
 
 import click
 
-from imgret_assets.errors import SettingError
+from imgret_assets.cli.ports import free_port
 from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501
-_PORTS_TRIED = 100
 _PAGE = Path(__file__).resolve().parent.parent / "app" / "main.py"
 # What a container may set otherwise, by Streamlit's own names.
 _DEFAULTS = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_HEADLESS": "true"}
@@ -42,7 +40,7 @@ def app(port: int | None, home: Path | None) -> None:
     settings = load_settings({"home": home})
     environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
     address = environment["STREAMLIT_SERVER_ADDRESS"]
-    chosen = free_port(address, port)
+    chosen = free_port(address, DEFAULT_PORT, asked=port)
     os.environ.update(environment, IMGRET_HOME=str(settings.home))
     shown = "127.0.0.1" if address in _WILDCARDS else address
     click.echo(
@@ -51,36 +49,9 @@ def app(port: int | None, home: Path | None) -> None:
     serve(chosen)
 
 
-def free_port(address: str, port: int | None) -> int:
-    """The port asked for; where none is asked for, the default or the next one that is free.
-
-    Raises:
-        SettingError: the port asked for, or every port tried, is taken.
-    """
-    tried = [port] if port else range(DEFAULT_PORT, DEFAULT_PORT + _PORTS_TRIED)
-    for candidate in tried:
-        if _is_free(address, candidate):
-            return candidate
-    raise SettingError(
-        f"Port {port} is taken on {address}" if port else f"No port from {DEFAULT_PORT} on is free on {address}",
-        remedy="name a free one with --port",
-    )
-
-
 def serve(port: int) -> None:
     """Run Streamlit in this process until it is stopped."""
     from streamlit.web.cli import main as streamlit
 
     options = [f"--{name}={value}" for name, value in {**_OPTIONS, "server.port": str(port)}.items()]
     streamlit(["run", str(_PAGE), *options], standalone_mode=False)
-
-
-def _is_free(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-            probe.listen(1)
-        except OSError:
-            return False
-    return True

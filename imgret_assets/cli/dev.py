@@ -6,7 +6,6 @@ Belongs here: starting and stopping the processes. Not here: Dagster's home (`de
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -15,19 +14,19 @@ from pathlib import Path
 
 import click
 
+from imgret_assets.cli.app import DEFAULT_PORT
+from imgret_assets.cli.ports import free_port
 from imgret_assets.defs.instance import prepare
 from imgret_assets.domain.home import open_home
-from imgret_assets.errors import SettingError
 from imgret_assets.settings import PROJECT, load_settings
 
-PORT, PAGE_PORT = 3000, 8501
-_TRIES = 50
+ADDRESS, PORT = "127.0.0.1", 3000
 _STOP_WITHIN_S = 30.0
 
 
 @click.command()
 @click.option("--port", type=int, help=f"Port of the webserver; {PORT} or the next free one where not given.")
-@click.option("--page-port", type=int, help=f"Port of the web page; {PAGE_PORT} or the next free one.")
+@click.option("--page-port", type=int, help=f"Port of the web page; {DEFAULT_PORT} or the next free one.")
 @click.option("--no-page", is_flag=True, help="Dagster alone.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | None) -> None:
@@ -35,20 +34,20 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
     settings = load_settings({"home": home})
     open_home(settings)
     prepare(settings)
-    chosen = port or free_port(PORT)
+    chosen = free_port(ADDRESS, PORT, asked=port)
     os.environ["IMGRET_HOME"] = str(settings.home)
     commands = [_dagster(chosen)]
-    click.echo(f"Dagster's UI: http://127.0.0.1:{chosen}", err=True)
+    click.echo(f"Dagster's UI: http://{ADDRESS}:{chosen}", err=True)
     if not no_page:
-        page = page_port or free_port(PAGE_PORT)
+        page = free_port(ADDRESS, DEFAULT_PORT, asked=page_port)
         # The query job links to the page: it must know where this one is.
-        os.environ["IMGRET_APP_URL"] = f"http://127.0.0.1:{page}"
+        os.environ["IMGRET_APP_URL"] = f"http://{ADDRESS}:{page}"
         commands.append([sys.executable, "-m", "imgret_assets.cli.main", "app", "--port", str(page)])
     sys.exit(supervise(commands))
 
 
 def _dagster(port: int) -> list[str]:
-    command = [sys.executable, "-m", "dagster", "dev", "-h", "127.0.0.1", "-p", str(port)]
+    command = [sys.executable, "-m", "dagster", "dev", "-h", ADDRESS, "-p", str(port)]
     workspace = PROJECT / "workspace.yaml"
     if workspace.is_file():
         os.chdir(PROJECT)
@@ -89,16 +88,3 @@ def _stop(children: Sequence["subprocess.Popen[bytes]"]) -> None:
             # All of its session: Dagster has processes of its own.
             os.killpg(child.pid, signal.SIGKILL)
             child.wait()
-
-
-def free_port(first: int) -> int:
-    """The first free port of 127.0.0.1 from `first` on.
-
-    Raises:
-        SettingError: none of fifty is free.
-    """
-    for port in range(first, first + _TRIES):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)) != 0:
-                return port
-    raise SettingError(f"No port from {first} to {first + _TRIES - 1} is free", remedy="give one with --port")

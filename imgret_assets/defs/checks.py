@@ -13,6 +13,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain import verify
+from imgret_assets.domain.decision_graph import links_equal_decisions
 from imgret_assets.domain.duplicate_graph import links_equal_duplicates
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.models import EmbeddingSpace
@@ -98,6 +99,12 @@ def _links_equal_duplicates(looking: Looking) -> Finding:
         return links_equal_duplicates(looking.home, database, looking.space.id)
 
 
+def _links_equal_decisions(looking: Looking) -> Finding:
+    """The DECIDED relationships are the decisions in force about images of the graph."""
+    with looking.neo4j.open(looking.home) as database:
+        return links_equal_decisions(looking.home, database, looking.space.id)
+
+
 def default_checks() -> list[dg.AssetChecksDefinition]:
     """All checks."""
     return [
@@ -108,4 +115,5 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
         build_check("similar_to", "relationships_equal_pairs", _relationships_equal_pairs),
         build_check("similar_to", "no_self_or_doubled_pair", _no_bad_relationships),
         build_check("duplicate_of", "relationships_equal_duplicates", _links_equal_duplicates),
+        build_check("decided", "relationships_equal_decisions", _links_equal_decisions),
     ]

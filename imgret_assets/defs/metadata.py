@@ -103,10 +103,10 @@ def thumbnails(root: Path, paths: Sequence[str], budget_bytes: int = THUMBNAIL_B
 
 def skipped_sheet(root: Path, rows: Sequence[tuple[str, str, str]]) -> Mapping[str, Any]:
     """Small pictures of the files that can't be used, as far as something can be seen of them, each with its reason."""
-    shown = [(root / path, (path, str(status), why)) for path, status, why in rows[:SKIPPED_SHOWN]]
+    shown = [(root / path, path, str(status), why) for path, status, why in rows[:SKIPPED_SHOWN]]
     if not shown:
         return {}
-    headers = ("file", "status", "reason")
+    headers = ("", "file", "status", "reason")
     return {"skipped_pictures": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=48))}
 
 

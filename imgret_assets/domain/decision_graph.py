@@ -19,8 +19,9 @@ from imgret_assets.domain.decisions import DUPLICATE, VERDICTS, Decision, Decisi
 from imgret_assets.domain.duplicates import usable_pictures
 from imgret_assets.domain.graph import check_owner, check_space
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.links import Ends, LinkKind, sync_links
+from imgret_assets.domain.links import Ends, LinkKind, links_equal, sync_links
 from imgret_assets.domain.models import EmbeddingSpace
+from imgret_assets.domain.verify import Finding
 
 _LINKS = LinkKind("DECIDED", cypher.DECIDED_LINKS, "the decisions in force", "decisions are about")
 
@@ -70,12 +71,18 @@ def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> Dec
     ):
         started = time.monotonic()
         check_space(check_owner(database, home), space)
-        decisions = standing(home)
         contents = {one.path: one.sha256 for one in usable_pictures(home, space.id)}
-        wanted, absent = decided_links(decisions, contents)
+        wanted, absent = decided_links(standing(home), contents)
         created, deleted = sync_links(database, _LINKS, wanted, contents)
         verdicts = {verdict: sum(row["verdict"] == verdict for row in wanted.values()) for verdict in VERDICTS}
         return DecidedReport(verdicts, absent, created, deleted, time.monotonic() - started)
+
+
+def links_equal_decisions(home: Home, database: Database, space: str) -> Finding:
+    """The DECIDED relationships are the decisions in force about images of the graph."""
+    contents = {one.path: one.sha256 for one in usable_pictures(home, space)}
+    wanted, absent = decided_links(standing(home), contents)
+    return links_equal(database, _LINKS, wanted, "decisions", {"about_images_not_in_the_graph": absent})
 
 
 def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Ends, dict[str, Any]], int]:

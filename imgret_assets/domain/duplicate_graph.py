@@ -13,7 +13,7 @@ from imgret_assets.domain.database import Database
 from imgret_assets.domain.duplicates import KINDS, METHOD, coverage, usable_pictures
 from imgret_assets.domain.graph import check_owner, check_space, refreshing
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.links import LinkKind, compare_links, sync_links
+from imgret_assets.domain.links import LinkKind, links_equal, sync_links
 from imgret_assets.domain.models import EmbeddingSpace
 from imgret_assets.domain.verify import Finding
 from imgret_assets.errors import StaleTableError, TableError
@@ -99,12 +99,4 @@ def links_equal_duplicates(home: Home, database: Database, space: str) -> Findin
         wanted, _ = wanted_links(home, space)
     except TableError as error:
         return Finding(False, str(error), {})
-    right, wrong = compare_links(database, _LINKS, wanted)
-    missing = len(wanted) - len(right)
-    facts = {"copies": len(wanted), "missing": missing, "extra_or_different": len(wrong)}
-    passed = not (missing or wrong)
-    return Finding(
-        passed,
-        f"{len(wanted):,} copies, " + ("each with its relationship" if passed else "but other relationships"),
-        facts,
-    )
+    return links_equal(database, _LINKS, wanted, "copies")

@@ -1,4 +1,4 @@
-"""The graph as files for other programs, from the tables: no database is needed.
+"""The graph as files for other programs, from the tables and the decisions: no database is needed.
 
 Belongs here: what a node and a relationship are in a file, parquet, CSV and GraphML. Not here: the tables
 (`domain.tables`), the graph in Neo4j (`domain.graph`).
@@ -20,6 +20,8 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from imgret_assets.domain import atomic, tables
+from imgret_assets.domain.decision_graph import decided_links
+from imgret_assets.domain.decisions import standing
 from imgret_assets.domain.decode import Status
 from imgret_assets.domain.groups import groups_path
 from imgret_assets.domain.home import Home
@@ -28,7 +30,7 @@ from imgret_assets.domain.pairs import check_shard, coverage_of, vector_keys
 from imgret_assets.errors import SettingError, StaleTableError
 
 PARQUET, CSV, GRAPHML = FORMATS = ("parquet", "csv", "graphml")
-SIMILAR_TO, DUPLICATE_OF = "SIMILAR_TO", "DUPLICATE_OF"
+SIMILAR_TO, DUPLICATE_OF, DECIDED = "SIMILAR_TO", "DUPLICATE_OF", "DECIDED"
 NODE_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -53,10 +55,14 @@ RELATIONSHIP_SCHEMA = pa.schema(
         ("kind", pa.string()),
         ("distance", pa.int32()),
         ("reason", pa.string()),
+        ("verdict", pa.string()),
+        ("keep", pa.string()),
+        ("by", pa.string()),
+        ("at", pa.string()),
     ]
 )
 _PART_ROWS = 1 << 16
-_SCHEMA_VERSION = "1"
+_SCHEMA_VERSION = "2"
 # What XML 1.0 can't hold even as a character reference, and the carriage return, which readers make a line feed.
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GRAPHML_TYPES = {"int64": "long", "int32": "int", "double": "double", "string": "string"}
@@ -77,8 +83,8 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     """Write all usable images and what relates them.
 
     `nodes` and `relationships` are two files, or with `graphml` the one file `graph.graphml`; each appears whole. A
-    relationship of type SIMILAR_TO goes from the smaller path to the larger, one of type DUPLICATE_OF from the copy to
-    the one to keep; `score` is the raw cosine, null for exact copies.
+    relationship of type SIMILAR_TO or DECIDED goes from the smaller path to the larger, one of type DUPLICATE_OF from
+    the copy to the one to keep; `score` is the raw cosine, null for exact copies; `at` is a date and time, ISO 8601.
 
     Args:
         home: the home.
@@ -90,7 +96,8 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     Raises:
         SettingError: the format is unknown, or can't hold vectors.
         TableError, StaleTableError: tables are missing or don't belong together.
-        DiskFullError, HomeError: the files can't be written.
+        HomeError: the decisions can't be understood, or the files can't be written.
+        DiskFullError: there is no room for the files.
     """
     if form not in FORMATS:
         raise SettingError(f"format is {form!r}", expected=" or ".join(FORMATS))
@@ -106,6 +113,7 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     notes: list[str] = []
     groups = _groups(home, space, coverage, notes)
     copies = _duplicates(home, coverage, notes)
+    decided = _decided(home, dict(zip(paths, (content.partition(" ")[0] for content in contents), strict=True)))
     metadata = {
         "schema": _SCHEMA_VERSION,
         "model": space.id,
@@ -115,7 +123,7 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     node_schema = NODE_SCHEMA
     if vectors:
         node_schema = node_schema.append(pa.field("embedding", pa.list_(pa.float32(), space.dim)))
-    counts = {SIMILAR_TO: 0, DUPLICATE_OF: 0}
+    counts = {SIMILAR_TO: 0, DUPLICATE_OF: 0, DECIDED: decided.num_rows}
     nodes = 0
     with _writers(folder, form, node_schema, metadata) as (files, write_nodes, write_relationships):
         for table in _nodes(home, space, groups, node_schema):
@@ -124,6 +132,8 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
         for kind, table in _relationships(pairs, copies):
             counts[kind] += table.num_rows
             write_relationships(table)
+        if decided.num_rows:
+            write_relationships(decided)
     return Export(files, nodes, counts, notes)
 
 
@@ -155,6 +165,20 @@ def _duplicates(home: Home, coverage: str, notes: list[str]) -> Path | None:
         return path
     notes.append("duplicates are left out: there are none of these embeddings (asset `duplicates`)")
     return None
+
+
+def _decided(home: Home, contents: Mapping[str, str]) -> pa.Table:
+    """What people have decided and is in force, of the images there are; `contents` is the sha256 of each."""
+    links, _ = decided_links(standing(home), contents)
+    ends = sorted(links)
+    given: dict[str, pa.Array] = {
+        name: pa.array([links[pair].get(name) for pair in ends], pa.string()) for name in ("verdict", "by", "keep")
+    }
+    given |= {
+        name: pa.array([pair[place] for pair in ends], pa.string()) for place, name in enumerate(("source", "target"))
+    }
+    given["at"] = pa.array([links[pair]["at"].isoformat() for pair in ends], pa.string())
+    return _as_relationships(DECIDED, given, len(ends))
 
 
 def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema: pa.Schema) -> Iterator[pa.Table]:

@@ -13,6 +13,7 @@ from typing import Any
 from imgret_assets.domain import cypher
 from imgret_assets.domain.batches import batches
 from imgret_assets.domain.database import Database
+from imgret_assets.domain.verify import Finding
 from imgret_assets.errors import DatabaseError, StaleTableError
 
 ROWS = 10_000
@@ -92,6 +93,20 @@ def compare_links(database: Database, kind: LinkKind, wanted: Links) -> tuple[se
         else:
             wrong.append(row["id"])
     return right, wrong
+
+
+def links_equal(
+    database: Database, kind: LinkKind, wanted: Links, things: str, facts: Mapping[str, Any] | None = None
+) -> Finding:
+    """Whether the relationships of a kind are those that are wanted; `things` is what each of them says."""
+    right, wrong = compare_links(database, kind, wanted)
+    missing = len(wanted) - len(right)
+    passed = not (missing or wrong)
+    return Finding(
+        passed,
+        f"{len(wanted):,} {things}, " + ("each with its relationship" if passed else "but other relationships"),
+        {things: len(wanted), "missing": missing, "extra_or_different": len(wrong), **(facts or {})},
+    )
 
 
 def _native(properties: Mapping[str, Any]) -> dict[str, Any]:

@@ -58,16 +58,17 @@ def data_uri(path: Path, size: int = 96) -> str:
     return _uri(thumbnail(path, size=size))
 
 
-def markdown_thumbnails(rows: Sequence[tuple[Path, Sequence[str]]], *, headers: Sequence[str], size: int = 72) -> str:
-    """A Markdown table with a thumbnail in front of every row.
+def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int = 72) -> str:
+    """A Markdown table with thumbnails among its cells.
 
     Args:
-        rows: the picture, and the text of the other cells.
-        headers: heads of the other cells.
+        rows: the cells: a path is shown as the picture there, a text as it is.
+        headers: heads of the columns.
         size: longest side of a thumbnail, in pixels.
     """
-    lines = [_row(["", *headers]), _row(["---"] * (len(headers) + 1))]
-    lines += [_row([f"![]({data_uri(path, size)})", *map(_cell, cells)]) for path, cells in rows]
+    lines = [_row(headers), _row(["---"] * len(headers))]
+    for row in rows:
+        lines.append(_row([f"![]({data_uri(cell, size)})" if isinstance(cell, Path) else _cell(cell) for cell in row]))
     return "\n".join(lines)
 
 

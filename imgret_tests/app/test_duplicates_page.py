@@ -155,7 +155,7 @@ def test_all_suggestions_are_accepted_after_an_overview(page: AppTest, copied: H
     page.run()
     page.toggle(key="overview-exact").set_value(True).run()
     assert len(page.dataframe[0].value) == 1
-    press(page, "Accept all 1 suggestions")
+    press(page, "Accept 1 suggestion")
     assert len(list(standing(copied).in_force())) == 1
     assert len(to_remove(copied)) == 1
 

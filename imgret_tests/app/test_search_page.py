@@ -221,7 +221,7 @@ def test_copies_of_one_picture_are_shown_once_unless_asked_for(
     page.query_params["image"] = library[0]
     page.run()
     assert "#1 · **0.900** · :violet-badge[+1 copy]" in texts(page)
-    assert "1 near copies folded" in texts(page)
+    assert "near copies folded: 1" in texts(page)
     assert library[3] not in [text.value for text in page.text]
     page.toggle(key="fold").set_value(False).run()
     assert library[3] in [text.value for text in page.text]

@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from imgret_assets.cli import app as command
+from imgret_assets.cli.ports import free_port
 from imgret_assets.errors import SettingError
 
 READY_WITHIN_S = 90.0
@@ -71,9 +72,8 @@ def test_a_taken_port_is_refused_when_asked_for(taken: int, served: list[int]) -
     assert served == []
 
 
-def test_the_next_free_port_is_taken_otherwise(taken: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(command, "DEFAULT_PORT", taken)
-    assert taken < command.free_port("127.0.0.1", None) < taken + 100
+def test_the_next_free_port_is_taken_otherwise(taken: int) -> None:
+    assert taken < free_port("127.0.0.1", taken) < taken + 100
 
 
 def test_the_page_comes_up_and_stops(tmp_path: Path) -> None:

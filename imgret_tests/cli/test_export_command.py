@@ -1,4 +1,5 @@
 import csv
+from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -9,7 +10,9 @@ import pytest
 from PIL import Image
 
 from imgret_assets.domain import tables
+from imgret_assets.domain.decisions import DUPLICATE, keep_one, record, undo
 from imgret_assets.domain.export import FORMATS, NODE_SCHEMA, RELATIONSHIP_SCHEMA, xml_text
+from imgret_assets.domain.review_queue import file_of
 from imgret_assets.errors import SettingError, StaleTableError, TableError
 from imgret_tests.chain import cosine
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
@@ -66,6 +69,24 @@ def test_parquet_holds_every_image_and_relation(library: Library, exported: dict
     }
     assert (found[EXACT_COPY], found[NEAR_COPY]) == ((ORIGINAL, "exact"), (ORIGINAL, "near"))
     assert tables.read_metadata(exported["parquet"] / "nodes.parquet")["model"] == library.space.id
+
+
+def test_decisions_in_force_go_with_them(library: Library, tmp_path: Path) -> None:
+    kept, copy = (file_of(library.home, path) for path in (ORIGINAL, EXACT_COPY))
+    batch = record(library.home, [keep_one(kept, [copy])], by="anna")
+    done = library.run("export", tmp_path / "out")
+    assert "1 DECIDED" in done.stderr
+    edges = pd.read_parquet(tmp_path / "out/relationships.parquet")
+    [row] = edges[edges["type"] == "DECIDED"].to_dict("records")
+    assert (row["source"], row["target"]) == tuple(sorted((ORIGINAL, EXACT_COPY)))
+    assert (row["verdict"], row["keep"], row["by"]) == (DUPLICATE, ORIGINAL, "anna")
+    assert datetime.fromisoformat(row["at"]).tzinfo is not None
+    library.run("export", tmp_path / "out", "--format", "graphml")
+    graph = nx.read_graphml(tmp_path / "out/graph.graphml")
+    assert [data["by"] for _, _, data in graph.edges(data=True) if data["type"] == "DECIDED"] == ["anna"]
+    undo(library.home, batch)
+    assert "0 DECIDED" in library.run("export", tmp_path / "out").stderr
+    assert "DECIDED" not in set(pd.read_parquet(tmp_path / "out/relationships.parquet")["type"])
 
 
 def test_csv_says_the_same(exported: dict[str, Path]) -> None:

@@ -39,6 +39,22 @@ def test_groups_say_how_many_and_how_good(chain: Chain) -> None:
     assert again == said | {"written": False}
 
 
+def test_neighbours_and_pairs_show_pictures_while_they_are_written(chain: Chain) -> None:
+    write_pictures(chain.root, 40)
+    outcome = chain.run(assets=[*ASSETS[:3], "similarity_pairs"], threshold=0.5)
+    for asset, key, pictures in (
+        ("nearest_neighbours", "some_neighbours", 6 * (1 + 4)),
+        ("similarity_pairs", "weakest_pairs", 8 * 2),
+    ):
+        [said] = outcome.metadata(asset)
+        assert said[key].count("data:image/") == pictures
+        # A head, a rule and the rows have the same cells, or it isn't shown as a table.
+        assert len({line.count(" | ") for line in said[key].splitlines()}) == 1
+        assert len(said[key].encode()) <= LIMIT
+        [again] = chain.run(assets=[asset], threshold=0.5).metadata(asset)
+        assert key not in again
+
+
 def test_the_least_score_can_be_configured(chain: Chain) -> None:
     write_pictures(chain.root, 20)
     config = {"image_groups": {"config": {"least_score": 0.97}}}

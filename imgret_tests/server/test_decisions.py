@@ -9,10 +9,11 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.domain.cypher import RELATIONS_PICTURE
-from imgret_assets.domain.decision_graph import DecidedReport, sync_decisions
+from imgret_assets.domain.decision_graph import DecidedReport, links_equal_decisions, sync_decisions
 from imgret_assets.domain.decisions import DUPLICATE, NOT_DUPLICATES, history, keep_all, keep_one, record, undo
 from imgret_assets.domain.graph import adopt
 from imgret_assets.domain.review_queue import file_of
+from imgret_assets.domain.verify import Finding
 from imgret_assets.errors import StaleTableError
 from imgret_tests.pictures import picture_bytes, write_pictures
 from imgret_tests.server.conftest import TestedServer
@@ -104,12 +105,26 @@ DAMAGE: dict[str, LiteralString] = {
 }
 
 
-def test_what_was_changed_by_hand_is_repaired(graph: Graph) -> None:
+def equal(graph: Graph) -> Finding:
+    with graph.database() as database:
+        return links_equal_decisions(graph.chain.home, database, graph.chain.space.id)
+
+
+def test_what_was_changed_by_hand_is_found_and_repaired(graph: Graph) -> None:
     for kind, statement in DAMAGE.items():
         graph.rows(statement)
+        assert not equal(graph).passed, kind
         report = sync(graph)
         assert report.created + report.deleted > 0, kind
         assert decided(graph) == EXPECTED, kind
+        assert equal(graph).passed, kind
+
+
+def test_a_decision_that_is_not_in_the_graph_yet_is_found_by_the_check(graph: Graph) -> None:
+    decide(graph, by="carl", keep=[B, C])
+    found = equal(graph)
+    assert (found.passed, found.facts["decisions"], found.facts["missing"]) == (False, 4, 1)
+    assert "but other relationships" in found.summary
 
 
 def test_decisions_survive_renames(graph: Graph) -> None:

@@ -284,7 +284,7 @@ def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place:
     view.open(navigation.REVIEW)
     # The box at the left of the first row; the table is a canvas.
     page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
-    view.button("Undo (1 decisions)").click()
+    view.button("Undo (1 decision)").click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     view.open(navigation.DUPLICATES, kind="near")
     expect(sets).to_have_count(there)

@@ -114,12 +114,12 @@ def test_a_changed_picture_changes_the_sheet(tmp_path: Path) -> None:
 
 def test_a_table_of_thumbnails_quotes_what_markdown_would_read(tmp_path: Path) -> None:
     path = _noise(tmp_path / "a.png", 1)
-    table = markdown_thumbnails([(path, ["0.912", "a|b_<c>.jpg"])], headers=["score", "path"])
+    table = markdown_thumbnails([(path, "0.912", "a|b_<c>.jpg", path)], headers=["", "score", "path", "twice"])
     head, rule, row = table.splitlines()
-    assert head == "|  | score | path |"
-    assert rule == "| --- | --- | --- |"
-    assert row.startswith("| ![](data:image/jpeg;base64,")
-    assert row.endswith("| 0.912 | a\\|b\\_&lt;c&gt;.jpg |")
+    assert head == "|  | score | path | twice |"
+    assert rule == "| --- | --- | --- | --- |"
+    picture = f"![](data:image/jpeg;base64,{base64.b64encode(thumbnail(path, size=72)).decode()})"
+    assert row == f"| {picture} | 0.912 | a\\|b\\_&lt;c&gt;.jpg | {picture} |"
 
 
 def test_a_query_sheet_shows_whole_paths_scores_and_labels(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -58,11 +58,12 @@ def build_duplicates() -> dg.AssetsDefinition:
 
 
 def _pictures(home: Home) -> Mapping[str, Any]:
+    root = home.images
     shown = [
-        (home.images / row["path_from"], (row["path_from"], row["path_keep"], row["kind"], row["reason"]))
+        (root / row["path_from"], root / row["path_keep"], *(row[name] for name in ("path_from", "kind", "reason")))
         for row in tightest(home, SHOWN)
     ]
     if not shown:
         return {}
-    headers = ("copy", "keep", "kind", "reason")
+    headers = ("copy", "keep", "path of the copy", "kind", "reason")
     return {"pictures": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=48))}

@@ -78,12 +78,12 @@ def build_image_groups() -> dg.AssetsDefinition:
 
 def _pictures(home: Home, space: str) -> Mapping[str, Any]:
     shown = [
-        (home.images / row["group"], (row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}"))
+        (home.images / row["group"], row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}")
         for row in largest_groups(home, space, SHOWN)
     ]
     if not shown:
         return {}
-    headers = ("representative", "images", "weakest score")
+    headers = ("", "representative", "images", "weakest score")
     return {"largest_groups": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=64))}
 
 

@@ -3,15 +3,24 @@
 Belongs here: the asset and its metadata. Not here: the search (`domain.neighbours`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 
 from imgret_assets.defs.metadata import column_schema, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import KEPT, refresh_neighbours
+from imgret_assets.domain.pair_samples import some_neighbours
 from imgret_assets.domain.progress import told_to
+from imgret_assets.domain.sheet import markdown_thumbnails
 from imgret_assets.domain.tables import NEAREST_SCHEMA, nearest_path
+
+IMAGES_SHOWN = 6
+NEAREST_SHOWN = 4
 
 
 def build_nearest_neighbours() -> dg.AssetsDefinition:
@@ -44,7 +53,23 @@ def build_nearest_neighbours() -> dg.AssetsDefinition:
                 "written": report.written,
                 "space": report.space,
                 "table": dg.MetadataValue.path(str(nearest_path(home.warehouse, report.space))),
+                **(_pictures(home, report.space) if report.written else {}),
             }
         )
 
     return nearest_neighbours
+
+
+def _pictures(home: Home, space: str) -> Mapping[str, Any]:
+    """A few images, each in a row with its nearest and their cosines."""
+    shown = []
+    for image, nearest in some_neighbours(home, space, IMAGES_SHOWN, NEAREST_SHOWN):
+        pictures = [home.images / path for path, _ in nearest]
+        scores = ", ".join(f"{score:.3f}" for _, score in nearest)
+        # Every row has all columns: an image of a small collection has fewer neighbours.
+        blank = [""] * (NEAREST_SHOWN - len(nearest))
+        shown.append([home.images / image, *pictures, *blank, scores])
+    if not shown:
+        return {}
+    headers = ("image", *(f"nearest {rank}" for rank in range(1, NEAREST_SHOWN + 1)), "scores")
+    return {"some_neighbours": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=56))}

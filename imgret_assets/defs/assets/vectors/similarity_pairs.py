@@ -3,6 +3,9 @@
 Belongs here: the asset, its configuration and metadata. Not here: the arithmetic (`domain.pairs`).
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 import dagster as dg
 from pydantic import Field
 
@@ -10,10 +13,15 @@ from imgret_assets.defs.metadata import column_schema, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.home import Home
+from imgret_assets.domain.pair_samples import weakest_pairs
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.progress import told_to
+from imgret_assets.domain.sheet import markdown_thumbnails
 from imgret_assets.domain.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
+
+SHOWN = 8
 
 
 class PairsConfig(dg.Config):
@@ -58,7 +66,20 @@ def build_similarity_pairs() -> dg.AssetsDefinition:
                 "written": report.written,
                 "space": report.space,
                 "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
+                **(_pictures(home, report.space) if report.written else {}),
             }
         )
 
     return similarity_pairs
+
+
+def _pictures(home: Home, space: str) -> Mapping[str, Any]:
+    """The pairs just above the threshold: where these look alike, it may be lowered; where not, it should be raised."""
+    shown = [
+        (home.images / a, home.images / b, f"{score:.3f}", f"{a} and {b}")
+        for a, b, score in weakest_pairs(home, space, SHOWN)
+    ]
+    if not shown:
+        return {}
+    headers = ("", "", "score", "pair")
+    return {"weakest_pairs": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=64))}
