@@ -23,8 +23,11 @@ dev: setup ## Dagster's webserver and daemon; Ctrl-C stops both
 app: setup ## the web page
 	@exec $(BIN)/imgret app
 
+# A worker for each core, a file's tests in one of them. Each starts a Neo4j of its own: one that is given can't be shared.
+WORKERS := $(if $(IMGRET_TEST_NEO4J_URI),,-n auto --maxprocesses 4 --dist loadfile)
+
 test: setup ## all tests, on a Neo4j of their own
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(WORKERS)
 
 bench: setup ## how fast it is here, beside what it is compared with (half an hour; a quiet machine)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench

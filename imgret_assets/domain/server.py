@@ -230,8 +230,8 @@ def ensure_running(
             _wait_until_gone(found, STOP_WITHIN_S)
         elif found is not None:
             tell("Neo4j is starting already; waiting for it")
-            if _wait_until_listening(folder, found, deadline):
-                return _log_in(folder, found, deadline)
+            if _wait_until_listening(folder, found, deadline) and (there := _log_in(folder, found, deadline)):
+                return there
         return _start(settings, folder, jars, deadline, tell)
 
 
@@ -351,8 +351,9 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         started = machine.process_start(pid) or "ended"
         found = RunFile(pid, started, bolt_port, http_port, jars.version, jars.gds_version, folder.identity)
         write_json(folder.run_file, asdict(found))
-        if _wait_until_listening(folder, found, deadline):
-            return _log_in(folder, found, deadline)
+        # Another home's server may have taken the ports meanwhile: it listens and refuses, and ours ends.
+        if _wait_until_listening(folder, found, deadline) and (there := _log_in(folder, found, deadline)):
+            return there
         if "Address already in use" not in machine.log_tail(folder.log, lines=1000, since=logged):
             break
     folder.run_file.unlink(missing_ok=True)
@@ -514,11 +515,11 @@ def _prepare_login(folder: ServerFolder) -> None:
         ) from None
 
 
-def _log_in(folder: ServerFolder, found: RunFile, deadline: float) -> Connection:
-    """Wait until the server answers under our password, and record that it does.
+def _log_in(folder: ServerFolder, found: RunFile, deadline: float) -> Connection | None:
+    """Wait until the server answers under our password, and record that it does; None when its process has ended.
 
     Raises:
-        ServerError: it ended, refused the password, or did not answer to the deadline.
+        ServerError: it refused the password, or did not answer to the deadline.
     """
     from neo4j.exceptions import AuthError, DriverError, Neo4jError
 
@@ -533,15 +534,17 @@ def _log_in(folder: ServerFolder, found: RunFile, deadline: float) -> Connection
             cause, pause_s = error.code, AUTH_PAUSE_S
         except (DriverError, Neo4jError) as error:
             cause, pause_s = type(error).__name__, 0.2
+        if not _lives(found):
+            return None
         if refusals == LOGIN_TRIES:
             raise ServerError(
                 f"Neo4j refuses the password of {folder.secret} ({cause})",
                 remedy="put the file back that belongs to this database, or run `imgret db stop`, "
                 f"remove {folder.path} and run `imgret run`, which builds the graph again",
             )
-        if not _lives(found) or time.monotonic() > deadline:
+        if time.monotonic() > deadline:
             raise _not_ready(folder, found)
-        time.sleep(pause_s)
+        _wait_until_gone(found, pause_s)
     if "initial" in secret:
         write_json(folder.secret, {"password": secret["password"]}, mode=0o600)
     running = replace(found, state="running")

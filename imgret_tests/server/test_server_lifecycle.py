@@ -188,3 +188,26 @@ def test_after_kill_9_it_starts_again_with_its_data_and_stops_when_told(settings
     assert server_machine.process_start(again.pid or 0) is None
     assert server.status(settings) is None
     assert server.stop(settings) is False
+
+
+def test_ports_that_another_homes_server_took_meanwhile_are_left_to_it(
+    env: dict[str, str], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    there = server.ensure_running(settings, ready_within_s=WITHIN_S)
+    assert there.http_port is not None
+    # Both looked for free ports at the same moment: those of the other were still free then.
+    chosen = [(int(there.uri.rpartition(":")[2]), there.http_port)]
+    free_ports = server.free_ports
+    monkeypatch.setattr(server, "free_ports", lambda: chosen.pop() if chosen else free_ports())
+    other = load_settings(env=env | {"IMGRET_HOME": str(tmp_path / "other")})
+    try:
+        found = server.ensure_running(other, ready_within_s=WITHIN_S)
+        assert not chosen
+        assert found.uri != there.uri
+        assert found.http_port != there.http_port
+        assert found.pid != there.pid
+        for one in (there, found):
+            with GraphDatabase.driver(one.uri, auth=(one.username, one.password)) as driver:
+                driver.verify_connectivity()
+    finally:
+        server.stop(other, within_s=20)

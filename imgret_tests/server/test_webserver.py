@@ -183,7 +183,7 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
     }
     assert all(node["description"] for node in found.values())
     checked = {name for name, node in found.items() if node["hasAssetChecks"]}
-    assert checked == {"raw_images", "embeddings", "image_nodes", "similar_to", "duplicate_of"}
+    assert checked == {"raw_images", "embeddings", "image_nodes", "similar_to", "duplicate_of", "decided"}
 
 
 def test_the_ui_shows_what_the_command_line_ran(webserver: Webserver) -> None:
