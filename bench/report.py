@@ -80,7 +80,8 @@ class Report:
         said = {
             "machine": self.machine,
             "timings": {name: timing.as_json() for name, timing in self.timings.items()},
-            "measures": [asdict(measure) | {"value": float(measure.value), "reached": measure.reached} for measure in self.measures],
+            # Medians and the like may be NumPy's numbers, which JSON doesn't know.
+            "measures": [asdict(one) | {"value": float(one.value), "reached": one.reached} for one in self.measures],
             "notes": self.notes,
         }
         file.parent.mkdir(parents=True, exist_ok=True)
