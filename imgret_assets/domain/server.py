@@ -486,8 +486,9 @@ def _prepare_login(folder: ServerFolder) -> None:
                 "which builds the graph again from the tables",
             )
         return
-    if "initial" not in secret:
-        secret = {"password": secrets.token_urlsafe(24), "initial": secrets.token_urlsafe(24)}
+    # Hexadecimal, because what begins with a hyphen would be taken for an option of the command.
+    if secret.get("initial", "-").startswith("-"):
+        secret = {"password": secrets.token_hex(24), "initial": secrets.token_hex(24)}
         write_json(folder.secret, secret, mode=0o600)
     command = [*_java(), "-cp", "lib/*", "org.neo4j.cli.AdminTool", "dbms", "set-initial-password", secret["initial"]]
     environment = _environment() | {"NEO4J_HOME": str(folder.path), "NEO4J_CONF": str(folder.path / "conf")}

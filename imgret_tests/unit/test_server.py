@@ -360,6 +360,23 @@ def test_both_passwords_are_written_for_the_owner_only_before_any_is_used(
     assert not any(word in f"{raised.value!r} {raised.value}" for word in secret.values())
 
 
+def test_a_first_password_is_never_taken_for_an_option(
+    folder: ServerFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    admin_tool, given = tmp_path / "admin tool", tmp_path / "given"
+    admin_tool.write_text(f"#!/bin/sh\nfor last; do :; done\nprintf %s \"$last\" > '{given}'\n")
+    admin_tool.chmod(0o755)
+    monkeypatch.setattr(server, "_java", lambda: [str(admin_tool)])
+    # As an earlier version may have left it: the tool refuses it however often it is started.
+    folder.secret.write_text(json.dumps({"password": SECRET, "initial": "-begins-like-an-option"}))
+    server._prepare_login(folder)
+    secret = json.loads(folder.secret.read_text())
+    assert given.read_text() == secret["initial"]
+    assert secret["initial"].isalnum()
+    server._prepare_login(folder)
+    assert json.loads(folder.secret.read_text()) == secret, "what may have been set already is kept"
+
+
 def test_the_browsers_address_carries_the_query() -> None:
     found = Connection("bolt://127.0.0.1:7687", "neo4j", SECRET, http_port=7474)
     url = server.browser_url(found, "MATCH (a)-->(b) RETURN a & b")
