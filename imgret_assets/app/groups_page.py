@@ -152,7 +152,7 @@ def _show_members(shown: Shown, group: ImageGroup, members: list[GroupMember], c
                         open_page(GRAPH, image=member.path)
 
 
-def _pictures(shown: Shown, paths: list[str]) -> list[bytes]:
+def _pictures(shown: Shown, paths: list[str]) -> list[str]:
     return home_tiles(shown.home, [picture_file(shown.home.images, path) for path in paths])
 
 

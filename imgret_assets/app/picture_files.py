@@ -122,24 +122,27 @@ def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
     return file_thumbnail(file, size, max_pixels=home.settings.max_pixels, folder=thumbnails_folder(home))
 
 
-def home_tiles(home: Home, files: Sequence[Path | None]) -> list[bytes]:
+def home_tiles(home: Home, files: Sequence[Path | None]) -> list[str]:
     """Files as tiles of one height, see `level_tiles`."""
     return level_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
 
 
-def level_tiles(thumbnails: list[bytes]) -> list[bytes]:
-    """Thumbnails centred on clear tiles, all as tall as the tallest and TILE_PX wide, as WebP."""
+def level_tiles(thumbnails: list[bytes]) -> list[str]:
+    """Thumbnails centred on clear tiles, all as tall as the tallest and TILE_PX wide, as data URIs of WebP.
+
+    As URIs, because Streamlit would make a PNG of each tile that it is given, ten times as large and every time anew.
+    """
     images = [Image.open(io.BytesIO(data)) for data in thumbnails]
     tall = max((image.height for image in images), default=0)
     return [_tile(data, tall) for data in thumbnails]
 
 
 @lru_cache(maxsize=_KEPT)
-def _tile(thumbnail: bytes, tall: int) -> bytes:
+def _tile(thumbnail: bytes, tall: int) -> str:
     image = Image.open(io.BytesIO(thumbnail))
     tile = Image.new("RGBA", (TILE_PX, tall))
     tile.paste(image, ((TILE_PX - image.width) // 2, (tall - image.height) // 2))
-    return _encoded(tile, "WEBP")
+    return f"data:image/webp;base64,{base64.b64encode(_encoded(tile, 'WEBP')).decode()}"
 
 
 def framed_uri(jpeg: bytes, colour: str, *, frame_px: int) -> tuple[str, int, int]:

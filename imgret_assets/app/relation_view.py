@@ -103,7 +103,8 @@ def framed_symbol(thumbnail: Callable[[int], bytes], size: int, colour: str, *, 
     return uri, round(width * size / made), round(height * size / made)
 
 
-@lru_cache(maxsize=1024)
+# A chart has up to a hundred, of some kilobytes each: those of the last views are kept.
+@lru_cache(maxsize=4096)
 def _framed(jpeg: bytes, colour: str, frame_px: int) -> tuple[str, int, int]:
     return framed_uri(jpeg, colour, frame_px=frame_px)
 
