@@ -76,8 +76,8 @@ def test_decisions_in_force_go_with_them(library: Library, tmp_path: Path) -> No
     batch = record(library.home, [keep_one(kept, [copy])], by="anna")
     done = library.run("export", tmp_path / "out")
     assert "1 DECIDED" in done.stderr
-    edges = pd.read_parquet(tmp_path / "out/relationships.parquet")
-    [row] = edges[edges["type"] == "DECIDED"].to_dict("records")
+    edges = tables.read(tmp_path / "out/relationships.parquet").to_pylist()
+    [row] = [edge for edge in edges if edge["type"] == "DECIDED"]
     assert (row["source"], row["target"]) == tuple(sorted((ORIGINAL, EXACT_COPY)))
     assert (row["verdict"], row["keep"], row["by"]) == (DUPLICATE, ORIGINAL, "anna")
     assert datetime.fromisoformat(row["at"]).tzinfo is not None
