@@ -202,8 +202,10 @@ def test_ctrl_c_ends_with_a_line_and_130() -> None:
     waits = TALKS.replace("for number in range(20_000)", "for number in [print('ready', flush=True)]").replace(
         'click.echo("a line of some length " * 4)', "__import__('time').sleep(60)"
     )
+    # As from a terminal: what a script starts in the background ignores it, and so would all that these tests start.
+    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     with subprocess.Popen(
-        [sys.executable, "-c", waits, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+        [sys.executable, "-c", heard + waits, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
