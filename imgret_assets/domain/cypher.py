@@ -193,11 +193,12 @@ WHERE ($label IS NULL OR node.label = $label) AND NOT node.path IN $leave_out_pa
 RETURN {_CANDIDATE}
 """
 SAME_CONTENT = "MATCH (n:Image {sha256: $sha256}) RETURN n.path AS path ORDER BY path"
+# A list for each image: a driver takes several times as long over a row each.
 RELATIONS_OF = """
 MATCH (n:Image)-[r:SIMILAR_TO]-(m:Image)
 WHERE n.path IN $paths
-RETURN n.path AS path, m.path AS other, m.label AS label, r.score AS score, startNode(r) = n AS outgoing
-ORDER BY path, score DESC, other
+WITH n, r, m ORDER BY r.score DESC, m.path
+RETURN n.path AS path, collect([m.path, r.score, m.label, startNode(r) = n]) AS relations
 """
 RELATIONSHIPS_BETWEEN = """
 MATCH (a:Image {path: $a})-[r]-(b:Image {path: $b})

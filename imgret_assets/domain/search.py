@@ -389,5 +389,5 @@ def _scored(
 def _with_relations(database: Database, hits: Sequence[Hit]) -> list[Hit]:
     found: dict[str, list[Relation]] = {hit.path: [] for hit in hits}
     for row in database.rows(cypher.RELATIONS_OF, {"paths": list(found)}):
-        found[row["path"]].append(Relation(row["other"], row["score"], row["label"], row["outgoing"]))
+        found[row["path"]] = [Relation(*facts) for facts in row["relations"]]
     return [replace(hit, relations=tuple(found[hit.path])) for hit in hits]

@@ -242,8 +242,7 @@ def answers(state: str = "ready", same: list[str] | None = None) -> dict[str, Ca
         cypher.SAME_CONTENT: [{"path": path} for path in same or []],
         cypher.NEAREST_BY_INDEX: by_index,
         cypher.RELATIONS_OF: [
-            {"path": "0.png", "other": "1.png", "score": 0.9, "label": None, "outgoing": True},
-            {"path": "0.png", "other": "3.png", "score": 0.85, "label": "x", "outgoing": False},
+            {"path": "0.png", "relations": [["1.png", 0.9, None, True], ["3.png", 0.85, "x", False]]},
         ],
     }
 
