@@ -104,10 +104,14 @@ def thumbnails(root: Path, paths: Sequence[str], budget_bytes: int = THUMBNAIL_B
 def skipped_sheet(root: Path, rows: Sequence[tuple[str, str, str]]) -> Mapping[str, Any]:
     """Small pictures of the files that can't be used, as far as something can be seen of them, each with its reason."""
     shown = [(root / path, path, str(status), why) for path, status, why in rows[:SKIPPED_SHOWN]]
-    if not shown:
-        return {}
-    headers = ("", "file", "status", "reason")
-    return {"skipped_pictures": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=48))}
+    return picture_table("skipped_pictures", shown, headers=("", "file", "status", "reason"), size=48)
+
+
+def picture_table(
+    name: str, rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int
+) -> Mapping[str, Any]:
+    """A table with thumbnails among its cells (`sheet.markdown_thumbnails`) under this name; nothing without rows."""
+    return {name: dg.MetadataValue.md(markdown_thumbnails(rows, headers=headers, size=size))} if rows else {}
 
 
 def unusable_table(rows: Sequence[tuple[str, str, str]], limit: int = 50) -> Mapping[str, Any]:

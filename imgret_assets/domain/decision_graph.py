@@ -71,8 +71,7 @@ def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> Dec
     ):
         started = time.monotonic()
         check_space(check_owner(database, home), space)
-        contents = {one.path: one.sha256 for one in usable_pictures(home, space.id)}
-        wanted, absent = decided_links(standing(home), contents)
+        wanted, absent, contents = _wanted(home, space.id)
         created, deleted = sync_links(database, _LINKS, wanted, contents)
         verdicts = {verdict: sum(row["verdict"] == verdict for row in wanted.values()) for verdict in VERDICTS}
         return DecidedReport(verdicts, absent, created, deleted, time.monotonic() - started)
@@ -80,9 +79,14 @@ def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> Dec
 
 def links_equal_decisions(home: Home, database: Database, space: str) -> Finding:
     """The DECIDED relationships are the decisions in force about images of the graph."""
-    contents = {one.path: one.sha256 for one in usable_pictures(home, space)}
-    wanted, absent = decided_links(standing(home), contents)
+    wanted, absent, _ = _wanted(home, space)
     return links_equal(database, _LINKS, wanted, "decisions", {"about_images_not_in_the_graph": absent})
+
+
+def _wanted(home: Home, space: str) -> tuple[dict[Ends, dict[str, Any]], int, dict[str, str]]:
+    """What `decided_links` says of the home's images, and the content of each path."""
+    contents = {one.path: one.sha256 for one in usable_pictures(home, space)}
+    return *decided_links(standing(home), contents), contents
 
 
 def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Ends, dict[str, Any]], int]:

@@ -308,10 +308,11 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     for part in batches(other_facts, NODE_ROWS):
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
         database.write((cypher.UPDATE_NODES, {"rows": rows}))
-    vectors = _embedding_column(home, space.id, shard) if new_vector.any() else None
-    for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
-        assert vectors is not None  # noqa: S101
-        _write_vectors(database, space, [paths[row] for row in part], [facts[row] for row in part], vectors.take(part))
+    if new_vector.any():
+        vectors = _embedding_column(home, space.id, shard)
+        for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
+            named, its_facts = [paths[row] for row in part], [facts[row] for row in part]
+            _write_vectors(database, space, named, its_facts, vectors.take(part))
     return result
 
 

@@ -44,17 +44,17 @@ def command_line(pid: int) -> str:
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout
 
 
-def is_free(port: int) -> bool:
+def is_free(port: int, address: str = LOCALHOST) -> bool:
     """True when a server on this machine could listen there."""
-    with socket.socket() as probe:
+    with socket.socket(_family(address)) as probe:
         # As the server itself binds: connections of an ended server that linger don't make the port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((LOCALHOST, port))
+            probe.bind((address, port))
             probe.listen(1)
         except OSError:
             return False
-    return not listens(port)
+    return not listens(port, address)
 
 
 def any_port() -> int:
@@ -64,11 +64,15 @@ def any_port() -> int:
         return probe.getsockname()[1]
 
 
-def listens(port: int) -> bool:
+def listens(port: int, address: str = LOCALHOST) -> bool:
     """True when somebody answers there."""
-    with socket.socket() as probe:
+    with socket.socket(_family(address)) as probe:
         probe.settimeout(1.0)
-        return probe.connect_ex((LOCALHOST, port)) == 0
+        return probe.connect_ex((address, port)) == 0
+
+
+def _family(address: str) -> socket.AddressFamily:
+    return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
 def memory_mb(heap: str, pagecache: str) -> tuple[int, int]:

@@ -73,11 +73,9 @@ def usable_vectors(home: Home, space: str) -> Finding:
 
 def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
     """Each shard's nodes are its usable rows: same paths, contents and space, vectors of one length."""
-    missing = extra = different = rows = dim = 0
+    missing = extra = different = rows = 0
     for shard in home.shards:
         table = usable_rows(home, space, shard)
-        with tables.open_parquet(tables.embeddings_path(home.warehouse, space, shard)) as file:
-            dim = file.schema_arrow.field("embedding").type.list_size
         wanted = dict(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
         there = stored_nodes(database, shard)
         rows += len(wanted)
@@ -89,6 +87,9 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
             if path in there
         )
     strays = database.rows(cypher.COUNT_STRAYS, {"shards": home.shards})[0]["strays"]
+    # After the shards were looked at: they are there, and of one space.
+    with tables.open_parquet(tables.embeddings_path(home.warehouse, space, home.shards[-1])) as file:
+        dim = file.schema_arrow.field("embedding").type.list_size
     bad_vectors = database.rows(cypher.BAD_VECTORS, {"dim": dim})
     facts = {
         "rows": rows,

@@ -8,13 +8,12 @@ from typing import Any
 
 import dagster as dg
 
-from imgret_assets.defs.metadata import column_schema
+from imgret_assets.defs.metadata import column_schema, picture_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.duplicates import refresh_duplicates, tightest
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.sheet import markdown_thumbnails
 from imgret_assets.domain.tables import DUPLICATES_SCHEMA, duplicates_path
 
 SHOWN = 8
@@ -63,7 +62,4 @@ def _pictures(home: Home) -> Mapping[str, Any]:
         (root / row["path_from"], root / row["path_keep"], *(row[name] for name in ("path_from", "kind", "reason")))
         for row in tightest(home, SHOWN)
     ]
-    if not shown:
-        return {}
-    headers = ("copy", "keep", "path of the copy", "kind", "reason")
-    return {"pictures": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=48))}
+    return picture_table("pictures", shown, headers=("copy", "keep", "path of the copy", "kind", "reason"), size=48)

@@ -10,13 +10,12 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from imgret_assets.defs.metadata import column_schema
+from imgret_assets.defs.metadata import column_schema, picture_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.groups import GROUPS_SCHEMA, Agreement, groups_path, largest_groups, refresh_groups
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.sheet import markdown_thumbnails
 
 SHOWN = 12
 
@@ -81,10 +80,7 @@ def _pictures(home: Home, space: str) -> Mapping[str, Any]:
         (home.images / row["group"], row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}")
         for row in largest_groups(home, space, SHOWN)
     ]
-    if not shown:
-        return {}
-    headers = ("", "representative", "images", "weakest score")
-    return {"largest_groups": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=64))}
+    return picture_table("largest_groups", shown, headers=("", "representative", "images", "weakest score"), size=64)
 
 
 def _agreement(when: str, found: Agreement | None) -> dict[str, float]:

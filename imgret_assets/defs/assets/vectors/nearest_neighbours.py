@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from imgret_assets.defs.metadata import column_schema, rate
+from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -16,7 +16,6 @@ from imgret_assets.domain.home import Home
 from imgret_assets.domain.neighbours import KEPT, refresh_neighbours
 from imgret_assets.domain.pair_samples import some_neighbours
 from imgret_assets.domain.progress import told_to
-from imgret_assets.domain.sheet import markdown_thumbnails
 from imgret_assets.domain.tables import NEAREST_SCHEMA, nearest_path
 
 IMAGES_SHOWN = 6
@@ -69,7 +68,5 @@ def _pictures(home: Home, space: str) -> Mapping[str, Any]:
         # Every row has all columns: an image of a small collection has fewer neighbours.
         blank = [""] * (NEAREST_SHOWN - len(nearest))
         shown.append([home.images / image, *pictures, *blank, scores])
-    if not shown:
-        return {}
     headers = ("image", *(f"nearest {rank}" for rank in range(1, NEAREST_SHOWN + 1)), "scores")
-    return {"some_neighbours": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=56))}
+    return picture_table("some_neighbours", shown, headers=headers, size=56)

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from imgret_assets.defs.metadata import column_schema, rate
+from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -17,7 +17,6 @@ from imgret_assets.domain.home import Home
 from imgret_assets.domain.pair_samples import weakest_pairs
 from imgret_assets.domain.pairs import refresh_pairs
 from imgret_assets.domain.progress import told_to
-from imgret_assets.domain.sheet import markdown_thumbnails
 from imgret_assets.domain.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
 
@@ -79,7 +78,4 @@ def _pictures(home: Home, space: str) -> Mapping[str, Any]:
         (home.images / a, home.images / b, f"{score:.3f}", f"{a} and {b}")
         for a, b, score in weakest_pairs(home, space, SHOWN)
     ]
-    if not shown:
-        return {}
-    headers = ("", "", "score", "pair")
-    return {"weakest_pairs": dg.MetadataValue.md(markdown_thumbnails(shown, headers=headers, size=64))}
+    return picture_table("weakest_pairs", shown, headers=("", "", "score", "pair"), size=64)
