@@ -534,7 +534,10 @@ def _log_in(folder: ServerFolder, found: RunFile, deadline: float) -> Connection
             refusals += 1
             cause, pause_s = error.code, AUTH_PAUSE_S
         except (DriverError, Neo4jError) as error:
-            cause, pause_s = type(error).__name__, 0.2
+            # Refused unseen for a while, since somebody has tried wrong ones: another home's starter that took this
+            # server for its own. To ask on at once would keep the door shut.
+            shut = isinstance(error, Neo4jError) and "RateLimit" in (error.code or "")
+            cause, pause_s = type(error).__name__, AUTH_PAUSE_S if shut else 0.2
         if not _lives(found):
             return None
         if refusals == LOGIN_TRIES:

@@ -5,11 +5,13 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
+from neo4j.exceptions import ClientError
 
 from imgret_assets.domain import server, server_jars, server_machine
 from imgret_assets.domain.server import Connection, RunFile, ServerFolder
@@ -375,6 +377,29 @@ def test_a_first_password_is_never_taken_for_an_option(
     assert secret["initial"].isalnum()
     server._prepare_login(folder)
     assert json.loads(folder.secret.read_text()) == secret, "what may have been set already is kept"
+
+
+def test_a_server_that_refuses_everybody_for_a_while_is_left_alone_so_long(
+    folder: ServerFolder, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder.secret.write_text(json.dumps({"password": SECRET}))
+    shut = ClientError()
+    monkeypatch.setattr(ClientError, "code", "Neo.ClientError.Security.AuthenticationRateLimit")
+    # More often than wrong passwords are borne: it has seen none of ours.
+    answers: list[Exception] = [shut] * (server.LOGIN_TRIES + 1)
+    pauses: list[float] = []
+
+    def try_passwords(*_: object) -> None:
+        if answers:
+            raise answers.pop()
+
+    monkeypatch.setattr(server, "_try_passwords", try_passwords)
+    monkeypatch.setattr(server, "_wait_until_gone", lambda _, within_s: pauses.append(within_s))
+    found = recorded(folder, process.pid, state="starting")
+    connection = server._log_in(folder, found, time.monotonic() + 60)
+    assert connection is not None
+    assert connection.password == SECRET
+    assert pauses == [server.AUTH_PAUSE_S] * (server.LOGIN_TRIES + 1)
 
 
 def test_the_browsers_address_carries_the_query() -> None:
