@@ -75,7 +75,7 @@ def build_similarity_pairs() -> dg.AssetsDefinition:
 def _pictures(home: Home, space: str) -> Mapping[str, Any]:
     """The pairs just above the threshold: where these look alike, it may be lowered; where not, it should be raised."""
     shown = [
-        (home.images / a, home.images / b, f"{score:.3f}", f"{a} and {b}")
+        (home.images / a, home.images / b, f"{score:.4f}", f"{a} and {b}")
         for a, b, score in weakest_pairs(home, space, SHOWN)
     ]
     return picture_table("weakest_pairs", shown, headers=("", "", "score", "pair"), size=64)
