@@ -4,7 +4,7 @@ Belongs here: who decides, the note of what was just decided. Not here: the file
 sets they are about (`app.duplicates_page`).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import streamlit as st
 
@@ -13,7 +13,7 @@ from imgret_assets.app.shell import attempt
 from imgret_assets.domain.decisions import Judgement, decider, record, undo
 from imgret_assets.domain.home import Home
 
-_BY, _REASON, _LAST = "decided-by", "decided-reason", "decided-last"
+_BY, _REASON, _LAST, _TURN = "decided-by", "decided-reason", "decided-last", "decided-turn"
 
 
 def show_person() -> None:
@@ -32,6 +32,26 @@ def decide(home: Home, judgements: Sequence[Judgement], said: str) -> None:
         state[_LAST] = (batch, said)
 
 
+def give_turn(name: str) -> None:
+    """The set of this name answers the keys from now on; called before it is drawn.
+
+    While Streamlit redraws the page, what goes stands beside what comes, so a key can press the buttons of two sets.
+    """
+    st.session_state[_TURN] = name
+
+
+def in_turn(name: str | None, act: Callable[[], object]) -> None:
+    """Act for a button of this set if the set has the turn, and nothing was decided since; meant as a callback.
+
+    None, of a button without a key, always acts.
+    """
+    if name is not None:
+        if st.session_state.get(_TURN) != name:
+            return
+        st.session_state[_TURN] = None
+    act()
+
+
 def show_last(home: Home) -> None:
     """What was decided last, with the way back."""
     last = st.session_state.get(_LAST)
@@ -44,5 +64,7 @@ def show_last(home: Home) -> None:
 
 
 def _take_back(home: Home, batch: str) -> None:
+    # Another set may come first now.
+    st.session_state[_TURN] = None
     if attempt(lambda: undo(home, batch, by=st.session_state.get(_BY))) is not None:
-        del st.session_state[_LAST]
+        st.session_state.pop(_LAST, None)

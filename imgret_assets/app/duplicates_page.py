@@ -6,7 +6,7 @@ Belongs here: the cards of sets and their buttons. Not here: what is left to dec
 
 import streamlit as st
 
-from imgret_assets.app.deciding import decide, show_last, show_person
+from imgret_assets.app.deciding import decide, give_turn, in_turn, show_last, show_person
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.picture_files import TILE_PX, home_tiles, picture_file, readable_bytes
 from imgret_assets.app.plain_text import counted, markdown_text
@@ -81,12 +81,18 @@ def _show_sets(shown: Shown, left: Undecided, kind: str) -> None:
     there = [one for one in page.sets if one.keep.path not in skipped]
     if len(there) < len(page.sets):
         st.button(f"Show {len(page.sets) - len(there):,} skipped again", on_click=skipped.clear)
+    if there:
+        give_turn(_key(there[0]))
     for place, one in enumerate(there):
         _show_set(shown, one, first=place == 0)
 
 
+def _key(one: ReviewSet) -> str:
+    return f"{one.kind}-{one.keep.path}-{one.copies[0].path}"
+
+
 def _show_set(shown: Shown, one: ReviewSet, *, first: bool) -> None:
-    key = f"{one.kind}-{one.keep.path}-{one.copies[0].path}"
+    key = _key(one)
     with st.container(border=True):
         st.markdown(_headline(one))
         visible = one.members[:_SHOWN_MEMBERS]
@@ -159,24 +165,28 @@ def _measures(member: Member) -> str:
 
 
 def _show_buttons(shown: Shown, one: ReviewSet, chosen: list[str], key: str, *, first: bool) -> None:
-    # Keys for the first set alone: the next one moves up when it is decided.
+    # Keys for the first set alone: the next one moves up when it is decided, and its buttons are others then.
     shortcut = {"suggested": "k", "all": "a", "skip": "s"} if first else {}
+    turn, place = (key, "first-") if first else (None, "")
     home, name = shown.home, one.keep.path
+    skipped: set[str] = st.session_state[_SKIPPED]
     proposed = sum(member.proposed for member in one.members)
     with st.container(horizontal=True, gap="small"):
         if proposed:
             st.button(
                 f"Keep the suggested, {proposed:,} not needed",
-                key=f"suggested-{key}",
+                key=f"suggested-{place}{key}",
                 type="primary",
                 shortcut=shortcut.get("suggested"),
-                on_click=lambda: decide(home, one.suggested(), f"{name} is kept, {proposed:,} not needed"),
+                on_click=in_turn,
+                args=(turn, lambda: decide(home, one.suggested(), f"{name} is kept, {proposed:,} not needed")),
             )
         st.button(
             "Keep all, no duplicates",
-            key=f"all-{key}",
+            key=f"all-{place}{key}",
             shortcut=shortcut.get("all"),
-            on_click=lambda: decide(home, one.keeping_all(), f"{name} and its likes are no duplicates"),
+            on_click=in_turn,
+            args=(turn, lambda: decide(home, one.keeping_all(), f"{name} and its likes are no duplicates")),
         )
         st.button(
             "Keep the ticked",
@@ -187,11 +197,11 @@ def _show_buttons(shown: Shown, one: ReviewSet, chosen: list[str], key: str, *, 
         )
         st.button(
             "Skip",
-            key=f"skip-{key}",
+            key=f"skip-{place}{key}",
             shortcut=shortcut.get("skip"),
             help="Decide later: it comes back when the page is opened again.",
-            on_click=st.session_state[_SKIPPED].add,
-            args=(name,),
+            on_click=in_turn,
+            args=(turn, lambda: skipped.add(name)),
         )
 
 

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from imgret_assets.app.deciding import give_turn, in_turn
 from imgret_assets.domain.decisions import DUPLICATE, NOT_DUPLICATES, history, standing
 from imgret_assets.domain.duplicates import refresh_duplicates
 from imgret_assets.domain.embed import refresh_embeddings
@@ -92,6 +93,20 @@ def test_a_link_restores_the_kind(page: AppTest) -> None:
     page.run()
     assert {"scene0.png", "copies/half.png"} <= {text.value for text in page.text}
     assert "score" in captions(page)
+
+
+def test_only_the_set_that_has_the_turn_acts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamlit.session_state", {})
+    done: list[str] = []
+    in_turn("first", lambda: done.append("before anything is drawn"))
+    give_turn("first")
+    in_turn("second", lambda: done.append("second"))
+    in_turn("first", lambda: done.append("first"))
+    in_turn("first", lambda: done.append("again"))
+    in_turn(None, lambda: done.append("a button without a key"))
+    give_turn("second")
+    in_turn("second", lambda: done.append("second, drawn first"))
+    assert done == ["first", "a button without a key", "second, drawn first"]
 
 
 def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, copied: Home) -> None:

@@ -343,6 +343,7 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
     sets = view.button("Keep all, no duplicates")
     there, first = sets.count(), view.names.nth(0).inner_text()
     for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and its likes are no duplicates")):
+        wait_until_drawn(page)
         page.keyboard.press(key)
         expect(page.get_by_text(said)).to_be_visible()
         expect(sets).to_have_count(there - 1)
@@ -350,10 +351,49 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
         expect(sets).to_have_count(there)
         expect(page.get_by_text(said)).to_have_count(0)
         expect(view.names.nth(0)).to_have_text(first)
+    wait_until_drawn(page)
     page.keyboard.press("s")
     expect(view.button("Show 1 skipped again")).to_be_visible()
     expect(sets).to_have_count(there - 1)
     assert first not in view.names.all_inner_texts()
+
+
+# Streamlit leaves what goes until what comes is there: for a moment two buttons have the key.
+PRESS_WHEN_TWO_HAVE_IT = """key => {
+  const two = () => document.querySelectorAll(`button [aria-label="Shortcut ${key.toUpperCase()}"]`).length > 1;
+  window.pressed = 0;
+  new MutationObserver(() => {
+    if (window.pressed || !two()) return;
+    window.pressed += 1;
+    for (const type of ["keydown", "keyup"])
+      document.dispatchEvent(new KeyboardEvent(type, {key, code: `Key${key.toUpperCase()}`, bubbles: true}));
+  }).observe(document.body, {subtree: true, childList: true});
+}"""
+
+
+def test_a_key_decides_about_one_set_even_while_the_page_is_redrawn(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.DUPLICATES, kind="near")
+    sets = view.button("Keep all, no duplicates")
+    there, first = sets.count(), view.names.nth(0).inner_text()
+    for _ in range(10):
+        page.keyboard.press("k")
+        expect(sets).to_have_count(there - 1)
+        wait_until_drawn(page)
+        second = view.names.nth(0).inner_text()
+        page.evaluate(PRESS_WHEN_TWO_HAVE_IT, "a")
+        page.keyboard.press("u")
+        expect(page.get_by_text(f"{first} is kept")).to_have_count(0)
+        page.wait_for_timeout(500)
+        wait_until_drawn(page)
+        if page.evaluate("window.pressed"):
+            break
+    else:
+        pytest.fail("two buttons never had the key at once")
+    # The set that the undo brought back may have heard the key; the one that came first before it must not.
+    assert second in view.names.all_inner_texts()
+    assert sets.count() >= there - 1
 
 
 def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
