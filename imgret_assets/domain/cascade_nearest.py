@@ -90,10 +90,10 @@ class NearestSearch:
             raise SettingError(f"{k} nearest neighbours", expected="at least 1")
         count = len(vectors)
         self._count, self._width = count, max(0, min(k, count - 1))
-        gone = None if previous is None else _gone(previous, count)
+        gone = None if previous is None else gone_entries(previous, count)
         due = None
         if previous is not None and gone is not None:
-            due = _due(previous, gone, self._width, min(k if wanted is None else wanted, self._width))
+            due = due_rows(previous, gone, self._width, min(k if wanted is None else wanted, self._width))
         self._sieve = sieve = Sieve(vectors, due, self._wanted, _MOST, options or Options())
         # By place, holding rows; the floor of a place is just below its last score, so that ties come through.
         self._members = np.full((count, self._width), -1, np.int64)
@@ -170,7 +170,7 @@ class NearestSearch:
         )
         last = there.sum(axis=1) - 1
         places = np.arange(chosen, len(order))
-        # A list that has all other rows in it has no limit; `_due` leaves no list without members.
+        # A list that has all other rows in it has no limit; `due_rows` leaves no list without members.
         self._limits[chosen:] = self._scores[places, last]
         self._limit_members[chosen:] = self._members[places, last]
 
@@ -277,7 +277,7 @@ def _best_products(coded: np.ndarray, rows: np.ndarray, near: np.ndarray, keep: 
     return out
 
 
-def _gone(previous: Previous, count: int) -> np.ndarray:
+def gone_entries(previous: Previous, count: int) -> np.ndarray:
     """Which entries of the previous lists hold no longer, bool (n, w): rows that are gone, and fresh ones.
 
     Raises:
@@ -293,7 +293,7 @@ def _gone(previous: Previous, count: int) -> np.ndarray:
     return (previous.rows < 0) | fresh[np.maximum(previous.rows, 0)]
 
 
-def _due(previous: Previous, gone: np.ndarray, width: int, wanted: int) -> np.ndarray:
+def due_rows(previous: Previous, gone: np.ndarray, width: int, wanted: int) -> np.ndarray:
     """Rows to compare with all: fresh, or with fewer members left than wanted."""
     due = (~gone).sum(axis=1) < wanted
     due[previous.fresh] = True

@@ -1,7 +1,7 @@
 """The table of every image's nearest neighbours, whatever their score, kept equal to the embeddings.
 
-Belongs here: what has to be searched again, the table. Not here: the search (`domain.cascade_nearest`), pairs above a
-threshold (`domain.pairs`).
+Belongs here: what has to be searched again, the table. Not here: the search (`domain.cascade_nearest`, of a few
+thousand `domain.nearest_plain`), pairs above a threshold (`domain.pairs`).
 """
 
 import hashlib
@@ -16,13 +16,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgret_assets.domain import atomic, locks, tables
+from imgret_assets.domain.cascade_nearest import NearestSearch, Previous
 from imgret_assets.domain.covered import covered_hash, covered_path, read_covered, write_covered
 from imgret_assets.domain.home import Home
 from imgret_assets.domain.kept_blocks import KeptBlocks
-from imgret_assets.domain.pair_search import cosines, search_key
+from imgret_assets.domain.nearest_plain import plain_nearest, plain_update
+from imgret_assets.domain.pair_search import search_key
 from imgret_assets.domain.pairs import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.progress import Listener, Progress
-from imgret_assets.domain.unit_rows import unit_rows
 from imgret_assets.errors import StaleTableError
 
 # Neighbours in the table of every image: twice as many as pages and reports show, so that some may be left out there.
@@ -33,9 +34,6 @@ RESERVE = 4
 # Up to here the plain product is done before the cascade's compiled loops are loaded.
 PLAIN_ROWS = 6000
 _KIND = "nearest"
-_BLOCK_ROWS = 1024
-_PART = 16384
-_ROUNDING = 1e-12
 
 
 @dataclass(frozen=True)
@@ -171,10 +169,8 @@ def _as_table(paths: list[str], rows: np.ndarray, scores: np.ndarray) -> pa.Tabl
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=tables.NEAREST_SCHEMA)
 
 
-def _previous(
-    home: Home, space: str, listing: Listing, metadata: dict[str, str]
-) -> "tuple[tuple[np.ndarray, np.ndarray, np.ndarray] | None, str]":
-    """Earlier lists in present row numbers with their scores and the rows that are new; None where all is due."""
+def _previous(home: Home, space: str, listing: Listing, metadata: dict[str, str]) -> tuple[Previous | None, str]:
+    """Earlier lists, None where all is due; and what is searched, in a line."""
     if not metadata or metadata.get("kept") != str(KEPT):
         return None, "all against all: there is no earlier table"
     lists = _read_lists(home, space, metadata.get("coverage"))
@@ -194,7 +190,7 @@ def _previous(
     rows = np.where((was >= 0)[:, np.newaxis], present[old_rows[was]], -1)
     scores = np.where((was >= 0)[:, np.newaxis], old_scores[was], -np.inf)
     removed = len(old_paths) - int((was >= 0).sum())
-    return (rows, scores, np.array(fresh, np.int64)), (
+    return Previous(rows, scores, np.array(fresh, np.int64)), (
         f"{len(fresh):,} new or changed images and those that lost a neighbour against all {count:,}; "
         f"{removed:,} removed"
     )
@@ -204,16 +200,16 @@ def _search(
     home: Home,
     space: str,
     vectors: np.ndarray,
-    previous: "tuple[np.ndarray, np.ndarray, np.ndarray] | None",
+    previous: Previous | None,
     progress: Listener,
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Rows and scores of the lists with their reserve, and how many pairs were compared."""
     count = len(vectors)
     if count <= PLAIN_ROWS:
-        rows, scores = plain_nearest(vectors, KEPT + RESERVE)
-        return rows, scores, count * (count - 1) // 2
+        if previous is not None:
+            return plain_update(vectors, KEPT + RESERVE, KEPT, previous)
+        return *plain_nearest(vectors, KEPT + RESERVE), count * (count - 1) // 2
     from imgret_assets.domain.cascade import Found, Options
-    from imgret_assets.domain.cascade_nearest import NearestSearch, Previous
     from imgret_assets.domain.cascade_torch import engine_for
 
     folder = home.work / _KIND
@@ -222,9 +218,8 @@ def _search(
         engine=engine_for(home.settings.device),
         heads=folder / f"{space}.heads.npz",
     )
-    given = None if previous is None else Previous(*previous)
-    search = NearestSearch(vectors, KEPT + RESERVE, wanted=KEPT, previous=given, options=options)
-    earlier = "" if previous is None else _digest(*previous)
+    search = NearestSearch(vectors, KEPT + RESERVE, wanted=KEPT, previous=previous, options=options)
+    earlier = "" if previous is None else _digest(previous.rows, previous.scores, previous.fresh)
     key = search_key(search.digests, None, KEPT, RESERVE, search.block_rows, earlier)
     kept = KeptBlocks(folder / space, key)
     for answer, _ in kept.read():
@@ -245,39 +240,3 @@ def _digest(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def plain_nearest(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    """The exact k nearest of every row by a blocked product in float64.
-
-    Args:
-        vectors: float32 (n, dim), finite, no zero rows.
-        k: how many.
-
-    Returns:
-        rows int64 and cosines float64, both (n, min(k, n - 1)), best first, ties by lower row.
-    """
-    count = len(vectors)
-    width = max(0, min(k, count - 1))
-    rows, scores = np.empty((count, width), np.int64), np.empty((count, width))
-    unit = unit_rows(vectors, dtype=np.float64)
-    for start in range(0, count if width else 0, _BLOCK_ROWS):
-        part = np.arange(start, min(start + _BLOCK_ROWS, count))
-        product = unit[part] @ unit.T
-        product[np.arange(len(part)), part] = -np.inf
-        last = np.partition(product, count - width, axis=1)[:, count - width]
-        # A product's last digits and those of a pair's own cosine may differ: what may be in is looked at once more.
-        row, other = np.nonzero(product >= (last - _ROUNDING)[:, np.newaxis])
-        own = np.concatenate(
-            [
-                cosines(vectors[part[row[some : some + _PART]]], vectors[other[some : some + _PART]])
-                for some in range(0, len(row), _PART)
-            ]
-        )
-        order = np.lexsort((other, -own, row))
-        row, other, own = row[order], other[order], own[order]
-        rank = np.arange(len(row)) - np.searchsorted(row, np.arange(len(part)))[row]
-        best = rank < width
-        rows[part] = other[best].reshape(len(part), width)
-        scores[part] = own[best].reshape(len(part), width)
-    return rows, scores

@@ -170,7 +170,7 @@ def _nearest_without_each_fold(
     All rows are searched once, for more neighbours than are wanted: those outside a fold stay the nearest outside it.
     A fold that takes too many of some row's is searched anew.
     """
-    from imgret_assets.domain.neighbours import plain_nearest
+    from imgret_assets.domain.nearest_plain import plain_nearest
 
     rows, scores = plain_nearest(vectors, OVER + OVER)
     for number in range(folds):

@@ -28,7 +28,8 @@ from imgret_assets.domain.calibration import (
 from imgret_assets.domain.covered import covered_path
 from imgret_assets.domain.embed import refresh_embeddings
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.neighbours import plain_nearest, refresh_neighbours
+from imgret_assets.domain.nearest_plain import plain_nearest
+from imgret_assets.domain.neighbours import refresh_neighbours
 from imgret_assets.domain.pairs import list_embeddings
 from imgret_assets.domain.scan import refresh_manifest
 from imgret_assets.errors import StaleTableError

@@ -5,7 +5,8 @@ import pytest
 
 from imgret_assets.domain import neighbours
 from imgret_assets.domain.home import Home
-from imgret_assets.domain.neighbours import load_neighbours, plain_nearest, refresh_neighbours
+from imgret_assets.domain.nearest_plain import plain_nearest
+from imgret_assets.domain.neighbours import load_neighbours, refresh_neighbours
 from imgret_assets.domain.pair_search import cosines
 from imgret_assets.domain.pairs import load_embeddings
 from imgret_assets.domain.tables import NEAREST_SCHEMA, nearest_path, read

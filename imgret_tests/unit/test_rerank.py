@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgret_assets.domain.neighbours import plain_nearest
+from imgret_assets.domain.nearest_plain import plain_nearest
 from imgret_assets.domain.rerank import OVER, averaged_norms, averaging_weights, measure_gain, rerank
 
 
