@@ -41,7 +41,8 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
         paths=absolute_paths(opened.images, (row["path_from"] for row in rows)),
     )
     freed = sum(row["bytes"] for row in rows)
-    click.echo(f"imgret: {len(rows):,} copies; removing them would free {freed / 1e6:,.1f} MB", err=True)
+    copies = "1 copy; removing it" if len(rows) == 1 else f"{len(rows):,} copies; removing them"
+    click.echo(f"imgret: {copies} would free {freed / 1e6:,.1f} MB", err=True)
     return exit_code(found=bool(rows), asked=fail_on_found)
 
 
