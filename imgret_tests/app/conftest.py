@@ -3,6 +3,7 @@
 Belongs here: fakes and fixtures of the page. Not here: a real Neo4j (`server/`).
 """
 
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -92,6 +93,12 @@ class FakeSearch:
         if self.failure is not None:
             raise self.failure
         return Answer(image.name, "fake-00000000", query.mode, 12.3, self.refreshing, self.hits, self.itself)
+
+
+@pytest.fixture(autouse=True)
+def _main_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that runs makes itself `__main__`, which processes that later tests spawn would import."""
+    monkeypatch.setitem(sys.modules, "__main__", sys.modules["__main__"])
 
 
 @pytest.fixture(autouse=True)

@@ -21,17 +21,18 @@ from neo4j.exceptions import AuthError
 from imgret_assets.domain import server, server_machine
 from imgret_assets.domain.server import Connection, ServerFolder
 from imgret_assets.settings import Settings, load_settings
-from imgret_tests.server.conftest import MEMORY, clean_environment
+from imgret_tests.server.conftest import MEMORY, SHORT_LIVED, clean_environment
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
 WITHIN_S = 150.0
 # Prefers a port that the test holds, and prints the server's process and port.
-STARTER = """
+STARTER = f"""
 import sys
 from imgret_assets.domain import server, server_machine
 from imgret_assets.settings import load_settings
 server.BOLT_PORT = int(sys.argv[1])
+server.JVM_FLAGS += {SHORT_LIVED}
 found = server.ensure_running(load_settings(), ready_within_s=150)
 print(found.pid, found.uri)
 """
