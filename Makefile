@@ -17,7 +17,7 @@ setup: $(READY) ## the virtual environment, the default model, the home, the emb
 demo: setup ## the whole chain on the sample pictures, and how good its answers are
 	@$(BIN)/imgret demo
 
-dev: setup ## Dagster's webserver and daemon; Ctrl-C stops both
+dev: setup ## Dagster's webserver and daemon, and the web page; Ctrl-C stops them
 	@exec $(BIN)/imgret dev
 
 app: setup ## the web page
