@@ -45,7 +45,7 @@ class TestedServer:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def short_lived() -> Iterator[None]:
+def _short_lived() -> Iterator[None]:
     """Servers that tests start in this process are told that they won't live long."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(server, "JVM_FLAGS", (*server.JVM_FLAGS, *SHORT_LIVED))
@@ -53,9 +53,8 @@ def short_lived() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def tested_server(short_lived: None) -> Iterator[TestedServer]:
+def tested_server() -> Iterator[TestedServer]:
     """The named server or the session's own; skips with the cause where there is none, and fails in CI."""
-    del short_lived
     uri = os.environ.get("IMGRET_TEST_NEO4J_URI")
     if uri:
         username = os.environ.get("IMGRET_TEST_NEO4J_USERNAME", "neo4j")
