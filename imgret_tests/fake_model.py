@@ -5,11 +5,14 @@ Belongs here: the fake embedder, which needs neither torch nor Dagster. Not here
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.models import EmbeddingSpace, Preprocessing
+from imgret_assets.domain.models import EmbeddingSpace, Model, Preprocessing
+from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
 from imgret_tests.pictures import picture
 
 
@@ -82,6 +85,28 @@ class FailingEmbedder(FakeEmbedder):
                 vectors[row] = 0.0
                 vectors[row, 0] = self.value
         return vectors
+
+
+class ConvertedEmbedder(FakeEmbedder):
+    """Converts a model before its first batch, as OpenVINO's embedder does; only the network is left out."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__("converted")
+        self._conversion = Conversion(Model(self.space, None), folder)
+
+    def load(self) -> None:
+        self._conversion.load()
+
+
+class Conversion(OpenVinoEmbedder):
+    """OpenVINO's embedder with an empty file for a network."""
+
+    def _convert(self) -> None:
+        self.converted.parent.mkdir(parents=True)
+        self.converted.touch()
+
+    def _choose_precision(self) -> tuple[Any, str]:
+        return object(), "float32"
 
 
 _SIDES = {"small": 3}

@@ -7,7 +7,7 @@ need no Dagster (`fake_model.py`, `pictures.py`). Not here: a fake Neo4j: the se
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.domain.embedder import Embedder
 from imgret_assets.domain.home import Home
-from imgret_tests.fake_model import FakeEmbedder, fake_embedder
+from imgret_tests.fake_model import ConvertedEmbedder, FakeEmbedder, fake_embedder
 from imgret_tests.pictures import picture, picture_bytes, write_pictures
 
 __all__ = ["FakeEmbedder", "FakeEmbedderResource", "fake_embedder", "picture", "picture_bytes", "write_pictures"]
@@ -19,7 +19,7 @@ class FakeEmbedderResource(EmbedderResource):
     name: str = "fake"
 
     def lend(self, home: Home) -> Embedder:
-        return fake_embedder(self.name)
+        return ConvertedEmbedder(home.path / "models") if self.name == "converted" else fake_embedder(self.name)
 
     def lend_beside(self, home: Home) -> list[Embedder]:
         return [fake_embedder(name) for name in (self.beside or "").split(",") if name]

@@ -16,7 +16,8 @@ import click
 
 from imgret_assets.cli.app import DEFAULT_PORT
 from imgret_assets.cli.ports import free_port
-from imgret_assets.defs.instance import prepare
+from imgret_assets.defs.instance import open_instance
+from imgret_assets.defs.runs import end_dead_runs
 from imgret_assets.domain.home import open_home
 from imgret_assets.settings import PROJECT, load_settings
 
@@ -33,7 +34,8 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
     """Start Dagster's webserver and daemon, and the web page; Ctrl-C stops all of them, the database runs on."""
     settings = load_settings({"home": home})
     open_home(settings)
-    prepare(settings)
+    with open_instance(settings) as instance:
+        end_dead_runs(instance)
     chosen = free_port(ADDRESS, PORT, asked=port)
     os.environ["IMGRET_HOME"] = str(settings.home)
     commands = [_dagster(chosen)]

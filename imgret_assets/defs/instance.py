@@ -27,9 +27,6 @@ run_coordinator:
 concurrency:
   runs:
     max_concurrent_runs: 4
-  pools:
-    # Not needed for correctness (file locks see to that): one model in memory at a time.
-    default_limit: 1
 """
 
 

@@ -1,6 +1,6 @@
 """Runs that a command line process executes itself, and ending those whose process has died.
 
-Belongs here: the tags that name a run's process. Not here: executing (`cli.run`).
+Belongs here: the tags that name a run's process, and what Dagster keeps of dead runs. Not here: executing (`cli.run`).
 """
 
 import os
@@ -22,7 +22,8 @@ def process_tag() -> dict[str, str]:
 def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
     """Report runs as failed whose process on this machine is gone; ids of those runs.
 
-    Dagster's own run monitoring looks after runs that a launcher started, not after those of `imgret run`.
+    Dagster's own run monitoring looks after runs that a launcher started, not after those of `imgret run`. Slots of
+    Dagster's pools that ended runs have kept are freed, whoever ended them.
     """
     ended: list[str] = []
     for run in instance.get_runs(dg.RunsFilter(statuses=_UNFINISHED)):
@@ -31,4 +32,23 @@ def end_dead_runs(instance: dg.DagsterInstance) -> list[str]:
         if host == socket.gethostname() and pid.isdigit() and (process_start(int(pid)) or "gone") != started:
             instance.report_run_failed(run, message=f"Its process {pid} has died; run again: it goes on where it was.")
             ended.append(run.run_id)
+    _free_slots(instance)
     return ended
+
+
+def _free_slots(instance: dg.DagsterInstance) -> None:
+    """Free the pools' slots that ended runs hold or wait for.
+
+    No step here uses a pool, but `embeddings` had one before, and a run of such a version would wait for ever.
+    """
+    storage = instance.event_log_storage
+    if not storage.supports_global_concurrency_limits:
+        return
+    keeping: set[str] = set()
+    for key in storage.get_concurrency_keys():
+        pool = storage.get_concurrency_info(key)
+        keeping |= {one.run_id for one in (*pool.claimed_slots, *pool.pending_steps)}
+    for run_id in keeping:
+        run = instance.get_run_by_id(run_id)
+        if run is None or run.is_finished:
+            storage.free_concurrency_slots_for_run(run_id)

@@ -56,7 +56,13 @@ def choose_embedder(
             expected="device cpu",
             remedy="set IMGRET_ENGINE=torch for others",
         )
-    return OpenVinoEmbedder(model, home.path / "models", precision=precision, batch_size=batch_size)
+    return OpenVinoEmbedder(
+        model,
+        home.path / "models",
+        precision=precision,
+        batch_size=batch_size,
+        lock_timeout_s=home.settings.lock_timeout_s,
+    )
 
 
 def family(embedder: Embedder) -> str | None:

@@ -1,15 +1,16 @@
 """Operating-system file locks that keep two runs apart; the kernel frees them when a process dies.
 
-Belongs here: taking locks in one order and naming a holder. Not here: what a lock guards: the tables of a
+Belongs here: taking locks in one order, saying for whom one waits. Not here: what a lock guards: the tables of a
 shard (`shard-00`), pairs and graph (`graph`), the home's record (`home`); their users say so.
 """
 
 import json
+import logging
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -18,6 +19,10 @@ from imgret_assets.domain import atomic
 from imgret_assets.errors import LockTimeoutError
 
 GRAPH = "graph"
+# Shorter waits are not worth a line.
+TELL_AFTER_S = 1.0
+
+_log = logging.getLogger(__name__)
 
 
 def shard_lock(shard: str) -> str:
@@ -29,7 +34,8 @@ def shard_lock(shard: str) -> str:
 def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) -> Iterator[None]:
     """Hold all the named locks for the length of the block.
 
-    They are taken in sorted order, so that two callers with overlapping sets can't wait for each other.
+    They are taken in sorted order, so that two callers with overlapping sets can't wait for each other. Who waits for
+    longer than a moment says for whom, as a warning: it goes to stderr, or wherever logging is configured to go.
 
     Args:
         folder: where the lock files are (`Home.locks`).
@@ -47,9 +53,8 @@ def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
     with ExitStack() as stack:
         for name in sorted(set(names)):
             path = folder / f"{name}.lock"
-            lock = FileLock(path)
             try:
-                stack.enter_context(lock.acquire(timeout=max(0.0, deadline - time.monotonic()), poll_interval=0.1))
+                stack.enter_context(_acquired(path, deadline))
             except Timeout:
                 raise LockTimeoutError(
                     f"{path.stem} is held by {_holder(path)} and was not freed within {timeout_s:g} s",
@@ -57,6 +62,19 @@ def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
                 ) from None
             _note_holder(path, purpose)
         yield
+
+
+def _acquired(path: Path, deadline: float) -> AbstractContextManager[object]:
+    lock = FileLock(path, poll_interval=0.1)
+    left = max(0.0, deadline - time.monotonic())
+    try:
+        return lock.acquire(timeout=min(left, TELL_AFTER_S))
+    except Timeout:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise
+    _log.warning("Waiting for %s, held by %s, for at most %.0f s", path.stem, _holder(path), left)
+    return lock.acquire(timeout=left)
 
 
 def _note_holder(path: Path, purpose: str) -> None:

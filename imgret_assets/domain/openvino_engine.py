@@ -21,20 +21,25 @@ from imgret_assets.domain import agreement, locks
 from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models import EmbeddingSpace, Model
 from imgret_assets.errors import ModelError, SettingError
+from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 
 if TYPE_CHECKING:
     import openvino
 
 _HINTS = {"float32": "f32", "bfloat16": "bf16"}
-# Another process may be converting the same network: the largest take minutes.
-_CONVERSION_TIMEOUT_S = 1800.0
 
 
 class OpenVinoEmbedder:
     """Runs a model with OpenVINO; converts it once for a home, which needs torch, and never again."""
 
     def __init__(
-        self, model: Model, folder: Path, *, precision: str = "auto", batch_size: int = DEFAULT_BATCH_SIZE
+        self,
+        model: Model,
+        folder: Path,
+        *,
+        precision: str = "auto",
+        batch_size: int = DEFAULT_BATCH_SIZE,
+        lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
     ) -> None:
         """Remember what to load.
 
@@ -44,6 +49,7 @@ class OpenVinoEmbedder:
             precision: `float32`, `bfloat16` on a CPU that has it, or `auto`: the latter if it can be had and
                 agrees with the reference, else the former.
             batch_size: pictures after which a caller may expect vectors.
+            lock_timeout_s: how long to wait for another process that converts the same model, in seconds.
 
         Raises:
             SettingError: there is no such precision, or a batch size below 1.
@@ -55,6 +61,7 @@ class OpenVinoEmbedder:
         self.folder = folder
         self.batch_size = batch_size
         self.forward_s = 0.0
+        self._lock_timeout_s = lock_timeout_s
         self._asked_precision = precision
         self._precision: str | None = None
         self._compiled: openvino.CompiledModel | None = None
@@ -148,12 +155,13 @@ class OpenVinoEmbedder:
 
         Raises:
             ModelError: OpenVINO can't run it, or its vectors don't agree with torch's.
+            LockTimeoutError: another process converts it and takes too long.
         """
         with self._lock:
             if self._compiled is None:
                 if not self.converted.is_file():
                     with locks.held(
-                        self.own_folder, ["converting"], timeout_s=_CONVERSION_TIMEOUT_S, purpose="converting a model"
+                        self.own_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
                     ):
                         if not self.converted.is_file():
                             self._convert()

@@ -22,6 +22,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from urllib.parse import quote
 
+from imgret_assets.domain import locks
 from imgret_assets.domain import server_machine as machine
 from imgret_assets.domain.atomic import write_json
 from imgret_assets.domain.server_jars import JarFolder, assemble
@@ -213,6 +214,7 @@ def ensure_running(
 
     Raises:
         ServerError: it can't be fetched or started, or did not answer in time; has the end of its log.
+        LockTimeoutError: another process has been starting or stopping it for too long.
     """
     if running := status(settings):
         return running
@@ -220,7 +222,7 @@ def ensure_running(
     jars = assemble(settings, progress=progress)
     folder = ServerFolder(settings)
     folder.make()
-    with _lock(folder, ready_within_s + STOP_WITHIN_S):
+    with _lock(folder, settings, "starting Neo4j"):
         if running := status(settings):
             return running
         deadline = time.monotonic() + ready_within_s
@@ -246,12 +248,13 @@ def stop(settings: Settings, *, within_s: float = STOP_WITHIN_S) -> bool:
         False when none ran.
 
     Raises:
-        ServerError: another process is starting it, or it can't be ended.
+        ServerError: it can't be ended.
+        LockTimeoutError: another process has been starting or stopping it for too long.
     """
     folder = ServerFolder(settings)
     if not folder.path.is_dir():
         return False
-    with _lock(folder, within_s + READY_WITHIN_S):
+    with _lock(folder, settings, "stopping Neo4j"):
         found = read_run_file(folder) or _orphan(folder, "", "")
         if found is None:
             return False
@@ -450,17 +453,8 @@ def _not_ready(folder: ServerFolder, found: RunFile) -> ServerError:
     )
 
 
-def _lock(folder: ServerFolder, timeout_s: float) -> AbstractContextManager[object]:
-    from filelock import FileLock, Timeout
-
-    lock = FileLock(folder.lock, poll_interval=0.05)
-    try:
-        return lock.acquire(timeout=timeout_s)
-    except Timeout:
-        raise ServerError(
-            f"{folder.lock} was held by another process for {timeout_s:g} s",
-            remedy="another imgret process is starting or stopping Neo4j: wait for it, or end it",
-        ) from None
+def _lock(folder: ServerFolder, settings: Settings, purpose: str) -> AbstractContextManager[None]:
+    return locks.held(folder.path, [folder.lock.stem], timeout_s=settings.lock_timeout_s, purpose=purpose)
 
 
 def _read_secret(folder: ServerFolder) -> dict[str, str]:

@@ -15,11 +15,10 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
+from imgret_assets.domain import locks
 from imgret_assets.domain.atomic import replacing
 from imgret_assets.errors import ServerError
-from imgret_assets.settings import Settings
+from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S, Settings
 
 SERVER = "org.neo4j:neo4j"
 GDS_GROUP = "org.neo4j.gds"
@@ -32,8 +31,6 @@ PAUSE_S = 1.0
 TIMEOUT_S = 30
 # Eight at once bring the fetch from minutes to seconds and stay polite to a repository.
 WORKERS = 8
-# Long enough for another process to fetch everything over a slow line.
-LOCK_TIMEOUT_S = 3600.0
 MARKER = "complete"
 
 Progress = Callable[[str], None]
@@ -134,14 +131,17 @@ def assemble(settings: Settings, *, progress: Progress | None = None) -> JarFold
 
     Raises:
         ServerError: a jar can't be had after three tries, or is not the one that is listed.
+        LockTimeoutError: another process has been fetching them for too long.
     """
     listed = read_list()
     # getattr: both are optional overrides for trying another release.
     version = settings.neo4j.version or listed.version
     gds_version = settings.neo4j.gds_version or listed.gds_version
     if (version, gds_version) == (listed.version, listed.gds_version):
-        return assemble_listed(listed, settings.cache, progress=progress)
-    return _assemble_unlisted(version, gds_version, settings.cache, progress=progress)
+        return assemble_listed(listed, settings.cache, progress=progress, lock_timeout_s=settings.lock_timeout_s)
+    return _assemble_unlisted(
+        version, gds_version, settings.cache, progress=progress, lock_timeout_s=settings.lock_timeout_s
+    )
 
 
 def assemble_listed(
@@ -149,6 +149,7 @@ def assemble_listed(
     cache: Path,
     *,
     progress: Progress | None = None,
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
     fetch: "Callable[[Jar, int], Path] | None" = None,
 ) -> JarFolder:
     """Assemble a list's jars in `cache`, or find them there.
@@ -157,11 +158,13 @@ def assemble_listed(
         listed: what is wanted.
         cache: folder shared by all homes.
         progress: is told how far it is.
+        lock_timeout_s: how long to wait for another process that fetches them, in seconds.
         fetch: gives a jar's file; the second argument is the number of the try, from 1. The default asks
             the machine's Maven repositories.
 
     Raises:
         ServerError: a jar can't be had after three tries, or is not the one that is listed.
+        LockTimeoutError: another process has been fetching them for too long.
     """
     target = cache / listed.folder_name
     folder = JarFolder(target, listed.version, listed.gds_version)
@@ -169,7 +172,7 @@ def assemble_listed(
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     tell = progress or _log.info
-    with _locked(cache / f".{listed.folder_name}.lock", tell):
+    with locks.held(cache, [f".{listed.folder_name}"], timeout_s=lock_timeout_s, purpose="fetching Neo4j"):
         if _is_complete(target, listed):
             return folder
         staging = cache / f".{listed.folder_name}.new"
@@ -318,33 +321,14 @@ def _entries(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-class _locked:  # noqa: N801 - reads as a block, `with _locked(…)`
-    """Hold a file lock, or say after an hour that another process did not finish."""
-
-    def __init__(self, path: Path, tell: Progress) -> None:
-        self.lock = FileLock(path)
-        self.tell = tell
-
-    def __enter__(self) -> None:
-        try:
-            self.lock.acquire(timeout=0)
-        except Timeout:
-            self.tell("another process is fetching Neo4j; waiting for it")
-        else:
-            return
-        try:
-            self.lock.acquire(timeout=LOCK_TIMEOUT_S)
-        except Timeout:
-            raise ServerError(
-                f"{self.lock.lock_file} was held by another process for {LOCK_TIMEOUT_S:g} s",
-                remedy="stop the other imgret process and try again",
-            ) from None
-
-    def __exit__(self, *_: object) -> None:
-        self.lock.release()
-
-
-def _assemble_unlisted(version: str, gds_version: str, cache: Path, *, progress: Progress | None) -> JarFolder:
+def _assemble_unlisted(
+    version: str,
+    gds_version: str,
+    cache: Path,
+    *,
+    progress: Progress | None,
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+) -> JarFolder:
     (progress or _log.warning)(
         f"Neo4j {version} with Graph Data Science {gds_version} is not the listed pair: "
         "its jars are taken as they come, without checking their hashes"
@@ -358,7 +342,8 @@ def _assemble_unlisted(version: str, gds_version: str, cache: Path, *, progress:
             temporary.write_text("\n".join(_resolve(wanted, cache)), encoding="utf-8")
     browser = [jar for jar in read_list().jars if jar.coordinate.startswith(f"{BROWSER}:")]
     jars = [Jar(coordinate, None) for coordinate in noted.read_text(encoding="utf-8").split()]
-    return assemble_listed(JarList((*jars, *browser), version, gds_version), cache, progress=progress)
+    listed = JarList((*jars, *browser), version, gds_version)
+    return assemble_listed(listed, cache, progress=progress, lock_timeout_s=lock_timeout_s)
 
 
 def _resolve(coordinates: list[str], cache: Path) -> list[str]:

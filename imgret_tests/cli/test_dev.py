@@ -2,14 +2,23 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
+import dagster as dg
 import pytest
+from click.testing import CliRunner
 
+from imgret_assets.cli import dev
+from imgret_assets.cli.main import imgret
+from imgret_assets.defs.instance import open_instance
+from imgret_assets.defs.runs import PROCESS
 from imgret_assets.domain.server_machine import process_start
+from imgret_assets.settings import Settings
 
 SUPERVISE = (
     "import sys, json; from imgret_assets.cli.dev import supervise; sys.exit(supervise(json.loads(sys.argv[1])))"
@@ -59,8 +68,6 @@ def test_the_others_stop_when_one_ends_and_its_status_counts(tmp_path: Path) -> 
 
 
 def test_a_process_that_does_not_stop_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from imgret_assets.cli import dev
-
     monkeypatch.setattr(dev, "_STOP_WITHIN_S", 1.0)
     stubborn = child(tmp_path, "a", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)")
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
@@ -72,3 +79,24 @@ def test_a_process_that_does_not_stop_is_ended(tmp_path: Path, monkeypatch: pyte
     [pid] = started(tmp_path, "a")
     assert not alive(pid)
     assert os.getpid() != pid
+
+
+def test_runs_that_died_are_ended_before_anything_is_started(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    @dg.job
+    def nothing() -> None: ...
+
+    with open_instance(settings) as instance:
+        tag = f"{socket.gethostname()} 1 of another boot"
+        instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags={PROCESS: tag})
+        seen: list[dg.DagsterRunStatus] = []
+
+        def supervise(_: Sequence[Sequence[str]]) -> int:
+            seen.extend(run.status for run in instance.get_runs())
+            return 0
+
+        monkeypatch.setattr(dev, "supervise", supervise)
+        monkeypatch.setattr(os, "chdir", lambda _: None)
+        done = CliRunner().invoke(imgret, ["dev", "--no-page", "--home", str(settings.home)])
+    assert (done.exit_code, seen) == (0, [dg.DagsterRunStatus.FAILURE])

@@ -11,6 +11,7 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from imgret_assets.defs import sensors
+from imgret_assets.defs.instance import open_instance
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
 from imgret_assets.defs.runs import PROCESS, end_dead_runs, process_tag
@@ -295,3 +296,43 @@ def test_a_killed_refresh_is_ended_by_the_next_one(chain: Chain, instance: dg.Da
     assert end_dead_runs(instance) == [run.run_id]
     said = [entry.message for entry in instance.all_logs(run.run_id)]
     assert any("Its process 1 has died; run again" in message for message in said)
+
+
+# What a run by an earlier version may have left: a slot of its pool that it held, or one that it waited for.
+
+
+@pytest.fixture
+def lasting_instance(chain: Chain) -> Iterator[dg.DagsterInstance]:
+    """Dagster's records in the home: those in memory have no pools."""
+    with open_instance(chain.settings) as made:
+        yield made
+
+
+def slots(instance: dg.DagsterInstance) -> tuple[set[str], set[str]]:
+    """Runs that hold a slot of the pool, and runs that wait for one."""
+    info = instance.event_log_storage.get_concurrency_info("imgret_embedding")
+    return {slot.run_id for slot in info.claimed_slots}, {step.run_id for step in info.pending_steps}
+
+
+@pytest.mark.parametrize("status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.FAILURE])
+def test_slots_of_dead_runs_are_freed_also_of_those_that_were_ended_before(
+    chain: Chain, lasting_instance: dg.DagsterInstance, status: dg.DagsterRunStatus
+) -> None:
+    storage = lasting_instance.event_log_storage
+    storage.set_concurrency_slots("imgret_embedding", 2)
+    dead = run_of(chain, lasting_instance, f"{socket.gethostname()} 1 of another boot", status)
+    living = run_of(chain, lasting_instance, process_tag()[PROCESS])
+    for run in (dead, living):
+        assert storage.claim_concurrency_slot("imgret_embedding", run.run_id, "embeddings").is_claimed
+    assert not storage.claim_concurrency_slot("imgret_embedding", dead.run_id, "another").is_claimed
+    assert slots(lasting_instance)[0] == {dead.run_id, living.run_id}
+    end_dead_runs(lasting_instance)
+    assert slots(lasting_instance) == ({living.run_id}, {living.run_id})
+
+
+def test_slots_of_runs_that_are_not_recorded_any_more_are_freed(lasting_instance: dg.DagsterInstance) -> None:
+    storage = lasting_instance.event_log_storage
+    storage.set_concurrency_slots("imgret_embedding", 1)
+    assert storage.claim_concurrency_slot("imgret_embedding", "deleted", "embeddings").is_claimed
+    assert end_dead_runs(lasting_instance) == []
+    assert slots(lasting_instance) == (set(), set())

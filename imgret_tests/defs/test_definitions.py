@@ -105,6 +105,15 @@ def test_every_partitioned_asset_takes_all_its_partitions_in_one_run(definitions
         assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
 
 
+def test_no_step_waits_for_a_pool_of_dagster_s(definitions: dg.Definitions) -> None:
+    """A killed run keeps its slot, and who waits for one in this process neither says so nor can be stopped."""
+    jobs = definitions.get_repository_def().get_all_jobs()
+    assert {"nightly_refresh", "__ASSET_JOB"} <= {job.name for job in jobs}
+    assert {job.name: job.graph.pools for job in jobs if job.graph.pools} == {}
+    tagged = [node.name for job in jobs for node in job.nodes if "dagster/concurrency_key" in node.definition.tags]
+    assert tagged == []
+
+
 def test_every_job_check_and_resource_field_is_described(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
     for name in ("nightly_refresh", "query_similar_images"):

@@ -80,6 +80,14 @@ SWITCH = {
     "writing relationships": Kill(Point(WRITE, 3, "CREATE (a)-[r:SIMILAR_TO"), ["graph"]),
 }
 
+# In the asset that had a pool of Dagster's once: what Dagster keeps of a killed run must not stop the next one.
+EMBEDDING = {
+    "after three batches": ("fake", FIRST["after three batches"].at),
+    "converting a model": ("converted", Point("imgret_tests.fake_model:Conversion._convert")),
+}
+# Of the dagster.yaml that earlier versions have made.
+EARLIER_POOLS = "concurrency:\n  pools:\n    default_limit: 1\n"
+
 
 @pytest.fixture
 def graph(tested_server: TestedServer, database: Driver, tmp_path: Path) -> Graph:
@@ -284,3 +292,19 @@ def test_a_killed_run_is_reported_as_failed_by_the_next(graph: Graph, start: Sta
     assert statuses.pop(run.run_id) == dg.DagsterRunStatus.FAILURE
     assert list(statuses.values()) == [dg.DagsterRunStatus.SUCCESS]
     graph.assert_right()
+
+
+@pytest.mark.parametrize("point", EMBEDDING)
+def test_the_run_after_one_that_was_killed_while_embedding_completes(graph: Graph, start: Start, point: str) -> None:
+    model, at = EMBEDDING[point]
+    dagster_home = graph.chain.settings.dagster_home
+    dagster_home.mkdir(parents=True)
+    (dagster_home / "dagster.yaml").write_text(EARLIER_POOLS)
+    first = start(stop_at=at, model=model, lasting=True)
+    first.go()
+    first.expect("stopped")
+    first.kill()
+    second = start(model=model, lasting=True)
+    second.go()
+    total = second.expect("done")
+    assert (total["usable"], total["nodes"], total["model"].split("-")[0]) == (43, 43, model)

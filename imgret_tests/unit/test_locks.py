@@ -1,3 +1,6 @@
+import logging
+import os
+import signal
 import threading
 import time
 from pathlib import Path
@@ -40,6 +43,28 @@ def test_who_waits_gets_it_as_soon_as_it_is_freed(tmp_path: Path) -> None:
         holder.go()
         take(tmp_path, "graph", timeout_s=30)
         assert holder.hear() == "freed"
+
+
+def test_who_waits_says_so_once_and_for_whom(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Process(HOLD, [tmp_path, "graph"]) as holder:
+        assert holder.hear() == "held"
+        with pytest.raises(LockTimeoutError, match="graph is held"):
+            take(tmp_path, "graph", timeout_s=locks.TELL_AFTER_S / 2)
+        assert caplog.messages == []
+        with pytest.raises(LockTimeoutError, match="graph is held"):
+            take(tmp_path, "graph", timeout_s=locks.TELL_AFTER_S + 0.5)
+    [said] = caplog.messages
+    assert said.startswith(f"Waiting for graph, held by process {holder.popen.pid} (-c, embedding images, for ")
+    assert caplog.records[0].levelno == logging.WARNING, "so that it is shown where nothing configures logging"
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_waits_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
+    with locks.held(tmp_path, ["graph"], timeout_s=0, purpose="a test"), Process(HOLD, [tmp_path, "graph"]) as waiting:
+        assert waiting.popen.stderr is not None
+        assert waiting.popen.stderr.readline().startswith(f"Waiting for graph, held by process {os.getpid()} ")
+        waiting.popen.send_signal(number)
+        assert waiting.popen.wait(10) == -number
 
 
 def test_kill_9_of_the_holder_frees_it(tmp_path: Path) -> None:

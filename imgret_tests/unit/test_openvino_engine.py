@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,15 @@ import numpy as np
 import pytest
 
 from imgret_assets.domain.agreement import known_agreements, measure_agreement
-from imgret_assets.domain.home import open_home
+from imgret_assets.domain.engines import choose_embedder
+from imgret_assets.domain.home import Home, open_home
 from imgret_assets.domain.models import Model, Preprocessing, resolve
 from imgret_assets.domain.openvino_engine import OpenVinoEmbedder, import_openvino
 from imgret_assets.domain.torch_engine import TorchEmbedder
-from imgret_assets.errors import ModelError, SettingError
+from imgret_assets.errors import LockTimeoutError, ModelError, SettingError
 from imgret_assets.settings import load_settings
 from imgret_tests.fakes import picture
+from imgret_tests.processes import Process
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +71,23 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, lite0_
         [sys.executable, "-c", script, str(lite0_home)], capture_output=True, text=True, check=True, timeout=120
     )
     assert done.stdout.strip() == "(1, 1280) []"
+
+
+def test_a_conversion_by_another_run_is_waited_for_no_longer_than_the_setting_says(home: Home) -> None:
+    hold = """
+from pathlib import Path
+from imgret_assets.domain import locks
+with locks.held(Path(sys.argv[1]), ["converting"], timeout_s=30, purpose="converting a model"):
+    say("held")
+    wait()
+"""
+    impatient = replace(home, settings=replace(home.settings, lock_timeout_s=0.2))
+    asked = choose_embedder(impatient, resolve(home, "efficientnet_lite0"), device="cpu")
+    assert isinstance(asked, OpenVinoEmbedder)
+    with Process(hold, [asked.own_folder]) as holder:
+        assert holder.hear() == "held"
+        with pytest.raises(LockTimeoutError, match=f"converting is held by process {holder.popen.pid} .*within 0.2 s"):
+            asked.load()
 
 
 def test_openvino_reports_its_use_to_nobody() -> None:

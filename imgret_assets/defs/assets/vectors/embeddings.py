@@ -35,7 +35,6 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         group_name="vectors",
         kinds={"openvino", "pytorch", "parquet"},
         owners=["team:imgret"],
-        pool="imgret_embedding",
     )
     def embeddings(context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource) -> None:
         """One row for every usable manifest row of the shard, with its vector in the chosen embedding space."""
