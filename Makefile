@@ -36,9 +36,10 @@ bench: setup ## how fast it is here, beside what it is compared with (half an ho
 screenshots: setup ## the documentation's pictures of the page, from the demo's home; needs chromium
 	$(BIN)/python scripts/screenshots
 
-lint: $(READY) ## style
+lint: $(READY) ## style, and the import rules of pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 
 typecheck: $(READY) ## types
 	$(BIN)/basedpyright

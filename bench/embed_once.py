@@ -9,10 +9,10 @@ from pathlib import Path
 
 from bench.homes import open_bench_home
 from bench.rounds import own_peak_memory_mb
-from imgret_assets.domain.embed import refresh_embeddings
-from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.models import resolve
-from imgret_assets.domain.scan import refresh_manifest
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.inference.engine_selection import choose_embedder
+from imgret_assets.domain.models.registry import resolve
 
 
 def main() -> None:

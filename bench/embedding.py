@@ -24,10 +24,12 @@ from imgret_assets.defs.partitions import range_tags, shards_definition
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.embedder import Embedder
-from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace, Model, resnet50_cache, resolve
+from imgret_assets.domain.inference.embedder import Embedder
+from imgret_assets.domain.inference.engine_selection import choose_embedder
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.registry import Model, resolve
+from imgret_assets.domain.models.weights import resnet50_cache
+from imgret_assets.domain.storage.home import Home
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 

@@ -27,13 +27,18 @@ from bench import pairs
 from bench.homes import NO_ENV, open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Timing
-from imgret_assets.domain import cypher, graph, search, server, tables
-from imgret_assets.domain.cores import usable_threads
-from imgret_assets.domain.database import Database, open_database
-from imgret_assets.domain.files import shard_of
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace, resolve
-from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.graph import cypher, graph_state, image_nodes, similar_to
+from imgret_assets.domain.graph.connection import Database, open_database
+from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.neo4j_server import lifecycle
+from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.search import find_similar
+from imgret_assets.domain.search import query as query_module
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import PROJECT, Settings
 
 ARTICLE_CREATE = "CREATE (img:Image {embeddings: $embeddings, path: $path})"
@@ -86,10 +91,10 @@ def run(
 def _served(settings: Settings) -> Iterator[None]:
     """The home's own server for the block, stopped whatever happens."""
     try:
-        server.ensure_running(settings)
+        lifecycle.ensure_running(settings)
         yield
     finally:
-        server.stop(settings)
+        lifecycle.stop(settings)
 
 
 @dataclass(frozen=True)
@@ -109,13 +114,13 @@ class _Bench:
         article, full, online = timings.values()
         waits = []
         for number in range(rounds + 1):
-            graph.adopt(self.database)
-            graph.sync_nodes(self.home, self.database, self.space, shards=())
+            graph_state.adopt(self.database)
+            image_nodes.sync_nodes(self.home, self.database, self.space, shards=())
             self.database.schema(cypher.DROP_VECTOR_INDEX)
             created = self._timed(article, number, lambda: self._article(few))
             self.say(f"  round {number}: the article's CREATE: {created:,.0f} nodes a second")
-            graph.adopt(self.database)
-            built = graph.sync_nodes(self.home, self.database, self.space)
+            graph_state.adopt(self.database)
+            built = image_nodes.sync_nodes(self.home, self.database, self.space)
             full.things = sum(shard.created for shard in built.shards)
             if number:
                 full.seconds.append(built.seconds - built.index_seconds)
@@ -129,7 +134,7 @@ class _Bench:
                 number,
                 lambda: sum(
                     shard.created
-                    for shard in graph.sync_nodes(self.home, self.database, self.space, shards=some).shards
+                    for shard in image_nodes.sync_nodes(self.home, self.database, self.space, shards=some).shards
                 ),
             )
             self.say(f"  round {number}: into an online index: {again:,.0f} nodes a second")
@@ -175,20 +180,20 @@ class _Bench:
         )
 
     def _sync(self) -> int:
-        return graph.sync_relationships(self.home, self.database, self.space).relationships
+        return similar_to.sync_relationships(self.home, self.database, self.space).relationships
 
     def queries(self, vectors: np.ndarray, asked: np.ndarray, exact: int, rounds: int) -> None:
         """Recall and latency of the index, through imgret's own search, beside the article's query."""
-        state = graph.require_ready(graph.read_state(self.database), self.database.uri)
+        state = graph_state.require_ready(graph_state.read_state(self.database), self.database.uri)
         best = _best(vectors, asked)
-        query = search.Query(top_k=TOP_K)
+        query = query_module.Query(top_k=TOP_K)
         slow, quick = [], []
         for number in range(rounds + 1):
             for vector in asked[:exact]:
                 slow += [self._article_query(vector)] if number else []
             for vector in asked[: 20 * exact]:
                 started = time.perf_counter()
-                _, mode = search.nearest(self.database, state, vector, query)
+                _, mode = find_similar.nearest(self.database, state, vector, query)
                 quick += [time.perf_counter() - started] if number else []
                 if mode != "index":
                     raise SystemExit(f"bench: the index was not asked but {mode}")
@@ -201,7 +206,7 @@ class _Bench:
             Measure("query by the index, scored again", 1000 * median(quick), unit="ms"),
             Measure("queries: index / the article's", median(slow) / median(quick), 20.0, unit="x"),
         ]
-        usual = max(search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT * TOP_K)
+        usual = max(find_similar.MIN_CANDIDATES, find_similar.CANDIDATES_PER_HIT * TOP_K)
         for candidates in sorted({*CANDIDATES, usual}):
             recall, took = self._recall(state, asked, best, candidates)
             name = f"recall@{TOP_K} of {candidates} candidates ({1000 * took:.0f} ms)"
@@ -217,20 +222,20 @@ class _Bench:
         return time.perf_counter() - started
 
     def _recall(
-        self, state: graph.GraphState, asked: np.ndarray, best: np.ndarray, candidates: int
+        self, state: graph_state.GraphState, asked: np.ndarray, best: np.ndarray, candidates: int
     ) -> tuple[float, float]:
         """Share of the exact best that are found, by score, and the median latency in seconds."""
-        usual = search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT
-        search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT = candidates, 1
+        usual = find_similar.MIN_CANDIDATES, find_similar.CANDIDATES_PER_HIT
+        find_similar.MIN_CANDIDATES, find_similar.CANDIDATES_PER_HIT = candidates, 1
         try:
             found, took = 0, []
             for vector, scores in zip(asked, best, strict=True):
                 started = time.perf_counter()
-                hits, _ = search.nearest(self.database, state, vector, search.Query(top_k=TOP_K))
+                hits, _ = find_similar.nearest(self.database, state, vector, query_module.Query(top_k=TOP_K))
                 took.append(time.perf_counter() - started)
                 found += sum(hit.score >= scores[-1] - 1e-6 for hit in hits)
         finally:
-            search.MIN_CANDIDATES, search.CANDIDATES_PER_HIT = usual
+            find_similar.MIN_CANDIDATES, find_similar.CANDIDATES_PER_HIT = usual
         return found / best.size, median(took)
 
 

@@ -6,7 +6,7 @@ Belongs here: opening one. Not here: what is measured in it.
 from pathlib import Path
 from typing import Any
 
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 
 # Settings of the benchmark are its own, whatever `.env` says.

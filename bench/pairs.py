@@ -22,12 +22,12 @@ from bench import pairs_home, scans
 from bench.homes import open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Contender, interleaved, last_json
-from imgret_assets.domain.cascade import Cascade
-from imgret_assets.domain.cascade_nearest import nearest
-from imgret_assets.domain.cores import usable_threads
-from imgret_assets.domain.engines import choose_embedder
-from imgret_assets.domain.models import resolve
-from imgret_assets.domain.unit_rows import unit_rows
+from imgret_assets.domain.inference.engine_selection import choose_embedder
+from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.numerics.vectors import unit_rows
+from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.similarity.cascade.nearest_search import nearest
+from imgret_assets.domain.similarity.cascade.pairs import Cascade
 
 THRESHOLD = 0.8
 NEIGHBOURS = 20

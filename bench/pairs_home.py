@@ -16,12 +16,12 @@ import pyarrow as pa
 from bench.homes import open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Timing
-from imgret_assets.domain import tables
-from imgret_assets.domain.cores import usable_threads
-from imgret_assets.domain.files import shard_of
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.neighbours import refresh_neighbours
-from imgret_assets.domain.pairs import refresh_pairs
+from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
 
 _SPACE = "bench-00000000"
 _NEW = 100

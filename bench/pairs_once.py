@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.pairs import THRESHOLD, mixtures
 from bench.rounds import own_peak_memory_mb
-from imgret_assets.domain.pair_search import search_pairs
+from imgret_assets.domain.similarity.pair_search import search_pairs
 
 _PART = 10_000
 

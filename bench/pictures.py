@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.decode import EXTENSIONS
+from imgret_assets.domain.images.decode import EXTENSIONS
 from imgret_assets.samples.folders import draw_catalogue
 from imgret_assets.settings import PROJECT
 

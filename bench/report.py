@@ -11,7 +11,7 @@ from statistics import median
 from typing import Any
 
 from bench.rounds import Timing
-from imgret_assets.domain.cores import usable_threads
+from imgret_assets.domain.runtime.cpu import usable_threads
 
 
 @dataclass(frozen=True)

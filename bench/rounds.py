@@ -14,7 +14,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from imgret_assets.domain.cores import usable_threads
+from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.settings import PROJECT
 
 

@@ -1,7 +1,7 @@
 """Every failure imgret reports by name, each with what was found, what was expected and what to do.
 
 Belongs here: exception classes and their exit codes. Not here: a picture that can't be used, which is
-no failure of a run but a row with a status (`domain.decode.Status`).
+no failure of a run but a row with a status (`domain.images.decode.Status`).
 """
 
 EXIT_FAILED = 1

@@ -1,7 +1,7 @@
 """Settings: from flags, else the environment, else `.env` beside pyproject.toml, else the default.
 
 Belongs here: names, defaults and validation of what a user can set. Not here: what a home has recorded
-about itself (`domain.home`). Nothing is read at import: `load_settings` reads when called.
+about itself (`domain.storage.home`). Nothing is read at import: `load_settings` reads when called.
 """
 
 import os
@@ -61,13 +61,13 @@ class Settings:
     """What a process works with.
 
     `images`, `model`, `shards` and `threshold` are None where nobody set them: then the home's own
-    record counts, and only then the default (`domain.home.Home`).
+    record counts, and only then the default (`domain.storage.home.Home`).
 
     Attributes:
         home: absolute folder of the tables, the embedded database, the model cache and Dagster's storage.
         cache: absolute folder of what is fetched once for all homes (the server's jars).
         images: absolute root of the image files.
-        model: a name of `domain.models`, such as `efficientnet_lite0` or `timm:resnet18`.
+        model: a name of `domain.models.registry`, such as `efficientnet_lite0` or `timm:resnet18`.
         weights: a file with the model's weights.
         device: one of `auto`, `cpu`, `cuda`, `mps`.
         engine: one of `auto`, `openvino`, `torch`.

@@ -1,6 +1,6 @@
 """What every test may rely on: no settings of this machine, a seeded generator, small generated pictures.
 
-Belongs here: isolation and shared fixtures. Not here: starting anything (`server/conftest.py`), fakes
+Belongs here: isolation and shared fixtures. Not here: starting anything (`support/neo4j_server.py`), fakes
 (`fakes.py`).
 """
 
@@ -11,8 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.images import manifest
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import Settings, load_settings
+
+pytest_plugins = ["imgret_tests.support.neo4j_server"]
 
 # Before any test module is imported: a test must never read the user's .env or reach the user's database.
 for _name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:
@@ -32,8 +35,8 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 @pytest.fixture(scope="session")
 def lite0_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which EfficientNet-Lite0 is converted and compiled: that takes longer than most tests."""
-    from imgret_assets.domain.models import resolve
-    from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
+    from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+    from imgret_assets.domain.models.registry import resolve
 
     folder = tmp_path_factory.mktemp("lite0")
     model = resolve(open_home(load_settings({"home": folder})), "efficientnet_lite0")
@@ -65,3 +68,9 @@ def settings(tmp_path: Path, images: Path) -> Settings:
 def home(settings: Settings) -> Home:
     """An opened temporary home."""
     return open_home(settings)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as old as soon as they are listed: their ctime can't be set back to make them so."""
+    monkeypatch.setattr(manifest, "RACY_NS", 0)

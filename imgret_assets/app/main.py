@@ -10,14 +10,14 @@ import streamlit as st
 from PIL import Image
 
 from imgret_assets.app import navigation
-from imgret_assets.app.compare_page import show_compare
-from imgret_assets.app.duplicates_page import show_duplicates
-from imgret_assets.app.graph_page import show_graph
-from imgret_assets.app.groups_page import show_groups
 from imgret_assets.app.navigation import PageSpec, choose_page
-from imgret_assets.app.overview_page import show_overview
-from imgret_assets.app.review_page import show_review
-from imgret_assets.app.search_page import show_search
+from imgret_assets.app.views.compare_page import show_compare
+from imgret_assets.app.views.duplicates_page import show_duplicates
+from imgret_assets.app.views.graph_page import show_graph
+from imgret_assets.app.views.groups_page import show_groups
+from imgret_assets.app.views.overview_page import show_overview
+from imgret_assets.app.views.review_page import show_review
+from imgret_assets.app.views.search_page import show_search
 
 # An icon of our own: a page's Material icon would be fetched from the internet for the browser's tab.
 st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")

@@ -1,7 +1,7 @@
 r"""Names of files and messages as they are, in places that read some markup.
 
 Belongs here: taking away the meaning of signs for Streamlit's Markdown and for the chart component, counts in words.
-Not here: where they are shown (`app.search_page`); `st.text` needs none of this and is used wherever it can be.
+Not here: where they are shown (`app.views.search_page`); `st.text` needs none of this and is used wherever it can be.
 """
 
 import re

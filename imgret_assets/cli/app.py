@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.cli.ports import free_port
+from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501

@@ -1,29 +1,27 @@
 """`imgret db`: the graph database of a home.
 
 Belongs here: the commands, what they print, the terminal of the Cypher shell. Not here: the server's life
-(`domain.server`), Cypher text and values (`domain.cypher_shell`). The driver is imported when used.
+(`domain.neo4j_server.lifecycle`), Cypher text and values (`cli.support.cypher_text`). The driver is imported when used.
 """
 
 import json
 import sys
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 import click
 
-from imgret_assets.domain import cypher_shell, server
-from imgret_assets.domain.cypher_shell import Command
-from imgret_assets.errors import DatabaseError, ImageError, ImgretError, SettingError
+from imgret_assets.cli.db_shell import Shell, _failures
+from imgret_assets.domain.neo4j_server import lifecycle, run_file
+from imgret_assets.errors import DatabaseError, SettingError
 from imgret_assets.settings import Settings, load_settings
 
 if TYPE_CHECKING:
     from neo4j import Driver
 
+
 RELATIONS = "MATCH (n1:Image)-[r:SIMILAR_TO]->(n2:Image) RETURN n1, r, n2 LIMIT 300"
-PROMPT, CONTINUED = "imgret> ", "   ...> "
 
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -43,11 +41,11 @@ def db() -> None:
 def start(home: str | None) -> None:
     """Start the embedded Neo4j, unless it runs already."""
     settings = _settings(home)
-    given = server.given_server(settings)
+    given = lifecycle.given_server(settings)
     if given:
         click.echo(f"NEO4J_URI names {given.uri}: imgret starts no server of its own.")
         return
-    found = server.ensure_running(settings, progress=_tell)
+    found = lifecycle.ensure_running(settings, progress=_tell)
     click.echo(f"Neo4j {found.version} answers at {found.uri}. Next: imgret db browse, imgret db shell")
 
 
@@ -56,11 +54,11 @@ def start(home: str | None) -> None:
 def stop(home: str | None) -> None:
     """Stop the embedded Neo4j; it starts again when it is needed."""
     settings = _settings(home)
-    given = server.given_server(settings)
+    given = lifecycle.given_server(settings)
     if given:
         click.echo(f"NEO4J_URI names {given.uri}: imgret does not stop a server that is not its own.")
         return
-    click.echo("Neo4j has stopped." if server.stop(settings) else "Neo4j was not running.")
+    click.echo("Neo4j has stopped." if lifecycle.stop(settings) else "Neo4j was not running.")
 
 
 @db.command()
@@ -82,7 +80,7 @@ def status(home: str | None, as_json: bool, show_password: bool) -> None:
     click.echo(f"Neo4j {report['version']}, Graph Data Science {report['gds'] or 'missing'}, runs at {report['uri']}")
     click.echo(f"user {report['username']}, home {settings.home}")
     if found and found.http_port:
-        click.echo(f"process {found.pid}, Neo4j Browser http://{server.LOCALHOST}:{found.http_port}/browser/")
+        click.echo(f"process {found.pid}, Neo4j Browser http://{lifecycle.LOCALHOST}:{found.http_port}/browser/")
     if show_password:
         click.echo(f"password {report['password']}")
 
@@ -95,8 +93,8 @@ def browse(home: str | None, no_open: bool) -> None:
     import webbrowser
 
     settings = _settings(home)
-    found = server.connection(settings, progress=_tell)
-    url = server.browser_url(found, RELATIONS)
+    found = lifecycle.connection(settings, progress=_tell)
+    url = lifecycle.browser_url(found, RELATIONS)
     click.echo(url)
     click.echo(f"Log in as {found.username}; the password: imgret db status --show-password{_flag(home)}")
     click.echo("Then run the query that stands in the editor.")
@@ -113,7 +111,7 @@ def shell(home: str | None, script: IO[str] | None) -> None:
     Statements end with `;`. A failing one stops a script with exit code 1.
     """
     settings = _settings(home)
-    with _driver(server.connection(settings, progress=_tell)) as driver:
+    with _driver(lifecycle.connection(settings, progress=_tell)) as driver:
         session = Shell(settings, driver)
         if script is None and sys.stdin.isatty():
             session.converse()
@@ -126,8 +124,8 @@ def shell(home: str | None, script: IO[str] | None) -> None:
 @click.option("--wipe", is_flag=True, help="Delete every :Image node there; without it nothing is done.")
 def adopt(home: str | None, wipe: bool) -> None:
     """Make a database that holds other :Image nodes this home's own, by deleting them."""
-    from imgret_assets.domain.database import open_database
-    from imgret_assets.domain.graph import adopt as take_over
+    from imgret_assets.domain.graph.connection import open_database
+    from imgret_assets.domain.graph.graph_state import adopt as take_over
 
     settings = _settings(home)
     if not wipe:
@@ -138,123 +136,6 @@ def adopt(home: str | None, wipe: bool) -> None:
     with open_database(settings, progress=_tell) as database:
         deleted = take_over(database)
     click.echo(f"Deleted {deleted:,} :Image nodes. Next: imgret run")
-
-
-class Shell:
-    """Statements, parameters and `:` commands on one connection."""
-
-    def __init__(self, settings: Settings, driver: "Driver") -> None:
-        self.settings = settings
-        self.driver = driver
-        self.parameters: dict[str, Any] = {}
-        self.done = False
-        self.commands: Mapping[str, Callable[[Command], None]] = {
-            "param": self._param,
-            "embed": self._embed,
-            "params": self._params,
-            "help": lambda _: click.echo(cypher_shell.HELP),
-            "exit": self._exit,
-            "quit": self._exit,
-        }
-
-    def run_script(self, text: str) -> None:
-        """Run everything in order, to the end, `:exit` or the first failure.
-
-        Raises:
-            ImgretError: a statement or command failed.
-        """
-        parts, rest = cypher_shell.split(text)
-        for part in [*parts, *([rest] if rest else [])]:
-            if self.done:
-                return
-            self.run(part)
-
-    def converse(self) -> None:
-        """Read from the terminal until `:exit` or end of file; failures are shown and forgotten."""
-        with suppress(ImportError):  # some builds of Python have none
-            import readline  # noqa: F401 - gives input() line editing and history
-        click.echo(f"{cypher_shell.HELP}\n")
-        rest = ""
-        while not self.done:
-            try:
-                line = input(CONTINUED if rest else PROMPT)
-                parts, rest = cypher_shell.split(f"{rest}\n{line}\n" if rest else f"{line}\n")
-                for part in parts:
-                    self.run(part)
-            except EOFError:
-                click.echo()
-                return
-            except KeyboardInterrupt:
-                click.echo()
-                rest = ""
-            except ImgretError as error:
-                click.echo(str(error), err=True)
-
-    def run(self, part: str | Command) -> None:
-        """Run one statement or command and print what it gives.
-
-        Raises:
-            ImgretError: it failed; has the server's own message.
-        """
-        if isinstance(part, str):
-            self._statement(part)
-        elif part.name in self.commands:
-            self.commands[part.name](part)
-        else:
-            raise DatabaseError(
-                f"There is no command :{part.name}", expected=", ".join(f":{name}" for name in self.commands)
-            )
-
-    def _statement(self, statement: str) -> None:
-        begun = time.perf_counter()
-        with _failures(), self.driver.session(database=self.settings.neo4j.database) as session:
-            result = session.run(statement, self.parameters)  # pyright: ignore[reportArgumentType]
-            columns, rows = result.keys(), [record.values() for record in result]
-            summary = result.consume()
-        if columns:
-            click.echo(cypher_shell.table(columns, rows))
-        for note in summary.gql_status_objects:
-            if note.is_notification:
-                click.echo(note.status_description, err=True)
-        took_ms = (time.perf_counter() - begun) * 1000
-        click.echo(cypher_shell.summary(len(rows), summary.counters, took_ms))
-
-    def _param(self, command: Command) -> None:
-        name, value = _two_words(command, ":param NAME VALUE")
-        try:
-            self.parameters[name] = json.loads(value)
-        except ValueError:
-            with _failures(), self.driver.session(database=self.settings.neo4j.database) as session:
-                record = session.run(f"RETURN {value} AS value", self.parameters).single()  # pyright: ignore[reportArgumentType]
-            self.parameters[name] = record["value"] if record else None
-        self._show_parameter(name)
-
-    def _embed(self, command: Command) -> None:
-        from imgret_assets.domain.search import embed_query
-
-        name, image = _two_words(command, ":embed NAME IMAGE")
-        path = Path(image.strip("'\"")).expanduser()
-        if not path.is_file():
-            raise ImageError(f"{path} is not a file", remedy="give the path of a picture, from the folder you are in")
-        self.parameters[name] = embed_query(self.settings, path).tolist()
-        self._show_parameter(name)
-
-    def _params(self, _: Command) -> None:
-        for name in sorted(self.parameters):
-            self._show_parameter(name)
-
-    def _show_parameter(self, name: str) -> None:
-        click.echo(f"${name} = {cypher_shell.show(self.parameters[name], nested=True)}")
-
-    def _exit(self, _: Command) -> None:
-        self.done = True
-
-
-def _two_words(command: Command, form: str) -> tuple[str, str]:
-    found = command.name_and_value()
-    if found is None:
-        raise SettingError(f":{command.name} {command.rest}".rstrip(), expected=form)
-    return found
 
 
 def _settings(home: str | None) -> Settings:
@@ -272,31 +153,31 @@ def _flag(home: str | None) -> str:
     return f" --home {home}" if home else ""
 
 
-def _report(settings: Settings) -> tuple[server.Connection | None, dict[str, Any]]:
+def _report(settings: Settings) -> tuple[run_file.Connection | None, dict[str, Any]]:
     """The connection, if there is one to speak of, and what `status --json` says."""
-    given = server.given_server(settings)
+    given = lifecycle.given_server(settings)
     if given:
         version, gds = _ask_versions(given)
         return given, _as_report(settings, given, running=version is not None, version=version, gds=gds)
-    found = server.status(settings)
-    version, gds = server.versions(settings) if found else (None, None)
+    found = lifecycle.status(settings)
+    version, gds = lifecycle.versions(settings) if found else (None, None)
     return found, _as_report(settings, found, running=found is not None, version=version, gds=gds)
 
 
 def _as_report(
-    settings: Settings, found: server.Connection | None, *, running: bool, version: str | None, gds: str | None
+    settings: Settings, found: run_file.Connection | None, *, running: bool, version: str | None, gds: str | None
 ) -> dict[str, Any]:
     return {
         "running": running,
         "uri": found.uri if found else None,
-        "username": found.username if found else server.USERNAME,
+        "username": found.username if found else run_file.USERNAME,
         "version": version,
         "gds": gds,
         "home": str(settings.home),
     }
 
 
-def _ask_versions(found: server.Connection) -> tuple[str | None, str | None]:
+def _ask_versions(found: run_file.Connection) -> tuple[str | None, str | None]:
     """Of the server and its Graph Data Science library; None for what is not there."""
     from neo4j.exceptions import ClientError, ServiceUnavailable
 
@@ -314,7 +195,7 @@ def _ask_versions(found: server.Connection) -> tuple[str | None, str | None]:
 
 
 @contextmanager
-def _driver(found: server.Connection) -> Iterator["Driver"]:
+def _driver(found: run_file.Connection) -> Iterator["Driver"]:
     import logging
 
     from neo4j import GraphDatabase
@@ -330,16 +211,3 @@ def _driver(found: server.Connection) -> Iterator["Driver"]:
         ) as driver,
     ):
         yield driver
-
-
-@contextmanager
-def _failures() -> Iterator[None]:
-    """The server's and the driver's exceptions, as ours with the same message."""
-    from neo4j.exceptions import DriverError, Neo4jError
-
-    try:
-        yield
-    except Neo4jError as error:
-        raise DatabaseError(f"Neo4j says: {error.message} [{error.code}]") from error
-    except DriverError as error:
-        raise DatabaseError(f"Neo4j can't be asked: {error}", remedy="look at imgret db status") from error

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.domain.home import open_home
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
 
@@ -21,10 +21,11 @@ SHEET = "demo.png"
 def demo(home: Path | None) -> None:
     """Draw the samples, materialise every asset through Dagster, ask one query, show how good the answers are."""
     from imgret_assets.cli.run import refresh
-    from imgret_assets.domain.pairs import load_embeddings
-    from imgret_assets.domain.quality import precision
-    from imgret_assets.domain.search import Query, find_similar, read_query
-    from imgret_assets.domain.sheet import query_sheet
+    from imgret_assets.domain.analysis.ranking_quality import precision
+    from imgret_assets.domain.embeddings.table_reader import load_embeddings
+    from imgret_assets.domain.images.contact_sheets import query_sheet
+    from imgret_assets.domain.search.find_similar import find_similar
+    from imgret_assets.domain.search.query import Query, read_query
     from imgret_assets.samples.folders import draw_catalogue, read_truth, sample_query
 
     opened = open_home(load_settings({"home": home}))

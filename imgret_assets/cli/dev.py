@@ -1,7 +1,7 @@
 """`imgret dev`: Dagster's webserver and daemon, and the web page, over one home.
 
-Belongs here: starting and stopping the processes. Not here: Dagster's home (`defs.instance`), what is served
-(`definitions`, `app.main`).
+Belongs here: starting and stopping the processes. Not here: Dagster's home (`defs.instance.dagster_home`), what is
+served (`definitions`, `app.main`).
 """
 
 import os
@@ -15,10 +15,10 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.app import DEFAULT_PORT
-from imgret_assets.cli.ports import free_port
-from imgret_assets.defs.instance import open_instance
-from imgret_assets.defs.runs import end_dead_runs
-from imgret_assets.domain.home import open_home
+from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.process_runs import end_dead_runs
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import PROJECT, load_settings
 
 ADDRESS, PORT = "127.0.0.1", 3000

@@ -1,6 +1,6 @@
 """`imgret doctor`: what is there, what lacks, what to do.
 
-Belongs here: the command and its table. Not here: looking (`domain.doctor`).
+Belongs here: the command and its table. Not here: looking (`domain.operations.doctor`).
 """
 
 import json
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.cli.output import printable
-from imgret_assets.domain.doctor import examine
+from imgret_assets.cli.support.output import printable
+from imgret_assets.domain.operations.doctor import examine
 from imgret_assets.settings import load_settings
 
 

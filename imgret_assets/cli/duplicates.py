@@ -1,7 +1,7 @@
 """`imgret duplicates`: which files are copies of which, as the duplicates table says.
 
-Belongs here: options and printing. Not here: finding copies (`domain.duplicates`), deciding about them (`cli.review`).
-Imports neither dagster nor pandas.
+Belongs here: options and printing. Not here: finding copies (`domain.duplicates.duplicates_table`), deciding about
+them (`cli.review`). Imports neither dagster nor pandas.
 """
 
 from collections.abc import Mapping
@@ -10,11 +10,14 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
-from imgret_assets.domain import tables
-from imgret_assets.domain.decisions import File, standing
-from imgret_assets.domain.duplicates import EXACT, KINDS, as_table, by_content, exact_copies, usable_pictures
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
+from imgret_assets.domain.duplicates.copy_search import EXACT, KINDS, exact_copies
+from imgret_assets.domain.duplicates.duplicates_table import as_table
+from imgret_assets.domain.duplicates.pictures import by_content, usable_pictures
+from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decisions import File
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 
 _COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "decision", "reason")

@@ -1,6 +1,6 @@
 """`imgret explain A B`: how alike two pictures are, and why they are joined or not.
 
-Belongs here: options and printing. Not here: measuring and judging (`domain.explain`).
+Belongs here: options and printing. Not here: measuring and judging (`domain.search.explain`).
 """
 
 from collections.abc import Iterator
@@ -9,12 +9,12 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.output import COSINE, Output, output_options, printable
-from imgret_assets.cli.places import as_file, in_library, space_in_use
-from imgret_assets.domain.explain import Explanation
-from imgret_assets.domain.explain import explain as explain_two
-from imgret_assets.domain.home import Home, open_home
-from imgret_assets.domain.search import QueryImage, read_query
+from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
+from imgret_assets.cli.support.output import COSINE, Output, output_options, printable
+from imgret_assets.domain.search.explain import Explanation
+from imgret_assets.domain.search.explain import explain as explain_two
+from imgret_assets.domain.search.query import QueryImage, read_query
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 
 _COLUMNS = ("fact", "a", "b", "both", "needed")

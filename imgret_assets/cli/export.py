@@ -1,15 +1,15 @@
 """`imgret export`: the graph as files for other programs.
 
-Belongs here: the command. Not here: what is written (`domain.export`).
+Belongs here: the command. Not here: what is written (`domain.operations.export`).
 """
 
 from pathlib import Path
 
 import click
 
-from imgret_assets.cli.places import space_in_use
-from imgret_assets.domain.export import FORMATS, export_graph
-from imgret_assets.domain.home import open_home
+from imgret_assets.cli.support.image_arguments import space_in_use
+from imgret_assets.domain.operations.export import FORMATS, export_graph
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
 
 

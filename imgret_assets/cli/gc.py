@@ -1,15 +1,15 @@
 """`imgret gc`: remove what nothing uses any more.
 
-Belongs here: the command. Not here: what may go (`domain.gc`).
+Belongs here: the command. Not here: what may go (`domain.operations.cleanup`).
 """
 
 from pathlib import Path
 
 import click
 
-from imgret_assets.domain.gc import collect, spaces_with_tables
-from imgret_assets.domain.home import open_home
-from imgret_assets.domain.models import resolve
+from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.operations.cleanup import collect, spaces_with_tables
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
 
 

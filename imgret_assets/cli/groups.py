@@ -1,6 +1,7 @@
 """`imgret groups`: the groups of images that belong together, as the groups table says.
 
-Belongs here: options and printing. Not here: finding groups (`domain.groups`). Imports neither dagster nor pandas.
+Belongs here: options and printing. Not here: finding groups (`domain.analysis.groups_table`). Imports neither dagster
+nor pandas.
 """
 
 from pathlib import Path
@@ -8,11 +9,11 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.output import COSINE, Output, absolute_paths, output_options
-from imgret_assets.cli.places import as_file, in_library, space_in_use
-from imgret_assets.domain import tables
-from imgret_assets.domain.groups import groups_path
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
+from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, output_options
+from imgret_assets.domain.analysis.groups_table import groups_path
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 

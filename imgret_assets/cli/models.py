@@ -1,7 +1,7 @@
 """`imgret models`: which models there are, how good their vectors are on this collection, and the vectors' mean.
 
-Belongs here: options and printing. Not here: what a home has (`domain.spaces`), measuring (`domain.quality`), means
-(`domain.centring`). Only `--timm` imports torch.
+Belongs here: options and printing. Not here: what a home has (`domain.embeddings.embedding_spaces`), measuring
+(`domain.analysis.ranking_quality`), means (`domain.embeddings.mean_centring`). Only `--timm` imports torch.
 """
 
 import json
@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from imgret_assets.domain.home import open_home
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 
 if TYPE_CHECKING:
-    from imgret_assets.domain.quality import Quality
-    from imgret_assets.domain.spaces import KnownModel
+    from imgret_assets.domain.analysis.ranking_quality import Quality
+    from imgret_assets.domain.embeddings.embedding_spaces import KnownModel
 
 _HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 _JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
@@ -61,8 +61,9 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     Every labelled image asks for all others; it and exact copies of it are left out. AUC is the chance that a pair
     with the same label has a greater cosine than a pair with different labels.
     """
-    from imgret_assets.domain.quality import measure
-    from imgret_assets.domain.spaces import labelled_vectors, tables_in
+    from imgret_assets.domain.analysis.ranking_quality import measure
+    from imgret_assets.domain.embeddings.embedding_spaces import tables_in
+    from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 
     opened = open_home(load_settings({"home": home}))
     found: dict[str, Quality] = {}
@@ -89,7 +90,7 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
         _show_comparison(named)
     _warn(found)
     if plot is not None:
-        from imgret_assets.domain.quality_plot import draw
+        from imgret_assets.domain.analysis.quality_plot import draw
 
         draw(named, plot)
         click.echo(f"imgret: histograms are in {plot}", err=True)
@@ -105,7 +106,7 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
 
     MODEL is a model's name, or the id of a space that has tables; the last run's model where it is left out.
     """
-    from imgret_assets.domain.centring import make_centre
+    from imgret_assets.domain.embeddings.mean_centring import make_centre
 
     made = make_centre(open_home(load_settings({"home": home})), model, output and output.absolute())
     if as_json:
@@ -121,12 +122,12 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
 
 
 def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
-    from imgret_assets.domain.spaces import known_models
+    from imgret_assets.domain.embeddings.embedding_spaces import known_models
 
     known = known_models(open_home(load_settings({"home": home})))
     others = []
     if pattern:
-        from imgret_assets.domain.networks import timm_models
+        from imgret_assets.domain.models.networks import timm_models
 
         others = timm_models(pattern)
     if as_json:

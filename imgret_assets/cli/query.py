@@ -1,7 +1,7 @@
 """`imgret query`: what looks like this picture, or each of these?
 
-Belongs here: options and printing. Not here: finding (`domain.search`), forms of output (`cli.output`). Imports neither
-dagster nor pandas.
+Belongs here: options and printing. Not here: finding (`domain.search.find_similar`), forms of output
+(`cli.support.output`). Imports neither dagster nor pandas.
 """
 
 import importlib
@@ -14,11 +14,20 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options, printable
-from imgret_assets.cli.places import as_file, pictures_in
-from imgret_assets.domain.database import open_database
-from imgret_assets.domain.home import Home, open_home
-from imgret_assets.domain.search import METRICS, MODES, Answer, Hit, Query, Relation, find_similar, read_query
+from imgret_assets.cli.support.image_arguments import as_file, pictures_in
+from imgret_assets.cli.support.output import (
+    COSINE,
+    Output,
+    absolute_paths,
+    exit_code,
+    fail_on_found,
+    output_options,
+    printable,
+)
+from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.search.find_similar import find_similar
+from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, Relation, read_query
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 
@@ -171,7 +180,7 @@ def _tell(found: Asked, *, several: bool, excluded: bool) -> None:
 
 
 def _draw(picture: Path, answer: Answer, sheet: Path, home: Home) -> None:
-    from imgret_assets.domain.sheet import query_sheet
+    from imgret_assets.domain.images.contact_sheets import query_sheet
 
     title = f"What looks like {picture.name}? {answer.model}"
     query_sheet(picture, answer.results, sheet, root=home.images, title=title)

@@ -1,14 +1,15 @@
 """`imgret reshard N`: another number of partitions.
 
-Belongs here: the command. Not here: rewriting tables (`domain.reshard`).
+Belongs here: the command. Not here: rewriting tables (`domain.operations.reshard`).
 """
 
 from pathlib import Path
 
 import click
 
-from imgret_assets.domain.home import Home, open_home, read_record
-from imgret_assets.domain.reshard import reshard as rewrite
+from imgret_assets.domain.operations.reshard import reshard as rewrite
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.settings import load_settings
 
 

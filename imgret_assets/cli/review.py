@@ -1,7 +1,7 @@
 """`imgret review`: what is left to decide about duplicates, deciding, looking back, and what would be removed.
 
-Belongs here: options and printing. Not here: what is left (`domain.review_queue`), the file of decisions
-(`domain.decisions`). Imports neither dagster nor pandas. No command here removes a file.
+Belongs here: options and printing. Not here: what is left (`domain.review.queue`), the file of decisions
+(`domain.review.decisions`). Imports neither dagster nor pandas. No command here removes a file.
 """
 
 import sys
@@ -11,13 +11,16 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
-from imgret_assets.cli.places import as_file, in_library
-from imgret_assets.domain import decisions
-from imgret_assets.domain.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, File, keep_all, keep_one, standing
-from imgret_assets.domain.duplicates import EXACT, NEAR
-from imgret_assets.domain.home import Home, open_home
-from imgret_assets.domain.review_queue import KINDS, SIMILAR, Member, ReviewSet, file_of, removals, undecided
+from imgret_assets.cli.support.image_arguments import as_file, in_library
+from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
+from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
+from imgret_assets.domain.review import decision_log
+from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, File, keep_all, keep_one
+from imgret_assets.domain.review.queue import KINDS, SIMILAR, undecided
+from imgret_assets.domain.review.removals import file_of, removals
+from imgret_assets.domain.review.review_sets import Member, ReviewSet
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError, HomeError
 from imgret_assets.settings import load_settings
 
@@ -187,7 +190,7 @@ def decide(
         if kept not in (one, other):
             raise click.UsageError(f"--keep {keep} is neither {a} nor {b}")
         judgement = keep_one(kept, [file for file in (one, other) if file != kept])
-    batch = decisions.record(opened, [judgement], by=by, reason=reason)
+    batch = decision_log.record(opened, [judgement], by=by, reason=reason)
     click.echo(batch)
     click.echo("imgret: written down; `imgret review undo` takes it back", err=True)
 
@@ -209,7 +212,7 @@ def _file(home: Home, given: Path) -> File:
 def history(ctx: click.Context, limit: int | None, output: Output, home: Path | None) -> None:
     """List all decisions, newest first: who, when, what, why, and whether they are in force."""
     opened = _opened(ctx, home)
-    rows = decisions.as_rows(decisions.history(opened)[:limit])
+    rows = decision_log.as_rows(decision_log.history(opened)[:limit])
     output.emit(
         _ENTRY,
         rows,
@@ -232,7 +235,7 @@ def _paths(rows: Sequence[dict[str, Any]]) -> list[str]:
 @click.pass_context
 def undo(ctx: click.Context, id: str, by: str | None, reason: str, home: Path | None) -> None:
     """Take back everything that was decided together with ID, as `imgret review history` shows it."""
-    batch = decisions.undo(_opened(ctx, home), id, by=by, reason=reason)
+    batch = decision_log.undo(_opened(ctx, home), id, by=by, reason=reason)
     click.echo(batch)
     click.echo("imgret: undone; an undo can be undone as well", err=True)
 
@@ -245,7 +248,7 @@ def undo(ctx: click.Context, id: str, by: str | None, reason: str, home: Path | 
 def export(ctx: click.Context, form: str, file: Path | None, home: Path | None) -> None:
     """Write all decisions, newest first."""
     opened = _opened(ctx, home)
-    text = decisions.export_csv(opened) if form == "csv" else decisions.export_json(opened)
+    text = decision_log.export_csv(opened) if form == "csv" else decision_log.export_json(opened)
     if file is None:
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode())

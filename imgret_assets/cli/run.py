@@ -12,19 +12,19 @@ from typing import Any
 import click
 import dagster as dg
 
-from imgret_assets.cli.bar import progress_bar
+from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.defs.build import build_defs
-from imgret_assets.defs.instance import open_instance
+from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.process_runs import end_dead_runs, process_tag
 from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.defs.runs import end_dead_runs, process_tag
-from imgret_assets.domain.database import open_database
-from imgret_assets.domain.home import open_home
-from imgret_assets.domain.totals import Totals, totals
+from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.operations.run_totals import Totals, totals
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import check_threshold, load_settings
 

@@ -1,15 +1,15 @@
 """`imgret setup`: make ready, once; every make target calls it.
 
-Belongs here: the order of the steps. Not here: any step (`domain.default_model`, `defs.instance`,
-`domain.server_jars`, `samples.folders`, `domain.compose_env`).
+Belongs here: the order of the steps. Not here: any step (`domain.models.default_model`, `defs.instance.dagster_home`,
+`domain.neo4j_server.jars`, `samples.folders`, `domain.operations.compose_secrets`).
 """
 
 from pathlib import Path
 
 import click
 
-from imgret_assets.domain import default_model
-from imgret_assets.domain.home import open_home
+from imgret_assets.domain.models import default_model
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import PROJECT, load_settings
 
@@ -29,11 +29,11 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
     model = default_model.choose(settings, _tell)
     opened = open_home(settings)
 
-    from imgret_assets.defs.instance import prepare
+    from imgret_assets.defs.instance.dagster_home import prepare
 
     prepare(settings)
     if settings.neo4j.embedded and not skip_server:
-        from imgret_assets.domain.server_jars import assemble
+        from imgret_assets.domain.neo4j_server.jars import assemble
 
         assemble(settings, progress=_tell)
     if settings.images is None and not skip_samples:
@@ -47,7 +47,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
 def _write_secrets() -> None:
     if not (PROJECT / "docker-compose.yml").is_file():
         return
-    from imgret_assets.domain.compose_env import write_compose_env
+    from imgret_assets.domain.operations.compose_secrets import write_compose_env
 
     try:
         write_compose_env(PROJECT / "compose.env")

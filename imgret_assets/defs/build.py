@@ -28,7 +28,8 @@ from imgret_assets.defs.partitions import shards_definition
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.schedules import build_nightly_refresh
 from imgret_assets.defs.sensors import changed_images
-from imgret_assets.domain.home import shard_count, shard_keys
+from imgret_assets.domain.storage.home import shard_count
+from imgret_assets.domain.storage.home_record import shard_keys
 from imgret_assets.samples.folders import sample_query
 from imgret_assets.settings import Settings, load_settings
 

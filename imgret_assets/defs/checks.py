@@ -1,7 +1,7 @@
-"""Asset checks: the findings of `domain.verify`, reported where an operator looks.
+"""Asset checks: the findings of `domain.graph.consistency`, reported where an operator looks.
 
 Belongs here: one factory for all, the list of checks, their limits. Not here: what is looked at
-(`domain.verify`), and the validation that keeps wrong rows out, which the writing functions do themselves.
+(`domain.graph.consistency`), and the validation that keeps wrong rows out, which the writing functions do themselves.
 """
 
 from collections.abc import Callable
@@ -12,12 +12,13 @@ import dagster as dg
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain import verify
-from imgret_assets.domain.decision_graph import links_equal_decisions
-from imgret_assets.domain.duplicate_graph import links_equal_duplicates
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace
-from imgret_assets.domain.verify import Finding
+from imgret_assets.domain.embeddings import table_checks
+from imgret_assets.domain.embeddings.table_checks import Finding
+from imgret_assets.domain.graph import consistency
+from imgret_assets.domain.graph.decided import links_equal_decisions
+from imgret_assets.domain.graph.duplicate_of import links_equal_duplicates
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
 UNUSABLE_LIMIT = 0.1
@@ -62,35 +63,35 @@ def build_check(
 
 def _usable_files(looking: Looking) -> Finding:
     """Few enough files are unusable."""
-    return verify.unusable_share(looking.home, looking.space.id, limit=UNUSABLE_LIMIT)
+    return table_checks.unusable_share(looking.home, looking.space.id, limit=UNUSABLE_LIMIT)
 
 
 def _one_space(looking: Looking) -> Finding:
     """Every shard's embeddings are there and of one embedding space."""
-    return verify.one_space(looking.home, looking.space.id)
+    return table_checks.one_space(looking.home, looking.space.id)
 
 
 def _usable_vectors(looking: Looking) -> Finding:
     """Every vector is finite and not zero."""
-    return verify.usable_vectors(looking.home, looking.space.id)
+    return table_checks.usable_vectors(looking.home, looking.space.id)
 
 
 def _nodes_equal_rows(looking: Looking) -> Finding:
     """The :Image nodes are the usable rows of manifest and embeddings."""
     with looking.neo4j.open(looking.home) as database:
-        return verify.nodes_equal_rows(looking.home, database, looking.space.id)
+        return consistency.nodes_equal_rows(looking.home, database, looking.space.id)
 
 
 def _relationships_equal_pairs(looking: Looking) -> Finding:
     """The SIMILAR_TO relationships are the rows of the pairs table."""
     with looking.neo4j.open(looking.home) as database:
-        return verify.relationships_equal_pairs(looking.home, database, looking.space.id)
+        return consistency.relationships_equal_pairs(looking.home, database, looking.space.id)
 
 
 def _no_bad_relationships(looking: Looking) -> Finding:
     """No image is joined to itself or twice to the same."""
     with looking.neo4j.open(looking.home) as database:
-        return verify.no_bad_relationships(database)
+        return consistency.no_bad_relationships(database)
 
 
 def _links_equal_duplicates(looking: Looking) -> Finding:

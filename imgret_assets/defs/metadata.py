@@ -1,6 +1,6 @@
 """Turning reports of the domain into Dagster's metadata: counts, schemas, thumbnails.
 
-Belongs here: formatting. Not here: counting (`domain`), thumbnails themselves (`domain.sheet`).
+Belongs here: formatting. Not here: counting (`domain`), thumbnails themselves (`domain.images.contact_sheets`).
 """
 
 from collections import Counter
@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 import pyarrow as pa
 
-from imgret_assets.domain.decode import Status
-from imgret_assets.domain.sheet import markdown_sheet, markdown_thumbnails
+from imgret_assets.domain.images.contact_sheets import markdown_sheet, markdown_thumbnails
+from imgret_assets.domain.images.decode import Status
 
 # Both sheets together stay below 64 KB a materialisation.
 THUMBNAIL_BYTES = 44 * 1024

@@ -1,6 +1,6 @@
 """The op that answers "what looks like this?", and its configuration.
 
-Belongs here: `SimilarityQuery`, the op, its answer as Markdown. Not here: finding (`domain.search`).
+Belongs here: `SimilarityQuery`, the op, its answer as Markdown. Not here: finding (`domain.search.find_similar`).
 """
 
 from pathlib import Path
@@ -12,8 +12,9 @@ from pydantic import Field
 
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.search import Answer, Query, find_similar, read_query
-from imgret_assets.domain.sheet import data_uri
+from imgret_assets.domain.images.contact_sheets import data_uri
+from imgret_assets.domain.search.find_similar import find_similar
+from imgret_assets.domain.search.query import Answer, Query, read_query
 
 THUMBNAIL_PIXELS = 96
 # Dagster keeps metadata in its event log; more pictures than this make the log heavy.

@@ -1,11 +1,11 @@
 """Partitions: the shards of a home, and how runs over several of them are launched.
 
-Belongs here: the partitions definition and run tags. Not here: which path is in which shard (`domain.files`).
+Belongs here: the partitions definition and run tags. Not here: which path is in which shard (`domain.images.files`).
 """
 
 import dagster as dg
 
-from imgret_assets.domain.home import shard_keys
+from imgret_assets.domain.storage.home_record import shard_keys
 
 # All shards of a backfill in one run: they share one model load, one walk and one connection.
 ONE_RUN = dg.BackfillPolicy.single_run()

@@ -1,15 +1,16 @@
 """Sensors: noticing changed files.
 
-Belongs here: when to look, when to ask for a run, why not. Not here: how changes are found (`domain.changes`).
+Belongs here: when to look, when to ask for a run, why not. Not here: how changes are found
+(`domain.images.change_detection`).
 """
 
 import dagster as dg
 
+from imgret_assets.defs.instance.process_runs import end_dead_runs
 from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.defs.runs import end_dead_runs
-from imgret_assets.domain.changes import Cursor, look
+from imgret_assets.domain.images.change_detection import Cursor, look
 from imgret_assets.errors import ImgretError
 
 MAX_FILES = 50_000

@@ -16,8 +16,8 @@ from typing import Any
 
 from filelock import FileLock
 
-from imgret_assets.domain.atomic import write_json
-from imgret_assets.domain.cores import usable_threads
+from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.errors import ImgretError
 from imgret_assets.samples.catalogue import Shot, designs, draw_family
 from imgret_assets.samples.datasets import fetch_photos

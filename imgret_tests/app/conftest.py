@@ -14,14 +14,15 @@ import pytest
 import streamlit as st
 from neo4j.exceptions import ServiceUnavailable
 
-from imgret_assets.app import graph_access
-from imgret_assets.domain import cypher, tables
-from imgret_assets.domain.database import Database
-from imgret_assets.domain.files import label_of, shard_of
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.search import Answer, Hit, Query, QueryImage, Relation
+from imgret_assets.app import data_access
+from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.images.files import label_of, shard_of
+from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings
-from imgret_tests.fakes import write_pictures
+from imgret_tests.support.fakes import write_pictures
 
 
 class FakeDatabase:
@@ -111,14 +112,14 @@ def _nothing_cached() -> Iterator[None]:
 @pytest.fixture
 def server(home: Home, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     fake = FakeServer(home)
-    monkeypatch.setattr(graph_access, "open_database", fake.open)
+    monkeypatch.setattr(data_access, "open_database", fake.open)
     return fake
 
 
 @pytest.fixture
 def search(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
     fake = FakeSearch()
-    monkeypatch.setattr(graph_access, "find_similar", fake)
+    monkeypatch.setattr(data_access, "find_similar", fake)
     return fake
 
 

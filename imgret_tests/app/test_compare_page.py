@@ -5,15 +5,15 @@ import shutil
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app import comparison
-from imgret_assets.domain.explain import Criterion, Explanation, Picture
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.search import QueryImage
+from imgret_assets.app.components import comparison
+from imgret_assets.domain.search.explain import Criterion, Explanation, Picture
+from imgret_assets.domain.search.query import QueryImage
+from imgret_assets.domain.storage.home import Home
 from imgret_tests.app.conftest import FakeServer
 
 
 def show() -> None:
-    from imgret_assets.app.compare_page import show_compare
+    from imgret_assets.app.views.compare_page import show_compare
 
     show_compare()
 

@@ -5,30 +5,31 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app.deciding import give_turn, in_turn
-from imgret_assets.domain.decisions import DUPLICATE, NOT_DUPLICATES, history, standing
-from imgret_assets.domain.duplicates import refresh_duplicates
-from imgret_assets.domain.embed import refresh_embeddings
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.domain.review_queue import to_remove
-from imgret_assets.domain.scan import refresh_manifest
+from imgret_assets.app.components.decision_buttons import give_turn, in_turn
+from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.review.decision_log import history, standing
+from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES
+from imgret_assets.domain.review.removals import to_remove
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage.home import Home
 from imgret_tests.app.conftest import FakeServer
-from imgret_tests.fake_model import FakeEmbedder
-from imgret_tests.tree import put
-from imgret_tests.unit.test_duplicates import copies_of, saved, scene
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.tree import put
+from imgret_tests.unit.duplicates.test_copy_search import copies_of, saved, scene
 
 MARKUP = "<b>x<b> **y**.png"
 
 
 def show_duplicates() -> None:
-    from imgret_assets.app.duplicates_page import show_duplicates
+    from imgret_assets.app.views.duplicates_page import show_duplicates
 
     show_duplicates()
 
 
 def show_review() -> None:
-    from imgret_assets.app.review_page import show_review
+    from imgret_assets.app.views.review_page import show_review
 
     show_review()
 

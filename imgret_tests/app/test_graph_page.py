@@ -9,18 +9,19 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app import graph_page
-from imgret_assets.app.graph_payload import FRAMES, HIT, QUERY, GraphNode
-from imgret_assets.app.group_list import list_groups
-from imgret_assets.app.neighbourhood import Edge
-from imgret_assets.domain import tables
-from imgret_assets.domain.groups import GROUPS_SCHEMA, groups_path
-from imgret_assets.domain.home import Home
+from imgret_assets.app.components.group_list import list_groups
+from imgret_assets.app.graph_chart.echarts_options import FRAMES, HIT, QUERY, GraphNode
+from imgret_assets.app.graph_chart.neighbourhood import Edge
+from imgret_assets.app.views import graph_page
+from imgret_assets.domain.analysis.groups_table import groups_path
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 from imgret_tests.app.conftest import FakeServer
 
 
 def show() -> None:
-    from imgret_assets.app.graph_page import show_graph
+    from imgret_assets.app.views.graph_page import show_graph
 
     show_graph()
 

@@ -4,10 +4,11 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app.group_list import BY_SIZE, BY_TIGHTNESS, list_groups
-from imgret_assets.domain import tables
-from imgret_assets.domain.groups import GROUPS_SCHEMA, groups_path
-from imgret_assets.domain.home import Home
+from imgret_assets.app.components.group_list import BY_SIZE, BY_TIGHTNESS, list_groups
+from imgret_assets.domain.analysis.groups_table import groups_path
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 from imgret_tests.app.conftest import FakeServer
 
 ROWS = [
@@ -47,7 +48,7 @@ def test_a_group_has_its_representative_first_and_can_be_split() -> None:
 
 
 def show() -> None:
-    from imgret_assets.app.groups_page import show_groups
+    from imgret_assets.app.views.groups_page import show_groups
 
     show_groups()
 

@@ -1,7 +1,14 @@
 """Which pictures and lines the graph page shows."""
 
-from imgret_assets.app.graph_payload import HIT, QUERY, RELATED
-from imgret_assets.app.neighbourhood import DUPLICATE_OF, NEAREST, SIMILAR_TO, Edge, neighbourhood, unique_edges
+from imgret_assets.app.graph_chart.echarts_options import HIT, QUERY, RELATED
+from imgret_assets.app.graph_chart.neighbourhood import (
+    DUPLICATE_OF,
+    NEAREST,
+    SIMILAR_TO,
+    Edge,
+    neighbourhood,
+    unique_edges,
+)
 
 
 def test_the_start_what_it_is_joined_to_and_the_lines_among_them() -> None:

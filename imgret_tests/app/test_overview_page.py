@@ -3,12 +3,12 @@
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.storage.home import Home
 from imgret_tests.app.conftest import FakeServer
 
 
 def show() -> None:
-    from imgret_assets.app.overview_page import show_overview
+    from imgret_assets.app.views.overview_page import show_overview
 
     show_overview()
 

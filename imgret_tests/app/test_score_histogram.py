@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgret_assets.app.score_histogram import count_scores, histogram_chart
+from imgret_assets.app.components.score_histogram import count_scores, histogram_chart
 
 
 def test_every_score_is_counted_once(rng: np.random.Generator) -> None:

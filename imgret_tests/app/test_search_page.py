@@ -4,14 +4,16 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app import library_picker, search_page
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.search import Query
+from imgret_assets.app import navigation
+from imgret_assets.app.components import library_picker
+from imgret_assets.app.views import search_page
+from imgret_assets.domain.search.query import Query
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
 from imgret_tests.app.conftest import FakeSearch, FakeServer, hit
-from imgret_tests.fakes import picture_bytes
+from imgret_tests.support.fakes import picture_bytes
 
-PAGE = Path(search_page.__file__).with_name("main.py")
+PAGE = Path(navigation.__file__).with_name("main.py")
 
 
 @pytest.fixture

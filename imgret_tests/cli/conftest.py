@@ -12,18 +12,18 @@ import pytest
 from click.testing import CliRunner, Result
 from PIL import Image
 
-from imgret_assets.cli import places
 from imgret_assets.cli.main import imgret
-from imgret_assets.domain.duplicates import refresh_duplicates
-from imgret_assets.domain.embed import refresh_embeddings
-from imgret_assets.domain.groups import refresh_groups
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace
-from imgret_assets.domain.neighbours import refresh_neighbours
-from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.domain.scan import refresh_manifest
-from imgret_tests.fake_model import FakeEmbedder
-from imgret_tests.pictures import write_pictures
+from imgret_assets.cli.support import image_arguments
+from imgret_assets.domain.analysis.groups_table import refresh_groups
+from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage.home import Home
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.pictures import write_pictures
 
 THRESHOLD = 0.8
 ORIGINAL, EXACT_COPY, NEAR_COPY = "photo.png", "copies/same bytes.png", "copies/a tab\tand a\nbreak.jpg"
@@ -80,7 +80,7 @@ def library(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> Librar
     write_photos(images)
     embedder = FakeEmbedder()
     # The fake model has no record of its own that a home could remember.
-    monkeypatch.setattr(places, "space_of_last_run", lambda _: embedder.space)
+    monkeypatch.setattr(image_arguments, "space_of_last_run", lambda _: embedder.space)
     found = Library(home, embedder.space, embedder)
     found.build()
     return found

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from imgret_assets.defs.instance import prepare
-from imgret_assets.domain import doctor as module
-from imgret_assets.domain import server_machine, tables
+from imgret_assets.defs.instance.dagster_home import prepare
+from imgret_assets.domain.neo4j_server import host
+from imgret_assets.domain.operations import doctor as module
+from imgret_assets.domain.storage import tables
 from imgret_tests.cli.conftest import Library
 
 LOOKS = ["python", "packages", "settings", "home", "disk", "images", "tables", "model", "engine", "dagster", "ports"]
@@ -72,7 +73,7 @@ def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: p
         patch.setattr(module, "import_openvino", lambda: (_ for _ in ()).throw(ImportError("no libopenvino.so")))
         assert failing(healthy) == ["engine"]
     with monkeypatch.context() as patch:
-        patch.setattr(server_machine, "any_port", lambda: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+        patch.setattr(host, "any_port", lambda: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
         assert failing(healthy) == ["ports"]
     with monkeypatch.context() as patch:
         patch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")

@@ -7,15 +7,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgret_assets.domain import explain as module
-from imgret_assets.domain import tables
-from imgret_assets.domain.decisions import File, keep_one, record, undo
-from imgret_assets.domain.explain import judge, verdict
-from imgret_assets.domain.models import file_sha256
+from imgret_assets.domain.models.weights import file_sha256
+from imgret_assets.domain.review.decision_log import record, undo
+from imgret_assets.domain.review.decisions import File, keep_one
+from imgret_assets.domain.search import explain as module
+from imgret_assets.domain.search.explain import judge, verdict
+from imgret_assets.domain.storage import tables
 from imgret_assets.errors import ImageError
-from imgret_tests.chain import cosine
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
-from imgret_tests.fake_model import FakeEmbedder
+from imgret_tests.support.chain import cosine
+from imgret_tests.support.fake_model import FakeEmbedder
 
 
 @pytest.fixture(autouse=True)

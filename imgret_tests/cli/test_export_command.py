@@ -9,14 +9,15 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from imgret_assets.domain import tables
-from imgret_assets.domain.decisions import DUPLICATE, keep_one, record, undo
-from imgret_assets.domain.export import FORMATS, NODE_SCHEMA, RELATIONSHIP_SCHEMA, xml_text
-from imgret_assets.domain.review_queue import file_of
+from imgret_assets.domain.operations.export import FORMATS, NODE_SCHEMA, RELATIONSHIP_SCHEMA, xml_text
+from imgret_assets.domain.review.decision_log import record, undo
+from imgret_assets.domain.review.decisions import DUPLICATE, keep_one
+from imgret_assets.domain.review.removals import file_of
+from imgret_assets.domain.storage import tables
 from imgret_assets.errors import SettingError, StaleTableError, TableError
-from imgret_tests.chain import cosine
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
-from imgret_tests.fake_model import FakeEmbedder
+from imgret_tests.support.chain import cosine
+from imgret_tests.support.fake_model import FakeEmbedder
 
 EDGE = ["source", "target", "type"]
 
@@ -142,14 +143,14 @@ def test_the_files_are_what_is_printed(library: Library, tmp_path: Path) -> None
 
 def test_what_does_not_belong_together_is_not_exported(library: Library, tmp_path: Path) -> None:
     photo(3).save(library.root / "new.png")
-    from imgret_assets.domain.embed import refresh_embeddings
-    from imgret_assets.domain.scan import refresh_manifest
+    from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+    from imgret_assets.domain.images.manifest import refresh_manifest
 
     refresh_manifest(library.home)
     refresh_embeddings(library.home, library.embedder)
     with pytest.raises(StaleTableError, match="pairs are older"):
         library.run("export", tmp_path / "out")
-    from imgret_assets.domain.pairs import refresh_pairs
+    from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 
     refresh_pairs(library.home, library.space.id, THRESHOLD)
     done = library.run("export", tmp_path / "out")

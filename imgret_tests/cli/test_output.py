@@ -8,8 +8,8 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from imgret_assets.cli import output as module
-from imgret_assets.cli.output import (
+from imgret_assets.cli.support import output as module
+from imgret_assets.cli.support.output import (
     EXIT_FOUND,
     FORMATS,
     Output,

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from imgret_assets.domain.decisions import standing
+from imgret_assets.domain.review.decision_log import standing
 from imgret_assets.errors import DecisionError, TableError
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, Library
 

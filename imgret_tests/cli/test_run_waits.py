@@ -9,10 +9,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from imgret_assets.domain import locks
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.storage import locks
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED
-from imgret_tests.pictures import write_pictures
+from imgret_tests.support.pictures import write_pictures
 
 ENDS_WITHIN_S = 20.0
 WAITING = f"Waiting for shard-01, held by process {os.getpid()} ("

@@ -1,6 +1,6 @@
 """Fixtures of the ring that runs Dagster in this process, without Neo4j.
 
-Belongs here: the chain over a temporary home. Not here: anything that starts a server (`server/conftest.py`).
+Belongs here: the chain over a temporary home. Not here: anything that starts a server (`support/neo4j_server.py`).
 """
 
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from imgret_assets.settings import Settings
-from imgret_tests.chain import Chain
+from imgret_tests.support.chain import Chain
 
 
 @pytest.fixture

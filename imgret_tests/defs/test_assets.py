@@ -11,13 +11,19 @@ import pytest
 from PIL import Image
 
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
-from imgret_assets.domain import scan
-from imgret_assets.domain.tables import MANIFEST_SCHEMA, PAIRS_SCHEMA, embeddings_path, manifest_path, pairs_path
+from imgret_assets.domain.images import manifest
+from imgret_assets.domain.storage.tables import (
+    MANIFEST_SCHEMA,
+    PAIRS_SCHEMA,
+    embeddings_path,
+    manifest_path,
+    pairs_path,
+)
 from imgret_assets.errors import RootError, SettingError, TableError, VanishedFilesError
-from imgret_tests.chain import TABLES, Chain, Outcome, assert_tables_right
-from imgret_tests.fake_model import fake_embedder
-from imgret_tests.pictures import picture_bytes, write_pictures
-from imgret_tests.tree import usable_vectors
+from imgret_tests.support.chain import TABLES, Chain, Outcome, assert_tables_right
+from imgret_tests.support.fake_model import fake_embedder
+from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.tree import usable_vectors
 
 THUMBNAIL_BYTES = 64 * 1024
 Said = Callable[[Outcome], str]
@@ -37,7 +43,7 @@ def said(instance: dg.DagsterInstance) -> Said:
 @pytest.fixture
 def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled at once, though the test wrote them a moment ago."""
-    monkeypatch.setattr(scan, "RACY_NS", 0)
+    monkeypatch.setattr(manifest, "RACY_NS", 0)
 
 
 def test_tables_equal_brute_force_over_all_partitions_in_one_run(chain: Chain, instance: dg.DagsterInstance) -> None:

@@ -11,16 +11,16 @@ import pytest
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from imgret_assets.defs import sensors
-from imgret_assets.defs.instance import open_instance
+from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.process_runs import PROCESS, end_dead_runs, process_tag
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
-from imgret_assets.defs.runs import PROCESS, end_dead_runs, process_tag
 from imgret_assets.defs.sensors import changed_images
-from imgret_assets.domain.files import shard_of
-from imgret_assets.domain.scan import refresh_manifest
-from imgret_assets.domain.server_machine import process_start
-from imgret_tests.chain import TABLES, Chain
-from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.neo4j_server.host import process_start
+from imgret_tests.support.chain import TABLES, Chain
+from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from imgret_assets.domain import tables
-from imgret_assets.domain.tables import embeddings_path, manifest_path
-from imgret_tests.chain import TABLES, Chain
-from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.tables import embeddings_path, manifest_path
+from imgret_tests.support.chain import TABLES, Chain
+from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 CHECKED = ("raw_images", "embeddings")
 Damage = Callable[[Chain], None]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imgret_assets.defs.instance import open_instance, prepare
+from imgret_assets.defs.instance.dagster_home import open_instance, prepare
 from imgret_assets.settings import PROJECT, Settings, load_settings
 
 PROCESSES = 8
@@ -15,7 +15,7 @@ PROCESSES = 8
 OPENING = """
 import os, sys
 import dagster as dg
-from imgret_assets.defs.instance import open_instance
+from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.settings import load_settings
 
 settings = load_settings()

@@ -8,10 +8,10 @@ import pytest
 
 from imgret_assets.defs.jobs import QUERY
 from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape
-from imgret_assets.domain.search import Answer, Hit, Relation
+from imgret_assets.domain.search.query import Answer, Hit, Relation
 from imgret_assets.errors import ImageError, ImgretError, SettingError
-from imgret_tests.chain import QUIET, Chain
-from imgret_tests.pictures import picture_bytes, write_pictures
+from imgret_tests.support.chain import QUIET, Chain
+from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 OP = "find_similar_images"
 

@@ -18,15 +18,15 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.database import Database
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.openvino_engine import OpenVinoEmbedder
-from imgret_assets.domain.torch_engine import TorchEmbedder
+from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.inference.torch_engine import TorchEmbedder
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, HomeError, ModelError, SettingError
 from imgret_assets.settings import Settings
-from imgret_tests.chain import QUIET, Chain
-from imgret_tests.fakes import FakeEmbedderResource
-from imgret_tests.pictures import write_pictures
+from imgret_tests.support.chain import QUIET, Chain
+from imgret_tests.support.fakes import FakeEmbedderResource
+from imgret_tests.support.pictures import write_pictures
 
 SECRET = "open-sesame-2026"
 

@@ -1,7 +1,7 @@
 """The `imgret` command as a process, over a small home with the model that comes along; the documentation's examples.
 
-Belongs here: stdout's purity, exit codes, closed pipes, odd files, every example of docs/command-line.md. Not here:
-what each command finds (its own tests).
+Belongs here: stdout's purity, exit codes, closed pipes, odd files, every example of docs/guide/command-line.md. Not
+here: what each command finds (its own tests).
 """
 
 import json
@@ -23,13 +23,13 @@ from PIL import Image
 from imgret_assets.cli.main import COMMANDS
 from imgret_assets.settings import PROJECT
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
-from imgret_tests.pictures import write_pictures
-from imgret_tests.server.conftest import TestedServer, clean_environment
+from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.pictures import write_pictures
 
 # Many processes one after another; a machine may be busy with others.
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
-PAGE = PROJECT / "docs/command-line.md"
+PAGE = PROJECT / "docs/guide/command-line.md"
 EXIT_CODES = {"--fail-on-found": 11}
 WITHIN_S = 600.0
 # They stay, download, or change a machine: each has tests of its own.

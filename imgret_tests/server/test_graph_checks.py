@@ -5,12 +5,12 @@ from typing import LiteralString
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain import tables
-from imgret_assets.domain.tables import pairs_path
-from imgret_tests.chain import Chain
-from imgret_tests.pictures import write_pictures
-from imgret_tests.server.conftest import TestedServer, empty
-from imgret_tests.server.graph_fixtures import Graph, chain_on
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.tables import pairs_path
+from imgret_tests.support.chain import Chain
+from imgret_tests.support.graph_fixtures import Graph, chain_on
+from imgret_tests.support.neo4j_server import TestedServer, empty
+from imgret_tests.support.pictures import write_pictures
 
 pytestmark = pytest.mark.server
 

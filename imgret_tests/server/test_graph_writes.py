@@ -6,12 +6,12 @@ import pytest
 from neo4j import Driver, ManagedTransaction
 from neo4j.exceptions import ServiceUnavailable
 
-from imgret_assets.domain import graph as graph_module
-from imgret_assets.domain.graph import sync_relationships
-from imgret_tests.pictures import write_pictures
-from imgret_tests.server.conftest import TestedServer
-from imgret_tests.server.graph_fixtures import Graph, chain_on
-from imgret_tests.tree import put
+from imgret_assets.domain.graph import similar_to
+from imgret_assets.domain.graph.similar_to import sync_relationships
+from imgret_tests.support.graph_fixtures import Graph, chain_on
+from imgret_tests.support.neo4j_server import TestedServer
+from imgret_tests.support.pictures import write_pictures
+from imgret_tests.support.tree import put
 
 pytestmark = pytest.mark.server
 
@@ -62,7 +62,7 @@ class Losing:
 def test_relationships_whose_answer_was_lost_are_there_once(
     graph: Graph, monkeypatch: pytest.MonkeyPatch, done: bool, nth: int
 ) -> None:
-    monkeypatch.setattr(graph_module, "RELATIONSHIP_ROWS", 10)
+    monkeypatch.setattr(similar_to, "RELATIONSHIP_ROWS", 10)
     graph.rows("MATCH ()-[r:SIMILAR_TO]->() DELETE r")
     losing = Losing(monkeypatch, "UNWIND $pairs", nth=nth, done=done)
     with graph.database() as database:

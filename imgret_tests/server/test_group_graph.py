@@ -5,14 +5,14 @@ from pathlib import Path
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain.group_graph import sync_groups
-from imgret_assets.domain.groups import read_groups, refresh_groups
-from imgret_assets.domain.neighbours import refresh_neighbours
-from imgret_assets.domain.pairs import load_embeddings
+from imgret_assets.domain.analysis.groups_table import read_groups, refresh_groups
+from imgret_assets.domain.embeddings.table_reader import load_embeddings
+from imgret_assets.domain.graph.node_groups import sync_groups
+from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.errors import StaleTableError
-from imgret_tests.pictures import write_pictures
-from imgret_tests.server.conftest import TestedServer
-from imgret_tests.server.graph_fixtures import Graph, chain_on
+from imgret_tests.support.graph_fixtures import Graph, chain_on
+from imgret_tests.support.neo4j_server import TestedServer
+from imgret_tests.support.pictures import write_pictures
 
 pytestmark = pytest.mark.server
 

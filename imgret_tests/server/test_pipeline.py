@@ -9,18 +9,20 @@ from typing import Any
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain import cypher
-from imgret_assets.domain import graph as graph_module
-from imgret_assets.domain.database import Database
-from imgret_assets.domain.embed import refresh_embeddings
-from imgret_assets.domain.graph import adopt, sync_nodes, sync_relationships
-from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.domain.scan import refresh_manifest
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.graph import cypher, similar_to
+from imgret_assets.domain.graph import image_nodes as graph_module
+from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.graph_state import adopt
+from imgret_assets.domain.graph.image_nodes import sync_nodes
+from imgret_assets.domain.graph.similar_to import sync_relationships
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.errors import ForeignDatabaseError, RootError, StaleTableError
-from imgret_tests.chain import assert_same_scores
-from imgret_tests.pictures import picture_bytes, write_pictures
-from imgret_tests.server.conftest import TestedServer
-from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
+from imgret_tests.support.chain import assert_same_scores
+from imgret_tests.support.graph_fixtures import Graph, chain_on, write_blends
+from imgret_tests.support.neo4j_server import TestedServer
+from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 pytestmark = pytest.mark.server
 
@@ -131,7 +133,7 @@ def test_a_range_of_shards_with_the_change_is_enough(built: Graph) -> None:
 def test_at_every_moment_scores_belong_to_the_stored_vectors(graph: Graph, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reader between any two transactions finds no mixture, nothing doubled, no stale score, and is told."""
     monkeypatch.setattr(graph_module, "NODE_ROWS", 2)
-    monkeypatch.setattr(graph_module, "RELATIONSHIP_ROWS", 7)
+    monkeypatch.setattr(similar_to, "RELATIONSHIP_ROWS", 7)
     states: list[str] = []
 
     def look(statement: str) -> None:

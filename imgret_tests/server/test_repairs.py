@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain.embed import refresh_embeddings
-from imgret_assets.domain.graph import sync_nodes, sync_relationships
-from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.domain.tables import embeddings_path
-from imgret_tests.chain import THRESHOLD, Chain, cosine
-from imgret_tests.fake_model import FakeEmbedder
-from imgret_tests.pictures import write_pictures
-from imgret_tests.server.conftest import TestedServer, empty
-from imgret_tests.server.graph_fixtures import Graph, chain_on, write_blends
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.graph.image_nodes import sync_nodes
+from imgret_assets.domain.graph.similar_to import sync_relationships
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage.tables import embeddings_path
+from imgret_tests.support.chain import THRESHOLD, Chain, cosine
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.graph_fixtures import Graph, chain_on, write_blends
+from imgret_tests.support.neo4j_server import TestedServer, empty
+from imgret_tests.support.pictures import write_pictures
 
 pytestmark = pytest.mark.server
 

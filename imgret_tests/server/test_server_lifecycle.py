@@ -18,10 +18,10 @@ import pytest
 from neo4j import GraphDatabase
 from neo4j.exceptions import AuthError
 
-from imgret_assets.domain import server, server_machine
-from imgret_assets.domain.server import Connection, ServerFolder
+from imgret_assets.domain.neo4j_server import host, lifecycle, login, run_file
+from imgret_assets.domain.neo4j_server.run_file import Connection, ServerFolder
 from imgret_assets.settings import Settings, load_settings
-from imgret_tests.server.conftest import MEMORY, SHORT_LIVED, clean_environment
+from imgret_tests.support.neo4j_server import MEMORY, SHORT_LIVED, clean_environment
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(300)]
 
@@ -29,11 +29,11 @@ WITHIN_S = 150.0
 # Prefers a port that the test holds, and prints the server's process and port.
 STARTER = f"""
 import sys
-from imgret_assets.domain import server, server_machine
+from imgret_assets.domain.neo4j_server import run_file, lifecycle, host
 from imgret_assets.settings import load_settings
-server.BOLT_PORT = int(sys.argv[1])
-server.JVM_FLAGS += {SHORT_LIVED}
-found = server.ensure_running(load_settings(), ready_within_s=150)
+run_file.BOLT_PORT = int(sys.argv[1])
+lifecycle.JVM_FLAGS += {SHORT_LIVED}
+found = lifecycle.ensure_running(load_settings(), ready_within_s=150)
 print(found.pid, found.uri)
 """
 
@@ -49,13 +49,13 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 def settings(env: dict[str, str]) -> Iterator[Settings]:
     read = load_settings(env=env)
     yield read
-    server.stop(read, within_s=20)
+    lifecycle.stop(read, within_s=20)
 
 
 @pytest.fixture(scope="module")
 def taken_port() -> Iterator[int]:
     with socket.socket() as held:
-        held.bind((server.LOCALHOST, 0))
+        held.bind((lifecycle.LOCALHOST, 0))
         held.listen()
         yield held.getsockname()[1]
 
@@ -109,7 +109,7 @@ def test_killed_and_interrupted_starters_leave_one_server_that_all_later_ones_sh
     killed.communicate()
 
     interrupted = start(env, taken_port)
-    wait_until(lambda: server.read_run_file(folder) is not None)
+    wait_until(lambda: run_file.read_run_file(folder) is not None)
     os.killpg(interrupted.pid, signal.SIGINT)
     interrupted.communicate()
 
@@ -118,7 +118,7 @@ def test_killed_and_interrupted_starters_leave_one_server_that_all_later_ones_sh
     assert [process.returncode for process in two] == [0, 0], said
     assert said[0][0] == said[1][0]
 
-    found = server.status(settings)
+    found = lifecycle.status(settings)
     assert found is not None
     assert said[0][0].split() == [str(found.pid), found.uri]
     assert found.uri != f"bolt://127.0.0.1:{taken_port}"
@@ -127,13 +127,13 @@ def test_killed_and_interrupted_starters_leave_one_server_that_all_later_ones_sh
 
 
 def test_only_the_written_password_opens_it(settings: Settings) -> None:
-    found = server.ensure_running(settings)
+    found = lifecycle.ensure_running(settings)
     folder = ServerFolder(settings)
     assert ask(found, "RETURN gds.version()") == ["2.26.0"]
     with pytest.raises(AuthError):
         ask(Connection(found.uri, found.username, "neo4j"), "RETURN 1")
     assert folder.secret.stat().st_mode & 0o777 == 0o600
-    assert set(server._read_secret(folder)) == {"password"}
+    assert set(login._read_secret(folder)) == {"password"}
     logs = "".join(path.read_text(errors="replace") for path in folder.log.parent.iterdir())
     assert found.password not in logs
     if sys.platform == "linux":
@@ -144,8 +144,8 @@ def test_only_the_written_password_opens_it(settings: Settings) -> None:
 def test_it_listens_on_this_machine_only_and_serves_the_browser(settings: Settings) -> None:
     from urllib.request import urlopen
 
-    found = server.ensure_running(settings)
-    with urlopen(server.browser_url(found, "RETURN 1"), timeout=20) as page:  # noqa: S310 - our own address
+    found = lifecycle.ensure_running(settings)
+    with urlopen(lifecycle.browser_url(found, "RETURN 1"), timeout=20) as page:  # noqa: S310 - our own address
         assert b"Neo4j Browser" in page.read()
     listening = subprocess.run(["ss", "-Hltnp"], capture_output=True, text=True, check=False).stdout
     ours = [line.split()[3] for line in listening.splitlines() if f"pid={found.pid}," in line]
@@ -155,54 +155,54 @@ def test_it_listens_on_this_machine_only_and_serves_the_browser(settings: Settin
 def test_a_caller_of_a_running_server_starts_nothing_and_a_pipe_ends(
     settings: Settings, env: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    server.ensure_running(settings)
+    lifecycle.ensure_running(settings)
     with monkeypatch.context() as watched:
         # Neither the lock nor the jars are looked at: a caller costs a file and a look at a process.
-        watched.setattr(server, "_lock", pytest.fail)
-        watched.setattr(server, "_start", pytest.fail)
-        found = server.ensure_running(settings)
+        watched.setattr(lifecycle, "_lock", pytest.fail)
+        watched.setattr(lifecycle, "_start", pytest.fail)
+        found = lifecycle.ensure_running(settings)
     command = shlex.join([sys.executable, "-c", STARTER, "7687"])
     piped = subprocess.run(["sh", "-c", f"{command} | cat"], env=env, capture_output=True, text=True, timeout=120)
     assert piped.stdout.split() == [str(found.pid), found.uri]
 
 
 def test_a_server_that_nobody_recorded_is_found_again(settings: Settings) -> None:
-    found = server.ensure_running(settings)
+    found = lifecycle.ensure_running(settings)
     ServerFolder(settings).run_file.unlink()
-    assert server.status(settings) is None
-    assert server.ensure_running(settings) == found
+    assert lifecycle.status(settings) is None
+    assert lifecycle.ensure_running(settings) == found
 
 
 def test_after_kill_9_it_starts_again_with_its_data_and_stops_when_told(settings: Settings) -> None:
-    found = server.ensure_running(settings)
+    found = lifecycle.ensure_running(settings)
     ask(found, "CREATE (:Kept {number: 7})")
     assert found.pid is not None
     os.kill(found.pid, signal.SIGKILL)
-    wait_until(lambda: server_machine.process_start(found.pid or 0) is None)
-    again = server.ensure_running(settings, ready_within_s=WITHIN_S)
+    wait_until(lambda: host.process_start(found.pid or 0) is None)
+    again = lifecycle.ensure_running(settings, ready_within_s=WITHIN_S)
     assert again.pid != found.pid
     assert again.password == found.password
     assert ask(again, "MATCH (n:Kept) RETURN n.number") == [7]
 
     # Right after a recovery the server may sit a clean stop out; killing it must do as well.
-    assert server.stop(settings, within_s=15) is True
-    assert server_machine.process_start(again.pid or 0) is None
-    assert server.status(settings) is None
-    assert server.stop(settings) is False
+    assert lifecycle.stop(settings, within_s=15) is True
+    assert host.process_start(again.pid or 0) is None
+    assert lifecycle.status(settings) is None
+    assert lifecycle.stop(settings) is False
 
 
 def test_ports_that_another_homes_server_took_meanwhile_are_left_to_it(
     env: dict[str, str], settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    there = server.ensure_running(settings, ready_within_s=WITHIN_S)
+    there = lifecycle.ensure_running(settings, ready_within_s=WITHIN_S)
     assert there.http_port is not None
     # Both looked for free ports at the same moment: those of the other were still free then.
     chosen = [(int(there.uri.rpartition(":")[2]), there.http_port)]
-    free_ports = server.free_ports
-    monkeypatch.setattr(server, "free_ports", lambda: chosen.pop() if chosen else free_ports())
+    free_ports = lifecycle.free_ports
+    monkeypatch.setattr(lifecycle, "free_ports", lambda: chosen.pop() if chosen else free_ports())
     other = load_settings(env=env | {"IMGRET_HOME": str(tmp_path / "other")})
     try:
-        found = server.ensure_running(other, ready_within_s=WITHIN_S)
+        found = lifecycle.ensure_running(other, ready_within_s=WITHIN_S)
         assert not chosen
         assert found.uri != there.uri
         assert found.http_port != there.http_port
@@ -211,4 +211,4 @@ def test_ports_that_another_homes_server_took_meanwhile_are_left_to_it(
             with GraphDatabase.driver(one.uri, auth=(one.username, one.password)) as driver:
                 driver.verify_connectivity()
     finally:
-        server.stop(other, within_s=20)
+        lifecycle.stop(other, within_s=20)

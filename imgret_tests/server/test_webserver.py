@@ -20,10 +20,10 @@ from typing import Any
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain.server_machine import LOCALHOST, any_port
+from imgret_assets.domain.neo4j_server.host import LOCALHOST, any_port
 from imgret_assets.samples.folders import sample_query
-from imgret_tests.pictures import picture_bytes, write_pictures
-from imgret_tests.server.conftest import TestedServer, clean_environment
+from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 pytestmark = pytest.mark.server
 

@@ -127,5 +127,5 @@ def test_anything_else_is_no_threshold(value: float) -> None:
 def test_importing_the_package_and_its_settings_reads_nothing(tmp_path: Path) -> None:
     """A broken environment must not make an import fail; only asking for the settings may."""
     env = {**os.environ, "IMGRET_SHARDS": "many", "IMGRET_ENV_FILE": str(tmp_path)}
-    code = "import imgret_assets.settings, imgret_assets.domain.home"
+    code = "import imgret_assets.settings, imgret_assets.domain.storage.home"
     subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=PROJECT)

@@ -1,7 +1,7 @@
 """The resource that lends a model, loaded once for the process and only when a picture needs it.
 
-Belongs here: configuration and keeping the loaded model. Not here: models (`domain.models`), running them
-(`domain.embedder`).
+Belongs here: configuration and keeping the loaded model. Not here: models (`domain.models.registry`), running them
+(`domain.inference.embedder`).
 """
 
 from typing import Literal
@@ -9,10 +9,11 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
-from imgret_assets.domain.embedder import DEFAULT_BATCH_SIZE, Embedder
-from imgret_assets.domain.engines import choose_embedder, family
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.models import EmbeddingSpace, Model, chosen_space, resolve
+from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
+from imgret_assets.domain.inference.engine_selection import choose_embedder, family
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.registry import Model, chosen_space, resolve
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings, load_settings
 
 

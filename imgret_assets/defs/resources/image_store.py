@@ -1,6 +1,6 @@
 """The resource that says where the pictures are.
 
-Belongs here: its configuration. Not here: walking and reading (`domain.files`, `domain.scan`).
+Belongs here: its configuration. Not here: walking and reading (`domain.images.files`, `domain.images.manifest`).
 """
 
 import dagster as dg

@@ -1,6 +1,7 @@
 """The resource that lends a connection to Neo4j: any server by its URI, else the embedded one.
 
-Belongs here: configuration. Not here: statements (`domain.cypher`), the embedded server (`domain.server`).
+Belongs here: configuration. Not here: statements (`domain.graph.cypher`), the embedded server
+(`domain.neo4j_server.lifecycle`).
 """
 
 from collections.abc import Iterator
@@ -9,8 +10,8 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import Field
 
-from imgret_assets.domain.database import Database, open_database
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.graph.connection import Database, open_database
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import load_settings
 
 

@@ -1,15 +1,15 @@
 """The resource that lends the home: its tables, and the locks that keep two runs apart.
 
 Belongs here: completing configuration from the settings. Not here: tables and locks themselves
-(`domain.tables`, `domain.locks`).
+(`domain.storage.tables`, `domain.storage.locks`).
 """
 
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.instance.process_runs import process_tag
 from imgret_assets.defs.resources.image_store import ImageStoreResource
-from imgret_assets.defs.runs import process_tag
-from imgret_assets.domain.home import Home, open_home
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 
 
@@ -28,7 +28,7 @@ class WarehouseResource(dg.ConfigurableResource):
     )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Note on the run which process executes it, so that a dead one is noticed (`defs.runs`)."""
+        """Note on the run which process executes it, so that a dead one is noticed (`defs.instance.process_runs`)."""
         if context.run is not None and context.instance is not None and context.instance.has_run(context.run.run_id):
             context.instance.add_run_tags(context.run.run_id, process_tag())
 

@@ -1,7 +1,7 @@
 """The asset of DECIDED relationships.
 
-Belongs here: the asset and its metadata. Not here: Cypher (`domain.cypher`), the comparison of file and database
-(`domain.decision_graph`), the decisions themselves (`domain.decisions`).
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), the comparison of file and database
+(`domain.graph.decided`), the decisions themselves (`domain.review.decisions`).
 """
 
 import dagster as dg
@@ -11,8 +11,8 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.decision_graph import sync_decisions
-from imgret_assets.domain.decisions import decisions_path
+from imgret_assets.domain.graph.decided import sync_decisions
+from imgret_assets.domain.review.decision_log import decisions_path
 
 
 def build_decided() -> dg.AssetsDefinition:

@@ -1,7 +1,7 @@
 """The asset of DUPLICATE_OF relationships.
 
-Belongs here: the asset and its metadata. Not here: Cypher (`domain.cypher`), the comparison of table and
-database (`domain.duplicate_graph`).
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), the comparison of table and
+database (`domain.graph.duplicate_of`).
 """
 
 import dagster as dg
@@ -11,7 +11,7 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.duplicate_graph import sync_duplicates
+from imgret_assets.domain.graph.duplicate_of import sync_duplicates
 
 
 def build_duplicate_of() -> dg.AssetsDefinition:

@@ -1,6 +1,6 @@
 """The asset of the nodes' property `group`.
 
-Belongs here: the asset and its metadata. Not here: Cypher and the comparison (`domain.group_graph`), the groups
+Belongs here: the asset and its metadata. Not here: Cypher and the comparison (`domain.graph.node_groups`), the groups
 themselves (`defs.assets.vectors.image_groups`).
 """
 
@@ -11,7 +11,7 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.group_graph import sync_groups
+from imgret_assets.domain.graph.node_groups import sync_groups
 
 
 def build_image_node_groups() -> dg.AssetsDefinition:

@@ -1,7 +1,7 @@
 """The asset of :Image nodes.
 
-Belongs here: the asset and its metadata. Not here: Cypher (`domain.cypher`), how rows become changes
-(`domain.graph`).
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), how rows become changes
+(`domain.graph.image_nodes`).
 """
 
 import dagster as dg
@@ -10,7 +10,7 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.graph import NodesReport, ShardNodes, sync_nodes
+from imgret_assets.domain.graph.image_nodes import NodesReport, ShardNodes, sync_nodes
 
 
 def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:

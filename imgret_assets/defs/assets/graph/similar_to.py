@@ -1,7 +1,7 @@
 """The asset of SIMILAR_TO relationships.
 
-Belongs here: the asset and its metadata. Not here: Cypher (`domain.cypher`), the comparison of table and
-database (`domain.graph`).
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), the comparison of table and
+database (`domain.graph.image_nodes`).
 """
 
 import dagster as dg
@@ -11,7 +11,7 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.graph import sync_relationships
+from imgret_assets.domain.graph.similar_to import sync_relationships
 
 
 def build_similar_to() -> dg.AssetsDefinition:

@@ -1,6 +1,6 @@
 """The asset that keeps the manifest equal to the files.
 
-Belongs here: the asset, its configuration and metadata. Not here: walking and reading (`domain.scan`).
+Belongs here: the asset, its configuration and metadata. Not here: walking and reading (`domain.images.manifest`).
 """
 
 import dagster as dg
@@ -9,9 +9,9 @@ from pydantic import Field
 from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.scan import ScanReport, ShardScan, refresh_manifest
-from imgret_assets.domain.tables import MANIFEST_SCHEMA, manifest_path
+from imgret_assets.domain.images.manifest import ScanReport, ShardScan, refresh_manifest
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import MANIFEST_SCHEMA, manifest_path
 
 
 class ScanConfig(dg.Config):

@@ -1,6 +1,6 @@
 """The asset of duplicates: which files are copies of which.
 
-Belongs here: the asset and its metadata. Not here: finding copies (`domain.duplicates`).
+Belongs here: the asset and its metadata. Not here: finding copies (`domain.duplicates.duplicates_table`).
 """
 
 from collections.abc import Mapping
@@ -12,9 +12,9 @@ from imgret_assets.defs.metadata import column_schema, picture_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.duplicates import refresh_duplicates, tightest
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.tables import DUPLICATES_SCHEMA, duplicates_path
+from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates, tightest
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import DUPLICATES_SCHEMA, duplicates_path
 
 SHOWN = 8
 

@@ -1,6 +1,7 @@
 """The asset that gives every usable picture its vector.
 
-Belongs here: the asset and its metadata. Not here: what needs a vector and how it comes (`domain.embed`).
+Belongs here: the asset and its metadata. Not here: what needs a vector and how it comes
+(`domain.embeddings.embeddings_table`).
 """
 
 from dataclasses import asdict
@@ -11,11 +12,11 @@ from imgret_assets.defs.metadata import column_schema, skipped_sheet, status_cou
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.embed import EmbedReport, ShardEmbeddings, refresh_embeddings
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.progress import told_to
-from imgret_assets.domain.spaces import exact_only_notice, record_speed
-from imgret_assets.domain.tables import embeddings_path, embeddings_schema
+from imgret_assets.domain.embeddings.embedding_spaces import exact_only_notice, record_speed
+from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, ShardEmbeddings, refresh_embeddings
+from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import embeddings_path, embeddings_schema
 
 # Thumbnails take milliseconds each: a run over many shards shows a few of each, so that they never take longer than
 # a small collection's embedding.

@@ -1,7 +1,7 @@
 """The asset of groups of images that belong together.
 
-Belongs here: the asset, its configuration and metadata. Not here: the grouping (`domain.groups`), the node property
-(`defs.assets.graph.image_node_groups`).
+Belongs here: the asset, its configuration and metadata. Not here: the grouping (`domain.analysis.groups_table`), the
+node property (`defs.assets.graph.image_node_groups`).
 """
 
 from collections.abc import Mapping
@@ -14,8 +14,10 @@ from imgret_assets.defs.metadata import column_schema, picture_table
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.groups import GROUPS_SCHEMA, Agreement, groups_path, largest_groups, refresh_groups
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.analysis.clustering import Agreement
+from imgret_assets.domain.analysis.groups_table import groups_path, largest_groups, refresh_groups
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 
 SHOWN = 12
 

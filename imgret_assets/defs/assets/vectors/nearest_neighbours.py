@@ -1,6 +1,6 @@
 """The asset of every image's nearest neighbours, whatever their score.
 
-Belongs here: the asset and its metadata. Not here: the search (`domain.neighbours`).
+Belongs here: the asset and its metadata. Not here: the search (`domain.similarity.neighbours_table`).
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,11 @@ from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.neighbours import KEPT, refresh_neighbours
-from imgret_assets.domain.pair_samples import some_neighbours
-from imgret_assets.domain.progress import told_to
-from imgret_assets.domain.tables import NEAREST_SCHEMA, nearest_path
+from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.similarity.neighbours_table import KEPT, refresh_neighbours
+from imgret_assets.domain.similarity.table_samples import some_neighbours
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path
 
 IMAGES_SHOWN = 6
 NEAREST_SHOWN = 4

@@ -1,6 +1,6 @@
 """The asset of all pairs of images whose cosine is above the threshold.
 
-Belongs here: the asset, its configuration and metadata. Not here: the arithmetic (`domain.pairs`).
+Belongs here: the asset, its configuration and metadata. Not here: the arithmetic (`domain.similarity.pairs_table`).
 """
 
 from collections.abc import Mapping
@@ -13,11 +13,11 @@ from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.home import Home
-from imgret_assets.domain.pair_samples import weakest_pairs
-from imgret_assets.domain.pairs import refresh_pairs
-from imgret_assets.domain.progress import told_to
-from imgret_assets.domain.tables import PAIRS_SCHEMA, pairs_path
+from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.similarity.table_samples import weakest_pairs
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
 
 SHOWN = 8

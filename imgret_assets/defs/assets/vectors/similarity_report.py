@@ -1,7 +1,7 @@
 """The asset that says what cosines mean in this space.
 
-Belongs here: the asset and its metadata. Not here: counting (`domain.calibration`), drawing
-(`domain.calibration_plot`).
+Belongs here: the asset and its metadata. Not here: counting (`domain.analysis.threshold_report`), drawing
+(`domain.analysis.threshold_plot`).
 """
 
 from typing import Any
@@ -13,9 +13,11 @@ from imgret_assets.defs.metadata import column_schema
 from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain import calibration_plot
-from imgret_assets.domain.calibration import THRESHOLDS_SCHEMA, Report, plot_path, refresh_report, thresholds_path
-from imgret_assets.domain.home import Home
+from imgret_assets.domain.analysis import threshold_plot
+from imgret_assets.domain.analysis.calibration import Report
+from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report, thresholds_path
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
 
 PLOT_BYTES = 48 * 1024
 
@@ -75,7 +77,7 @@ def _metadata(home: Home, report: Report) -> dict[str, Any]:
         "thresholds": _table(report),
         "table": dg.MetadataValue.path(str(thresholds_path(home.warehouse, report.space))),
         "picture": dg.MetadataValue.path(str(picture)),
-        "plot": dg.MetadataValue.md(calibration_plot.markdown(picture, max_bytes=PLOT_BYTES)),
+        "plot": dg.MetadataValue.md(threshold_plot.markdown(picture, max_bytes=PLOT_BYTES)),
         **{name: value for name, value in measures.items() if value is not None},
         **_rerank(report),
     }

@@ -1,0 +1,188 @@
+"""What `imgret db shell` knows about Cypher text and values.
+
+Belongs here: splitting a script into statements, reading `:` commands, showing values and tables. Not here:
+talking to the server and the terminal (`cli.db`), the statements that imgret itself sends (`domain.graph.cypher`).
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+# Strings, quoted names and comments, each up to its end or the end of the text; a `;` within any is no end.
+_TOKEN = re.compile(
+    r"""
+    (?P<blank>   \s+ | //[^\n]*(?:\n|\Z) | /\*.*?\*/ )
+  | (?P<open>    /\*.*\Z
+               | '(?:\\.|[^'\\])*\\?\Z
+               | "(?:\\.|[^"\\])*\\?\Z
+               | `(?:``|[^`])*\Z )
+  | (?P<quoted>  '(?:\\.|[^'\\])*' | "(?:\\.|[^"\\])*" | `(?:``|[^`])*` )
+  | (?P<end>     ; )
+  | (?P<other>   [^\s;'"`/]+ | / )
+    """,
+    re.VERBOSE | re.DOTALL,
+)
+_COMMAND = re.compile(r":[^\n]*(?:\n|\Z)")
+SHOWN_ITEMS = 2
+LONGEST_LIST = 8
+HELP = """\
+Statements end with ; and may run over several lines.
+:param NAME VALUE   set a parameter, used as $NAME: a JSON or Cypher literal
+:embed NAME IMAGE   set a parameter to a picture's vector
+:params             the parameters
+:help               this text
+:exit               leave"""
+
+
+@dataclass(frozen=True)
+class Command:
+    """A line such as `:param top_k 5`; `rest` is what follows the name."""
+
+    name: str
+    rest: str
+
+    def name_and_value(self) -> tuple[str, str] | None:
+        """The two words of `:param` and `:embed`; `NAME => VALUE`, as cypher-shell writes it, is understood too."""
+        found = re.fullmatch(r"`?(\w+)`?(?:\s*=>\s*|\s*:\s+|\s+)(\S.*)", self.rest, re.DOTALL)
+        return (found[1], found[2]) if found else None
+
+
+def split(text: str) -> tuple[list[str | Command], str]:
+    """Cut a script into statements and commands.
+
+    Args:
+        text: Cypher statements, each with a `;` at its end, and commands, each on a line of its own.
+
+    Returns:
+        What is complete, in order and without the `;`, and the unfinished rest ("" when there is nothing
+        but blanks and comments).
+    """
+    parts: list[str | Command] = []
+    start = position = 0
+    empty = True  # nothing but blanks and comments since `start`
+    while position < len(text):
+        if empty and text[position] == ":" and (line := _COMMAND.match(text, position)):
+            name, _, rest = line[0][1:].strip().removesuffix(";").strip().partition(" ")
+            parts.append(Command(name.lower(), rest.strip()))
+            start = position = line.end()
+            continue
+        token = _TOKEN.match(text, position)
+        if token is None:  # can't be: every character opens one of the alternatives
+            raise AssertionError(text[position])
+        if token.lastgroup == "end":
+            if not empty:
+                parts.append(text[start:position].strip())
+            start, empty = token.end(), True
+        elif token.lastgroup != "blank":
+            empty = False
+        position = token.end()
+    return parts, "" if empty else text[start:].strip()
+
+
+def show(value: Any, *, nested: bool = False) -> str:
+    """A value as Cypher would write it, with long lists cut to their first numbers and their length."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return json.dumps(value, ensure_ascii=False) if nested else value.replace("\n", "\\n")
+    if isinstance(value, float):
+        return f"{value:.6g}" if nested else repr(value)
+    if isinstance(value, bytes | bytearray):
+        return f"{len(value)} bytes"
+    if isinstance(value, list | tuple):
+        return _show_list(value)
+    return _show_entity(value)
+
+
+def _show_list(values: Sequence[Any]) -> str:
+    numbers = all(isinstance(value, int | float) for value in values)
+    if len(values) <= LONGEST_LIST:
+        return f"[{', '.join(show(value, nested=True) for value in values)}]"
+    first = ", ".join(show(value, nested=True) for value in values[:SHOWN_ITEMS])
+    return f"[{first}, … {len(values)} {'numbers' if numbers else 'items'}]"
+
+
+def _show_entity(value: Any) -> str:
+    from neo4j.graph import Node, Path, Relationship
+    from neo4j.vector import Vector
+
+    if isinstance(value, Node):
+        labels = "".join(f":{label}" for label in sorted(value.labels))
+        return f"({' '.join(part for part in (labels, _show_map(value)) if part)})"
+    if isinstance(value, Relationship):
+        return f"[{' '.join(part for part in (f':{value.type}', _show_map(value)) if part)}]"
+    if isinstance(value, Path):
+        return _show_path(value)
+    if isinstance(value, Vector):
+        return _show_list(value.to_native())
+    return (_show_map(value) or "{}") if isinstance(value, Mapping) else str(value)
+
+
+def _show_map(value: Any) -> str:
+    pairs = ", ".join(f"{key}: {show(item, nested=True)}" for key, item in sorted(value.items()))
+    return f"{{{pairs}}}" if pairs else ""
+
+
+def _show_path(path: Any) -> str:
+    shown = show(path.nodes[0])
+    for relationship, node in zip(path.relationships, path.nodes[1:], strict=True):
+        forwards = relationship.end_node == node
+        shown += f"{'-' if forwards else '<-'}{show(relationship)}{'->' if forwards else '-'}{show(node)}"
+    return shown
+
+
+def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """Rows under their columns, padded; numbers to the right."""
+    raw = [list(row) for row in rows]
+    cells = [[show(value) for value in row] for row in raw]
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    right = [
+        bool(raw) and all(isinstance(row[index], int | float) or row[index] is None for row in raw)
+        for index in range(len(columns))
+    ]
+    lines = [_line(list(columns), widths, right), "-+-".join("-" * width for width in widths)]
+    lines += [_line(row, widths, right) for row in cells]
+    return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
+    padded = [
+        cell.rjust(width) if is_right else cell.ljust(width)
+        for cell, width, is_right in zip(cells, widths, right, strict=True)
+    ]
+    return " | ".join(padded).rstrip()
+
+
+def summary(rows: int, counters: Any, took_ms: float) -> str:
+    """One line about what a statement gave and changed, such as `2 rows, 1 node created, 3 ms`."""
+    changes = {name: getattr(counters, name) for name in _COUNTED}
+    said = [_count(number, words) for name, words in _COUNTED.items() if (number := changes[name])]
+    head = [] if said and not rows else [_count(rows, "row")]
+    return ", ".join([*head, *said, f"{took_ms:.0f} ms"])
+
+
+_COUNTED = {
+    "nodes_created": "node created",
+    "nodes_deleted": "node deleted",
+    "relationships_created": "relationship created",
+    "relationships_deleted": "relationship deleted",
+    "properties_set": "property set",
+    "labels_added": "label added",
+    "labels_removed": "label removed",
+    "indexes_added": "index added",
+    "indexes_removed": "index removed",
+    "constraints_added": "constraint added",
+    "constraints_removed": "constraint removed",
+    "system_updates": "system update",
+}
+_PLURALS = {"property": "properties", "index": "indexes"}
+
+
+def _count(number: int, words: str) -> str:
+    noun, _, verb = words.partition(" ")
+    plural = noun if number == 1 else _PLURALS.get(noun, f"{noun}s")
+    return f"{number} {plural} {verb}".rstrip()

@@ -1,0 +1,39 @@
+"""Progress on a terminal: a bar with rate and remaining time.
+
+Belongs here: the bar. Not here: what progress is (`domain.runtime.progress`).
+"""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from imgret_assets.domain.runtime.progress import Progress, shown_by
+
+
+@contextmanager
+def progress_bar() -> Iterator[None]:
+    """Show the progress of what happens in the block on stderr; where that is no terminal, the log has it instead."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from tqdm import tqdm
+
+    bars: dict[str, tqdm] = {}
+
+    def show(progress: Progress) -> None:
+        bar = bars.get(progress.what)
+        if bar is None:
+            bar = bars[progress.what] = tqdm(
+                total=progress.total, unit=f" {progress.what}", dynamic_ncols=True, leave=True, file=sys.stderr
+            )
+        bar.total = progress.total
+        bar.update(progress.done - bar.n)
+        if progress.done >= progress.total:
+            bar.close()
+
+    try:
+        with shown_by(show):
+            yield
+    finally:
+        for bar in bars.values():
+            bar.close()

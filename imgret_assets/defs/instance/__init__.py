@@ -1,0 +1,1 @@
+"""Dagster's own home, and the runs in it."""

@@ -1,0 +1,63 @@
+"""Dagster's own home: made once, under a lock, and the same for every way of running.
+
+Belongs here: `dagster.yaml` and the first opening of its storage. Not here: running (`cli.run`).
+"""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import dagster as dg
+
+from imgret_assets.domain.storage import atomic_files, locks
+from imgret_assets.settings import Settings
+
+CONFIGURATION = """\
+# Made by imgret's set-up; yours to change. https://docs.dagster.io has every option.
+telemetry:
+  enabled: false
+nux:
+  enabled: false
+run_monitoring:
+  enabled: true
+  start_timeout_seconds: 300
+run_coordinator:
+  module: dagster.core.run_coordinator
+  class: QueuedRunCoordinator
+concurrency:
+  runs:
+    max_concurrent_runs: 4
+"""
+
+
+def prepare(settings: Settings) -> None:
+    """Make DAGSTER_HOME if it is not there, and point this process at it.
+
+    Several processes that open a fresh storage at once can ruin it: the first one opens it here, alone.
+    """
+    folder = settings.dagster_home
+    os.environ["DAGSTER_HOME"] = str(folder)
+    ready = folder / ".imgret-ready"
+    if ready.is_file():
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with locks.held(folder / ".locks", ["storage"], timeout_s=settings.lock_timeout_s, purpose="making DAGSTER_HOME"):
+        if ready.is_file():
+            return
+        configuration = folder / "dagster.yaml"
+        if not configuration.is_file():
+            with atomic_files.replacing(configuration) as temporary:
+                temporary.write_text(CONFIGURATION, encoding="utf-8")
+        with dg.DagsterInstance.get() as instance:
+            instance.get_runs(limit=1)
+            instance.fetch_materializations(dg.AssetKey("raw_images"), limit=1)
+            instance.all_instigator_state()
+        ready.touch()
+
+
+@contextmanager
+def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
+    """Lend the instance of these settings, made if need be."""
+    prepare(settings)
+    with dg.DagsterInstance.get() as instance:
+        yield instance

@@ -1,0 +1,1 @@
+"""What scores mean in a collection, and groups of images: thresholds, clustering, ranking quality, plots."""

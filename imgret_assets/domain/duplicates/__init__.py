@@ -1,0 +1,1 @@
+"""Exact duplicates and near-duplicates: fingerprints, search, table."""

@@ -1,0 +1,1 @@
+"""The stored vectors: computing, storing, checking and reading them."""

@@ -1,0 +1,1 @@
+"""Neo4j kept equal to the tables: connection, nodes, relationships, consistency."""

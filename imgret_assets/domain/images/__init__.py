@@ -1,0 +1,1 @@
+"""Image files: listing, reading, decoding, the manifest, labels, thumbnails."""

@@ -1,0 +1,330 @@
+"""Thumbnails and contact sheets.
+
+Belongs here: small pictures of pictures, as files, as bytes and as Markdown. Not here: what embeddings are
+made from (`domain.images.decode`), and which pictures are shown.
+"""
+
+import base64
+import html
+import io
+import math
+import textwrap
+from collections.abc import Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Protocol
+
+from PIL import Image, ImageDraw, ImageFont, ImageOps
+
+from imgret_assets.domain.storage.atomic_files import replacing
+
+_PAPER, _CARD, _EDGE = (244, 245, 247), (255, 255, 255), (221, 224, 229)
+_INK, _SOFT, _ACCENT = (28, 32, 40), (102, 110, 122), (0, 96, 178)
+_GREY = (214, 217, 222)
+_FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf", "segoeui.ttf")
+_TILE, _QUERY, _GAP, _MARGIN = 236, 380, 18, 36
+# Sizes in pixels and JPEG qualities, from the best to the smallest a picture can still be told by.
+_STEPS = ((112, 72), (96, 66), (80, 60), (64, 50), (48, 40))
+# Fewer characters than the smallest tile of a photograph takes: no use in trying more pictures than fit.
+_LEAST_BYTES = 400
+
+
+class Hit(Protocol):
+    """One answer to a query: its file, raw cosine, and label."""
+
+    @property
+    def path(self) -> str:
+        """The file, relative to the image root."""
+        ...
+
+    @property
+    def score(self) -> float:
+        """Raw cosine in [-1, 1]."""
+        ...
+
+    @property
+    def label(self) -> str | None:
+        """The folder, or None."""
+        ...
+
+
+def thumbnail(path: Path, *, size: int = 96) -> bytes:
+    """A picture as JPEG of at most `size` x `size` pixels, upright, on white; a grey tile if it can't be read."""
+    return _jpeg(_small(path, size), 82)
+
+
+def data_uri(path: Path, size: int = 96) -> str:
+    """A thumbnail as a data URI, for Markdown and HTML."""
+    return _uri(thumbnail(path, size=size))
+
+
+def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int = 72) -> str:
+    """A Markdown table with thumbnails among its cells.
+
+    Args:
+        rows: the cells: a path is shown as the picture there, a text as it is.
+        headers: heads of the columns.
+        size: longest side of a thumbnail, in pixels.
+    """
+    lines = [_row(headers), _row(["---"] * len(headers))]
+    for row in rows:
+        lines.append(_row([f"![]({data_uri(cell, size)})" if isinstance(cell, Path) else _cell(cell) for cell in row]))
+    return "\n".join(lines)
+
+
+def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -> str:
+    """One contact sheet as a Markdown image of at most `max_bytes` characters.
+
+    Shows as many of the pictures, from the first on, as fit at a size that can still be recognised; before a
+    picture is left out, all become smaller. Empty where there is no picture or not even one fits.
+    """
+    shown = list(paths[: max(1, max_bytes // _LEAST_BYTES)])
+    while shown:
+        smallest = 0
+        for size, quality in _STEPS:
+            text = f"![{len(shown)} pictures]({_uri(_jpeg(_grid(shown, size, columns), quality))})"
+            if len(text) <= max_bytes:
+                return text
+            smallest = len(text)
+        # The smallest step overshot by this factor; a little less, since a JPEG's head does not shrink.
+        shown = shown[: min(len(shown) - 1, int(len(shown) * max_bytes / smallest * 0.95))]
+    return ""
+
+
+def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, title: str) -> None:
+    """Write a contact sheet of a query and its answers as PNG.
+
+    Args:
+        query: the picture that was asked with; shown large at the left.
+        hits: the answers, best first; each with rank, score, label and full path.
+        out: the file; it is there whole or not at all.
+        root: the image root that the answers' paths are relative to.
+        title: the heading.
+
+    Raises:
+        ImgretError: the file can't be written.
+    """
+    columns = min(len(hits), 5 if len(hits) > 8 or len(hits) == 5 else 4) or 1
+    cards = [_hit_card(rank, hit, root) for rank, hit in enumerate(hits, 1)]
+    rows = [_level(cards[i : i + columns]) for i in range(0, len(cards), columns)]
+    heights = [row[0].height for row in rows]
+    left = _query_card(query)
+    top = _MARGIN + 58
+    grid_x = _MARGIN + left.width + 2 * _GAP
+    width = grid_x + columns * (_TILE + _GAP) - _GAP + _MARGIN
+    height = top + max(left.height, sum(heights) + _GAP * (len(rows) - 1)) + _MARGIN
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    _text(draw, (_MARGIN, _MARGIN - 6), _fitting(title, 26, width - 2 * _MARGIN), 26, _INK)
+    draw.line((_MARGIN, _MARGIN + 38, width - _MARGIN, _MARGIN + 38), fill=_EDGE, width=2)
+    sheet.paste(left, (_MARGIN, top))
+    if not hits:
+        _text(draw, (grid_x, top + 8), "nothing found", 18, _SOFT)
+    y = top
+    for row, tall in zip(rows, heights, strict=True):
+        for i, card in enumerate(row):
+            sheet.paste(card, (grid_x + i * (_TILE + _GAP), y))
+        y += tall + _GAP
+    with replacing(out) as temporary:
+        sheet.save(temporary, "PNG", optimize=True)
+
+
+def _small(path: Path, size: int) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (size, size))
+            upright = ImageOps.exif_transpose(image)
+            upright.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+            return _on_white(upright)
+    except Exception:  # noqa: BLE001, RUF100 - decoders raise anything on damaged files, and a sheet shows the others
+        return _placeholder(size)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
+        white.alpha_composite(clear)
+        return white.convert("RGB")
+    return image.convert("RGB")
+
+
+def _placeholder(size: int) -> Image.Image:
+    tile = Image.new("RGB", (size, size), _GREY)
+    draw = ImageDraw.Draw(tile)
+    a, b = size * 0.34, size * 0.66
+    for line in ((a, a, b, b), (a, b, b, a)):
+        draw.line(line, fill=(160, 165, 173), width=max(2, size // 24))
+    return tile
+
+
+def _jpeg(image: Image.Image, quality: int) -> bytes:
+    data = io.BytesIO()
+    image.save(data, "JPEG", quality=quality, optimize=True)
+    return data.getvalue()
+
+
+def _uri(jpeg: bytes) -> str:
+    return "data:image/jpeg;base64," + base64.b64encode(jpeg).decode()
+
+
+def _row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def _cell(text: str) -> str:
+    # A path may hold what Markdown would read as a table's, a link's or a tag's beginning.
+    quoted = html.escape(text, quote=False).replace("\\", "\\\\").replace("\n", " ")
+    for sign in "|`*_[]":
+        quoted = quoted.replace(sign, f"\\{sign}")
+    return quoted
+
+
+def _grid(paths: Sequence[Path], size: int, columns: int) -> Image.Image:
+    columns = min(columns, len(paths))
+    gap = max(2, size // 24)
+    step = size + gap
+    sheet = Image.new("RGB", (columns * step + gap, math.ceil(len(paths) / columns) * step + gap), _PAPER)
+    for i, path in enumerate(paths):
+        tile = _thumb(path, *_stamp(path), size)
+        x, y = gap + i % columns * step, gap + i // columns * step
+        sheet.paste(_CARD, (x, y, x + size, y + size))
+        sheet.paste(tile, (x + (size - tile.width) // 2, y + (size - tile.height) // 2))
+    return sheet
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return (0, 0)
+    return (status.st_mtime_ns, status.st_size)
+
+
+@lru_cache(maxsize=2048)
+def _thumb(path: Path, mtime_ns: int, length: int, size: int) -> Image.Image:
+    # Kept because a sheet that has to shrink is put together several times; the stamp makes a changed file new.
+    del mtime_ns, length
+    return _small(path, size)
+
+
+def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
+    lines = _wrapped(hit.path, 12, _TILE - 24)
+    label = _wrapped(hit.label, 13, _TILE - 24) if hit.label else []
+    picture_height = 178
+    card = Image.new("RGB", (_TILE, picture_height + 44 + 17 * len(label) + 16 * len(lines) + 16), _CARD)
+    draw = ImageDraw.Draw(card)
+    _centred(card, _small(root / hit.path, 400), (1, 1, _TILE - 1, picture_height))
+    y = picture_height + 10
+    _text(draw, (12, y), f"{hit.score:.3f}", 20, _ACCENT)
+    number = f"#{rank}"
+    _text(draw, (_TILE - 12 - _font(13).getlength(number), y + 6), number, 13, _SOFT)
+    y += 29
+    for text in label:
+        _text(draw, (12, y), text, 13, _INK)
+        y += 17
+    y += 3
+    for text in lines:
+        _text(draw, (12, y), text, 12, _SOFT)
+        y += 16
+    return card
+
+
+def _level(cards: Sequence[Image.Image]) -> list[Image.Image]:
+    """The cards of one row, all as tall as the tallest, framed."""
+    levelled = []
+    for card in cards:
+        tall = Image.new("RGB", (_TILE, max(other.height for other in cards)), _CARD)
+        tall.paste(card, (0, 0))
+        ImageDraw.Draw(tall).rectangle((0, 0, tall.width - 1, tall.height - 1), outline=_EDGE)
+        levelled.append(tall)
+    return levelled
+
+
+def _query_card(query: Path) -> Image.Image:
+    picture = _small(query, _QUERY - 2)
+    lines = _wrapped(query.name, 16, _QUERY - 32)
+    card = Image.new("RGB", (_QUERY, picture.height + 2 + 62 + 21 * len(lines)), _CARD)
+    draw = ImageDraw.Draw(card)
+    _centred(card, picture, (1, 1, _QUERY - 1, picture.height + 1))
+    y = picture.height + 14
+    _text(draw, (16, y), "QUERY", 12, _SOFT)
+    y += 20
+    for text in lines:
+        _text(draw, (16, y), text, 16, _INK)
+        y += 21
+    draw.rectangle((0, 0, card.width - 1, card.height - 1), outline=_EDGE)
+    draw.rectangle((0, card.height - 5, card.width - 1, card.height - 1), fill=_ACCENT)
+    return card
+
+
+def _centred(card: Image.Image, picture: Image.Image, box: tuple[int, int, int, int]) -> None:
+    x0, y0, x1, y1 = box
+    fitted = ImageOps.contain(picture, (x1 - x0, y1 - y0), Image.Resampling.LANCZOS)
+    card.paste((249, 250, 251), box)
+    card.paste(fitted, (x0 + (x1 - x0 - fitted.width) // 2, y0 + (y1 - y0 - fitted.height) // 2))
+
+
+@lru_cache(maxsize=64)
+def _font(size: int, *, plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    # Pillow's own font looks best but holds little more than ASCII; a path may hold anything.
+    for name in () if plain else _FONTS:
+        try:
+            return ImageFont.truetype(name, size)
+        except OSError:
+            continue
+    return ImageFont.load_default(size=size)
+
+
+def _text(
+    draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: tuple[int, int, int]
+) -> None:
+    draw.text(at, _drawable(text, size), fill=colour, font=_font(size, plain=text.isascii()))
+
+
+def _drawable(text: str, size: int) -> str:
+    r"""The text, with what the font lacks written as \uXXXX instead of an empty box."""
+    if text.isascii():
+        return text
+    return "".join(
+        sign if sign.isascii() or _has_glyph(sign, size) else sign.encode("ascii", "backslashreplace").decode()
+        for sign in text
+    )
+
+
+@lru_cache(maxsize=4096)
+def _has_glyph(sign: str, size: int) -> bool:
+    if 0xD800 <= ord(sign) < 0xE000:
+        return False
+    shapes = []
+    for drawn in (sign, "\uffff"):
+        tile = Image.new("L", (4 * size, 2 * size))
+        ImageDraw.Draw(tile).text((size, 0), drawn, fill=255, font=_font(size, plain=False))
+        shapes.append(tile.tobytes())
+    return shapes[0] != shapes[1]
+
+
+def _wrapped(text: str, size: int, width: float) -> list[str]:
+    """The whole text in lines of at most `width` pixels, broken after a slash, hyphen or blank where one is near."""
+    font = _font(size, plain=text.isascii())
+    rest = _drawable(text, size)
+    lines: list[str] = []
+    while rest:
+        fits = len(rest)
+        while fits > 1 and font.getlength(rest[:fits]) > width:
+            fits -= 1
+        if fits < len(rest):
+            near = max(rest.rfind(sign, fits // 2, fits) for sign in "/- _")
+            fits = near + 1 if near > 0 else fits
+        lines.append(rest[:fits])
+        rest = rest[fits:]
+    return lines
+
+
+def _fitting(title: str, size: int, width: float) -> str:
+    font = _font(size, plain=title.isascii())
+    for length in range(len(title), 8, -1):
+        short = title if length == len(title) else textwrap.shorten(title, length, placeholder=" …")
+        if font.getlength(short) <= width:
+            return short
+    return title

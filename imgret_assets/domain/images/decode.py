@@ -1,0 +1,226 @@
+"""Bytes of an image file -> its header, or its pixels as RGB, or a named reason why not.
+
+Belongs here: everything that depends on file formats. Not here: walking folders (`domain.images.files`), what a
+model wants its pixels to be (`domain.models.registry`).
+"""
+
+import io
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import BinaryIO
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+# The limit is ours and a setting (`max_pixels`), checked on the header before any pixel is decoded; Pillow's own
+# would warn on every large photograph and stop at a number nobody chose.
+Image.MAX_IMAGE_PIXELS = None
+
+EXTENSIONS = frozenset(
+    f".{ending}"
+    for ending in (
+        *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"),
+        *("avif", "heic", "heif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
+    )
+)
+# What the content may be, whatever the name says. Not EPS, WMF and their like: for a file that only calls itself a
+# picture, Pillow would start other programs (Ghostscript).
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
+# What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
+_UNSUPPORTED_HINTS = ("not available", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
+_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_EXIF_ORIENTATION = 0x0112
+_SIDEWAYS = frozenset({5, 6, 7, 8})
+
+
+class Status(StrEnum):
+    """What became of one file."""
+
+    OK = "ok"
+    EMPTY = "empty"
+    TRUNCATED = "truncated"
+    NOT_AN_IMAGE = "not_an_image"
+    UNSUPPORTED = "unsupported"
+    TOO_LARGE = "too_large"
+    UNREADABLE = "unreadable"
+    VANISHED = "vanished"
+    OUTSIDE_ROOT = "outside_root"
+    LOOP = "loop"
+    BAD_NAME = "bad_name"
+
+
+class UnusableImageError(Exception):
+    """This file gives no pixels, and why; becomes a row with a status, never the end of a run."""
+
+    def __init__(self, status: Status, reason: str) -> None:
+        self.status = status
+        self.reason = reason
+        super().__init__(reason)
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a file says of itself: size in pixels as shown (after EXIF rotation) and format, such as `JPEG`."""
+
+    width: int
+    height: int
+    format: str
+
+
+def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
+    """Read size and format without decoding pixels.
+
+    Raises:
+        UnusableImageError: it is no image, of a format this machine can't decode, damaged, or too large.
+    """
+    with _open(file, max_pixels) as image:
+        width, height = image.size
+        sideways = _is_sideways(image, file)
+        return Header(*((height, width) if sideways else (width, height)), format=image.format or "")
+
+
+def decode(
+    data: bytes,
+    *,
+    max_pixels: int,
+    at_least: tuple[int, int] | None = None,
+    admit: Callable[[int], None] | None = None,
+) -> Image.Image:
+    """Decode the first frame, upright, as RGB; transparent parts become white.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: a picture with more pixels is refused by its header.
+        at_least: width and height that are enough: a JPEG at least 2, 4 or 8 times as large both ways is decoded at
+            that fraction of its size, from the low frequencies alone, for a fraction of the time. None: every pixel.
+        admit: called with the number of pixels that are about to be decoded; may wait until there is room for them.
+
+    Raises:
+        UnusableImageError: as `read_header`, and `truncated` where pixels are missing.
+    """
+    if not data:
+        raise UnusableImageError(Status.EMPTY, "the file has no bytes")
+    file = io.BytesIO(data)
+    with _open(file, max_pixels) as image:
+        try:
+            if at_least is not None and image.format == "JPEG":
+                # The JPEG's own width and height, which a rotation by EXIF exchanges.
+                width, height = at_least
+                image.draft(image.mode, (height, width) if _is_sideways(image, file) else (width, height))
+            if admit is not None:
+                admit(image.size[0] * image.size[1])
+            image.load()
+            return to_rgb(_upright(image))
+        except (MemoryError, RecursionError) as error:
+            raise UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})") from error
+        except Exception as error:
+            # Decoders meet hostile bytes with any exception they like: OSError, SyntaxError, struct.error, zlib.error…
+            raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, 8 bits a channel, on white where it is transparent."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        return _deep_to_rgb(image)
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
+        return Image.alpha_composite(white, rgba).convert("RGB")
+    return image.convert("RGB")
+
+
+def _is_sideways(image: Image.Image, file: BinaryIO) -> bool:
+    try:
+        # For a PNG without EXIF so far, Pillow's own method decodes all pixels to see what follows them.
+        decode_free = image.format != "PNG" or "exif" in image.info or not _png_has_late_texts(file)
+        exif = Image.Image.getexif(image) if decode_free else image.getexif()
+        return exif.get(_EXIF_ORIENTATION) in _SIDEWAYS
+    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+        return False
+
+
+def _png_has_late_texts(file: BinaryIO) -> bool:
+    """True where chunks that may hold an orientation come after the pixels."""
+    file.seek(len(_PNG_SIGNATURE))
+    pixels = False
+    while len(start := file.read(8)) == 8:
+        length, name = struct.unpack(">I4s", start)
+        if pixels and name in _PNG_TEXTS:
+            return True
+        pixels = pixels or name == b"IDAT"
+        file.seek(length + 4, io.SEEK_CUR)
+    return False
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+        return image
+
+
+def _deep_to_rgb(image: Image.Image) -> Image.Image:
+    # Pillow clips 16-bit values at 255 when it converts, which turns most such pictures white.
+    values = np.asarray(image, dtype=np.float64)
+    values = np.where(np.isfinite(values), values, 0.0)
+    top = float(values.max(initial=0.0))
+    if image.mode == "F":
+        scale = 255.0 if top <= 1.0 else 255.0 / top
+    else:
+        scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
+    grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
+    return Image.fromarray(grey).convert("RGB")
+
+
+def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
+    try:
+        image = Image.open(file, formats=FORMATS)
+    except UnidentifiedImageError as error:
+        raise _unidentified(file) from error
+    except (MemoryError, RecursionError) as error:
+        raise UnusableImageError(Status.TOO_LARGE, f"not enough memory for its header ({error})") from error
+    except Exception as error:
+        if "too large" in str(error).lower():
+            raise UnusableImageError(Status.TOO_LARGE, _reason(error)) from error
+        raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
+    pixels = image.size[0] * image.size[1]
+    if pixels > max_pixels:
+        image.close()
+        raise UnusableImageError(
+            Status.TOO_LARGE, f"{image.size[0]} x {image.size[1]} pixels are more than the limit of {max_pixels:,}"
+        )
+    return image
+
+
+def _unidentified(file: BinaryIO) -> UnusableImageError:
+    file.seek(0)
+    start = file.read(32)
+    if not start:
+        return UnusableImageError(Status.EMPTY, "the file has no bytes")
+    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
+        return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF pictures need a decoder that is not installed")
+    if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
+        return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
+    if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif" or start[:4] + start[8:12] == b"RIFFWEBP":
+        return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
+    return UnusableImageError(
+        Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"
+    )
+
+
+def _status_of(error: Exception, otherwise: Status) -> Status:
+    text = str(error).lower()
+    if isinstance(error, NotImplementedError) or any(hint in text for hint in _UNSUPPORTED_HINTS):
+        return Status.UNSUPPORTED
+    return otherwise
+
+
+def _reason(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

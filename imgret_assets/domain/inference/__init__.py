@@ -1,0 +1,1 @@
+"""Running a model over images: engines and how well they agree."""

@@ -1,0 +1,1 @@
+"""The embedded Neo4j server: its files, login, start and stop."""

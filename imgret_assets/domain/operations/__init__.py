@@ -1,0 +1,1 @@
+"""Maintenance of a home: overview, totals, doctor, export, cleanup, resharding."""

@@ -1,0 +1,135 @@
+"""What a home holds, how fresh it is, and what could not be used.
+
+Belongs here: looking at the tables' metadata and statuses. Not here: whether tables and graph are right
+(`domain.graph.consistency`), counts after a run (`domain.operations.run_totals`), showing (`app.views.overview_page`).
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from imgret_assets.domain.analysis import groups_table, threshold_report
+from imgret_assets.domain.embeddings.table_reader import list_embeddings
+from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.errors import TableError
+
+# Of each reason so many files are named.
+EXAMPLES = 20
+MISSING, CURRENT, OLDER, DAMAGED = "missing", "current", "older", "damaged"
+
+
+@dataclass(frozen=True)
+class AssetTable:
+    """A table by its asset.
+
+    Attributes:
+        asset: the asset's name.
+        state: `current` where it covers the present embeddings (for the manifest and the embeddings: where all shards
+            are there), `older` where it covers others, `missing` or `damaged`.
+        rows: how many it has; None where it can't be read.
+        written: when its newest file was written, UTC; None where there is none.
+    """
+
+    asset: str
+    state: str
+    rows: int | None = None
+    written: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Unusable:
+    """Files that could not be used for one reason: the status, how many, and some of them with what was wrong."""
+
+    status: str
+    count: int
+    examples: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True)
+class Overview:
+    """All of a home's tables of one space, and the files that are in none; `bytes` of all images together."""
+
+    files: int
+    bytes: int
+    tables: list[AssetTable]
+    unusable: list[Unusable]
+
+
+def look_over(home: Home, space: str | None) -> Overview:
+    """Look at a home's tables; missing or damaged ones are part of the answer.
+
+    Args:
+        home: the home.
+        space: id of the embedding space; None where nothing has been embedded yet.
+    """
+    files, length, statuses, examples = 0, 0, Counter[str](), dict[str, list[tuple[str, str]]]()
+    manifests = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
+    embedded = [] if space is None else [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
+    for file in [*manifests, *embedded]:
+        if not file.is_file():
+            continue
+        try:
+            rows = tables.read(file, ["path", "status", "error", *(["bytes"] if file in manifests else [])])
+        except TableError:
+            continue
+        if file in manifests:
+            files += rows.num_rows
+            length += sum(count or 0 for count in rows["bytes"].to_pylist())
+        for path, status, error in zip(*(rows[name].to_pylist() for name in ("path", "status", "error")), strict=True):
+            if status != Status.OK:
+                statuses[status] += 1
+                named = examples.setdefault(status, [])
+                if len(named) < EXAMPLES:
+                    named.append((path, error or ""))
+    unusable = [
+        Unusable(status, count, tuple(sorted(examples[status]))) for status, count in sorted(statuses.most_common())
+    ]
+    found = [_sharded("raw_images", manifests)]
+    if space is not None:
+        found += [_sharded("embeddings", embedded), *_covering(home, space)]
+    return Overview(files, length, found, unusable)
+
+
+def _sharded(asset: str, files: Sequence[Path]) -> AssetTable:
+    there = [file for file in files if file.is_file()]
+    if len(there) < len(files):
+        return AssetTable(asset, MISSING, written=_written(there))
+    try:
+        return AssetTable(asset, CURRENT, sum(tables.count_rows(file) for file in there), _written(there))
+    except TableError:
+        return AssetTable(asset, DAMAGED, written=_written(there))
+
+
+def _covering(home: Home, space: str) -> list[AssetTable]:
+    """The tables that say which embeddings they were made of."""
+    try:
+        present = list_embeddings(home, space).coverage
+    except TableError:
+        present = None
+    paths = {
+        "similarity_pairs": tables.pairs_path(home.warehouse, space),
+        "nearest_neighbours": tables.nearest_path(home.warehouse, space),
+        "duplicates": tables.duplicates_path(home.warehouse),
+        "image_groups": groups_table.groups_path(home.warehouse, space),
+        "similarity_report": threshold_report.thresholds_path(home.warehouse, space),
+    }
+    found = []
+    for asset, path in paths.items():
+        if not path.is_file():
+            found.append(AssetTable(asset, MISSING))
+            continue
+        try:
+            state = CURRENT if tables.read_metadata(path).get("coverage") == present else OLDER
+            found.append(AssetTable(asset, state, tables.count_rows(path), _written([path])))
+        except TableError:
+            found.append(AssetTable(asset, DAMAGED, written=_written([path])))
+    return found
+
+
+def _written(files: Sequence[Path]) -> datetime | None:
+    newest = max((file.stat().st_mtime for file in files), default=None)
+    return None if newest is None else datetime.fromtimestamp(newest, UTC)

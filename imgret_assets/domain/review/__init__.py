@@ -1,0 +1,1 @@
+"""Decisions that people made about duplicates, and what follows from them."""

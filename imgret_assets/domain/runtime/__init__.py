@@ -1,0 +1,1 @@
+"""The process that runs: processors, memory, batches, progress."""

@@ -1,0 +1,78 @@
+"""Embed a query image.
+
+Belongs here: the embedder that is kept for queries. Not here: finding similar images (`domain.search.find_similar`).
+"""
+
+import threading
+from pathlib import Path
+
+import numpy as np
+
+from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.graph.graph_state import read_state
+from imgret_assets.domain.images.decode import UnusableImageError, decode
+from imgret_assets.domain.inference.embedder import Embedder, embed_one
+from imgret_assets.domain.inference.engine_selection import choose_embedder
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.inference.torch_engine import TorchEmbedder
+from imgret_assets.domain.models.registry import resolve, resolve_space
+from imgret_assets.domain.search.query import QueryImage, read_query
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import ImageError
+from imgret_assets.settings import Settings
+
+_embedders: dict[tuple[str, str, str], Embedder] = {}
+_embedders_lock = threading.Lock()
+
+
+def query_embedder(home: Home, space: str | None) -> Embedder:
+    """The embedder of a space, loaded once for the process; the home's own model where `space` is None.
+
+    Raises:
+        ModelError: the home doesn't know the space.
+    """
+    key = (str(home.path), space or "", home.settings.device)
+    with _embedders_lock:
+        if key not in _embedders:
+            model = resolve_space(home, space) if space else resolve(home)
+            # One picture is quick on any CPU, and looking for a GPU would import torch.
+            device = "cpu" if home.settings.device == "auto" else home.settings.device
+            _embedders[key] = choose_embedder(home, model, device=device, engine=_query_engine(home, device))
+        return _embedders[key]
+
+
+def _query_engine(home: Home, device: str) -> str:
+    # A collection embedded on a GPU is asked from machines without one: there OpenVINO is quicker than torch in a
+    # format made for GPUs, and as near to the reference.
+    on_gpu = home.record.engine == "torch" and home.record.precision not in (None, "float32")
+    return "openvino" if home.settings.engine == "auto" and on_gpu and device == "cpu" else home.settings.engine
+
+
+def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int) -> np.ndarray:
+    """Vector float32 (dim,) of a query picture.
+
+    Raises:
+        ImageError: it is not a usable picture.
+    """
+    try:
+        enough = embedder.space.preprocessing.decoded_at_least
+        return embed_one(embedder, decode(image.data, max_pixels=max_pixels, at_least=enough))
+    except UnusableImageError as problem:
+        raise ImageError(
+            f"{image.name} can't be used as a query: {problem.status} ({problem.reason})", expected="an image file"
+        ) from problem
+
+
+def embed_query(settings: Settings, file: Path) -> np.ndarray:
+    """Vector float32 (dim,) of a file in the space the graph holds, or in the home's own where there is no graph."""
+    home = open_home(settings)
+    with open_database(settings) as database:
+        state = read_state(database)
+    embedder = query_embedder(home, state.model if state else None)
+    return embed_image(embedder, read_query(file), max_pixels=settings.max_pixels)
+
+
+def warm(embedder: Embedder) -> None:
+    """Load the embedder's model now, so that loading is not counted as asking."""
+    if isinstance(embedder, TorchEmbedder | OpenVinoEmbedder) and not embedder.loaded:
+        embedder.load()

@@ -1,0 +1,1 @@
+"""A home on disk: its record, locks, whole-file writes, table schemas."""

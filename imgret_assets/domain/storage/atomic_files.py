@@ -1,0 +1,87 @@
+"""Files that are there whole or not at all.
+
+Belongs here: writing under a temporary name, syncing and renaming. Not here: what is in the files
+(`domain.storage.tables`, `domain.storage.home`), and locks (`domain.storage.locks`).
+"""
+
+import errno
+import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from imgret_assets.errors import DiskFullError, HomeError
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+    """Lend a temporary file beside `path` that takes its place when the block ends well.
+
+    The name starts with a dot, so that readers of the folder never see it. A killed process leaves the
+    old file and a leftover, which the next writer of the same file removes: callers hold a lock.
+
+    Raises:
+        DiskFullError: no room for the new file; the old one is intact.
+        HomeError: the folder can't be written.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.unlink(missing_ok=True)
+        os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_EXCL, mode))
+        yield temporary
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
+        temporary.replace(path)
+        sync_folder(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise as_imgret_error(error, path) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def as_imgret_error(error: OSError, path: Path) -> Exception:
+    """The named failure for a file that could not be written; `error` itself where it is something else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return DiskFullError(
+            f"No room on the disk for {path}; the previous table is intact",
+            remedy="free some space or move IMGRET_HOME to a larger disk, then run again: it goes on where it was",
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return HomeError(
+            f"{path} can't be written ({error.strerror})", remedy="make IMGRET_HOME writable for this user"
+        )
+    return error
+
+
+@contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Failures of the file system inside the block under their names, as far as they have one.
+
+    Raises:
+        DiskFullError: no room for `path`.
+        HomeError: it can't be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise as_imgret_error(error, path) from error
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in the folder survive a power cut."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
+    """Write a small JSON record, whole or not at all."""
+    with replacing(path, mode=mode) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -1,0 +1,50 @@
+"""SQLite files of a home's work folder: one transaction each time, failures of the disk under their names.
+
+Belongs here: opening. Not here: tables and what is in them (`domain.embeddings.pending_vectors`,
+`domain.duplicates.fingerprint_store`).
+"""
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from imgret_assets.domain.storage import atomic_files
+from imgret_assets.errors import DiskFullError
+
+# Values that one statement takes: SQLite's own limit was 999 for long.
+AT_ONCE = 500
+# Another process may be writing; a writer is done in far less.
+_BUSY_TIMEOUT_S = 60.0
+
+
+@contextmanager
+def transaction(path: Path, schema: Sequence[str]) -> Iterator[sqlite3.Connection]:
+    """Lend a connection whose changes are kept when the block ends well, all or none, and closed with it.
+
+    Args:
+        path: the file; it and its folder are made where they are missing.
+        schema: statements that make the tables where they are missing.
+
+    Raises:
+        DiskFullError: no room; what was there is intact.
+        HomeError: the file or its folder can't be written.
+    """
+    try:
+        with atomic_files.named_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with closing(sqlite3.connect(path, timeout=_BUSY_TIMEOUT_S)) as connection, connection:
+                for statement in schema:
+                    connection.execute(statement)
+                yield connection
+    except sqlite3.OperationalError as error:
+        if "full" in str(error):
+            raise DiskFullError(
+                f"No room on the disk for {path}", remedy="free some space, then run again: it goes on where it was"
+            ) from error
+        raise
+
+
+def marks(values: Sequence[object]) -> str:
+    """As many question marks as there are values, for `IN (...)`."""
+    return ",".join("?" * len(values))

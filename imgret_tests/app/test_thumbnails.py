@@ -1,0 +1,115 @@
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from imgret_assets.app.components.thumbnails import (
+    TILE_PX,
+    PictureFacts,
+    data_thumbnail,
+    file_thumbnail,
+    framed_uri,
+    level_tiles,
+    picture_facts,
+    picture_file,
+    readable_bytes,
+)
+from imgret_tests.support.fakes import picture, picture_bytes
+
+LIMIT = 1_000_000
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "root"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub/a.png").write_bytes(picture_bytes(1))
+    (folder / ".hidden.png").write_bytes(picture_bytes(2))
+    (folder / "notes.txt").write_text("no picture")
+    (tmp_path / "outside.png").write_bytes(picture_bytes(3))
+    (folder / "out.png").symlink_to(tmp_path / "outside.png")
+    (folder / "in.png").symlink_to(folder / "sub/a.png")
+    return folder
+
+
+@pytest.mark.parametrize("path", ["sub/a.png", "in.png"])
+def test_a_picture_under_the_root_is_found(root: Path, path: str) -> None:
+    assert picture_file(root, path) == root / path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "../outside.png", "sub/../../outside.png", "out.png", "notes.txt", ".hidden.png", "gone.png", "a\0.png"],
+)
+def test_nothing_else_is(root: Path, path: str) -> None:
+    assert picture_file(root, path) is None
+
+
+def test_an_absolute_path_is_not_followed(root: Path, tmp_path: Path) -> None:
+    assert picture_file(root, str(tmp_path / "outside.png")) is None
+
+
+def test_facts_are_size_and_bytes(root: Path) -> None:
+    length = (root / "sub/a.png").stat().st_size
+    facts = picture_facts(root / "sub/a.png", max_pixels=LIMIT)
+    assert facts == PictureFacts(40, 30, length)
+    assert facts.text == f"40 × 30 px · {readable_bytes(length)}"
+
+
+def test_facts_of_what_is_no_picture_or_gone(root: Path) -> None:
+    assert picture_facts(root / "notes.txt", max_pixels=LIMIT) == PictureFacts(bytes=10)
+    assert picture_facts(root / "gone.png", max_pixels=LIMIT) == PictureFacts()
+    assert picture_facts(None, max_pixels=LIMIT).text == "the file is not there any more"
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 bytes"), (999, "999 bytes"), (61_400, "61 kB"), (2_340_000, "2.3 MB"), (5e9, "5.0 GB")]
+)
+def test_bytes_have_a_unit(count: int, text: str) -> None:
+    assert readable_bytes(count) == text
+
+
+def test_a_thumbnail_follows_its_file(root: Path) -> None:
+    file = root / "sub/a.png"
+    before = file_thumbnail(file, 32, max_pixels=LIMIT)
+    assert file_thumbnail(file, 32, max_pixels=LIMIT) is before
+    picture(9, (60, 20)).save(file)
+    after = file_thumbnail(file, 32, max_pixels=LIMIT)
+    assert after != before
+    assert Image.open(io.BytesIO(after)).size == (32, 11)
+
+
+@pytest.mark.parametrize("limit", [10, LIMIT])
+def test_what_can_not_be_shown_is_a_grey_tile(root: Path, limit: int) -> None:
+    files = [None, root / "notes.txt", *([root / "sub/a.png"] if limit == 10 else [])]
+    for file in files:
+        image = Image.open(io.BytesIO(file_thumbnail(file, 32, max_pixels=limit)))
+        assert image.size == (32, 32)
+
+
+def test_uploaded_bytes_become_a_thumbnail_or_nothing() -> None:
+    small = data_thumbnail(picture_bytes(1), 20, max_pixels=LIMIT)
+    assert small is not None
+    assert Image.open(io.BytesIO(small)).size == (20, 15)
+    assert data_thumbnail(b"no picture", 20, max_pixels=LIMIT) is None
+    assert data_thumbnail(picture_bytes(1), 20, max_pixels=10) is None
+
+
+def test_tiles_are_level(root: Path) -> None:
+    wide, tall = io.BytesIO(), io.BytesIO()
+    picture(1, (100, 20)).save(wide, "JPEG")
+    picture(2, (30, 90)).save(tall, "JPEG")
+    tiles = level_tiles([wide.getvalue(), tall.getvalue()])
+    head = "data:image/webp;base64,"
+    assert all(tile.startswith(head) for tile in tiles), "a form that Streamlit sends as it is"
+    sizes = {Image.open(io.BytesIO(base64.b64decode(tile.removeprefix(head)))).size for tile in tiles}
+    assert sizes == {(TILE_PX, 90)}
+    assert level_tiles([]) == []
+
+
+def test_a_frame_is_counted_in_the_size() -> None:
+    uri, width, height = framed_uri(picture_bytes(1, form="JPEG"), "#ff0000", frame_px=3)
+    assert uri.startswith("data:image/jpeg;base64,")
+    assert (width, height) == (46, 36)

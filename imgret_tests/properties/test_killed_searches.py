@@ -1,0 +1,111 @@
+"""kill -9 in the middle of pairs and of nearest neighbours: the next run goes on, and ends as one from nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from imgret_assets.domain.similarity import neighbours_table, pair_search
+from imgret_assets.domain.similarity.cascade import nearest_search, sieve
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.settings import load_settings
+from imgret_tests.support.processes import Process
+from imgret_tests.unit.similarity.test_pairs_table import SPACE, write_tables
+
+COUNT, SHARDS = 400, 2
+# Blocks of 48 rows and a checkpoint after each of them; the other process stops when it is asked for the fifth block.
+STOP_AT = 4
+SETUP = """
+import sys
+from dataclasses import replace
+from pathlib import Path
+from imgret_assets.domain.similarity import checkpoints, neighbours_table, pair_search
+from imgret_assets.domain.similarity.cascade import sieve, nearest_search
+from imgret_assets.domain.storage.home import open_home
+from imgret_assets.settings import load_settings
+
+checkpoints.CHECKPOINT_S, pair_search.PLAIN_PAIRS, neighbours_table.PLAIN_ROWS = 0.0, 0, 0
+sieve._MAX_BLOCK_ROWS = nearest_search._BLOCK_ROWS = 48
+what, folder, stop_at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+home = open_home(load_settings({"home": folder, "shards": 2}, env={"IMGRET_ENV_FILE": "/dev/null"}))
+searched = []
+search = sieve.Sieve.search
+
+
+def watched(self, block, floors):
+    if block.number == stop_at:
+        say("stopped")
+        wait()
+    searched.append(block.number)
+    return search(self, block, floors)
+
+
+sieve.Sieve.search = watched
+if what == "pairs":
+    from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+    refresh_pairs(home, "SPACE", 0.9)
+else:
+    neighbours_table.refresh_neighbours(home, "SPACE")
+say(" ".join(map(str, searched)))
+""".replace("SPACE", SPACE.id)
+
+
+@pytest.fixture
+def rows(rng: np.random.Generator) -> dict[str, tuple[float, ...]]:
+    return {f"{number:03d}.png": tuple(rng.normal(size=3).tolist()) for number in range(COUNT)}
+
+
+@pytest.fixture(autouse=True)
+def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 0)
+    monkeypatch.setattr(neighbours_table, "PLAIN_ROWS", 0)
+    monkeypatch.setattr(sieve, "_MAX_BLOCK_ROWS", 48)
+    monkeypatch.setattr(nearest_search, "_BLOCK_ROWS", 48)
+
+
+def home_at(folder: Path) -> Home:
+    return open_home(load_settings({"home": folder, "shards": SHARDS}, env={"IMGRET_ENV_FILE": "/dev/null"}))
+
+
+def refresh(what: str, home: Home) -> None:
+    if what == "pairs":
+        refresh_pairs(home, SPACE.id, 0.9)
+    else:
+        neighbours_table.refresh_neighbours(home, SPACE.id)
+
+
+@pytest.mark.parametrize("what", ["pairs", "nearest"])
+@pytest.mark.parametrize("incremental", [False, True])
+def test_a_killed_search_goes_on(
+    tmp_path: Path, rows: dict[str, tuple[float, ...]], what: str, incremental: bool
+) -> None:
+    folder = tmp_path / "killed"
+    home = home_at(folder)
+    if incremental:
+        write_tables(home, {path: rows[path] for path in sorted(rows)[: COUNT * 7 // 10]})
+        refresh(what, home)
+    write_tables(home, rows)
+    path = (tables.pairs_path if what == "pairs" else tables.nearest_path)(home.warehouse, SPACE.id)
+    before = path.read_bytes() if path.exists() else None
+
+    with Process(SETUP, [what, folder, STOP_AT]) as dying:
+        assert dying.hear() == "stopped"
+        dying.kill()
+        assert dying.popen.returncode == -9
+    assert list((home.work / what / SPACE.id).glob("*/*.npz"))
+    assert (path.read_bytes() if path.exists() else None) == before
+
+    with Process(SETUP, [what, folder, -1]) as second:
+        searched = [int(number) for number in second.hear().split()]
+    assert searched[0] == STOP_AT, "it began anew"
+    assert len(searched) > STOP_AT
+    assert list((home.work / what / SPACE.id).glob("*")) == []
+
+    fresh = home_at(tmp_path / "fresh")
+    write_tables(fresh, rows)
+    refresh(what, fresh)
+    expected = (tables.pairs_path if what == "pairs" else tables.nearest_path)(fresh.warehouse, SPACE.id)
+    assert pq.read_table(path).to_pydict() == pq.read_table(expected).to_pydict()

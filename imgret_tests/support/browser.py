@@ -1,0 +1,114 @@
+"""The page in a real browser: headless Chromium through Playwright, and the page's own process.
+
+Belongs here: finding and starting the browser, starting the page, waiting until a view is drawn. Not here: what is
+looked at (`server/test_page_in_browser.py`, `scripts/screenshots`). The browser is the system's: Playwright's own are
+never downloaded.
+"""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from imgret_assets.domain.neo4j_server.host import LOCALHOST, any_port
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+# A browser that asks nobody anything by itself, and runs where there is neither a graphics card nor a user.
+_FLAGS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+_NAMES = ("chromium", "chromium-browser", "google-chrome")
+_READY_WITHIN_S = 90.0
+# Streamlit says in attributes of its own whether the script runs; a fragment's run counts.
+_DRAWN = """() => {
+  const app = document.querySelector('[data-testid=stApp]');
+  return app !== null && app.dataset.testScriptState === 'notRunning' && app.dataset.testConnectionState === 'CONNECTED'
+    && document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton], [data-stale=true]') === null
+    && [...document.images].every((image) => image.complete);
+}"""
+
+
+def find_chromium() -> str | None:
+    """The browser that IMGRET_TEST_CHROMIUM names, else the system's; None where there is none."""
+    return os.environ.get("IMGRET_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
+
+
+def missing() -> str | None:
+    """Why there is no browser to use; None where there is one."""
+    try:
+        import playwright.sync_api  # noqa: F401 - only whether it is there
+    except ImportError:
+        return "Playwright for Python is not installed (dependency group `dev`)"
+    if find_chromium() is None:
+        return f"none of {', '.join(_NAMES)} is on the PATH, and IMGRET_TEST_CHROMIUM names none"
+    return None
+
+
+@contextmanager
+def running_browser() -> Iterator["Browser"]:
+    """A headless Chromium, closed at the end."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=find_chromium(), args=_FLAGS)
+        try:
+            yield browser
+        finally:
+            browser.close()
+
+
+@contextmanager
+def running_page(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
+    """`imgret app` under this environment, stopped at the end; its address. It writes `page.log` into `folder`."""
+    port = any_port()
+    log = folder / "page.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "imgret_assets.cli.main", "app", "--port", str(port)],
+            env=environment,
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    address = f"http://{LOCALHOST}:{port}"
+    try:
+        _wait_for_answer(f"{address}/_stcore/health", process, log)
+        yield address
+    finally:
+        process.send_signal(signal.SIGTERM)
+        with suppress(subprocess.TimeoutExpired):
+            process.wait(timeout=20)
+        process.kill()
+        process.wait()
+
+
+def _wait_for_answer(address: str, process: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + _READY_WITHIN_S
+    while time.monotonic() < deadline and process.poll() is None:
+        with suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+            urllib.request.urlopen(address, timeout=5).close()  # noqa: S310 - an address made here
+            return
+        time.sleep(0.2)
+    raise RuntimeError(f"The page did not come up within {_READY_WITHIN_S:g} s: {log.read_text()[-4000:]}")
+
+
+def wait_until_drawn(page: "Page") -> None:
+    """Wait until a view is complete: the script has ended, no placeholder is left, every picture is loaded."""
+    page.wait_for_function(_DRAWN)

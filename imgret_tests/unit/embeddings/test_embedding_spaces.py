@@ -1,0 +1,206 @@
+"""What a home has: tables, weights, speeds."""
+
+import os
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgret_assets.domain.embeddings import embedding_spaces
+from imgret_assets.domain.embeddings.embedding_spaces import (
+    AT_HUB,
+    HERE,
+    MISSING,
+    KnownModel,
+    exact_only_notice,
+    known_models,
+    record_speed,
+    speeds,
+    tables_in,
+)
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.embeddings.table_reader import labelled_vectors
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.registry import Preprocessing, resolve
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.errors import TableError
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.pictures import picture_bytes, write_pictures
+
+pytestmark = pytest.mark.usefixtures("settled")
+
+
+def built(home: Home, embedder: FakeEmbedder) -> EmbeddingSpace:
+    refresh_manifest(home)
+    refresh_embeddings(home, embedder)
+    refresh_pairs(home, embedder.space.id, 0.5)
+    return embedder.space
+
+
+def rows_of(home: Home) -> dict[str, KnownModel]:
+    return {row.space or row.name: row for row in known_models(home)}
+
+
+def test_a_new_home_knows_the_models_that_need_no_download(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(home.path / "nothing"))
+    found = known_models(home)
+    assert [(row.name, row.dim, row.weights) for row in found] == [
+        ("resnet50", 2048, MISSING),
+        ("efficientnet_lite0", 1280, HERE),
+    ]
+    assert all((row.space, row.tables, row.in_graph, row.speeds) == (None, None, False, {}) for row in found)
+
+
+def test_spaces_stand_side_by_side(home: Home, images: Path) -> None:
+    write_pictures(images, 12)
+    one, two = built(home, FakeEmbedder()), built(home, FakeEmbedder("other", 3))
+    (images / "later.png").write_bytes(picture_bytes(99))
+    built(home, FakeEmbedder())
+    there = tables_in(home)
+    assert {space: (found.rows, found.shards, found.damaged) for space, found in there.items()} == {
+        one.id: (13, 4, 0),
+        two.id: (12, 4, 0),
+    }
+    assert there[one.id].space == one
+    assert there[one.id].pairs == tables.count_rows(tables.pairs_path(home.warehouse, one.id)) > 0
+    rows = rows_of(home)
+    assert rows[two.id].tables == there[two.id]
+    assert rows[two.id].dim == 27
+
+
+def test_a_damaged_file_is_counted_and_a_foreign_folder_is_not_a_space(home: Home, images: Path) -> None:
+    write_pictures(images, 12)
+    space = built(home, FakeEmbedder())
+    tables.embeddings_path(home.warehouse, space.id, "02").write_bytes(b"torn")
+    tables.pairs_path(home.warehouse, space.id).unlink()
+    (tables.embeddings_folder(home.warehouse) / "model=empty-00000000").mkdir()
+    renamed = tables.embeddings_folder(home.warehouse) / "model=renamed-00000000"
+    renamed.mkdir()
+    source = tables.embeddings_path(home.warehouse, space.id, "00")
+    (renamed / source.name).write_bytes(source.read_bytes())
+    (found,) = tables_in(home).values()
+    assert (found.space, found.shards, found.damaged, found.pairs) == (space, 3, 1, None)
+
+
+def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
+    own, gem = (resolve(home, "efficientnet_lite0", pooling=pooling).space for pooling in ("auto", "gem"))
+    rows = rows_of(home.update(model="efficientnet_lite0"))
+    assert (rows[own.id].in_graph, rows[gem.id].in_graph) == (True, False)
+    assert (rows[gem.id].pooling, rows[gem.id].decoding, rows[gem.id].weights) == ("gem", "scaled", HERE)
+    assert "efficientnet_lite0" not in rows, "it is there with its spaces"
+
+
+def test_weights_given_as_a_file_are_here_as_long_as_it_is(home: Home, tmp_path: Path) -> None:
+    for name in ("one", "copy"):
+        (tmp_path / name).write_bytes(b"weights")
+        space = resolve(home, "resnet50", tmp_path / name).space
+    for gone, state in (("one", HERE), ("copy", MISSING)):
+        (tmp_path / gone).unlink()
+        assert rows_of(home)[space.id].weights == state
+
+
+def test_what_timm_fetched_is_found_in_the_hub_s_cache(
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = tmp_path / "hf/hub/models--timm--resnet18.a1_in1k/snapshots/abc"
+    folder.mkdir(parents=True)
+    names = ["timm:resnet18", "timm:resnet18.a1_in1k", "timm:resnet18.fb_ssl_yfcc100m_ft_in1k", "timm:hf_hub:me/mine"]
+    assert {embedding_spaces._weights(name, None) for name in names} == {AT_HUB}
+    (folder / "model.safetensors").write_bytes(b"")
+    assert [embedding_spaces._weights(name, None) for name in names] == [HERE, HERE, AT_HUB, AT_HUB]
+    mine = tmp_path / "hf/hub/models--me--mine/snapshots/abc"
+    mine.mkdir(parents=True)
+    (mine / "model.safetensors").write_bytes(b"")
+    assert embedding_spaces._weights("timm:hf_hub:me/mine", None) == HERE
+
+
+def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:
+    assert speeds(home) == {}
+    record_speed(home, "a-1", "openvino-cpu-float32", 75.04)
+    record_speed(home, "a-1", "torch-cpu-float32", 20)
+    record_speed(home, "b-2", "torch-cpu-float32", 7)
+    record_speed(home, "a-1", "openvino-cpu-float32", 80.06)
+    assert speeds(home) == {
+        "a-1": {"openvino-cpu-float32": 80.1, "torch-cpu-float32": 20.0},
+        "b-2": {"torch-cpu-float32": 7.0},
+    }
+    assert (home.path / "models/speeds.json").is_file()
+    space = resolve(home, "efficientnet_lite0").space
+    record_speed(home, space.id, "x", 3)
+    assert rows_of(home)[space.id].speeds == {"x": 3.0}
+
+
+def test_speeds_noted_at_once_are_all_kept(home: Home) -> None:
+    threads = [threading.Thread(target=record_speed, args=(home, f"s-{n}", "e", n)) for n in range(1, 7)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    assert len(speeds(home)) == 6
+
+
+@pytest.mark.parametrize("damage", ["", "[]", "3", '{"a": 1}', '{"a": {"e": "fast"}}', '{"a": {"e": null}}'])
+def test_a_damaged_note_of_speeds_is_made_anew(home: Home, damage: str) -> None:
+    (home.path / "models").mkdir(parents=True)
+    (home.path / "models/speeds.json").write_text(damage)
+    assert speeds(home) == {}
+    record_speed(home, "a-1", "e", 1.5)
+    assert speeds(home) == {"a-1": {"e": 1.5}}
+
+
+def test_a_space_that_can_not_be_indexed_says_so() -> None:
+    space = EmbeddingSpace("timm:wide", "ab" * 32, Preprocessing((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 4096)
+    assert exact_only_notice(space) is None
+    notice = exact_only_notice(replace(space, dim=4097))
+    assert notice is not None
+    assert "timm:wide gives 4,097 numbers" in notice
+    row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, HERE, None, False, {})
+    assert (row.exact_only, replace(row, dim=4096).exact_only) == (True, False)
+
+
+def test_vectors_come_with_the_labels_of_the_manifest(home: Home, images: Path) -> None:
+    write_pictures(images, 12)
+    (images / "loose.png").write_bytes(picture_bytes(50))
+    (images / "torn.png").write_bytes(picture_bytes(51)[:60])
+    embedder = FakeEmbedder()
+    space = built(home, embedder)
+    found = labelled_vectors(home, space.id)
+    assert len(found.paths) == 13
+    labels = dict(zip(found.paths, found.labels, strict=True))
+    assert labels["loose.png"] is None
+    assert all(labels[path] == path.split("/")[0] for path in labels if "/" in path)
+    for path, sha, vector in zip(found.paths, found.contents, found.vectors, strict=True):
+        assert np.isfinite(vector).all()
+        assert len(sha) == 64
+        assert (images / path).is_file()
+    assert (found.vectors.shape, found.vectors.dtype, found.stale) == ((13, 48), np.float32, 0)
+
+
+def test_vectors_of_files_that_have_changed_are_left_out(home: Home, images: Path) -> None:
+    """A space that is not in use keeps what it had; only images that are still so can be compared."""
+    paths = write_pictures(images, 12)
+    space = built(home, FakeEmbedder())
+    (images / paths[0]).unlink()
+    (images / paths[1]).write_bytes(picture_bytes(77))
+    os.utime(images / paths[1], (1, 1))
+    built(home, FakeEmbedder("other", 3))
+    found = labelled_vectors(home, space.id)
+    assert (len(found.paths), found.stale) == (10, 2)
+    assert not {paths[0], paths[1]} & set(found.paths)
+    assert len(found.vectors) == 10
+
+
+def test_a_missing_shard_is_named(home: Home, images: Path) -> None:
+    write_pictures(images, 12)
+    space = built(home, FakeEmbedder())
+    tables.embeddings_path(home.warehouse, space.id, "02").unlink()
+    with pytest.raises(TableError, match=f"embeddings of shard 02 in {space.id} is missing"):
+        labelled_vectors(home, space.id)

@@ -1,0 +1,438 @@
+"""Mean-centred vectors: the network's last layer, the space, which mean is in force, making one."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from imgret_assets.domain.analysis.ranking_quality import measure
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.embeddings.mean_centring import centred, choose_source, make_centre, mean_direction
+from imgret_assets.domain.embeddings.table_reader import labelled_vectors
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.inference.torch_engine import TorchEmbedder
+from imgret_assets.domain.models import networks
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.means import keep_mean
+from imgret_assets.domain.models.registry import Preprocessing, chosen_centre, resolve, resolve_space, space_of_last_run
+from imgret_assets.domain.models.space_records import remembered
+from imgret_assets.domain.models.weights import file_sha256
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import ModelError, TableError
+from imgret_assets.settings import PROJECT, load_settings
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.pictures import picture, picture_bytes, write_pictures
+
+LITE0 = "efficientnet_lite0"
+SPACE = EmbeddingSpace("m", "ab" * 32, Preprocessing((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 4)
+
+
+def mean_file(folder: Path, dim: int = 1280, seed: int = 0) -> Path:
+    """A mean of random vectors of length 1, none of whose numbers is negative, as a network's are."""
+    vectors = np.random.default_rng(seed).uniform(0, 1, (50, dim)) ** 4
+    mean = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
+    file = folder / f"mean{dim}-{seed}.npy"
+    np.save(file, mean.astype(np.float32))
+    return file
+
+
+def with_centre(home: Home, centre: Path | str | None) -> Home:
+    """The home opened again, as a process with this setting does."""
+    said = {"home": home.path, "images": home.settings.images, "centre": centre, "lock_timeout_s": 10}
+    return open_home(load_settings(said))
+
+
+class CentredFake(FakeEmbedder):
+    """The fake model with a mean taken from its vectors, in numpy as the formula says."""
+
+    def __init__(self, file: Path) -> None:
+        super().__init__()
+        self.mean = np.load(file)
+        self._space = replace(self._space, centre=file_sha256(file))
+
+    def embed(self, batch: np.ndarray) -> np.ndarray:
+        vectors = super().embed(batch)
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) - self.mean
+
+
+# The network
+
+
+def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(home: Home, tmp_path: Path) -> None:
+    file = mean_file(tmp_path)
+    own, model = resolve(home, LITE0), resolve(home, LITE0, centre=keep_mean(home, file))
+    batch = np.stack([own.space.preprocessing.pixels(picture(seed, (90, 70))) for seed in range(3)])
+    plain, found = TorchEmbedder(own, device="cpu").embed(batch), TorchEmbedder(model, device="cpu").embed(batch)
+    assert found.dtype == np.float32
+    truth = plain / np.linalg.norm(plain, axis=1, keepdims=True) - np.load(file)
+    np.testing.assert_allclose(found, truth, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(centred(plain, np.load(file)), truth, rtol=0, atol=1e-6)
+
+
+def test_a_zero_vector_stays_unusable() -> None:
+    layer = networks._centred(torch.nn.Identity(), np.full(4, 0.5, np.float32))
+    with torch.inference_mode():
+        found = layer(torch.tensor([[0.0, 0, 0, 0], [3, 0, 0, 4]])).numpy()
+    assert np.isnan(found[0]).all()
+    np.testing.assert_allclose(found[1], [0.1, -0.5, -0.5, 0.3], atol=1e-7)
+
+
+def test_half_precision_reaches_the_layer_as_float32() -> None:
+    """A mean taken away in bfloat16 would cost a third of a vector's digits again."""
+
+    class Half(torch.nn.Module):
+        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+            return inputs.bfloat16()
+
+    values = torch.rand(5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
+    mean = np.full(64, 0.1, np.float32)
+    with torch.inference_mode():
+        found = networks._centred(Half(), mean)(values)
+    assert found.dtype == torch.float32
+    np.testing.assert_allclose(found.numpy(), centred(values.float().numpy(), mean), atol=1e-6)
+
+
+def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(home: Home, tmp_path: Path) -> None:
+    file = mean_file(tmp_path)
+    model = resolve(home, LITE0, centre=keep_mean(home, file))
+    embedder = OpenVinoEmbedder(model, home.path / "models", precision="float32")
+    batch = np.full((1, 224, 224, 3), 60, np.uint8)
+    batch[0, :100, :50] = 200
+    vector = embedder.embed(batch)
+    np.testing.assert_allclose(vector, TorchEmbedder(model, device="cpu").embed(batch), rtol=0, atol=1e-5)
+    file.unlink()
+    script = (
+        "import sys, numpy as np\n"
+        "from pathlib import Path\n"
+        "from imgret_assets.domain.storage.home import open_home\n"
+        "from imgret_assets.domain.models.registry import resolve_space\n"
+        "from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder\n"
+        "from imgret_assets.settings import load_settings\n"
+        "model = resolve_space(open_home(load_settings({'home': sys.argv[1]})), sys.argv[2])\n"
+        "embedder = OpenVinoEmbedder(model, Path(sys.argv[1]) / 'models', precision='float32')\n"
+        "batch = np.full((1, 224, 224, 3), 60, np.uint8)\n"
+        "batch[0, :100, :50] = 200\n"
+        "np.save(sys.argv[3], embedder.embed(batch))\n"
+        "print(sorted({'torch', 'timm'} & set(sys.modules)))\n"
+    )
+    arguments = [sys.executable, "-c", script, str(home.path), model.space.id, str(tmp_path / "again.npy")]
+    done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=120, cwd=PROJECT)
+    assert done.stdout.strip() == "[]"
+    np.testing.assert_allclose(np.load(tmp_path / "again.npy"), vector, rtol=0, atol=1e-6)
+
+
+# The file
+
+
+def not_an_array(file: Path) -> None:
+    file.write_text("0.1 0.2\n")
+
+
+def an_archive(file: Path) -> None:
+    with file.open("wb") as opened:
+        np.savez(opened, a=np.zeros(4, np.float32))
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [
+        (lambda _: None, "does not exist"),
+        (not_an_array, "can't be read"),
+        (lambda file: file.touch(), "can't be read"),
+        (lambda file: file.mkdir(), "can't be read"),
+        (an_archive, "holds several arrays"),
+        (lambda file: np.save(file, np.array([{}], dtype=object)), "can't be read"),
+        (lambda file: np.save(file, np.full(4, 0.1)), r"float64 of shape \(4,\)"),
+        (lambda file: np.save(file, np.full(3, 0.1, np.float32)), r"float32 of shape \(3,\)"),
+        (lambda file: np.save(file, np.full((1, 4), 0.1, np.float32)), r"float32 of shape \(1, 4\)"),
+        (lambda file: np.save(file, np.array([0.1, np.nan, 0, 0], np.float32)), "not finite"),
+        (lambda file: np.save(file, np.array([1, 0.1, 0, 0], np.float32)), "a vector of length 1.005"),
+    ],
+)
+def test_a_wrong_file_is_named_with_what_it_holds(tmp_path: Path, write: Callable[[Path], None], said: str) -> None:
+    file = tmp_path / "mean.npy"
+    write(file)
+    with pytest.raises(ModelError, match=rf"^The mean {file} .*{said}.*Expected: .*IMGRET_CENTRE"):
+        networks.read_mean(file, 4)
+
+
+def test_a_mean_may_be_as_long_as_rounding_makes_it(tmp_path: Path) -> None:
+    """All of a collection's vectors in one direction."""
+    np.save(tmp_path / "mean.npy", np.full(2048, np.float32(1 / 2048**0.5)))
+    assert networks.read_mean(tmp_path / "mean.npy", 2048).dtype == np.float32
+
+
+# The space
+
+
+def test_a_space_without_a_mean_keeps_its_id_and_every_mean_makes_another() -> None:
+    ids = {replace(SPACE, centre=centre).id for centre in ("", "0a" * 32, "0b" * 32)}
+    assert len(ids) == 3
+    assert SPACE.id == "m-45aec460", "as it was before there were means"
+    with_mean = replace(SPACE, centre="0a" * 32)
+    assert EmbeddingSpace.from_metadata(json.loads(json.dumps(with_mean.as_metadata()))) == with_mean
+    older = {key: value for key, value in SPACE.as_metadata().items() if key != "centre"}
+    assert EmbeddingSpace.from_metadata(older) == SPACE
+
+
+def test_a_model_and_a_mean_are_remembered_apart_from_the_model_alone(home: Home, tmp_path: Path) -> None:
+    plain = resolve(home, LITE0)
+    (record,) = (home.path / "models").glob("*.json")
+    file = mean_file(tmp_path)
+    set_so = with_centre(home, file)
+    model = resolve(set_so, LITE0)
+    assert model.space == replace(plain.space, centre=file_sha256(file))
+    assert model.mean is not None
+    assert np.array_equal(np.load(model.mean), np.load(file))
+    assert {known.space for known in remembered(home)} == {plain.space, model.space}
+    assert record in (home.path / "models").glob("*.json"), "older homes find their record under the same name"
+    assert resolve(home, LITE0) == plain
+    assert resolve(set_so, LITE0) == model
+    for opened in (home, set_so, with_centre(home, "none")):
+        assert resolve_space(opened, plain.space.id) == plain
+        assert resolve_space(opened, model.space.id) == model
+
+
+def test_another_content_of_the_file_is_another_space(home: Home, tmp_path: Path) -> None:
+    file = mean_file(tmp_path)
+    set_so = with_centre(home, file)
+    first = resolve(set_so, LITE0)
+    shutil.copy(mean_file(tmp_path, seed=1), file)
+    assert resolve(set_so, LITE0).space.id != first.space.id
+    assert resolve_space(set_so, first.space.id) == first
+    moved = file.rename(tmp_path / "elsewhere.npy")
+    assert resolve(with_centre(home, moved), LITE0).space.centre == file_sha256(moved)
+
+
+@pytest.mark.parametrize(("centre", "said"), [("gone.npy", "does not exist"), ("mean4-0.npy", r"shape \(4,\).*1280,")])
+def test_a_setting_that_is_no_mean_of_this_model_is_an_error(
+    home: Home, tmp_path: Path, centre: str, said: str
+) -> None:
+    mean_file(tmp_path, 4)
+    with pytest.raises(ModelError, match=said):
+        resolve(with_centre(home, tmp_path / centre), LITE0)
+
+
+def test_the_mean_of_another_space_is_refused_though_it_fits(home: Home, tmp_path: Path) -> None:
+    file = mean_file(tmp_path)
+    own = resolve(home, LITE0).space
+    gem = resolve(home, LITE0, pooling="gem").space
+    centre = keep_mean(home, file, gem)
+    with pytest.raises(ModelError, match=f"was made of vectors in {gem.id}. Expected: one of vectors in {own.id}"):
+        resolve(with_centre(home, file), LITE0)
+    assert resolve(with_centre(home, file), LITE0, pooling="gem").space == replace(gem, centre=centre)
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda kept: kept.write_bytes(kept.read_bytes()[:-4] + b"\0\0\0\0")])
+def test_a_copy_that_is_gone_or_changed_is_not_used(home: Home, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+    file = mean_file(tmp_path)
+    set_so = with_centre(home, file)
+    model = resolve(set_so, LITE0)
+    assert model.mean is not None
+    damage(model.mean)
+    recorded = open_home(replace(home.settings, centre=None)).update(model=LITE0, centre=model.space.centre)
+    for ask in (lambda: resolve(recorded, LITE0), lambda: resolve_space(recorded, model.space.id)):
+        with pytest.raises(ModelError, match=r"missing or damaged .*IMGRET_CENTRE to the file"):
+            ask()
+    assert resolve(set_so, LITE0) == model, "the file itself makes it whole again"
+
+
+# In force
+
+
+def test_a_mean_is_in_force_as_set_else_as_recorded_with_the_model(home: Home, tmp_path: Path) -> None:
+    files = [mean_file(tmp_path, seed=seed) for seed in (0, 1)]
+    first, second = (file_sha256(file) for file in files)
+    assert chosen_centre(home, LITE0) == ""
+    assert chosen_centre(with_centre(home, files[0]), LITE0) == first
+    home.update(model=LITE0, centre=first)
+    assert chosen_centre(with_centre(home, None), LITE0) == first
+    assert chosen_centre(with_centre(home, None), "resnet50") == "", "it was another model's"
+    assert chosen_centre(with_centre(home, files[1]), LITE0) == second
+    assert chosen_centre(with_centre(home, "none"), LITE0) == "", "the way back"
+
+
+def test_the_setting_is_a_path_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = {
+        value: load_settings(env={"IMGRET_ENV_FILE": os.devnull, "IMGRET_CENTRE": value}).centre
+        for value in ("", "none", "./none", "a/b.npy")
+    }
+    assert said == {"": None, "none": "none", "./none": tmp_path / "none", "a/b.npy": tmp_path / "a/b.npy"}
+
+
+def test_the_space_of_the_last_run_is_with_the_recorded_mean(home: Home, tmp_path: Path) -> None:
+    file = mean_file(tmp_path)
+    plain, model = resolve(home, LITE0), resolve(with_centre(home, file), LITE0)
+    assert space_of_last_run(home.update(model=LITE0)) == plain.space
+    recorded = home.update(model=LITE0, centre=model.space.centre)
+    assert space_of_last_run(recorded) == model.space
+    assert space_of_last_run(replace(recorded, settings=with_centre(home, tmp_path / "gone.npy").settings)) == (
+        model.space
+    ), "what is set for the next run changes nothing, be it wrong"
+    gem = replace(recorded, settings=replace(recorded.settings, pooling="gem"))
+    assert space_of_last_run(gem) == model.space, "the only one with this mean"
+
+
+# Making one
+
+
+@pytest.fixture
+def built(home: Home, images: Path) -> EmbeddingSpace:
+    """A home with 110 pictures and two copies of one of them."""
+    write_pictures(images, 110)
+    for copy in ("a.png", "b.png"):
+        (images / copy).write_bytes(picture_bytes(0, family=0))
+    (images / "torn.png").write_bytes(picture_bytes(7)[:60])
+    embedder = FakeEmbedder()
+    refresh_manifest(home)
+    refresh_embeddings(home, embedder)
+    return embedder.space
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_mean_is_of_directions_and_counts_every_content_once(home: Home, built: EmbeddingSpace) -> None:
+    rows = labelled_vectors(home, built.id)
+    assert len(rows.contents) == 112
+    once = {content: vector.astype(np.float64) for content, vector in zip(rows.contents, rows.vectors, strict=True)}
+    truth = np.mean([vector / np.linalg.norm(vector) for vector in once.values()], axis=0)
+    mean, images = mean_direction(home, built)
+    assert (images, mean.dtype, mean.shape) == (110, np.float32, (48,))
+    np.testing.assert_allclose(mean, truth, rtol=0, atol=1e-7)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_run_in_the_centred_space_embeds_only_what_is_new(
+    home: Home, images: Path, built: EmbeddingSpace, tmp_path: Path
+) -> None:
+    made = make_centre(home, "fake")
+    assert made.file.parent == home.path / "models"
+    assert made.file.name == f"centre-{built.id}-110-{made.space.centre[:8]}.npy"
+    assert made.space == replace(built, centre=file_sha256(made.file))
+    assert (made.source, made.images, made.ready) == (built, 110, 109)
+    np.testing.assert_array_equal(networks.read_mean(made.file, 48), mean_direction(home, built)[0])
+    (images / "later.png").write_bytes(picture_bytes(999))
+    refresh_manifest(home)
+    embedder = CentredFake(made.file)
+    assert refresh_embeddings(home, embedder).embedded == 2, "the new one, and the one that proves the engine"
+    assert make_centre(home, built.id).ready == 0, "they are in the space's own tables"
+    assert refresh_embeddings(home, embedder).embedded == 0
+    other = open_home(load_settings({"home": tmp_path / "other", "images": images, "shards": 3}))
+    refresh_manifest(other)
+    refresh_embeddings(other, CentredFake(made.file))
+    found, truth = ({**by_path(each, made.space.id)} for each in (home, other))
+    assert found.keys() == truth.keys()
+    assert len(found) == 113
+    for path, vector in found.items():
+        np.testing.assert_allclose(vector, truth[path], rtol=0, atol=1e-6)
+
+
+def by_path(home: Home, space: str) -> dict[str, np.ndarray]:
+    rows = labelled_vectors(home, space)
+    return dict(zip(rows.paths, rows.vectors, strict=True))
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_shared_direction_no_longer_joins_what_has_nothing_else_in_common(home: Home, images: Path) -> None:
+    class Biased(FakeEmbedder):
+        """All pictures share a direction twice as long as what tells them apart."""
+
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            vectors = super().embed(batch)
+            return vectors / np.linalg.norm(vectors, axis=1, keepdims=True) + np.float32(2 / 48**0.5)
+
+    write_pictures(images, 120)
+    refresh_manifest(home)
+    refresh_embeddings(home, Biased())
+    rows = labelled_vectors(home, Biased().space.id)
+    made = make_centre(home, "fake")
+    plain = measure(rows.vectors, rows.contents, rows.labels)
+    found = measure(centred(rows.vectors, np.load(made.file)), rows.contents, rows.labels)
+    assert plain.different.median is not None
+    assert plain.different.median > 0.7
+    assert found.different.median is not None
+    assert abs(found.different.median) < 0.4
+    assert found.all.above < plain.all.above
+    assert found.auc is not None
+    assert plain.auc is not None
+    assert found.auc >= plain.auc - 0.01
+
+
+@pytest.mark.usefixtures("settled")
+def test_what_is_the_mean_itself_is_left_to_the_run(home: Home, images: Path) -> None:
+    """A collection whose vectors are all alike: nothing is left of them."""
+
+    class Alike(FakeEmbedder):
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            return np.tile(np.eye(1, 48, dtype=np.float32) * 3, (len(batch), 1))
+
+    write_pictures(images, 100)
+    refresh_manifest(home)
+    refresh_embeddings(home, Alike())
+    assert make_centre(home, "fake").ready == 0
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_can_be_named_and_another_space_asked_for(home: Home, built: EmbeddingSpace, tmp_path: Path) -> None:
+    made = make_centre(home, "fake", tmp_path / "new" / "mine.npy")
+    assert made.file == tmp_path / "new" / "mine.npy"
+    assert file_sha256(made.file) == made.space.centre
+    assert choose_source(home, built.id) == built
+    other = FakeEmbedder("other", 3)
+    refresh_embeddings(home, other)
+    assert choose_source(home, "other") == other.space
+    with pytest.raises(TableError, match=rf"no vectors of nothing .*Expected: one of {built.id}, {other.space.id}"):
+        choose_source(home, "nothing")
+    with pytest.raises(TableError, match=r"no vectors of resnet50 .*imgret run --model resnet50"):
+        choose_source(home)
+
+
+@pytest.mark.usefixtures("settled")
+def test_of_several_spaces_of_a_model_the_last_run_s_is_meant(home: Home, images: Path) -> None:
+    write_pictures(images, 4)
+    refresh_manifest(home)
+
+    class As(FakeEmbedder):
+        def __init__(self, space: EmbeddingSpace) -> None:
+            super().__init__()
+            self._space = space
+
+        def prepare(self, image: object) -> np.ndarray:
+            return np.zeros((4, 4, 3), np.uint8)
+
+        def embed(self, batch: np.ndarray) -> np.ndarray:
+            return np.ones((len(batch), self._space.dim), np.float32)
+
+    own, gem = (resolve(home, LITE0, pooling=pooling).space for pooling in ("auto", "gem"))
+    centre = keep_mean(home, mean_file(home.path))
+    in_force = resolve(home, LITE0, centre=centre).space
+    for space in (own, gem, in_force):
+        refresh_embeddings(home, As(space))
+    with pytest.raises(TableError, match=r"has several spaces with tables .*name one"):
+        choose_source(home, LITE0)
+    assert choose_source(home.update(model=LITE0, centre=centre)) == own, "the one the last run's was made of"
+    assert choose_source(home.update(model=LITE0, centre=centre, pooling="gem"), gem.id) == gem
+
+
+@pytest.mark.usefixtures("settled")
+def test_too_few_images_or_a_missing_shard_are_refused(home: Home, images: Path) -> None:
+    write_pictures(images, 99)
+    refresh_manifest(home)
+    embedder = FakeEmbedder()
+    refresh_embeddings(home, embedder)
+    with pytest.raises(TableError, match=r"has 99 usable images\. Expected: at least 100"):
+        make_centre(home, "fake")
+    tables.embeddings_path(home.warehouse, embedder.space.id, "02").unlink()
+    with pytest.raises(TableError, match=r"embeddings of shard 02 .* is missing"):
+        make_centre(home, "fake")
+    assert not list((home.path / "models").rglob("*.npy"))

@@ -1,0 +1,193 @@
+"""Another number of shards, leftovers, the default model, and how good answers are."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imgret_assets.domain.analysis.ranking_quality import precision
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
+from imgret_assets.domain.embeddings.table_reader import Embeddings
+from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.models import default_model
+from imgret_assets.domain.models.weights import RESNET50_WEIGHTS_FILE
+from imgret_assets.domain.operations import reshard
+from imgret_assets.domain.operations.cleanup import collect
+from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import ModelError, SettingError
+from imgret_assets.settings import Settings, load_settings
+from imgret_tests.support.fakes import FakeEmbedder, write_pictures
+
+
+def built(home: Home, images: Path, count: int = 24) -> FakeEmbedder:
+    write_pictures(images, count)
+    embedder = FakeEmbedder()
+    refresh_manifest(home)
+    refresh_embeddings(home, embedder)
+    refresh_pairs(home, embedder.space.id, 0.5)
+    return embedder
+
+
+def all_rows(home: Home, table: str) -> list[tuple[str, str]]:
+    frame = pd.read_parquet(home.warehouse / table)
+    return sorted(zip(frame["path"], frame["sha256"], strict=True))
+
+
+@pytest.mark.parametrize("shards", [1, 3, 9])
+def test_a_reshard_keeps_every_row_and_embeds_nothing(home: Home, images: Path, shards: int) -> None:
+    embedder = built(home, images)
+    manifest, embeddings = all_rows(home, "manifest"), all_rows(home, "embeddings")
+    assert reshard.reshard(home, shards).shards == shards
+
+    again = open_home(load_settings({"home": home.path, "images": images}))
+    assert again.record.shards == shards
+    assert len(list((home.warehouse / "manifest").glob("*.parquet"))) == shards
+    assert (all_rows(again, "manifest"), all_rows(again, "embeddings")) == (manifest, embeddings)
+    for key in again.shards:
+        rows = pd.read_parquet(home.warehouse / "manifest" / f"shard={key}.parquet")
+        assert {shard_of(path, shards) for path in rows["path"]} <= {key}
+    done = embedder.embedded
+    assert sum(shard.added + shard.removed + shard.changed for shard in refresh_manifest(again).shards) == 0
+    assert refresh_embeddings(again, embedder).embedded == 0
+    assert embedder.embedded == done
+    assert refresh_pairs(again, embedder.space.id, 0.5).how == "nothing changed"
+
+
+def test_a_reshard_killed_in_its_swap_is_finished_by_who_comes_next(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    built(home, images)
+    rows = all_rows(home, "embeddings")
+    moves = 0
+    replace = Path.replace
+
+    def dies(self: Path, target: Path) -> Path:
+        nonlocal moves
+        moves += "reshard" in self.parts and self.suffix == ".parquet" and not self.name.startswith(".")
+        if moves == 3:
+            raise KeyboardInterrupt
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", dies)
+    with pytest.raises(KeyboardInterrupt):
+        reshard.reshard(home, 6)
+    monkeypatch.setattr(Path, "replace", replace)
+    again = open_home(load_settings({"home": home.path, "images": images}))
+    assert again.record.shards == 6
+    assert all_rows(again, "embeddings") == rows
+    assert not (home.work / "reshard").exists()
+
+
+def test_a_number_of_shards_out_of_range_is_refused(home: Home) -> None:
+    with pytest.raises(SettingError, match="1 to 256"):
+        reshard.reshard(home, 257)
+
+
+def test_gc_removes_leftovers_and_nothing_that_is_needed(home: Home, images: Path) -> None:
+    embedder = built(home, images)
+    VectorStore(home.work, embedder.space.id).put_many([("f" * 64, Embedded("truncated", "x", None, None))])
+    (home.work / "scan-killed").mkdir(parents=True)
+    (home.warehouse / "manifest" / ".shard=00.parquet.tmp").write_bytes(b"half")
+    other = home.warehouse / "embeddings" / "model=other-00000000"
+    other.mkdir()
+    rows = all_rows(home, "manifest")
+
+    collected = collect(home)
+    assert (collected.removed, collected.vectors) == (3, 1)
+    assert other.is_dir()
+    assert collect(home, keep_spaces={embedder.space.id}).removed == 1
+    assert not other.exists()
+    assert all_rows(home, "manifest") == rows
+    assert refresh_embeddings(home, embedder).embedded == 0
+
+
+def test_the_fallback_is_written_to_the_settings_file_once(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dotenv = tmp_path / "settings.env"
+    dotenv.write_text("OTHER=1\n")
+    monkeypatch.setenv("IMGRET_ENV_FILE", str(dotenv))
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
+
+    def refused(*_: object) -> Path:
+        raise ModelError("no network here")
+
+    monkeypatch.setattr(default_model, "fetch_resnet50", refused)
+    told: list[str] = []
+    assert default_model.choose(settings, told.append) == "efficientnet_lite0"
+    assert dotenv.read_text() == "OTHER=1\nIMGRET_MODEL=efficientnet_lite0\n"
+    assert "no network here" in told[0]
+    assert default_model.choose(load_settings({"home": settings.home}), told.append) == "efficientnet_lite0"
+    assert len(told) == 1
+
+
+def test_weights_on_this_machine_make_resnet50_the_default(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
+    file = tmp_path / "hub" / "checkpoints" / RESNET50_WEIGHTS_FILE
+    file.parent.mkdir(parents=True)
+    file.write_bytes(b"weights")
+    assert default_model.choose(settings, pytest.fail) == "resnet50"
+
+
+class _Answer:
+    """A download that gives these bytes."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __enter__(self) -> "_Answer":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+    def raise_for_status(self) -> None:
+        pass
+
+    def iter_content(self, _size: int) -> list[bytes]:
+        return [self.data[:5], self.data[5:]]
+
+
+@pytest.mark.parametrize("right", [True, False])
+def test_downloaded_weights_are_used_only_with_the_right_hash(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, right: bool
+) -> None:
+    data = b"these are the weights"
+    digest = hashlib.sha256(data).hexdigest()[:8] if right else "0badc0de"
+    monkeypatch.setattr(default_model, "RESNET50_WEIGHTS_FILE", f"resnet50-{digest}.pth")
+    asked: dict[str, object] = {}
+
+    def get(url: str, **how: object) -> _Answer:
+        asked.update(how, url=url)
+        return _Answer(data)
+
+    monkeypatch.setattr("requests.get", get)
+    target = tmp_path / "weights.pth"
+    if right:
+        assert default_model.fetch_resnet50("somewhere", target).read_bytes() == data
+        assert asked["timeout"] == (10, 30)
+    else:
+        with pytest.raises(ModelError, match="not 0badc0de"):
+            default_model.fetch_resnet50("somewhere", target)
+        assert not target.exists()
+
+
+def test_precision_leaves_exact_copies_out() -> None:
+    vectors = np.array([[1, 0], [1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
+    contents = ["same", "same", "b", "c", "d"]
+    found = precision(Embeddings(list("abcde"), contents, vectors, ""), ["x", "x", "x", "y", "x"], block_rows=2)
+    # First others: a, b -> c (x, right); c -> a (x, right); d -> e (wrong); e -> d (wrong).
+    assert (found.first, found.images) == (0.6, 5)
+    assert json.dumps(found.first_ten)
+
+
+def test_precision_of_nothing_is_zero() -> None:
+    assert precision(Embeddings([], [], np.empty((0, 4), np.float32), ""), []).images == 0
