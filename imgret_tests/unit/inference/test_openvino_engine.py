@@ -4,13 +4,16 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 
+from imgret_assets.domain.inference import engine_agreement, openvino_engine
 from imgret_assets.domain.inference.engine_agreement import known_agreements, measure_agreement
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
@@ -206,16 +209,65 @@ def test_a_stream_that_nobody_reads_to_the_end_does_no_harm(embedder: OpenVinoEm
     assert embedder.embed(batch[:1]).shape == (1, 1280)
 
 
-def test_bfloat16_is_refused_where_the_cpu_has_none(model: Model, tmp_path: Path, embedder: OpenVinoEmbedder) -> None:
-    has = "BF16" in import_openvino().Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    asked = OpenVinoEmbedder(model, embedder.folder, precision="bfloat16")
-    if has:
-        assert asked.embed(np.zeros((1, 224, 224, 3), np.uint8)).shape == (1, 1280)
-        assert embedder.engine == "openvino-cpu-bfloat16"
-    else:
-        with pytest.raises(SettingError, match="bfloat16 was asked for, but this CPU has no instructions"):
-            asked.load()
-        assert embedder.engine == "openvino-cpu-float32"
+class PretendedCpu:
+    """OpenVINO's core on a CPU with or without bfloat16, whatever this machine has; it computes in float32."""
+
+    def __init__(self, capabilities: list[str]) -> None:
+        self.core = import_openvino().Core()
+        self.capabilities = capabilities
+
+    def get_property(self, device: str, name: str) -> Any:
+        return self.capabilities if name == "OPTIMIZATION_CAPABILITIES" else self.core.get_property(device, name)
+
+    def compile_model(self, path: Path, device: str, config: dict[str, Any]) -> Any:
+        return self.core.compile_model(path, device, {**config, "INFERENCE_PRECISION_HINT": "f32"})
+
+
+@pytest.fixture
+def pretend_cpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Pretend a CPU, and whether its bfloat16 vectors agree with the reference."""
+
+    def pretend(*, bfloat16: bool, agrees: bool) -> None:
+        version = import_openvino().get_version()
+        core = PretendedCpu(["FP32", "BF16"] if bfloat16 else ["FP32"])
+        runtime = SimpleNamespace(Core=lambda: core, get_version=lambda: version)
+
+        def ensure_agreement(_model: Model, _folder: Path, key: str, _vectors_of: object) -> None:
+            if "bfloat16" in key and not agrees:
+                raise ModelError("the vectors of bfloat16 differ from the reference")
+
+        monkeypatch.setattr(openvino_engine, "import_openvino", lambda: runtime)
+        monkeypatch.setattr(engine_agreement, "ensure_agreement", ensure_agreement)
+
+    return pretend
+
+
+def test_bfloat16_is_refused_on_a_cpu_without_it(
+    model: Model, embedder: OpenVinoEmbedder, pretend_cpu: Callable[..., None]
+) -> None:
+    pretend_cpu(bfloat16=False, agrees=True)
+    with pytest.raises(SettingError, match="precision bfloat16 was asked for, but this CPU has no instructions"):
+        OpenVinoEmbedder(model, embedder.folder, precision="bfloat16").load()
+    assert OpenVinoEmbedder(model, embedder.folder).engine == "openvino-cpu-float32"
+
+
+def test_bfloat16_is_taken_on_a_cpu_with_it_if_the_vectors_agree(
+    model: Model, embedder: OpenVinoEmbedder, pretend_cpu: Callable[..., None]
+) -> None:
+    pretend_cpu(bfloat16=True, agrees=True)
+    for precision in ("bfloat16", "auto"):
+        automatic = OpenVinoEmbedder(model, embedder.folder, precision=precision)
+        automatic.load()
+        assert automatic.engine == "openvino-cpu-bfloat16"
+
+
+def test_bfloat16_is_not_taken_on_a_cpu_with_it_if_the_vectors_differ(
+    model: Model, embedder: OpenVinoEmbedder, pretend_cpu: Callable[..., None]
+) -> None:
+    pretend_cpu(bfloat16=True, agrees=False)
+    with pytest.raises(ModelError, match="the vectors of bfloat16 differ"):
+        OpenVinoEmbedder(model, embedder.folder, precision="bfloat16").load()
+    assert OpenVinoEmbedder(model, embedder.folder).engine == "openvino-cpu-float32"
 
 
 def test_a_precision_openvino_has_not_is_refused(model: Model, tmp_path: Path) -> None:
