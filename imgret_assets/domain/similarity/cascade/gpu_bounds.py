@@ -1,11 +1,11 @@
-"""The first bounds of the cascade multiplied by torch: on a GPU, or with the same code on a CPU.
+"""The first bounds of the cascade multiplied on a GPU by torch.
 
 Belongs here: choosing the device, operands and tiles on it. Not here: the bounds and their proof
 (`domain.similarity.cascade.bounds`), what becomes of a pair that passes (`domain.similarity.cascade.sieve`): later
 bounds and the float64 cosine are the CPU's, so that a score is the same to the last bit whoever has multiplied.
 
-On a GPU the integers of the first bound are rounded to bfloat16, multiplied and summed in float32, and the product is
-rounded to bfloat16; on a CPU all is float32. Importing this module does not load torch.
+The integers of the first bound are rounded to bfloat16, multiplied and summed in float32, and the product is rounded
+to bfloat16. Importing this module does not load torch.
 """
 
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-ENGINES = {"cuda": "cuda", "torch": "cpu"}  # Name of the engine: torch's device.
+DEVICE = "cuda"  # torch's name of the GPU; the same code runs on its "cpu".
 
 
 def engine_for(device: str) -> str | None:
@@ -30,12 +30,11 @@ def engine_for(device: str) -> str | None:
     return "cuda" if torch.cuda.is_available() else None
 
 
-def operand(integers: np.ndarray, engine: str) -> Any:
-    """float32 (rows, columns) of whole numbers as a tensor on the engine's device: bfloat16 on a GPU."""
+def operand(integers: np.ndarray) -> Any:
+    """Return float32 (rows, columns) of whole numbers as a bfloat16 tensor on the GPU."""
     import torch
 
-    tensor = torch.from_numpy(integers).to(ENGINES[engine])
-    return tensor.to(torch.bfloat16) if engine == "cuda" else tensor
+    return torch.from_numpy(integers).to(DEVICE).to(torch.bfloat16)
 
 
 def passing(

@@ -463,7 +463,7 @@ def sieve_candidates(candidates, tests, exact, floors):
 def sieve_tile(tile, left_cuts, left_from, right_cuts, right_from, tests, exact, floors):
     """`sieve_packed` on a tile of first bounds that a library has multiplied.
 
-    `tile` (left, right) and the cutoffs are the bits of floats as integers, int32 or int16. The order of positive
+    `tile` (left, right) and the cutoffs are the bits of float32 as int32. The order of positive
     floats is that of their bits, and negative ones are negative, so positive cutoffs compare as integers; where all
     may pass, the cutoff is the lowest integer.
     """

@@ -90,7 +90,8 @@ class NearestSearch:
         sieve.block_rows = min(sieve.block_rows, max(512, min(_BLOCK_ROWS, count // 256 * 16)))
         self.blocks: list[Block] = sieve.blocks() if self._width else []
         if self.blocks:
-            self._guess()
+            with one_blas_thread():
+                self._guess()
 
     @property
     def plan(self) -> Plan:
@@ -208,9 +209,8 @@ class NearestSearch:
             return p, q, cosines
 
         parts = [slice(at, min(at + 512, sieve.chosen)) for at in range(0, sieve.chosen, 512)]
-        with one_blas_thread():
-            for p, q, cosines in sieve.each(guess, parts):
-                kernels.insert_pairs(self._lists, sieve.order, p, q, cosines)
+        for p, q, cosines in sieve.each(guess, parts):
+            kernels.insert_pairs(self._lists, sieve.order, p, q, cosines)
 
     def _beside(self, sequence: np.ndarray, part: slice, window: int) -> tuple[np.ndarray, np.ndarray]:
         """A stretch of the sequence, and it with what stands beside it, as places."""

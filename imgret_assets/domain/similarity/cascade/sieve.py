@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from threadpoolctl import ThreadpoolController
 
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.similarity.cascade import bounds, gpu_bounds
@@ -63,8 +64,8 @@ class Options:
     Attributes:
         memory_bytes: bound on what is held beside the vectors, in all-pass data too; it sets the size of blocks.
         threads: cores to use at the most; None for all.
-        engine: of the first bound: "int16" (made for AVX2), "float32", "bfloat16", "cuda" (a GPU by torch) or "torch"
-            (its code on the CPU); None for the fastest on this CPU.
+        engine: of the first bound: "int16" (made for AVX2), "float32" or "cuda" (a GPU by torch); None for the fastest
+            on this CPU.
         plan: the bounds to use; None to choose them by a sample.
         heads: a file that keeps basis and heads, so that a search of some rows needs only those of new vectors; None
             keeps none. Whoever names one holds a lock.
@@ -78,13 +79,13 @@ class Options:
 
 
 def best_engine() -> str:
-    """What multiplies the first bounds fastest here: bfloat16 where the CPU has it, int16 on AVX2, else float32."""
+    """Name what multiplies the first bounds fastest here: int16 where the CPU has AVX2, else float32.
+
+    Not bfloat16 where a CPU has it (avx512_bf16): by a library's product it took twice the processor time of int16.
+    """
     from imgret_assets.domain.similarity.cascade import kernels
 
-    features = kernels.cpu_features()
-    if features & {"amx-bf16", "avx512bf16"}:
-        return "bfloat16"
-    return "int16" if "avx2" in features else "float32"
+    return "int16" if "avx2" in kernels.cpu_features() else "float32"
 
 
 class Sieve:
@@ -128,6 +129,7 @@ class Sieve:
         self.block_rows = min(_MAX_BLOCK_ROWS, max(16, math.isqrt(self.memory_bytes // (2 * _PAIR_BYTES)) // 16 * 16))
         self._packed: dict[tuple[int, int], Any] = {}
         self._device_rows = _MAX_BLOCK_ROWS
+        self._libraries = ThreadpoolController()
         self._prepare(wanted, most, options)
 
     @property
@@ -161,9 +163,7 @@ class Sieve:
         """
         # Blocks come row by row: the left side stays while the right one goes on.
         self._packed = {span: held for span, held in self._packed.items() if span in (block.left, block.right)}
-        find = self._by_integers if self.engine == "int16" else self._by_library
-        if self.engine in gpu_bounds.ENGINES:
-            find = self._by_torch
+        find = {"int16": self._by_integers, "float32": self._by_library, "cuda": self._by_torch}[self.engine]
         return [part for part in find(block, floors) if len(part[0])]
 
     def each(self, task: Callable[[Any], Any], items: Iterable[Any]) -> list[Any]:
@@ -377,13 +377,11 @@ class Sieve:
 
         left = self._cached(block.left, self._operand)
         right = self._cached(block.right, self._operand)
-        multiply, kind = _multiplier(self.engine, right)
-        left_cuts, right_cuts = (
-            _as_bits(self._cutoffs(floors[slice(*span)]), kind) for span in (block.left, block.right)
-        )
+        left_cuts, right_cuts = (_as_bits(self._cutoffs(floors[slice(*span)])) for span in (block.left, block.right))
         found = []
         for rows in slices(0, len(left), _TILE_ROWS):
-            tile = multiply(left[rows])
+            with self._libraries.limit(limits=self.threads):
+                tile = (left[rows] @ right.T).view(np.int32)
 
             def scan(part: slice, tile: np.ndarray = tile, start: int = rows.start) -> tuple[np.ndarray, ...]:
                 own = slice(start + part.start, start + part.stop)
@@ -399,7 +397,7 @@ class Sieve:
         from imgret_assets.domain.similarity.cascade import kernels
 
         left, right = (
-            self._cached(span, lambda some: gpu_bounds.operand(self._operand(some), self.engine))
+            self._cached(span, lambda some: gpu_bounds.operand(self._operand(some)))
             for span in (block.left, block.right)
         )
         own, theirs = (self._cutoffs(floors[slice(*span)]) for span in (block.left, block.right))
@@ -450,16 +448,6 @@ def _order_of(count: int, rows: np.ndarray | None) -> tuple[np.ndarray, int]:
     return np.concatenate([first, np.setdiff1d(np.arange(count), first, assume_unique=True)]), len(first)
 
 
-def _multiplier(engine: str, right: np.ndarray) -> tuple[Callable[[np.ndarray], np.ndarray], type[np.signedinteger]]:
-    """A function from float32 rows to the bits of their products with `right`, and those bits' type."""
-    if engine == "float32":
-        return lambda left: (left @ right.T).view(np.int32), np.int32
-    import torch
-
-    turned = torch.from_numpy(right).to(torch.bfloat16).T
-    return lambda left: (torch.from_numpy(left).to(torch.bfloat16) @ turned).view(torch.int16).numpy(), np.int16
-
-
 def _as_integers(cutoffs: np.ndarray, count: int) -> np.ndarray:
     """int32 (count,) below every integer that reaches a cutoff; the highest beyond the cutoffs."""
     out = np.full(count, np.iinfo(np.int32).max, np.int32)
@@ -467,8 +455,7 @@ def _as_integers(cutoffs: np.ndarray, count: int) -> np.ndarray:
     return out
 
 
-def _as_bits(cutoffs: np.ndarray, kind: type[np.signedinteger]) -> np.ndarray:
-    """Integers below the bits of every float that reaches a cutoff; the lowest where a cutoff isn't positive."""
+def _as_bits(cutoffs: np.ndarray) -> np.ndarray:
+    """int32 below the bits of every float32 that reaches a cutoff; the lowest where a cutoff isn't positive."""
     below = np.nextafter(cutoffs.astype(np.float32), np.float32(-np.inf))
-    bits = below.view(np.int32) >> (0 if kind is np.int32 else 16)
-    return np.where(below > 0, bits - 1, np.iinfo(kind).min).astype(kind)
+    return np.where(below > 0, below.view(np.int32) - 1, np.iinfo(np.int32).min).astype(np.int32)

@@ -211,7 +211,7 @@ def test_too_little_memory_on_the_device_halves_the_tiles(vectors: np.ndarray, m
         return real(passes, **named)
 
     monkeypatch.setattr(torch, "nonzero", scarce)
-    search = Cascade(vectors, 0.9, options=Options(engine="torch"))
+    search = Cascade(vectors, 0.9, options=Options(engine="cuda"))
     found = merged(search.pairs_of(block) for block in search.blocks)
     assert_same(found, pairs_by_brute_force(vectors, 0.9))
     assert sizes[0] == 300
