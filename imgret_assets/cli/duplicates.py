@@ -12,7 +12,7 @@ import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
 from imgret_assets.domain.duplicates.copy_search import EXACT, KINDS, exact_copies
-from imgret_assets.domain.duplicates.duplicates_table import as_table
+from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
 from imgret_assets.domain.duplicates.pictures import by_content, usable_pictures
 from imgret_assets.domain.review.decision_log import standing
 from imgret_assets.domain.review.decisions import File
@@ -50,12 +50,12 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
 
 
 def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:
-    path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
-    rows = tables.read(path).to_pylist()
+    space = require_duplicates(home).space
+    rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
     decisions = standing(home)
     if kind != EXACT and not decisions.events:
         return [{**row, "decision": None} for row in rows if kind in (None, row["kind"])]
-    pictures = usable_pictures(home, tables.read_metadata(path)["space"])
+    pictures = usable_pictures(home, space)
     if kind == EXACT:
         # Two files with the same bytes may both be near copies of a third, which is what the table says of them.
         found = exact_copies(by_content(pictures))

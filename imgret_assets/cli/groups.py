@@ -11,8 +11,8 @@ import click
 
 from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, output_options
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
@@ -35,7 +35,7 @@ def groups(group: Path | None, order: str, min_size: int, output: Output, home: 
     """
     opened = open_home(load_settings({"home": home}))
     space = space_in_use(opened).id
-    path = tables.require(groups_path(opened.warehouse, space), "The groups table", "image_groups")
+    path = GROUPS.require(opened.warehouse, space)
     rows = tables.read(path).to_pylist()
     said: dict[str, Any] = {**COSINE, "model": space}
     if group is None:

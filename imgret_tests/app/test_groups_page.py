@@ -5,10 +5,9 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.app.components.group_list import BY_SIZE, BY_TIGHTNESS, list_groups
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
 from imgret_tests.app.conftest import FakeServer
 
 ROWS = [
@@ -107,5 +106,5 @@ def test_without_the_table_the_next_step_is_said(page: AppTest, home: Home, serv
     groups_path(home.warehouse, server.state["model"]).unlink()
     page.run()
     assert not page.exception
-    assert "The table of groups is missing" in page.error[0].value
+    assert "The groups table is missing" in page.error[0].value
     assert "imgret run" in page.error[0].value

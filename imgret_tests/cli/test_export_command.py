@@ -148,7 +148,7 @@ def test_what_does_not_belong_together_is_not_exported(library: Library, tmp_pat
 
     refresh_manifest(library.home)
     refresh_embeddings(library.home, library.embedder)
-    with pytest.raises(StaleTableError, match="pairs are older"):
+    with pytest.raises(StaleTableError, match="pairs table is older"):
         library.run("export", tmp_path / "out")
     from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 

@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.tables import groups_path
 from imgret_assets.errors import TableError
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, Library
 

@@ -6,10 +6,9 @@ import io
 import pytest
 from PIL import Image
 
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.analysis.threshold_report import plot_path
 from imgret_assets.domain.storage import tables
-from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, THRESHOLDS_SCHEMA
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, THRESHOLDS_SCHEMA, groups_path
 from imgret_assets.errors import SettingError, TableError
 from imgret_tests.support.chain import Chain
 from imgret_tests.support.pictures import write_pictures

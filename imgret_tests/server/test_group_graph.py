@@ -73,7 +73,10 @@ def test_nodes_that_are_not_the_table_s_are_refused(built: Graph) -> None:
     built.refresh()
     write_pictures(built.root, 2, start=50)
     built.refresh()
-    with built.database() as database, pytest.raises(StaleTableError, match="groups are older than the embeddings"):
+    with (
+        built.database() as database,
+        pytest.raises(StaleTableError, match="groups table is older"),
+    ):
         sync_groups(built.chain.home, database, built.chain.space)
 
 

@@ -299,7 +299,7 @@ def test_relationships_refuse_pairs_older_than_the_embeddings(built: Graph) -> N
     change_files(built.root)
     refresh_manifest(built.chain.home)
     refresh_embeddings(built.chain.home, built.chain.embedder)
-    with built.database() as database, pytest.raises(StaleTableError, match="pairs are older than the embeddings"):
+    with built.database() as database, pytest.raises(StaleTableError, match="pairs table is older than the embeddings"):
         sync_relationships(built.chain.home, database, built.chain.space)
     assert built.identities() == before
 

@@ -11,9 +11,9 @@ from functools import cached_property
 
 import streamlit as st
 
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.images.files import label_of
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home
 
 BY_SIZE, BY_TIGHTNESS = "largest first", "tightest first"
@@ -103,7 +103,7 @@ def read_group_list(home: Home, space: str) -> GroupList:
     Raises:
         TableError: the table is missing or damaged.
     """
-    path = tables.require(groups_path(home.warehouse, space), "The table of groups", "image_groups")
+    path = GROUPS.require(home.warehouse, space)
     found = path.stat()
     return _read((str(path), found.st_mtime_ns, found.st_size), home, space)
 
@@ -111,5 +111,5 @@ def read_group_list(home: Home, space: str) -> GroupList:
 @st.cache_resource(show_spinner=False, max_entries=2)
 def _read(stamp: tuple[str, int, int], _home: Home, _space: str) -> GroupList:
     del stamp
-    table = tables.read(groups_path(_home.warehouse, _space), ["path", "group", "score"])
+    table = tables.read(tables.groups_path(_home.warehouse, _space), ["path", "group", "score"])
     return list_groups(zip(*(table[name].to_pylist() for name in ("path", "group", "score")), strict=True))

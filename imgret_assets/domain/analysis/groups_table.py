@@ -34,12 +34,13 @@ from imgret_assets.domain.analysis.clustering import (
 from imgret_assets.domain.analysis.sampling import SEED
 from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
 from imgret_assets.domain.images.labels import labels_of
-from imgret_assets.domain.similarity.neighbours_table import check_neighbours, load_neighbours
+from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.similarity.query_expansion import AVERAGED_OVER
 from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage.derived_tables import GROUPS, NEAREST
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
-from imgret_assets.errors import StaleTableError, TableError
 
 _METHOD = f"averaged {AVERAGED_OVER}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
 
@@ -70,11 +71,6 @@ class GroupsReport:
         return f"{there}: {self.seconds:.1f} s." if self.written else f"{there}: nothing changed."
 
 
-def groups_path(warehouse: Path, space: str) -> Path:
-    """File of the groups in one embedding space."""
-    return warehouse / "groups" / f"model={space}" / "groups.parquet"
-
-
 def refresh_groups(home: Home, space: str, *, least: float | None = None) -> GroupsReport:
     """Bring the groups table up to date; nothing is computed where vectors and limits are the same.
 
@@ -90,15 +86,21 @@ def refresh_groups(home: Home, space: str, *, least: float | None = None) -> Gro
     with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="grouping images"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
-        check_neighbours(home, space, listing.coverage)
+        NEAREST.require_current(home.warehouse, space, listing.coverage)
         labels = labels_of(home, listing.paths)
-        path = groups_path(home.warehouse, space)
-        asked = {"space": space, "coverage": listing.coverage, "method": _METHOD, "asked_least": repr(least)}
-        metadata = tables.read_metadata(path) if path.is_file() else {}
-        if asked.items() <= metadata.items():
-            return _report(space, float(metadata["least"]), *_read_numbers(path), labels, None)
+        path = tables.groups_path(home.warehouse, space)
+        current = GROUPS.current_metadata(home.warehouse, space, listing.coverage)
+        if current is not None and (current.method, current.requested_min_score) == (_METHOD, least):
+            return _report(space, current.min_score, *_read_numbers(path), labels, None)
         found = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), least=least)
-        tables.write(path, as_table(listing.paths, found), asked | {"least": repr(found.least)})
+        metadata = GroupsMetadata(
+            space=space,
+            coverage=listing.coverage,
+            method=_METHOD,
+            requested_min_score=least,
+            min_score=found.least,
+        )
+        tables.write(path, as_table(listing.paths, found), metadata.as_metadata())
         return _report(space, found.least, found.communities, found.groups, labels, time.monotonic() - started)
 
 
@@ -123,7 +125,7 @@ def as_table(paths: Sequence[str], found: Grouping) -> pa.Table:
 def largest_groups(home: Home, space: str, count: int) -> list[dict[str, Any]]:
     """The largest groups: `group` (path of the representative), `size` and `weakest_score`; ties by path."""
     columns = ["path", "group", "representative", "size", "weakest_score"]
-    rows = tables.read(groups_path(home.warehouse, space), columns)
+    rows = tables.read(tables.groups_path(home.warehouse, space), columns)
     heads = rows.filter(rows["representative"]).sort_by([("size", "descending"), ("group", "ascending")])
     found = heads.slice(0, count).select(["group", "size", "weakest_score"]).to_pylist()
     return [row for row in found if row["size"] > 1]
@@ -133,18 +135,11 @@ def read_groups(home: Home, space: str, coverage: str) -> dict[str, str | None]:
     """Each image's group by path; None for an image that is alone.
 
     Raises:
-        TableError: the table is missing or of another space.
+        TableError: the table is missing.
         StaleTableError: it was made from other embeddings.
     """
-    path = tables.require(groups_path(home.warehouse, space), "The groups table", "image_groups")
-    metadata = tables.read_metadata(path)
-    if metadata.get("space") != space:
-        raise TableError(f"{path} is of space {metadata.get('space')}", expected=space, remedy="remove it")
-    if metadata.get("coverage") != coverage:
-        raise StaleTableError(
-            "The groups are older than the embeddings", remedy="materialise `image_groups`, or run `imgret run`"
-        )
-    rows = tables.read(path, ["path", "group", "size"]).to_pydict()
+    GROUPS.require_current(home.warehouse, space, coverage)
+    rows = tables.read(tables.groups_path(home.warehouse, space), ["path", "group", "size"]).to_pydict()
     return {
         name: group if size > 1 else None
         for name, group, size in zip(rows["path"], rows["group"], rows["size"], strict=True)

@@ -18,10 +18,12 @@ from imgret_assets.domain.analysis.calibration import Report, Row, calibrate
 from imgret_assets.domain.analysis.rerank_gain import Gain
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.images.labels import labels_of
-from imgret_assets.domain.similarity.neighbours_table import check_neighbours, load_neighbours
+from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage.derived_tables import NEAREST, THRESHOLDS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_hash, read_covered, write_covered
+from imgret_assets.domain.storage.input_snapshots import read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.table_metadata import ThresholdsMetadata
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
 
 _VERSION = "2"
@@ -29,11 +31,6 @@ _VERSION = "2"
 # fifty moves no figure further than the chance of its samples does.
 KEPT_CHANGE = 0.02
 _KIND = "report"
-
-
-def thresholds_path(warehouse: Path, space: str) -> Path:
-    """File of what each threshold gives in one embedding space."""
-    return warehouse / "thresholds" / f"model={space}" / "thresholds.parquet"
 
 
 def plot_path(warehouse: Path, space: str) -> Path:
@@ -61,8 +58,8 @@ def refresh_report(home: Home, space: str, *, anew: bool = False) -> Report:
     with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="reporting cosines"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
-        check_neighbours(home, space, listing.coverage)
-        path, picture = thresholds_path(home.warehouse, space), plot_path(home.warehouse, space)
+        NEAREST.require_current(home.warehouse, space, listing.coverage)
+        path, picture = tables.thresholds_path(home.warehouse, space), plot_path(home.warehouse, space)
         report = None if anew else _still_good(home, space, listing)
         if report is not None:
             if not picture.is_file():
@@ -76,20 +73,20 @@ def refresh_report(home: Home, space: str, *, anew: bool = False) -> Report:
         # First what goes with the table, as for the pairs: the table names it.
         write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
-        tables.write(path, table, _said(report, listing.coverage, computed_for=listing.coverage))
+        metadata = _metadata_of(report, listing.coverage, computed_for=listing.coverage)
+        tables.write(path, table, metadata.as_metadata())
         return replace(report, seconds=time.monotonic() - started)
 
 
 def _still_good(home: Home, space: str, listing: Listing) -> Report | None:
     """The report that is there, if it is good for these images; its table then says that it has been looked at."""
-    path = thresholds_path(home.warehouse, space)
-    metadata = tables.read_metadata(path) if path.is_file() else {}
-    computed_for = metadata.get("computed_for", "")
-    if (metadata.get("space"), metadata.get("version")) != (space, _VERSION):
+    path = tables.thresholds_path(home.warehouse, space)
+    metadata = THRESHOLDS.metadata(home.warehouse, space)
+    if metadata is None or (metadata.space, metadata.version) != (space, _VERSION):
         return None
-    if metadata.get("coverage") == listing.coverage:
+    if THRESHOLDS.current_metadata(home.warehouse, space, listing.coverage):
         return _restored(path, metadata)
-    if covered_hash(home, _KIND, space) != computed_for:
+    if not snapshot_matches(home, _KIND, space, metadata.computed_for):
         return None
     before = dict(zip(*read_covered(home, _KIND, space), strict=True))
     now = dict(zip(listing.paths, listing.contents, strict=True))
@@ -98,14 +95,20 @@ def _still_good(home: Home, space: str, listing: Listing) -> Report | None:
     if changed > KEPT_CHANGE * min(len(before), len(now)):
         return None
     report = replace(_restored(path, metadata), changed_since=changed)
-    tables.write(path, tables.read(path), _said(report, listing.coverage, computed_for=computed_for))
+    new_metadata = _metadata_of(report, listing.coverage, computed_for=metadata.computed_for)
+    tables.write(path, tables.read(path), new_metadata.as_metadata())
     return report
 
 
-def _said(report: Report, coverage: str, *, computed_for: str) -> dict[str, str]:
+def _metadata_of(report: Report, coverage: str, *, computed_for: str) -> ThresholdsMetadata:
     facts = {key: value for key, value in asdict(report).items() if key not in ("rows", "written", "seconds")}
-    said = {"space": report.space, "version": _VERSION, "report": json.dumps(facts)}
-    return said | {"coverage": coverage, "computed_for": computed_for}
+    return ThresholdsMetadata(
+        space=report.space,
+        coverage=coverage,
+        version=_VERSION,
+        report=json.dumps(facts),
+        computed_for=computed_for,
+    )
 
 
 def stored_report(home: Home, space: str) -> Report | None:
@@ -114,13 +117,14 @@ def stored_report(home: Home, space: str) -> Report | None:
     Raises:
         TableError: the table is damaged.
     """
-    path = thresholds_path(home.warehouse, space)
-    metadata = tables.read_metadata(path) if path.is_file() else {}
-    return _restored(path, metadata) if metadata.get("version") == _VERSION else None
+    metadata = THRESHOLDS.metadata(home.warehouse, space)
+    if metadata is None or metadata.version != _VERSION:
+        return None
+    return _restored(tables.thresholds_path(home.warehouse, space), metadata)
 
 
-def _restored(path: Path, metadata: dict[str, str]) -> Report:
-    facts: dict[str, Any] = json.loads(metadata["report"])
+def _restored(path: Path, metadata: ThresholdsMetadata) -> Report:
+    facts: dict[str, Any] = json.loads(metadata.report)
     rows = [Row(**row) for row in tables.read(path).to_pylist()]
     gain = Gain(**facts.pop("gain")) if facts["gain"] else facts.pop("gain")
     return Report(**facts, gain=gain, rows=rows, written=False)

@@ -40,7 +40,9 @@ from imgret_assets.domain.embeddings.table_reader import vectors_of
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 
 LEAST_COSINE = 0.5
 # Whatever changes here, or in `copies`, makes what is kept of contents useless: count it up.
@@ -94,9 +96,9 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         started = time.monotonic()
         pictures = usable_pictures(home, space)
         path = tables.duplicates_path(home.warehouse)
-        said = {"method": METHOD, "space": space, "coverage": coverage(pictures), "images": str(len(pictures))}
-        before = tables.read_metadata(path) if path.is_file() else {}
-        if before.get("pending") == "0" and all(before.get(key) == value for key, value in said.items()):
+        covered = coverage(pictures)
+        current = DUPLICATES.current_metadata(home.warehouse, space, covered)
+        if current is not None and (current.method, current.pending) == (METHOD, 0):
             return _report(tables.read(path), len(pictures), 0, 0, 0, written=False, seconds=0.0)
         store = CopyStore(home.work, LOOKING)
         groups = by_content(pictures)
@@ -104,9 +106,37 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         near, compared = near_copies(groups, store, store.hashes(), least=LEAST_CORRELATION)
         near = [row for row in _with_cosines(home, space, near) if (row.cosine or 0.0) >= LEAST_COSINE]
         table = as_table(joined(groups, near))
-        tables.write(path, table, {**said, "pending": str(pending)})
+        metadata = DuplicatesMetadata(
+            space=space, coverage=covered, method=METHOD, images=len(pictures), pending=pending
+        )
+        tables.write(path, table, metadata.as_metadata())
         seconds = time.monotonic() - started
         return _report(table, len(pictures), looked_at, compared, pending, written=True, seconds=seconds)
+
+
+def require_duplicates(home: Home) -> DuplicatesMetadata:
+    """Return the metadata of the duplicates table, whether or not the table is current.
+
+    Raises:
+        TableError: the table is missing or damaged.
+        StaleTableError: another version of the program wrote it.
+    """
+    DUPLICATES.require(home.warehouse, "")
+    metadata = DUPLICATES.metadata(home.warehouse, "")
+    if metadata is None:
+        raise DUPLICATES.stale()
+    return metadata
+
+
+def require_current_duplicates(home: Home, space: str, coverage: str) -> None:
+    """Check that the duplicates table was made from the embeddings with this coverage, by the present method.
+
+    Raises:
+        TableError: the table is missing or damaged.
+        StaleTableError: the table was made from other embeddings or by another method.
+    """
+    if DUPLICATES.require_current(home.warehouse, space, coverage).method != METHOD:
+        raise DUPLICATES.stale()
 
 
 def _look(

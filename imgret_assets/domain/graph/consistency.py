@@ -15,6 +15,7 @@ from imgret_assets.domain.graph.image_nodes import stored_nodes
 from imgret_assets.domain.graph.similar_to import SCORE_TOLERANCE, stored_relationships
 from imgret_assets.domain.similarity.pairs_table import validate_pairs
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -52,10 +53,10 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
 
 def relationships_equal_pairs(home: Home, database: Database, space: str) -> Finding:
     """The relationships are the rows of the pairs table, scores within 1e-9, and the table is in order."""
-    path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
+    path = PAIRS.require(home.warehouse, space)
     keys = list_embeddings(home, space)
     try:
-        validate_pairs(path, space, dict(zip(keys.paths, keys.contents, strict=True)))
+        validate_pairs(home, space, dict(zip(keys.paths, keys.contents, strict=True)))
     except TableError as error:
         return Finding(False, str(error), {})
     columns = tables.read(path).to_pydict()

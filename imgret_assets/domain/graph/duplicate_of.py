@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgret_assets.domain.duplicates.copy_search import KINDS
-from imgret_assets.domain.duplicates.duplicates_table import METHOD
+from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates
 from imgret_assets.domain.duplicates.pictures import coverage, usable_pictures
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph import cypher
@@ -18,8 +18,9 @@ from imgret_assets.domain.graph.graph_state import check_owner, check_space, ref
 from imgret_assets.domain.graph.relationship_sync import LinkKind, links_equal, sync_links
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import StaleTableError, TableError
+from imgret_assets.errors import TableError
 
 _LINKS = LinkKind("DUPLICATE_OF", cypher.DUPLICATE_LINKS, "the rows of the duplicates table", "copies belong to")
 
@@ -78,13 +79,9 @@ def wanted_links(home: Home, space: str) -> tuple[dict[tuple[str, str], dict[str
         TableError: the table is missing or in disorder.
         StaleTableError: it was made from other embeddings, or in another way.
     """
-    path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
+    path = DUPLICATES.require(home.warehouse, space)
     pictures = usable_pictures(home, space)
-    said = tables.read_metadata(path)
-    if (said.get("space"), said.get("coverage"), said.get("method")) != (space, coverage(pictures), METHOD):
-        raise StaleTableError(
-            "The duplicates are older than the embeddings", remedy="materialise `duplicates`, or run `imgret run`"
-        )
+    require_current_duplicates(home, space, coverage(pictures))
     rows = tables.read(path, ["path_from", "path_keep", "kind", "distance", "reason"]).to_pylist()
     wanted = {(row.pop("path_from"), row.pop("path_keep")): row for row in rows}
     copies = {copy for copy, _ in wanted}

@@ -113,9 +113,8 @@ def _contents(home: Home, space: str) -> dict[str, str]:
 
 def _checked_pairs(home: Home, space: str, contents: dict[str, str]) -> tuple[dict[tuple[str, str], float], float]:
     """Scores by pair, after checking that they may reach the graph; and their threshold."""
-    path = tables.require(tables.pairs_path(home.warehouse, space), "The pairs table", "similarity_pairs")
-    threshold = validate_pairs(path, space, contents)
-    columns = tables.read(path).to_pydict()
+    threshold = validate_pairs(home, space, contents)
+    columns = tables.read(tables.pairs_path(home.warehouse, space)).to_pydict()
     return dict(zip(zip(columns["path_a"], columns["path_b"], strict=True), columns["score"], strict=True)), threshold
 
 

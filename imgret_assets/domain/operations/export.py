@@ -19,15 +19,15 @@ from xml.sax.xmlreader import AttributesImpl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.embeddings.table_reader import check_shard, coverage_of, vector_keys
 from imgret_assets.domain.graph.decided import decided_links
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.review.decision_log import standing
 from imgret_assets.domain.storage import atomic_files, tables
+from imgret_assets.domain.storage.derived_tables import DUPLICATES, GROUPS, PAIRS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import SettingError, StaleTableError
+from imgret_assets.errors import SettingError
 
 PARQUET, CSV, GRAPHML = FORMATS = ("parquet", "csv", "graphml")
 SIMILAR_TO, DUPLICATE_OF, DECIDED = "SIMILAR_TO", "DUPLICATE_OF", "DECIDED"
@@ -105,20 +105,17 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
         raise SettingError(f"Vectors were asked for as {form}", expected="parquet, which can hold them")
     paths, contents = _keys(home, space)
     coverage = coverage_of(paths, contents)
-    pairs = tables.require(tables.pairs_path(home.warehouse, space.id), "The pairs table", "similarity_pairs")
-    if tables.read_metadata(pairs).get("coverage") != coverage:
-        raise StaleTableError(
-            "The pairs are older than the embeddings", remedy="materialise `similarity_pairs`, or run `imgret run`"
-        )
+    threshold = PAIRS.require_current(home.warehouse, space.id, coverage).threshold
+    pairs = tables.pairs_path(home.warehouse, space.id)
     notes: list[str] = []
     groups = _groups(home, space, coverage, notes)
-    copies = _duplicates(home, coverage, notes)
+    copies = _duplicates(home, space, coverage, notes)
     decided = _decided(home, dict(zip(paths, (content.partition(" ")[0] for content in contents), strict=True)))
     metadata = {
         "schema": _SCHEMA_VERSION,
         "model": space.id,
         "metric": "cosine",
-        "threshold": tables.read_metadata(pairs)["threshold"],
+        "threshold": repr(threshold),
     }
     node_schema = NODE_SCHEMA
     if vectors:
@@ -150,19 +147,17 @@ def _keys(home: Home, space: EmbeddingSpace) -> tuple[list[str], list[str]]:
 
 def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> dict[str, str]:
     """The group of every image that has one."""
-    path = groups_path(home.warehouse, space.id)
-    if not path.is_file() or tables.read_metadata(path).get("coverage") != coverage:
+    if GROUPS.current_metadata(home.warehouse, space.id, coverage) is None:
         notes.append("groups are left out: there are none of these embeddings (asset `image_groups`)")
         return {}
-    rows = tables.read(path, ["path", "group", "size"]).to_pydict()
+    rows = tables.read(tables.groups_path(home.warehouse, space.id), ["path", "group", "size"]).to_pydict()
     members = zip(rows["path"], rows["group"], rows["size"], strict=True)
     return {name: group for name, group, size in members if size > 1}
 
 
-def _duplicates(home: Home, coverage: str, notes: list[str]) -> Path | None:
-    path = tables.duplicates_path(home.warehouse)
-    if path.is_file() and tables.read_metadata(path).get("coverage") == coverage:
-        return path
+def _duplicates(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> Path | None:
+    if DUPLICATES.current_metadata(home.warehouse, space.id, coverage):
+        return tables.duplicates_path(home.warehouse)
     notes.append("duplicates are left out: there are none of these embeddings (asset `duplicates`)")
     return None
 

@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imgret_assets.domain.analysis import groups_table, threshold_report
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -110,23 +110,18 @@ def _covering(home: Home, space: str) -> list[AssetTable]:
         present = list_embeddings(home, space).coverage
     except TableError:
         present = None
-    paths = {
-        "similarity_pairs": tables.pairs_path(home.warehouse, space),
-        "nearest_neighbours": tables.nearest_path(home.warehouse, space),
-        "duplicates": tables.duplicates_path(home.warehouse),
-        "image_groups": groups_table.groups_path(home.warehouse, space),
-        "similarity_report": threshold_report.thresholds_path(home.warehouse, space),
-    }
     found = []
-    for asset, path in paths.items():
+    for table in DERIVED_TABLES:
+        path = table.path(home.warehouse, space)
         if not path.is_file():
-            found.append(AssetTable(asset, MISSING))
+            found.append(AssetTable(table.asset, MISSING))
             continue
         try:
-            state = CURRENT if tables.read_metadata(path).get("coverage") == present else OLDER
-            found.append(AssetTable(asset, state, tables.count_rows(path), _written([path])))
+            current = present is not None and table.current_metadata(home.warehouse, space, present) is not None
+            state = CURRENT if current else OLDER
+            found.append(AssetTable(table.asset, state, tables.count_rows(path), _written([path])))
         except TableError:
-            found.append(AssetTable(asset, DAMAGED, written=_written([path])))
+            found.append(AssetTable(table.asset, DAMAGED, written=_written([path])))
     return found
 
 

@@ -27,7 +27,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
-from imgret_assets.domain.duplicates.duplicates_table import METHOD
+from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
 from imgret_assets.domain.duplicates.pictures import Picture, _by_content, coverage, usable_pictures
 from imgret_assets.domain.review.decision_log import standing
 from imgret_assets.domain.review.decisions import (
@@ -40,8 +40,9 @@ from imgret_assets.domain.review.decisions import (
 from imgret_assets.domain.review.removals import superfluous
 from imgret_assets.domain.review.review_sets import Member, Page, ReviewSet
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DecisionError, StaleTableError
+from imgret_assets.errors import DecisionError
 
 SIMILAR = "similar"
 KINDS = (EXACT, NEAR, SIMILAR)
@@ -369,9 +370,8 @@ def review_queue(home: Home) -> ReviewQueue:
 
 def _stamp(home: Home) -> tuple[Any, ...]:
     """Changes whenever a table that the queue is made of does."""
-    path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
-    space = tables.read_metadata(path).get("space", "")
-    files = [path, tables.pairs_path(home.warehouse, space)]
+    space = require_duplicates(home).space
+    files = [tables.duplicates_path(home.warehouse), tables.pairs_path(home.warehouse, space)]
     for shard in home.shards:
         files += [
             tables.manifest_path(home.warehouse, shard),
@@ -395,16 +395,11 @@ def load_review_queue(home: Home) -> ReviewQueue:
         TableError: the duplicates are missing.
         StaleTableError: they are older than the embeddings.
     """
-    path = tables.require(tables.duplicates_path(home.warehouse), "The duplicates table", "duplicates")
-    said = tables.read_metadata(path)
-    space = said.get("space", "")
+    space = require_duplicates(home).space
     pictures = usable_pictures(home, space)
     covered = coverage(pictures)
-    if (said.get("coverage"), said.get("method")) != (covered, METHOD):
-        raise StaleTableError(
-            "The duplicates are older than the embeddings", remedy="materialise `duplicates`, or run `imgret run`"
-        )
-    stars, is_copy = _stars(path, pictures)
+    require_current_duplicates(home, space, covered)
+    stars, is_copy = _stars(tables.duplicates_path(home.warehouse), pictures)
     notes: list[str] = []
     similar, scores, more = _similar_pairs(home, space, covered, pictures, is_copy, notes)
     return ReviewQueue(pictures, stars, similar, scores, more, home.settings.protected, notes)
@@ -441,8 +436,10 @@ def _similar_pairs(
     if not path.is_file():
         notes.append("There is no table of pairs: materialise `similarity_pairs`, or run `imgret run`.")
         return *nothing, 0
-    if tables.read_metadata(path).get("coverage") != covered:
-        notes.append("The pairs are older than the embeddings: materialise `similarity_pairs`, or run `imgret run`.")
+    if PAIRS.current_metadata(home.warehouse, space, covered) is None:
+        notes.append(
+            "The pairs table is older than the embeddings: materialise `similarity_pairs`, or run `imgret run`."
+        )
         return *nothing, 0
     names = pa.array([one.path for one in pictures])
     found, scores = nothing

@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.analysis.groups_table import groups_path
 from imgret_assets.domain.duplicates.copy_search import EXACT, LEAST_CORRELATION, NEAR, RADIUS
 from imgret_assets.domain.duplicates.duplicates_table import LEAST_COSINE
 from imgret_assets.domain.duplicates.fingerprints import Look, correlations, look_at_data
@@ -285,7 +284,7 @@ def _facts(home: Home, space: EmbeddingSpace, path: str) -> dict[str, str | None
     manifest = tables.manifest_path(home.warehouse, shard_of(path, home.record.shards))
     labels = tables.where_equal(tables.read(manifest, ["path", "label"]), "path", path)["label"].to_pylist()
     groups: list[str] = []
-    if (file := groups_path(home.warehouse, space.id)).is_file():
+    if (file := tables.groups_path(home.warehouse, space.id)).is_file():
         rows = tables.where_equal(tables.read(file, ["path", "group", "size"]), "path", path).to_pydict()
         groups = [group for group, size in zip(rows["group"], rows["size"], strict=True) if size > 1]
     return {"label": labels[0] if labels else None, "group": groups[0] if groups else None}

@@ -18,6 +18,7 @@ from imgret_assets.domain.numerics.vectors import row_norms
 from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.similarity.query_expansion import averaged_norms, averaging_weights, rerank
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError, StaleTableError
 
@@ -123,11 +124,11 @@ def load_collection(home: Home, space: str) -> Collection:
 
 
 def _load(home: Home, space: str) -> Collection:
-    nearest = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
+    nearest = NEAREST.require(home.warehouse, space)
     _check_memory(home, space)
     # What can be told without the vectors comes first: the page asks again and again while a run is under way.
     listing = list_embeddings(home, space)
-    if tables.read_metadata(nearest).get("coverage") != listing.coverage:
+    if NEAREST.current_metadata(home.warehouse, space, listing.coverage) is None:
         raise StaleTableError(
             f"{nearest} is of other embeddings than there are now",
             remedy="materialise `nearest_neighbours`, or run `imgret run`; or ask with mode index or exact",

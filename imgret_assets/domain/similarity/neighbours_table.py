@@ -23,8 +23,10 @@ from imgret_assets.domain.similarity.cascade.nearest_search import NearestSearch
 from imgret_assets.domain.similarity.checkpoints import KeptBlocks, search_key
 from imgret_assets.domain.similarity.neighbour_lists import Previous
 from imgret_assets.domain.storage import atomic_files, locks, tables
+from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_hash, covered_path, read_covered, write_covered
+from imgret_assets.domain.storage.input_snapshots import covered_path, read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.table_metadata import NearestMetadata
 from imgret_assets.errors import StaleTableError
 
 # Neighbours in the table of every image: twice as many as pages and reports show, so that some may be left out there.
@@ -94,12 +96,12 @@ def refresh_neighbours(
         started = time.monotonic()
         listing = list_embeddings(home, space)
         path, count = tables.nearest_path(home.warehouse, space), len(listing.paths)
-        metadata = tables.read_metadata(path) if path.is_file() else {}
-        known = (metadata.get("coverage"), metadata.get("kept"), covered_hash(home, _KIND, space))
-        if known == (listing.coverage, str(KEPT), listing.coverage):
+        current = NEAREST.current_metadata(home.warehouse, space, listing.coverage)
+        snapshot_is_current = snapshot_matches(home, _KIND, space, listing.coverage)
+        if current is not None and current.kept == KEPT and snapshot_is_current:
             rows = tables.count_rows(path)
             return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0)
-        previous, how = _previous(home, space, listing, metadata)
+        previous, how = _previous(home, space, listing, NEAREST.metadata(home.warehouse, space))
         (say or (lambda _: None))(how)
         vectors = read_vectors(home, space, listing)
         rows, scores, compared = _search(home, space, vectors, previous, progress or (lambda _: None))
@@ -107,7 +109,8 @@ def refresh_neighbours(
         # First what goes with the table: its own hash tells whether they belong together.
         write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
         _write_lists(home, space, rows, scores, listing.coverage)
-        tables.write(path, table, {"space": space, "coverage": listing.coverage, "kept": str(KEPT)})
+        metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
+        tables.write(path, table, metadata.as_metadata())
         return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started)
 
 
@@ -117,8 +120,9 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
     Raises:
         TableError: the table is missing.
     """
-    path = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
-    if covered_hash(home, _KIND, space) != tables.read_metadata(path)["coverage"]:
+    path = NEAREST.require(home.warehouse, space)
+    metadata = NEAREST.metadata(home.warehouse, space)
+    if metadata is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
         raise StaleTableError(
             f"What {path} covers is not known", remedy="materialise `nearest_neighbours`, or run `imgret run`"
         )
@@ -136,7 +140,7 @@ def _write_lists(home: Home, space: str, rows: np.ndarray, scores: np.ndarray, c
         np.savez(opened, rows=rows.astype(np.int32), scores=scores, coverage=np.array(coverage))
 
 
-def _read_lists(home: Home, space: str, coverage: str | None) -> tuple[np.ndarray, np.ndarray] | None:
+def _read_lists(home: Home, space: str, coverage: str) -> tuple[np.ndarray, np.ndarray] | None:
     """The lists of that coverage, int64 rows and float64 scores; None where there are none."""
     try:
         with np.load(_lists_path(home, space)) as held:
@@ -170,12 +174,14 @@ def _as_table(paths: list[str], rows: np.ndarray, scores: np.ndarray) -> pa.Tabl
     return pa.Table.from_arrays([pa.array(column) for column in columns], schema=tables.NEAREST_SCHEMA)
 
 
-def _previous(home: Home, space: str, listing: Listing, metadata: dict[str, str]) -> tuple[Previous | None, str]:
+def _previous(
+    home: Home, space: str, listing: Listing, metadata: NearestMetadata | None
+) -> tuple[Previous | None, str]:
     """Earlier lists, None where all is due; and what is searched, in a line."""
-    if not metadata or metadata.get("kept") != str(KEPT):
+    if metadata is None or metadata.kept != KEPT:
         return None, "all against all: there is no earlier table"
-    lists = _read_lists(home, space, metadata.get("coverage"))
-    if lists is None or covered_hash(home, _KIND, space) != metadata.get("coverage"):
+    lists = _read_lists(home, space, metadata.coverage)
+    if lists is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
         return None, "all against all: what the earlier table covers is not known"
     old_paths, old_contents = read_covered(home, _KIND, space)
     before = dict(zip(old_paths, old_contents, strict=True))
@@ -241,18 +247,3 @@ def _digest(*arrays: np.ndarray) -> str:
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def check_neighbours(home: Home, space: str, coverage: str) -> None:
-    """Nothing, if the nearest neighbours were made from the embeddings of this coverage.
-
-    Raises:
-        TableError: the table is missing.
-        StaleTableError: it was made from others.
-    """
-    path = tables.require(tables.nearest_path(home.warehouse, space), "The nearest neighbours", "nearest_neighbours")
-    if tables.read_metadata(path).get("coverage") != coverage:
-        raise StaleTableError(
-            "The nearest neighbours are older than the embeddings",
-            remedy="materialise `nearest_neighbours`, or run `imgret run`",
-        )

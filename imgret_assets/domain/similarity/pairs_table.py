@@ -8,7 +8,6 @@ Belongs here: loading vectors, deciding what has to be compared again, the table
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -24,9 +23,11 @@ from imgret_assets.domain.runtime.progress import Listener
 from imgret_assets.domain.similarity.pair_search import Limits, Searched, search_pairs
 from imgret_assets.domain.similarity.scored_pairs import Pairs, best_neighbours, joined, no_pairs
 from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_hash, covered_path, read_covered, write_covered
-from imgret_assets.errors import StaleTableError, TableError
+from imgret_assets.domain.storage.input_snapshots import covered_path, read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.table_metadata import PairsMetadata
+from imgret_assets.errors import TableError
 
 _KIND = "pairs"
 
@@ -89,15 +90,15 @@ def refresh_pairs(
     ):
         started = time.monotonic()
         listing = list_embeddings(home, space)
-        path = tables.pairs_path(home.warehouse, space)
-        metadata = tables.read_metadata(path) if path.is_file() else {}
-        same = (listing.coverage, repr(threshold), repr(most))
-        if same == tuple(metadata.get(key) for key in ("coverage", "threshold", "max_neighbours")):
-            rows, cut = tables.count_rows(path), int(metadata.get("cut", "0"))
-            report = PairsReport(space, threshold, len(listing.paths), rows, 0, "nothing changed", False, 0.0, cut)
+        current = PAIRS.current_metadata(home.warehouse, space, listing.coverage)
+        if current is not None and (current.threshold, current.max_neighbours) == (threshold, most):
+            rows = tables.count_rows(tables.pairs_path(home.warehouse, space))
+            count = len(listing.paths)
+            report = PairsReport(space, threshold, count, rows, 0, "nothing changed", False, 0.0, current.cut)
         else:
             tell = say or (lambda _: None)
-            report = _recompute(home, space, threshold, listing, metadata, tell, progress, started)
+            previous = PAIRS.metadata(home.warehouse, space)
+            report = _recompute(home, space, threshold, listing, previous, tell, progress, started)
         home.update(threshold=threshold)
         return report
 
@@ -107,12 +108,12 @@ def _recompute(
     space: str,
     threshold: float,
     listing: Listing,
-    metadata: dict[str, str],
+    previous: PairsMetadata | None,
     say: Callable[[str], None],
     progress: Listener | None,
     started: float,
 ) -> PairsReport:
-    kept, changed, how = _what_is_left(home, space, threshold, listing, metadata)
+    kept, changed, how = _what_is_left(home, space, threshold, listing, previous)
     say(how)
     count, settings = len(listing.paths), home.settings
     limits = Limits(settings.max_pairs, settings.max_neighbours, int(settings.memory_gb * 2**30), settings.device)
@@ -132,17 +133,18 @@ def _recompute(
         both = joined([kept, found.pairs])
         most = settings.max_neighbours
         merged = both if most is None else both.where(best_neighbours(both, count, most))
-        cut += len(both) - len(merged) + int(metadata.get("cut", "0"))
+        cut += len(both) - len(merged) + (previous.cut if previous is not None else 0)
     write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
-    said = {
-        "space": space,
-        "threshold": repr(threshold),
-        "coverage": listing.coverage,
-        "images": str(count),
-        "max_neighbours": repr(settings.max_neighbours),
-        "cut": str(cut),
-    }
-    tables.write(tables.pairs_path(home.warehouse, space), _as_table(merged, listing.paths), said)
+    metadata = PairsMetadata(
+        space=space,
+        coverage=listing.coverage,
+        threshold=threshold,
+        images=count,
+        max_neighbours=settings.max_neighbours,
+        cut=cut,
+    )
+    table = _as_table(merged, listing.paths)
+    tables.write(tables.pairs_path(home.warehouse, space), table, metadata.as_metadata())
     new = count if changed is None else len(changed)
     compared = new * count - new * (new + 1) // 2
     seconds = time.monotonic() - started
@@ -150,19 +152,17 @@ def _recompute(
 
 
 def _what_is_left(
-    home: Home, space: str, threshold: float, listing: Listing, metadata: dict[str, str]
+    home: Home, space: str, threshold: float, listing: Listing, previous: PairsMetadata | None
 ) -> tuple[Pairs | None, np.ndarray | None, str]:
     """Old pairs that still hold, as present rows; rows to compare with all (None: all with all); and why."""
-    known = covered_hash(home, _KIND, space)
-    if not metadata or not covered_path(home, _KIND, space).is_file():
+    if previous is None or not covered_path(home, _KIND, space).is_file():
         return None, None, "all against all: there is no earlier table"
-    if known is None or known != metadata.get("coverage"):
+    if not snapshot_matches(home, _KIND, space, previous.coverage):
         return None, None, "all against all: what the earlier table covers is not known"
-    if threshold < float(metadata["threshold"]):
-        return None, None, f"all against all: the threshold was lowered from {metadata['threshold']}"
-    were_cut = int(metadata.get("cut", "0"))
-    if were_cut and _more(home.settings.max_neighbours, metadata["max_neighbours"]):
-        return None, None, f"all against all: more neighbours are wanted than the {metadata['max_neighbours']} kept"
+    if threshold < previous.threshold:
+        return None, None, f"all against all: the threshold was lowered from {previous.threshold}"
+    if previous.cut and _more(home.settings.max_neighbours, previous.max_neighbours):
+        return None, None, f"all against all: more neighbours are wanted than the {previous.max_neighbours} kept"
     before = dict(zip(*read_covered(home, _KIND, space), strict=True))
     row_of = {path: row for row, path in enumerate(listing.paths)}
     changed = {row for path, row in row_of.items() if before.get(path) != listing.contents[row]}
@@ -172,7 +172,7 @@ def _what_is_left(
     rows = np.array([row_of[path] for path in stable.to_pylist()], np.int64)
     a, b = (_rows_in(old[column], stable, rows) for column in ("path_a", "path_b"))
     fresh = len(changed)
-    if were_cut:
+    if previous.cut:
         # An image that has lost a neighbour may get one back that was left out for it.
         lost = np.concatenate([a[(b < 0) & (a >= 0)], b[(a < 0) & (b >= 0)]])
         changed |= set(lost.tolist())
@@ -192,8 +192,8 @@ def _what_is_left(
     return pairs, np.array(sorted(changed), np.int64), how
 
 
-def _more(wanted: int | None, had: str) -> bool:
-    return had != "None" and (wanted is None or wanted > int(had))
+def _more(wanted: int | None, had: int | None) -> bool:
+    return had is not None and (wanted is None or wanted > had)
 
 
 def _rows_in(names: pa.ChunkedArray, known: pa.Array, rows: np.ndarray) -> np.ndarray:
@@ -211,23 +211,16 @@ def _as_table(pairs: Pairs, paths: Sequence[str]) -> pa.Table:
     )
 
 
-def validate_pairs(path: Path, space: str, contents: dict[str, str]) -> float:
-    """Check that a pairs table may reach the graph; its threshold.
+def validate_pairs(home: Home, space: str, contents: dict[str, str]) -> float:
+    """Check that a space's pairs table may reach the graph; its threshold.
 
     Raises:
-        TableError: it is of another space, or has a self pair, a doubled or reversed one, or a wrong score.
+        TableError: it is missing, or has a self pair, a doubled or reversed one, or a wrong score.
         StaleTableError: it was made from other embeddings.
     """
-    metadata = tables.read_metadata(path)
-    if metadata.get("space") != space:
-        raise TableError(
-            f"{path} is of space {metadata.get('space')}", expected=space, remedy="materialise `similarity_pairs`"
-        )
-    if metadata.get("coverage") != coverage_of(list(contents), list(contents.values())):
-        raise StaleTableError(
-            "The pairs are older than the embeddings", remedy="materialise `similarity_pairs`, or run `imgret run`"
-        )
-    threshold = float(metadata["threshold"])
+    coverage = coverage_of(list(contents), list(contents.values()))
+    threshold = PAIRS.require_current(home.warehouse, space, coverage).threshold
+    path = tables.pairs_path(home.warehouse, space)
     table = tables.read(path)
     scores = table["score"].to_numpy()
     if not (np.isfinite(scores) & (scores > threshold) & (scores <= 1.0)).all():

@@ -40,10 +40,10 @@ def write_covered(
     tables.write(covered_path(home, kind, space), table, {"coverage": coverage})
 
 
-def covered_hash(home: Home, kind: str, space: str) -> str | None:
-    """The hash of what is covered; None where it is not known."""
+def snapshot_matches(home: Home, kind: str, space: str, coverage: str) -> bool:
+    """Return whether the snapshot exists and is of the embeddings with this coverage."""
     path = covered_path(home, kind, space)
-    return tables.read_metadata(path).get("coverage") if path.is_file() else None
+    return path.is_file() and tables.read_metadata(path).get("coverage") == coverage
 
 
 def read_covered(home: Home, kind: str, space: str) -> tuple[list[str], list[str]]:

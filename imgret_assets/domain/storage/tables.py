@@ -98,6 +98,16 @@ def duplicates_path(warehouse: Path) -> Path:
     return warehouse / "duplicates" / "duplicates.parquet"
 
 
+def groups_path(warehouse: Path, space: str) -> Path:
+    """File of the groups in one embedding space."""
+    return warehouse / "groups" / f"model={space}" / "groups.parquet"
+
+
+def thresholds_path(warehouse: Path, space: str) -> Path:
+    """File of what each threshold gives in one embedding space."""
+    return warehouse / "thresholds" / f"model={space}" / "thresholds.parquet"
+
+
 def require(path: Path, what: str, asset: str) -> Path:
     """The path, if the table is there.
 

@@ -21,7 +21,7 @@ from imgret_assets.domain.analysis.calibration import (
     suggestion_unlabelled,
     threshold_rows,
 )
-from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report, thresholds_path
+from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -30,7 +30,7 @@ from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.input_snapshots import covered_path
-from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
+from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA, thresholds_path
 from imgret_assets.errors import StaleTableError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -199,7 +199,7 @@ def test_other_files_or_labels_are_looked_at_anew(built: Home) -> None:
     put(built.images, "new.png", picture_bytes(77))
     refresh_manifest(built)
     refresh_embeddings(built, FakeEmbedder())
-    with pytest.raises(StaleTableError, match="neighbours are older"):
+    with pytest.raises(StaleTableError, match="neighbours table is older"):
         refresh_report(built, SPACE)
     refresh_neighbours(built, SPACE)
     assert (report := refresh_report(built, SPACE)).written

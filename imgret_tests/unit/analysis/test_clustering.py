@@ -8,7 +8,7 @@ import pytest
 
 from imgret_assets.domain.analysis import groups_table, sampling
 from imgret_assets.domain.analysis.clustering import agreement, communities, find_groups, links, split
-from imgret_assets.domain.analysis.groups_table import groups_path, read_groups, refresh_groups
+from imgret_assets.domain.analysis.groups_table import read_groups, refresh_groups
 from imgret_assets.domain.analysis.sampling import background
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import load_embeddings
@@ -18,7 +18,7 @@ from imgret_assets.domain.similarity.neighbours_table import Neighbours, refresh
 from imgret_assets.domain.similarity.query_expansion import averaged
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
 from imgret_assets.errors import SettingError, StaleTableError, TableError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -267,12 +267,12 @@ def test_an_image_alone_has_no_group(built: Home) -> None:
 
 def test_groups_of_other_embeddings_are_refused(built: Home) -> None:
     refresh_groups(built, SPACE)
-    with pytest.raises(StaleTableError, match=r"groups are older .*materialise `image_groups`"):
+    with pytest.raises(StaleTableError, match=r"groups table is older .*materialise `image_groups`"):
         read_groups(built, SPACE, "other")
     put(built.images, "new.png", picture_bytes(77))
     refresh_manifest(built)
     refresh_embeddings(built, FakeEmbedder())
-    with pytest.raises(StaleTableError, match=r"neighbours are older .*materialise `nearest_neighbours`"):
+    with pytest.raises(StaleTableError, match=r"neighbours table is older .*materialise `nearest_neighbours`"):
         refresh_groups(built, SPACE)
     refresh_neighbours(built, SPACE)
     assert refresh_groups(built, SPACE).images == 25
@@ -282,5 +282,5 @@ def test_missing_tables_are_named(built: Home) -> None:
     with pytest.raises(TableError, match=r"The groups table is missing.*materialise `image_groups`"):
         read_groups(built, SPACE, "")
     tables.nearest_path(built.warehouse, SPACE).unlink()
-    with pytest.raises(TableError, match=r"nearest neighbours is missing.*materialise `nearest_neighbours`"):
+    with pytest.raises(TableError, match=r"nearest neighbours table is missing.*materialise `nearest_neighbours`"):
         refresh_groups(built, SPACE)

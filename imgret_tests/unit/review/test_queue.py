@@ -184,7 +184,7 @@ def test_missing_and_stale_tables_are_named(copied: Home) -> None:
     put(copied.images, "new.png", saved(scene(9)))
     refresh_manifest(copied)
     refresh_embeddings(copied, FakeEmbedder())
-    with pytest.raises(StaleTableError, match="duplicates are older than the embeddings"):
+    with pytest.raises(StaleTableError, match="duplicates table is older than the embeddings"):
         undecided(copied)
     refresh_duplicates(copied, SPACE)
     refresh_pairs(copied, SPACE, 0.5)
@@ -193,7 +193,7 @@ def test_missing_and_stale_tables_are_named(copied: Home) -> None:
     refresh_manifest(copied)
     refresh_embeddings(copied, FakeEmbedder())
     refresh_duplicates(copied, SPACE)
-    assert "pairs are older" in undecided(copied).notes[0]
+    assert "pairs table is older" in undecided(copied).notes[0]
     table.unlink()
     with pytest.raises(TableError, match="duplicates table is missing"):
         undecided(copied)

@@ -15,9 +15,9 @@ from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis.clustering import Agreement
-from imgret_assets.domain.analysis.groups_table import groups_path, largest_groups, refresh_groups
+from imgret_assets.domain.analysis.groups_table import largest_groups, refresh_groups
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
 
 SHOWN = 12
 

@@ -15,9 +15,9 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis import threshold_plot
 from imgret_assets.domain.analysis.calibration import Report
-from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report, thresholds_path
+from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
+from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA, thresholds_path
 
 PLOT_BYTES = 48 * 1024
 

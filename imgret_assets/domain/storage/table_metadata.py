@@ -1,0 +1,184 @@
+"""Metadata records of the parquet tables: one frozen dataclass for the key-value metadata of each table.
+
+Belongs here: the fields of every table's metadata, and how they are written as text. Not here: schemas, paths and
+reading files (`domain.storage.tables`), whether a table is current (`domain.storage.derived_tables`).
+
+A field's name is its key in the file, unless the field names another key. Text is stored as it is, a number or None as
+its `repr`, so that a float is read back exactly.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from typing import Any, Self, get_type_hints
+
+
+def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
+    return lambda text: None if text == "None" else parse(text)
+
+
+_PARSERS: dict[Any, Callable[[str], Any]] = {
+    str: str,
+    int: int,
+    float: float,
+    int | None: _optional(int),
+    float | None: _optional(float),
+}
+
+
+def _key(attribute: "Field[Any]") -> str:
+    return attribute.metadata.get("key", attribute.name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableMetadata:
+    """Base of the records: conversion to and from a file's key-value metadata."""
+
+    @classmethod
+    def from_metadata(cls, metadata: Mapping[str, str]) -> Self | None:
+        """Parse a file's metadata; keys that the record doesn't know are ignored.
+
+        Returns:
+            None where a field without a default is missing or a value can't be parsed: another version of the program
+            wrote the file.
+        """
+        types = get_type_hints(cls)
+        try:
+            return cls(
+                **{
+                    attribute.name: _PARSERS[types[attribute.name]](metadata[_key(attribute)])
+                    for attribute in fields(cls)
+                    if _key(attribute) in metadata
+                }
+            )
+        except (TypeError, ValueError):
+            return None
+
+    def as_metadata(self) -> dict[str, str]:
+        """Return the record as text values, for a file's metadata."""
+        values = {_key(attribute): getattr(self, attribute.name) for attribute in fields(self)}
+        return {key: value if isinstance(value, str) else repr(value) for key, value in values.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManifestMetadata(TableMetadata):
+    """Metadata of one shard's manifest.
+
+    Attributes:
+        root: absolute image root that the paths are relative to.
+        shard: key of the shard.
+        shards: number of shards of the home.
+        max_pixels: limit above which an image was `too_large`.
+        fingerprint: of the shard's listed files (`domain.images.files.Fingerprint`); empty after a reshard.
+        listed_from_ns, listed_to_ns: start and end of the walk, nanoseconds since the epoch.
+    """
+
+    root: str
+    shard: str = ""
+    shards: int = 0
+    max_pixels: int | None = None
+    fingerprint: str = ""
+    listed_from_ns: int = 0
+    listed_to_ns: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbeddingsMetadata(TableMetadata):
+    """Metadata of one shard's embeddings. The file also holds the keys of `EmbeddingSpace.as_metadata`.
+
+    Attributes:
+        space: id of the embedding space.
+        dim: length of a vector.
+        shard: key of the shard.
+        shards: number of shards of the home.
+    """
+
+    space: str
+    dim: int = 0
+    shard: str = ""
+    shards: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DerivedMetadata(TableMetadata):
+    """Metadata of a table that is made from the embeddings.
+
+    Attributes:
+        space: id of the embedding space.
+        coverage: hash of the embeddings that the table was made from (`table_reader.coverage_of`).
+    """
+
+    space: str
+    coverage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsMetadata(DerivedMetadata):
+    """Metadata of the pairs table.
+
+    Attributes:
+        threshold: every pair's score is greater than this.
+        images: number of images compared.
+        max_neighbours: limit on the pairs of one image; None for no limit.
+        cut: number of pairs that the limit left out.
+    """
+
+    threshold: float
+    images: int
+    max_neighbours: int | None
+    cut: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class NearestMetadata(DerivedMetadata):
+    """Metadata of the nearest neighbours table.
+
+    Attributes:
+        kept: number of neighbours stored for each image.
+    """
+
+    kept: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class DuplicatesMetadata(DerivedMetadata):
+    """Metadata of the duplicates table.
+
+    Attributes:
+        method: name of the method and its limits.
+        images: number of images compared.
+        pending: number of contents that could not be read and are tried again by the next run.
+    """
+
+    method: str
+    images: int
+    pending: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupsMetadata(DerivedMetadata):
+    """Metadata of the groups table.
+
+    Attributes:
+        method: name of the method and its parameters.
+        requested_min_score: minimum cosine with the representative as it was requested; None for the method's own.
+        min_score: minimum cosine with the representative that was applied.
+    """
+
+    method: str
+    requested_min_score: float | None = field(metadata={"key": "asked_least"})
+    min_score: float = field(metadata={"key": "least"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ThresholdsMetadata(DerivedMetadata):
+    """Metadata of the thresholds table.
+
+    Attributes:
+        version: version of the report's figures.
+        report: the report's figures as JSON, without the rows of the table.
+        computed_for: coverage for which the figures were computed; `coverage` is the last one they were good for.
+    """
+
+    version: str
+    report: str
+    computed_for: str = ""
