@@ -1,11 +1,13 @@
-"""Settings: from flags, else the environment, else `.env` beside pyproject.toml, else the default.
+"""The settings: their names, defaults and validation.
 
-Belongs here: names, defaults and validation of what a user can set. Not here: what a home has recorded
-about itself (`domain.storage.home`). Nothing is read at import: `load_settings` reads when called.
+A value comes from a flag, else from the environment, else from `.env`, else from the home's record, else from the
+default. Belongs here: the first three and the default. Not here: the home's record (`domain.storage.home`). An import
+reads nothing; `load_settings` reads when it is called.
 """
 
+import difflib
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -28,6 +30,30 @@ ENGINES = ("auto", "openvino", "torch")
 DEFAULT_APP_URL = "http://127.0.0.1:8501"
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
+
+_PREFIX = "IMGRET_"
+_TEST_PREFIX = "IMGRET_TEST_"
+_PREFIXED_FLAGS = (
+    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "app_url"),
+    *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb"),
+    *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
+)
+# The environment variable of every setting, by the setting's name as a flag.
+VARIABLES: Mapping[str, str] = {flag: f"{_PREFIX}{flag.upper()}" for flag in _PREFIXED_FLAGS} | {
+    "neo4j_uri": "NEO4J_URI",
+    "neo4j_username": "NEO4J_USERNAME",
+    "neo4j_password": "NEO4J_PASSWORD",
+    "neo4j_database": "NEO4J_DATABASE",
+    "dagster_home": "DAGSTER_HOME",
+}
+# Variables that other parts of the project read: `env_file`, docker/code_server.py and docker-compose.yml.
+_OTHER_VARIABLES = (
+    *("IMGRET_ENV_FILE", "IMGRET_CODE_MODULE", "IMGRET_UID", "IMGRET_GID", "IMGRET_PIP_EXTRA_INDEX_URL"),
+    *("IMGRET_COMPOSE_NEO4J_PASSWORD", "IMGRET_COMPOSE_POSTGRES_PASSWORD", "IMGRET_IMAGES_DIR"),
+    *("IMGRET_NEO4J_BOLT_PORT", "IMGRET_NEO4J_HTTP_PORT", "IMGRET_WEBSERVER_PORT", "IMGRET_PAGE_PORT"),
+)
+KNOWN_VARIABLES = frozenset({*VARIABLES.values(), *_OTHER_VARIABLES})
 
 
 @dataclass(frozen=True)
@@ -116,35 +142,33 @@ class Settings:
 
 
 def env_file(env: Mapping[str, str] | None = None) -> Path:
-    """The file that completes the environment: IMGRET_ENV_FILE, else `.env` beside pyproject.toml."""
+    """Return the file that completes the environment: IMGRET_ENV_FILE, else `.env` beside pyproject.toml."""
     environment = os.environ if env is None else env
-    given = environment.get("IMGRET_ENV_FILE")
-    return Path(given) if given else PROJECT / ".env"
+    named = environment.get("IMGRET_ENV_FILE")
+    return Path(named) if named else PROJECT / ".env"
 
 
 def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str, str] | None = None) -> Settings:
     """Read all settings once.
 
     Args:
-        flags: values that win over everything, by setting name in lower case without its prefix
-            (`home`, `images`, `model`, `neo4j_uri`, `dagster_home`, …); None values count as not given.
-        env: the environment; the process's own where None.
+        flags: values that win over everything, by a key of `VARIABLES` (`home`, `model`, `neo4j_uri`, …); None counts
+            as not set.
+        env: the environment; the process's own where None. An empty value counts as not set.
 
     Raises:
-        SettingError: a value is not of the form or in the range its setting has.
+        SettingError: a name is unknown, or a value is not of the form or in the range that its setting has.
     """
     environment = os.environ if env is None else env
-    dotenv = env_file(environment)
-    values = {key: value for key, value in dotenv_values(dotenv).items() if value} if dotenv.is_file() else {}
-    values.update({key: value for key, value in environment.items() if value})
-    for key, value in (flags or {}).items():
+    values = _env_file_values(env_file(environment))
+    variables = {name: value for name, value in environment.items() if value}
+    _check_variables(variables, "the environment")
+    values |= variables
+    for flag, value in (flags or {}).items():
+        if flag not in VARIABLES:
+            raise _unknown([flag], VARIABLES)
         if value is not None:
-            name = (
-                key.upper()
-                if key.startswith(("neo4j_uri", "neo4j_user", "neo4j_pass", "neo4j_data", "dagster_"))
-                else ""
-            )
-            values[name or f"IMGRET_{key.upper()}"] = str(value)
+            values[VARIABLES[flag]] = str(value)
 
     home = _path(values.get("IMGRET_HOME")) or PROJECT / "data"
     uri = values.get("NEO4J_URI")
@@ -187,6 +211,31 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         protected=_folders(values.get("IMGRET_PROTECTED", "")),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
         warnings=warnings,
+    )
+
+
+def _env_file_values(file: Path) -> dict[str, str]:
+    if not file.is_file():
+        return {}
+    values = {name: value for name, value in dotenv_values(file).items() if value}
+    _check_variables(values, str(file))
+    return values
+
+
+def _check_variables(names: Iterable[str], source: str) -> None:
+    """Raise an error for variables that begin with IMGRET_ and that nothing reads."""
+    ours = (name for name in names if name.startswith(_PREFIX) and not name.startswith(_TEST_PREFIX))
+    unknown = sorted(set(ours) - KNOWN_VARIABLES)
+    if unknown:
+        raise _unknown(unknown, KNOWN_VARIABLES, f" (in {source})")
+
+
+def _unknown(names: Sequence[str], known: Iterable[str], source: str = "") -> SettingError:
+    nearest = [difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.0)[0] for name in names]
+    return SettingError(
+        f"There is no setting {' or '.join(names)}{source}",
+        expected=f"a name of docs/operate/settings.md; the nearest: {', '.join(nearest)}",
+        remedy="correct the name or remove it",
     )
 
 

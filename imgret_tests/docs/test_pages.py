@@ -4,7 +4,6 @@ Belongs here: everything that can be read without running it. Not here: running 
 (`server.test_command_line`, `server.test_docs_commands`, `server.test_docs`).
 """
 
-import inspect
 import re
 import shlex
 from collections.abc import Sequence
@@ -36,8 +35,8 @@ def text_of(name: str) -> str:
 
 
 def settings_read() -> set[str]:
-    """Names that `load_settings` looks for."""
-    return set(re.findall(r'"((?:IMGRET|NEO4J|DAGSTER)_[A-Z0-9_]+)"', inspect.getsource(settings.load_settings)))
+    """Return the variables of all settings."""
+    return set(settings.VARIABLES.values())
 
 
 def compose_variables() -> set[str]:

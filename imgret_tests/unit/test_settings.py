@@ -1,4 +1,5 @@
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -7,7 +8,15 @@ from pathlib import Path
 import pytest
 
 from imgret_assets.errors import SettingError
-from imgret_assets.settings import PROJECT, Settings, check_threshold, env_file, load_settings
+from imgret_assets.settings import (
+    KNOWN_VARIABLES,
+    PROJECT,
+    VARIABLES,
+    Settings,
+    check_threshold,
+    env_file,
+    load_settings,
+)
 
 
 def loaded(flags: Mapping[str, object] | None = None, **env: str) -> Settings:
@@ -77,6 +86,16 @@ def test_flags_reach_neo4j_and_dagster_too(tmp_path: Path) -> None:
     assert settings.lock_timeout_s == 0.0
 
 
+@pytest.mark.parametrize("flag", VARIABLES)
+def test_every_setting_is_read(flag: str) -> None:
+    """A known name that nothing reads would be ignored without a message."""
+    values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
+    uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
+    assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
+        {} if flag == "neo4j_uri" else uri
+    )
+
+
 def test_a_login_without_a_uri_is_ignored_with_a_warning() -> None:
     """The embedded server has a password of its own."""
     settings = loaded(NEO4J_USERNAME="someone", NEO4J_PASSWORD="secret")
@@ -92,6 +111,61 @@ def test_no_representation_shows_the_password() -> None:
     settings = loaded(NEO4J_URI="bolt://x", NEO4J_PASSWORD="very secret")
     assert "very secret" not in repr(settings)
     assert "bolt://x" in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("flag", "nearest"),
+    [("thresold", "threshold"), ("neo4j_username_", "neo4j_username"), ("Model", "model"), ("model ", "model")],
+)
+@pytest.mark.parametrize("value", [0.5, None])
+def test_an_unknown_flag_is_an_error_with_the_nearest_name(flag: str, nearest: str, value: object) -> None:
+    with pytest.raises(SettingError, match=rf"^There is no setting {flag}\. .* the nearest: {nearest}\."):
+        loaded({flag: value})
+
+
+def test_an_unknown_variable_of_the_environment_is_an_error_with_the_nearest_name() -> None:
+    with pytest.raises(
+        SettingError,
+        match=r"^There is no setting IMGRET_THRESOLD \(in the environment\)\. .*the nearest: IMGRET_THRESHOLD\.",
+    ):
+        loaded(IMGRET_THRESOLD="0.5")
+
+
+def test_an_unknown_variable_of_the_env_file_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "some.env"
+    file.write_text("IMGRET_MODELL=resnet50\n")
+    with pytest.raises(
+        SettingError,
+        match=rf"^There is no setting IMGRET_MODELL \(in {re.escape(str(file))}\)\. .* the nearest: IMGRET_MODEL\.",
+    ):
+        load_settings(env={"IMGRET_ENV_FILE": str(file)})
+
+
+def test_several_unknown_variables_are_named_together() -> None:
+    message = r"^There is no setting IMGRET_HOMES or IMGRET_SHARD .* the nearest: IMGRET_HOME, IMGRET_SHARDS\."
+    with pytest.raises(SettingError, match=message):
+        loaded(IMGRET_SHARD="4", IMGRET_HOMES="/x")
+
+
+def test_an_unknown_variable_without_a_value_sets_nothing() -> None:
+    assert loaded(IMGRET_THRESOLD="").threshold is None
+
+
+@pytest.mark.parametrize("name", ["IMGRET_TEST_NEO4J_URI", "IMGRET_CODE_MODULE", "IMGRET_COMPOSE_NEO4J_PASSWORD"])
+def test_variables_of_tests_and_containers_are_known(name: str) -> None:
+    assert loaded(**{name: "x"}).model is None
+
+
+@pytest.mark.parametrize("name", ["NEO4J_AUTH", "DAGSTER_IS_DEV_CLI", "_IMGRET_COMPLETE", "IMGRETTE"])
+def test_variables_of_other_programs_are_not_checked(name: str) -> None:
+    assert loaded(**{name: "x"}).model is None
+
+
+@pytest.mark.parametrize("file", ["docker-compose.yml", "Dockerfile", "docker/code_server.py", "Makefile"])
+def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
+    named = set(re.findall(r"\bIMGRET_[A-Z0-9_]+", (PROJECT / file).read_text(encoding="utf-8")))
+    assert named
+    assert {name for name in named if not name.startswith("IMGRET_TEST_")} <= KNOWN_VARIABLES
 
 
 @pytest.mark.parametrize(
