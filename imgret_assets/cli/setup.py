@@ -1,4 +1,4 @@
-"""`imgret setup`: make ready, once; every make target calls it.
+"""The command `imgret setup`, which prepares a home and this machine; every make target calls it.
 
 Belongs here: the order of the steps. Not here: any step (`domain.models.default_model`, `defs.instance.dagster_home`,
 `domain.neo4j_server.jars`, `samples.folders`, `domain.operations.compose_secrets`).
@@ -16,18 +16,18 @@ from imgret_assets.settings import PROJECT, load_settings
 
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-@click.option("--skip-server", is_flag=True, help="Do not fetch the embedded Neo4j now.")
-@click.option("--skip-samples", is_flag=True, help="Do not draw the sample pictures now.")
+@click.option("--skip-server", is_flag=True, help="Do not download the embedded Neo4j now.")
+@click.option("--skip-samples", is_flag=True, help="Do not draw the sample images now.")
 def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
-    """Make ready: the default model, the home, Dagster's storage, the embedded Neo4j, sample pictures, secrets.
+    """Prepare the home, its model, Dagster's storage, the embedded Neo4j, the sample images and the secrets.
 
-    What is there already is left alone, so this can be called any number of times.
+    Existing parts stay as they are, so this can be called any number of times.
     """
     settings = load_settings({"home": home})
     for warning in settings.warnings:
-        _tell(warning)
-    model = default_model.choose(settings, _tell)
+        _log(warning)
     opened = open_home(settings)
+    model = default_model.choose(opened, _log)
 
     from imgret_assets.defs.instance.dagster_home import prepare
 
@@ -35,7 +35,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
     if settings.neo4j.embedded and not skip_server:
         from imgret_assets.domain.neo4j_server.jars import assemble
 
-        assemble(settings, progress=_tell)
+        assemble(settings, progress=_log)
     if settings.images is None and not skip_samples:
         from imgret_assets.samples.folders import draw_catalogue
 
@@ -52,8 +52,8 @@ def _write_secrets() -> None:
     try:
         write_compose_env(PROJECT / "compose.env")
     except ImgretError as error:
-        _tell(str(error))
+        _log(str(error))
 
 
-def _tell(message: str) -> None:
+def _log(message: str) -> None:
     click.echo(f"imgret: {message}", err=True)

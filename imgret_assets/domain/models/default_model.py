@@ -1,7 +1,7 @@
-"""Choosing the default model once, at set-up: resnet50 if its weights can be had, else the one that comes along.
+"""The choice of a home's model at set-up: resnet50 if its weights are available, else EfficientNet-Lite0.
 
-Belongs here: fetching the weights with time-outs, writing the choice to the settings' file. Not here: loading
-models (`domain.models.registry`).
+Belongs here: downloading the weights with time-outs, recording the choice in the home. Not here: loading models
+(`domain.models.registry`).
 """
 
 import hashlib
@@ -11,9 +11,9 @@ from pathlib import Path
 
 from imgret_assets.domain.models.weights import RESNET50_WEIGHTS_FILE, resnet50_cache
 from imgret_assets.domain.storage import atomic_files
-from imgret_assets.domain.storage.home_record import read_record
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ModelError
-from imgret_assets.settings import DEFAULT_MODEL, Settings, env_file
+from imgret_assets.settings import DEFAULT_MODEL
 
 FALLBACK = "efficientnet_lite0"
 CONNECT_WITHIN_S = 10
@@ -22,28 +22,29 @@ FETCH_WITHIN_S = 900
 _CHUNK = 1 << 20
 
 
-def choose(settings: Settings, tell: Callable[[str], None]) -> str:
-    """The model in force, chosen now if nobody has chosen yet.
+def choose(home: Home, log: Callable[[str], None]) -> str:
+    """Return the model in force; choose it now if neither the settings nor the home's record name one.
 
-    resnet50 is taken when its weights are on this machine or can be downloaded; on any failure
-    `IMGRET_MODEL=efficientnet_lite0` is written to the settings' file, so that nothing depends on the network
-    afterwards.
+    resnet50 is taken when its weights are on this machine or can be downloaded. After any failure the home records
+    `efficientnet_lite0`, whose weights come with a Python package, so that later runs need no network.
 
     Args:
-        settings: the settings.
-        tell: told in a line what was found and done.
+        home: the home.
+        log: receives a line about what was downloaded or recorded.
     """
-    record = read_record(settings.home)
-    chosen = settings.model or (record.model if record else None)
+    chosen = home.settings.model or home.record.model
     if chosen:
         return chosen
-    if settings.weights is not None or resnet50_cache().is_file():
+    if home.settings.weights is not None or resnet50_cache().is_file():
         return DEFAULT_MODEL
     try:
-        tell(f"Downloading the weights of {DEFAULT_MODEL} (98 MB) to {fetch_resnet50()}.")
+        log(f"Downloading the weights of {DEFAULT_MODEL} (98 MB) to {fetch_resnet50()}.")
     except ModelError as error:
-        write_choice(env_file(), FALLBACK)
-        tell(f"The model is {FALLBACK}, noted as IMGRET_MODEL in {env_file()}: {error.found}.")
+        home.update(model=FALLBACK)
+        log(
+            f"{error.found}. So the model of {home.path} is {FALLBACK}; run `imgret setup --home DIR` for another home,"
+            " or set IMGRET_MODEL."
+        )
         return FALLBACK
     return DEFAULT_MODEL
 
@@ -86,11 +87,3 @@ def fetch_resnet50(url: str | None = None, target: Path | None = None) -> Path:
     except (requests.RequestException, OSError) as error:
         raise ModelError(f"The weights of resnet50 can't be downloaded ({type(error).__name__})") from error
     return target
-
-
-def write_choice(file: Path, model: str) -> None:
-    """Set IMGRET_MODEL in a settings' file; its other lines stay as they are."""
-    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
-    lines = [line for line in lines if not line.startswith("IMGRET_MODEL=")] + [f"IMGRET_MODEL={model}"]
-    with atomic_files.replacing(file, mode=0o600) as temporary:
-        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")

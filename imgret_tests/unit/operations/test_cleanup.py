@@ -107,34 +107,52 @@ def test_gc_removes_leftovers_and_nothing_that_is_needed(home: Home, images: Pat
     assert refresh_embeddings(home, embedder).embedded == 0
 
 
-def test_the_fallback_is_written_to_the_settings_file_once(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    dotenv = tmp_path / "settings.env"
-    dotenv.write_text("OTHER=1\n")
-    monkeypatch.setenv("IMGRET_ENV_FILE", str(dotenv))
+@pytest.fixture
+def no_network(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The weights of resnet50 are neither on this machine nor to be downloaded."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "nothing"))
 
     def refused(*_: object) -> Path:
         raise ModelError("no network here")
 
     monkeypatch.setattr(default_model, "fetch_resnet50", refused)
-    told: list[str] = []
-    assert default_model.choose(settings, told.append) == "efficientnet_lite0"
-    assert dotenv.read_text() == "OTHER=1\nIMGRET_MODEL=efficientnet_lite0\n"
-    assert "no network here" in told[0]
-    assert default_model.choose(load_settings({"home": settings.home}), told.append) == "efficientnet_lite0"
-    assert len(told) == 1
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_fallback_model_is_recorded_in_the_home_once(settings: Settings) -> None:
+    messages: list[str] = []
+    assert default_model.choose(open_home(settings), messages.append) == "efficientnet_lite0"
+    assert open_home(settings).model == "efficientnet_lite0"
+    assert "no network here" in messages[0]
+    assert str(settings.home) in messages[0]
+    assert default_model.choose(open_home(settings), messages.append) == "efficientnet_lite0"
+    assert len(messages) == 1
+
+
+@pytest.mark.usefixtures("no_network")
+def test_the_env_file_is_never_written_and_its_model_still_counts(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older set-up wrote IMGRET_MODEL there: since then it is a choice of the user's."""
+    dotenv = tmp_path / "settings.env"
+    monkeypatch.setenv("IMGRET_ENV_FILE", str(dotenv))
+    dotenv.write_text("NEO4J_DATABASE=x\n")
+    default_model.choose(open_home(settings), lambda _: None)
+    assert dotenv.read_text() == "NEO4J_DATABASE=x\n"
+    dotenv.write_text("IMGRET_MODEL=timm:resnet18\n")
+    opened = open_home(load_settings({"home": settings.home}))
+    assert default_model.choose(opened, pytest.fail) == opened.model == "timm:resnet18"
 
 
 def test_weights_on_this_machine_make_resnet50_the_default(
-    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     file = tmp_path / "hub" / "checkpoints" / RESNET50_WEIGHTS_FILE
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights")
-    assert default_model.choose(settings, pytest.fail) == "resnet50"
+    assert default_model.choose(home, pytest.fail) == "resnet50"
+    assert open_home(home.settings).record.model is None, "a default needs no record"
 
 
 class _Answer:
