@@ -22,6 +22,7 @@ from imgret_assets.defs.assets.vectors.nearest_neighbours import build_nearest_n
 from imgret_assets.defs.assets.vectors.similarity_pairs import build_similarity_pairs
 from imgret_assets.defs.assets.vectors.similarity_report import build_similarity_report
 from imgret_assets.defs.checks import default_checks
+from imgret_assets.defs.environment import started_environment
 from imgret_assets.defs.jobs import build_query_job, build_refresh_job
 from imgret_assets.defs.metadata import with_layer_notes
 from imgret_assets.defs.partitions import shards_definition
@@ -48,7 +49,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
     """
     # Backfill policies are "beta" in Dagster; saying so at every start helps nobody.
     warnings.filterwarnings("ignore", category=dg.BetaWarning)
-    settings = settings or load_settings()
+    settings = settings or load_settings(env=started_environment())
     count = shard_count(settings)
     shards = shards_definition(count)
     chosen = default_resources()

@@ -9,6 +9,7 @@ from typing import Literal
 import dagster as dg
 from pydantic import Field, PrivateAttr
 
+from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder, family
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -84,7 +85,7 @@ class EmbedderResource(dg.ConfigurableResource):
 
     def _settings(self) -> Settings:
         given = {"model": self.model, "weights": self.weights, "device": self.device, "engine": self.engine}
-        return load_settings({**given, "beside": self.beside})
+        return load_settings({**given, "beside": self.beside}, env=started_environment())
 
     def _embedder(self, home: Home, settings: Settings, model: Model) -> Embedder:
         if model.space.id not in self._embedders:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import load_settings
@@ -44,5 +45,5 @@ class Neo4jResource(dg.ConfigurableResource):
             "neo4j_password": self.password,
             "neo4j_database": self.database,
         }
-        with open_database(load_settings(flags)) as database:
+        with open_database(load_settings(flags, env=started_environment())) as database:
             yield database

@@ -7,6 +7,7 @@ Belongs here: completing configuration from the settings. Not here: tables and l
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.environment import started_environment
 from imgret_assets.defs.instance.process_runs import process_tag
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.domain.storage.home import Home, open_home
@@ -45,4 +46,4 @@ class WarehouseResource(dg.ConfigurableResource):
             "images": self.image_store.root,
             "max_pixels": self.image_store.max_pixels,
         }
-        return open_home(load_settings(flags))
+        return open_home(load_settings(flags, env=started_environment()))
