@@ -153,12 +153,12 @@ def test_an_unknown_variable_without_a_value_sets_nothing() -> None:
 
 @pytest.mark.parametrize("name", ["IMGRET_TEST_NEO4J_URI", "IMGRET_CODE_MODULE", "IMGRET_COMPOSE_NEO4J_PASSWORD"])
 def test_variables_of_tests_and_containers_are_known(name: str) -> None:
-    assert loaded(**{name: "x"}).model is None
+    assert loaded(None, **{name: "x"}).model is None
 
 
 @pytest.mark.parametrize("name", ["NEO4J_AUTH", "DAGSTER_IS_DEV_CLI", "_IMGRET_COMPLETE", "IMGRETTE"])
 def test_variables_of_other_programs_are_not_checked(name: str) -> None:
-    assert loaded(**{name: "x"}).model is None
+    assert loaded(None, **{name: "x"}).model is None
 
 
 @pytest.mark.parametrize("file", ["docker-compose.yml", "Dockerfile", "docker/code_server.py", "Makefile"])
