@@ -23,6 +23,7 @@ from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
 from imgret_assets.defs.partitions import range_tags, shards_definition
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder
@@ -198,6 +199,7 @@ class _Bench:
                     "image_store": image_store,
                     "warehouse": WarehouseResource(home=str(folder / "home"), image_store=image_store),
                     "embedder": _Lent(),
+                    "run_counts": RunCounts(),
                 },
                 "tags": range_tags("00", "0f"),
             }

@@ -20,7 +20,7 @@ SHEET = "demo.png"
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def demo(home: Path | None) -> None:
     """Draw the samples, materialise every asset through Dagster, ask one query, show how good the answers are."""
-    from imgret_assets.cli.run import refresh
+    from imgret_assets.cli.run import refresh_with_progress
     from imgret_assets.domain.analysis.ranking_quality import precision
     from imgret_assets.domain.embeddings.table_reader import load_embeddings
     from imgret_assets.domain.images.contact_sheets import query_sheet
@@ -36,9 +36,10 @@ def demo(home: Path | None) -> None:
             remedy="run it with another home: `imgret demo --home DIR`",
         )
     catalogue = draw_catalogue(samples)
-    totals = refresh({"home": opened.path, "images": samples})
+    settings = load_settings({"home": opened.path, "images": samples})
+    totals = refresh_with_progress(settings)
 
-    opened = open_home(load_settings({"home": opened.path, "images": samples}))
+    opened = open_home(settings)
     truth = {row.path: row.label for row in read_truth(samples)}
     embeddings = load_embeddings(opened, totals.model)
     found = precision(embeddings, [truth.get(path) for path in embeddings.paths])

@@ -5,14 +5,10 @@ Belongs here: selections, executors, prefilled configuration. Not here: ops (`de
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from imgret_assets.defs.ops import find_similar_images
-
-if TYPE_CHECKING:  # dagster makes such a job but does not export its class
-    from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 REFRESH = "nightly_refresh"
 QUERY = "query_similar_images"
@@ -20,15 +16,13 @@ QUERY = "query_similar_images"
 PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}
 
 
-def build_refresh_job() -> "UnresolvedAssetJobDefinition":
-    """The job that brings tables and graph up to date with the files."""
-    return dg.define_asset_job(
-        REFRESH,
-        selection=dg.AssetSelection.all(),
-        executor_def=dg.in_process_executor,
-        description="Bring manifest, embeddings, nodes, pairs and relationships up to date with the image files. "
-        "Launch it for all shards as one run; what has not changed costs next to nothing.",
-    )
+refresh_job = dg.define_asset_job(
+    REFRESH,
+    selection=dg.AssetSelection.all(),
+    executor_def=dg.in_process_executor,
+    description="Bring manifest, embeddings, nodes, pairs and relationships up to date with the image files. "
+    "Launch it for all shards as one run; what has not changed costs next to nothing.",
+)
 
 
 def build_query_job(sample: Path) -> dg.JobDefinition:

@@ -18,6 +18,11 @@ def shards_definition(count: int) -> dg.StaticPartitionsDefinition:
     return dg.StaticPartitionsDefinition(shard_keys(count))
 
 
+def all_shards(asset: str) -> dg.AssetDep:
+    """Return a dependency on every shard of a partitioned asset."""
+    return dg.AssetDep(asset, partition_mapping=dg.AllPartitionMapping())
+
+
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Run tags that make one run of all shards from `first` to `last`."""
     return {RANGE_START: first, RANGE_END: last}

@@ -1,14 +1,15 @@
 """What starts runs: the schedule, the sensor and its reasons to wait, ending runs whose process has died."""
 
+import json
 import os
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import dagster as dg
 import pytest
-from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 
 from imgret_assets.defs import sensors
 from imgret_assets.defs.instance.dagster_home import open_instance
@@ -22,6 +23,19 @@ from imgret_assets.domain.neo4j_server.host import process_start
 from imgret_tests.support.chain import TABLES, Chain
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
+# Where a run comes from, as Dagster stores it: it records no queued run without, and exports no class for it.
+ORIGIN = {
+    "__class__": "ExternalPipelineOrigin",
+    "external_repository_origin": {
+        "__class__": "ExternalRepositoryOrigin",
+        "repository_location_origin": {
+            "__class__": "RegisteredRepositoryLocationOrigin",
+            "location_name": "imgret",
+        },
+        "repository_name": "__repository__",
+    },
+    "pipeline_name": REFRESH,
+}
 Tick = Callable[..., dg.SensorResult | dg.SkipReason]
 
 
@@ -217,7 +231,8 @@ def test_it_waits_for_a_refresh_that_is_on_its_way(
 ) -> None:
     write_pictures(chain.root, 4)
     job = chain.definitions.resolve_job_def(REFRESH)
-    run = instance.create_run_for_job(job, status=status, remote_job_origin=origin(REFRESH))
+    origin: Any = dg.deserialize_value(json.dumps(ORIGIN))
+    run = instance.create_run_for_job(job, status=status, remote_job_origin=origin)
     assert reason_of(tick()).startswith(f"A refresh is {status.value.lower()} (run {run.run_id[:8]})")
     instance.report_run_failed(run)
     assert span_of(tick()) == ("00", "03")
@@ -234,11 +249,6 @@ def test_a_query_is_nothing_to_wait_for(tick: Tick, chain: Chain, instance: dg.D
     write_pictures(chain.root, 4)
     instance.create_run_for_job(chain.definitions.resolve_job_def(QUERY), status=dg.DagsterRunStatus.STARTED)
     assert span_of(tick()) == ("00", "03")
-
-
-def origin(job: str) -> RemoteJobOrigin:
-    """Where a run comes from; a queued one has to say it, and Dagster exports no class for it."""
-    return RemoteJobOrigin(RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("imgret"), "__repository__"), job)
 
 
 @pytest.fixture

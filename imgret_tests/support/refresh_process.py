@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
-from imgret_assets.cli import run as run_command
+from imgret_assets.defs import execute_refresh
 from imgret_assets.domain.duplicates import hash_kernels as _hashes  # noqa: F401 - for the same reason
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.graph import graph_state, image_nodes, node_groups, relationship_sync, similar_to
@@ -100,7 +100,7 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         del os.environ[name]
     os.environ.update({"IMGRET_ENV_FILE": os.devnull, **env})
     sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115 - Dagster's log, for as long as the process lives
-    setattr(run_command, "EmbedderResource", lambda **_: FakeEmbedderResource(name=model))  # noqa: B010 - another class
+    setattr(execute_refresh, "EmbedderResource", lambda **_: FakeEmbedderResource(name=model))  # noqa: B010
     # Small steps, so that there is something before and after each.
     (
         embeddings_table.CHECKPOINT_IMAGES,
@@ -114,7 +114,11 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
     pipe.send(("ready", None))
     pipe.recv()
     try:
-        done = run_command.refresh({}).as_json() if lasting else refresh_all(load_settings(), fake_embedder(model))
+        settings = load_settings()
+        if lasting:
+            done = execute_refresh.refresh(settings).totals.as_json()
+        else:
+            done = refresh_all(settings, fake_embedder(model))
     except Exception as error:
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
     else:

@@ -8,6 +8,7 @@ from typing import Any
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
+from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 
 
@@ -19,4 +20,5 @@ def default_resources() -> dict[str, Any]:
         "warehouse": WarehouseResource(image_store=image_store),
         "embedder": EmbedderResource(),
         "neo4j": Neo4jResource(),
+        "run_counts": RunCounts(),
     }

@@ -6,7 +6,7 @@ Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher
 
 import dagster as dg
 
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -16,13 +16,11 @@ from imgret_assets.domain.graph.image_nodes import NodesReport, ShardNodes, sync
 def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, over these partitions."""
 
-    @dg.asset(
+    @imgret_asset(
         partitions_def=shards,
-        backfill_policy=ONE_RUN,
         deps=["raw_images", "embeddings"],
-        group_name="graph",
+        group="graph",
         kinds={"neo4j"},
-        owners=["team:imgret"],
     )
     def image_nodes(
         context: dg.AssetExecutionContext,

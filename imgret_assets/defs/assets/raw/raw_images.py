@@ -6,8 +6,8 @@ Belongs here: the asset, its configuration and metadata. Not here: walking and r
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
-from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.manifest import ScanReport, ShardScan, refresh_manifest
 from imgret_assets.domain.storage.home import Home
@@ -24,12 +24,10 @@ class ScanConfig(dg.Config):
 def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, over these partitions."""
 
-    @dg.asset(
+    @imgret_asset(
         partitions_def=shards,
-        backfill_policy=ONE_RUN,
-        group_name="raw",
+        group="raw",
         kinds={"file", "parquet"},
-        owners=["team:imgret"],
         metadata={"dagster/column_schema": column_schema(MANIFEST_SCHEMA)},
     )
     def raw_images(context: dg.AssetExecutionContext, config: ScanConfig, warehouse: WarehouseResource) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, picture_table
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates, tightest
@@ -19,41 +20,34 @@ from imgret_assets.domain.storage.tables import DUPLICATES_SCHEMA, duplicates_pa
 SHOWN = 8
 
 
-def build_duplicates() -> dg.AssetsDefinition:
-    """The asset; it depends on all shards."""
-
-    @dg.asset(
-        backfill_policy=ONE_RUN,
-        deps=[dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
-        group_name="vectors",
-        kinds={"numpy", "parquet"},
-        owners=["team:imgret"],
-        metadata={"dagster/column_schema": column_schema(DUPLICATES_SCHEMA)},
+@imgret_asset(
+    deps=[all_shards("embeddings")],
+    group="vectors",
+    kinds={"numpy", "parquet"},
+    metadata={"dagster/column_schema": column_schema(DUPLICATES_SCHEMA)},
+)
+def duplicates(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+) -> dg.MaterializeResult:
+    """One row for every file that is a copy of another, with the one to keep: same bytes, or the same picture."""
+    home = warehouse.open()
+    report = refresh_duplicates(home, embedder.space(home).id)
+    context.log.info(report.summary)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.exact + report.near,
+            "exact": report.exact,
+            "near": report.near,
+            "bytes_freed_by_removal": report.bytes,
+            "images": report.files,
+            "looked_at": report.looked_at,
+            "compared_pairs": report.compared,
+            "not_readable": report.pending,
+            "written": report.written,
+            "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
+            **(_pictures(home) if report.written else {}),
+        }
     )
-    def duplicates(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
-    ) -> dg.MaterializeResult:
-        """One row for every file that is a copy of another, with the one to keep: same bytes, or the same picture."""
-        home = warehouse.open()
-        report = refresh_duplicates(home, embedder.space(home).id)
-        context.log.info(report.summary)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": report.exact + report.near,
-                "exact": report.exact,
-                "near": report.near,
-                "bytes_freed_by_removal": report.bytes,
-                "images": report.files,
-                "looked_at": report.looked_at,
-                "compared_pairs": report.compared,
-                "not_readable": report.pending,
-                "written": report.written,
-                "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
-                **(_pictures(home) if report.written else {}),
-            }
-        )
-
-    return duplicates
 
 
 def _pictures(home: Home) -> Mapping[str, Any]:

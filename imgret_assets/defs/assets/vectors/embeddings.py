@@ -8,9 +8,10 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, skipped_sheet, status_counts, thumbnails, unusable_table
-from imgret_assets.defs.partitions import ONE_RUN
 from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embeddings.embedding_spaces import exact_only_notice, record_speed
 from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, ShardEmbeddings, refresh_embeddings
@@ -29,15 +30,18 @@ WORTH_NOTING = 64
 def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     """The asset, over these partitions."""
 
-    @dg.asset(
+    @imgret_asset(
         partitions_def=shards,
-        backfill_policy=ONE_RUN,
         deps=["raw_images"],
-        group_name="vectors",
+        group="vectors",
         kinds={"openvino", "pytorch", "parquet"},
-        owners=["team:imgret"],
     )
-    def embeddings(context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource) -> None:
+    def embeddings(
+        context: dg.AssetExecutionContext,
+        warehouse: WarehouseResource,
+        embedder: EmbedderResource,
+        run_counts: dg.ResourceParam[RunCounts],
+    ) -> None:
         """One row for every usable manifest row of the shard, with its vector in the chosen embedding space."""
         home = warehouse.open()
         model = embedder.lend(home)
@@ -47,6 +51,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             refresh_embeddings(home, one, context.partition_keys, progress=told_to(context.log.info))
             for one in (model, *embedder.lend_beside(home))
         ]
+        run_counts.embedded += reports[0].embedded
         for report in reports:
             context.log.info(report.summary)
             if report.engine and report.embedded >= WORTH_NOTING:

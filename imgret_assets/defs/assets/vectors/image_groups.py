@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, picture_table
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis.clustering import Agreement
@@ -32,49 +33,40 @@ class GroupsConfig(dg.Config):
     )
 
 
-def build_image_groups() -> dg.AssetsDefinition:
-    """The asset; it depends on all shards and on the nearest neighbours."""
-
-    @dg.asset(
-        backfill_policy=ONE_RUN,
-        deps=["nearest_neighbours", dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
-        group_name="vectors",
-        kinds={"numpy", "parquet"},
-        owners=["team:imgret"],
+@imgret_asset(
+    deps=["nearest_neighbours", all_shards("embeddings")],
+    group="vectors",
+    kinds={"numpy", "parquet"},
+    metadata={
+        "dagster/column_schema": column_schema(GROUPS_SCHEMA, score="raw cosine with the representative; 1 for itself")
+    },
+)
+def image_groups(
+    context: dg.AssetExecutionContext,
+    config: GroupsConfig,
+    warehouse: WarehouseResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """One row for every image: its group, named by the group's representative, and how near it is to that one."""
+    home = warehouse.open()
+    report = refresh_groups(home, embedder.space(home).id, least=config.least_score)
+    context.log.info(report.summary)
+    return dg.MaterializeResult(
         metadata={
-            "dagster/column_schema": column_schema(
-                GROUPS_SCHEMA, score="raw cosine with the representative; 1 for itself"
-            )
-        },
+            "dagster/row_count": report.images,
+            "groups": report.groups,
+            "alone": report.alone,
+            "largest": report.largest,
+            "communities_before_split": report.communities,
+            "least_score": report.least,
+            "written": report.written,
+            "space": report.space,
+            "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
+            **_agreement("before_split", report.before),
+            **_agreement("after_split", report.after),
+            **(_pictures(home, report.space) if report.written else {}),
+        }
     )
-    def image_groups(
-        context: dg.AssetExecutionContext,
-        config: GroupsConfig,
-        warehouse: WarehouseResource,
-        embedder: EmbedderResource,
-    ) -> dg.MaterializeResult:
-        """One row for every image: its group, named by the group's representative, and how near it is to that one."""
-        home = warehouse.open()
-        report = refresh_groups(home, embedder.space(home).id, least=config.least_score)
-        context.log.info(report.summary)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": report.images,
-                "groups": report.groups,
-                "alone": report.alone,
-                "largest": report.largest,
-                "communities_before_split": report.communities,
-                "least_score": report.least,
-                "written": report.written,
-                "space": report.space,
-                "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
-                **_agreement("before_split", report.before),
-                **_agreement("after_split", report.after),
-                **(_pictures(home, report.space) if report.written else {}),
-            }
-        )
-
-    return image_groups
 
 
 def _pictures(home: Home, space: str) -> Mapping[str, Any]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, picture_table, rate
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import told_to
@@ -22,41 +23,34 @@ IMAGES_SHOWN = 6
 NEAREST_SHOWN = 4
 
 
-def build_nearest_neighbours() -> dg.AssetsDefinition:
-    """The asset; it depends on all shards."""
-
-    @dg.asset(
-        backfill_policy=ONE_RUN,
-        deps=[dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
-        group_name="vectors",
-        kinds={"numpy", "parquet"},
-        owners=["team:imgret"],
-        metadata={"dagster/column_schema": column_schema(NEAREST_SCHEMA)},
+@imgret_asset(
+    deps=[all_shards("embeddings")],
+    group="vectors",
+    kinds={"numpy", "parquet"},
+    metadata={"dagster/column_schema": column_schema(NEAREST_SCHEMA)},
+)
+def nearest_neighbours(
+    context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+) -> dg.MaterializeResult:
+    """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
+    home = warehouse.open()
+    log = context.log.info
+    report = refresh_neighbours(home, embedder.space(home).id, say=log, progress=told_to(log))
+    log(report.summary)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.rows,
+            "images": report.images,
+            "kept_of_each": KEPT,
+            "compared_pairs": report.compared,
+            "compared_per_second": rate(report.compared, report.seconds),
+            "how": report.how,
+            "written": report.written,
+            "space": report.space,
+            "table": dg.MetadataValue.path(str(nearest_path(home.warehouse, report.space))),
+            **(_pictures(home, report.space) if report.written else {}),
+        }
     )
-    def nearest_neighbours(
-        context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
-    ) -> dg.MaterializeResult:
-        """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
-        home = warehouse.open()
-        log = context.log.info
-        report = refresh_neighbours(home, embedder.space(home).id, say=log, progress=told_to(log))
-        log(report.summary)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": report.rows,
-                "images": report.images,
-                "kept_of_each": KEPT,
-                "compared_pairs": report.compared,
-                "compared_per_second": rate(report.compared, report.seconds),
-                "how": report.how,
-                "written": report.written,
-                "space": report.space,
-                "table": dg.MetadataValue.path(str(nearest_path(home.warehouse, report.space))),
-                **(_pictures(home, report.space) if report.written else {}),
-            }
-        )
-
-    return nearest_neighbours
 
 
 def _pictures(home: Home, space: str) -> Mapping[str, Any]:

@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, picture_table, rate
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import told_to
@@ -31,45 +32,38 @@ class PairsConfig(dg.Config):
     )
 
 
-def build_similarity_pairs() -> dg.AssetsDefinition:
-    """The asset; it depends on all shards."""
-
-    @dg.asset(
-        backfill_policy=ONE_RUN,
-        deps=[dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
-        group_name="vectors",
-        kinds={"numpy", "parquet"},
-        owners=["team:imgret"],
-        metadata={"dagster/column_schema": column_schema(PAIRS_SCHEMA)},
+@imgret_asset(
+    deps=[all_shards("embeddings")],
+    group="vectors",
+    kinds={"numpy", "parquet"},
+    metadata={"dagster/column_schema": column_schema(PAIRS_SCHEMA)},
+)
+def similarity_pairs(
+    context: dg.AssetExecutionContext, config: PairsConfig, warehouse: WarehouseResource, embedder: EmbedderResource
+) -> dg.MaterializeResult:
+    """One row for every unordered pair of images whose exact cosine is greater than the threshold."""
+    home = warehouse.open()
+    threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
+    log = context.log.info
+    report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=told_to(log))
+    context.log.info(report.summary)
+    return dg.MaterializeResult(
+        metadata={
+            "dagster/row_count": report.pairs,
+            "images": report.images,
+            "threshold": report.threshold,
+            "pairs_per_image": round(2 * report.pairs / max(1, report.images), 3),
+            "compared_pairs": report.compared,
+            "compared_per_second": rate(report.compared, report.seconds),
+            "how": report.how,
+            "means": report.means,
+            "left_out_beyond_max_neighbours": report.cut,
+            "written": report.written,
+            "space": report.space,
+            "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
+            **(_pictures(home, report.space) if report.written else {}),
+        }
     )
-    def similarity_pairs(
-        context: dg.AssetExecutionContext, config: PairsConfig, warehouse: WarehouseResource, embedder: EmbedderResource
-    ) -> dg.MaterializeResult:
-        """One row for every unordered pair of images whose exact cosine is greater than the threshold."""
-        home = warehouse.open()
-        threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
-        log = context.log.info
-        report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=told_to(log))
-        context.log.info(report.summary)
-        return dg.MaterializeResult(
-            metadata={
-                "dagster/row_count": report.pairs,
-                "images": report.images,
-                "threshold": report.threshold,
-                "pairs_per_image": round(2 * report.pairs / max(1, report.images), 3),
-                "compared_pairs": report.compared,
-                "compared_per_second": rate(report.compared, report.seconds),
-                "how": report.how,
-                "means": report.means,
-                "left_out_beyond_max_neighbours": report.cut,
-                "written": report.written,
-                "space": report.space,
-                "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
-                **(_pictures(home, report.space) if report.written else {}),
-            }
-        )
-
-    return similarity_pairs
 
 
 def _pictures(home: Home, space: str) -> Mapping[str, Any]:

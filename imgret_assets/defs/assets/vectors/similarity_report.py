@@ -9,8 +9,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema
-from imgret_assets.defs.partitions import ONE_RUN
+from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis import threshold_plot
@@ -31,30 +32,23 @@ class ReportConfig(dg.Config):
     )
 
 
-def build_similarity_report() -> dg.AssetsDefinition:
-    """The asset; it depends on all shards and on the nearest neighbours."""
-
-    @dg.asset(
-        backfill_policy=ONE_RUN,
-        deps=["nearest_neighbours", dg.AssetDep("embeddings", partition_mapping=dg.AllPartitionMapping())],
-        group_name="vectors",
-        kinds={"numpy", "parquet"},
-        owners=["team:imgret"],
-        metadata={"dagster/column_schema": column_schema(THRESHOLDS_SCHEMA)},
-    )
-    def similarity_report(
-        context: dg.AssetExecutionContext,
-        config: ReportConfig,
-        warehouse: WarehouseResource,
-        embedder: EmbedderResource,
-    ) -> dg.MaterializeResult:
-        """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
-        home = warehouse.open()
-        report = refresh_report(home, embedder.space(home).id, anew=config.anew)
-        context.log.info(report.summary)
-        return dg.MaterializeResult(metadata=_metadata(home, report))
-
-    return similarity_report
+@imgret_asset(
+    deps=["nearest_neighbours", all_shards("embeddings")],
+    group="vectors",
+    kinds={"numpy", "parquet"},
+    metadata={"dagster/column_schema": column_schema(THRESHOLDS_SCHEMA)},
+)
+def similarity_report(
+    context: dg.AssetExecutionContext,
+    config: ReportConfig,
+    warehouse: WarehouseResource,
+    embedder: EmbedderResource,
+) -> dg.MaterializeResult:
+    """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
+    home = warehouse.open()
+    report = refresh_report(home, embedder.space(home).id, anew=config.anew)
+    context.log.info(report.summary)
+    return dg.MaterializeResult(metadata=_metadata(home, report))
 
 
 def _metadata(home: Home, report: Report) -> dict[str, Any]:

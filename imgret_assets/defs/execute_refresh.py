@@ -1,0 +1,137 @@
+"""Execution of the refresh job in this process, as `imgret run` and `imgret demo` need it.
+
+Belongs here: the run's resources, configuration and tags, turning Dagster's failures into the named errors behind
+them, the totals. Not here: what a refresh does (`defs.assets`, `domain`), options and printing (`cli.run`), progress
+on a terminal (`cli.support.progress_bar`), runs that Dagster's webserver or daemon start.
+"""
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import dagster as dg
+
+from imgret_assets.defs.build import build_defs
+from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.process_runs import end_dead_runs, process_tag
+from imgret_assets.defs.jobs import REFRESH
+from imgret_assets.defs.partitions import range_tags
+from imgret_assets.defs.resources import default_resources
+from imgret_assets.defs.resources.embedder import EmbedderResource
+from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.defs.resources.run_counts import RunCounts
+from imgret_assets.defs.resources.warehouse import WarehouseResource
+from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.operations.run_totals import Totals, totals
+from imgret_assets.domain.storage.home import open_home
+from imgret_assets.errors import ImgretError
+from imgret_assets.settings import Settings
+
+
+@dataclass(frozen=True)
+class RefreshResult:
+    """The outcome of a refresh.
+
+    Attributes:
+        totals: counts of tables and graph after the run.
+        failed_checks: one line for each asset check that did not pass.
+    """
+
+    totals: Totals
+    failed_checks: tuple[str, ...]
+
+
+def refresh(
+    settings: Settings, *, threshold: float | None = None, verify: bool = False, allow_deletes: bool = False
+) -> RefreshResult:
+    """Execute the refresh job over all shards in this process and return its totals.
+
+    Args:
+        settings: home, image root and models of the run.
+        threshold: raw cosine of the pairs, -1 to 1; the setting or the home's last one where None.
+        verify: open every file, whatever its size and times are.
+        allow_deletes: continue although most known files are gone.
+
+    Raises:
+        ImgretError: the named failure that ended the run.
+        KeyboardInterrupt: the run was interrupted; Dagster has recorded its end.
+    """
+    started = time.monotonic()
+    home = open_home(settings)
+    counts = RunCounts()
+    resources = _resources(settings, counts)
+    configuration = {
+        "loggers": {"console": {"config": {"log_level": "INFO"}}},
+        "ops": {
+            "raw_images": {"config": {"verify": verify, "allow_deletes": allow_deletes}},
+            "similarity_pairs": {"config": {} if threshold is None else {"threshold": threshold}},
+        },
+    }
+    tags = range_tags(home.shards[0], home.shards[-1]) | process_tag()
+    with open_instance(settings) as instance:
+        end_dead_runs(instance)
+        definitions = dg.Definitions.merge(
+            build_defs(settings=settings, resources=resources), dg.Definitions(loggers={"console": _console_logger()})
+        )
+        job = definitions.resolve_job_def(REFRESH)
+        try:
+            result = job.execute_in_process(configuration, instance=instance, tags=tags)
+        except dg.DagsterExecutionInterruptedError as interruption:
+            # Dagster raises this for Ctrl-C, after it has recorded the run as ended.
+            raise KeyboardInterrupt from interruption
+        except dg.DagsterError as error:
+            raise _named_cause(error) from error
+    space = resources["embedder"].space(home)
+    with open_database(settings) as database:
+        counted = totals(
+            open_home(settings), database, space.id, embedded=counts.embedded, seconds=time.monotonic() - started
+        )
+    return RefreshResult(counted, _failed_checks(result))
+
+
+def _resources(settings: Settings, counts: RunCounts) -> dict[str, Any]:
+    """Return the resources of a run. What they leave empty they read from the settings themselves."""
+    image_store = ImageStoreResource(root=_text(settings.images))
+    additional = [f"{name}={weights}" if weights else name for name, weights in settings.beside]
+    return default_resources() | {
+        "image_store": image_store,
+        "warehouse": WarehouseResource(home=str(settings.home), image_store=image_store),
+        "embedder": EmbedderResource(
+            model=settings.model, weights=_text(settings.weights), beside=",".join(additional) or None
+        ),
+        "run_counts": counts,
+    }
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _console_logger() -> dg.LoggerDefinition:
+    """Return Dagster's own console logger without the stack traces of an interruption; the UI's run record has them."""
+
+    def make_logger(context: dg.InitLoggerContext) -> logging.Logger:
+        logger = dg.colored_console_logger.logger_fn(context)
+        logger.addFilter(lambda record: "DagsterExecutionInterruptedError" not in record.getMessage())
+        return logger
+
+    return dg.LoggerDefinition(make_logger, config_schema=dg.colored_console_logger.config_schema)
+
+
+def _named_cause(error: BaseException) -> BaseException:
+    """Return the named error or interruption behind one of Dagster's errors; that error itself where none is."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, ImgretError | KeyboardInterrupt):
+            return cause
+        cause = getattr(cause, "user_exception", None) or cause.__cause__
+    return error
+
+
+def _failed_checks(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+    return tuple(
+        f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
+        for check in result.get_asset_check_evaluations()
+        if not check.passed
+    )
