@@ -149,11 +149,9 @@ def assert_same_tables(one: Home, other: Home, space: str) -> None:
             mine, theirs = (pq.read_table(path(home.warehouse, shard)) for home in (one, other))
             assert mine.to_pylist() == theirs.to_pylist()
     mine, theirs = (pq.read_table(tables.pairs_path(home.warehouse, space)).to_pydict() for home in (one, other))
-    assert (mine["path_a"], mine["path_b"]) == (theirs["path_a"], theirs["path_b"])
-    np.testing.assert_allclose(mine["score"], theirs["score"], rtol=0, atol=1e-9)
+    assert mine == theirs
     mine, theirs = (pq.read_table(tables.nearest_path(home.warehouse, space)).to_pydict() for home in (one, other))
-    assert (mine["path"], mine["rank"]) == (theirs["path"], theirs["rank"])
-    np.testing.assert_allclose(mine["score"], theirs["score"], rtol=0, atol=1e-9)
+    assert mine == theirs
 
 
 @pytest.mark.usefixtures("settled")

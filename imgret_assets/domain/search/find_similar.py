@@ -18,6 +18,7 @@ from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphState, read_state, require_ready
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.models import embedding_space
+from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.search.query_embedding import embed_image, query_embedder, warm
 from imgret_assets.domain.storage.home import Home
@@ -159,7 +160,7 @@ def _scored(
     stored = np.array([row["embedding"] for row in rows], dtype=np.float64)
     wanted = vector.astype(np.float64)
     products = stored @ wanted
-    scores = np.clip(products / (np.linalg.norm(stored, axis=1) * np.linalg.norm(wanted)), -1.0, 1.0)
+    scores = cosines(stored, np.broadcast_to(wanted, stored.shape))
     ranks: list[float | None] = [None] * len(rows)
     if ranked is not None:
         ranks = [ranked[row["path"]] for row in rows]

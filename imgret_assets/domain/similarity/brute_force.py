@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from imgret_assets.domain.numerics.vectors import cosines, float32_margin, row_norms, unit_rows
+from imgret_assets.domain.numerics.vectors import cosines, exact_norms, float32_margin, unit_rows
 from imgret_assets.domain.similarity.neighbour_lists import Previous, due_rows, gone_entries
 from imgret_assets.domain.similarity.scored_pairs import Pairs
 from imgret_assets.errors import TableError
@@ -129,7 +129,7 @@ def pairs_above(
     Raises:
         TableError: a row has no direction.
     """
-    norms = row_norms(vectors)
+    norms = exact_norms(vectors)
     if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
         raise TableError(f"Row {int(np.argmax(bad))} of the vectors is zero or not finite")
     count = len(vectors)
@@ -141,7 +141,7 @@ def pairs_above(
     found = [
         part
         for start in range(0, count if len(chosen) else 0, block_rows)
-        for part in _against_block(vectors, (chosen, left), isolated, start, cutoff, threshold, block_rows)
+        for part in _against_block(vectors, norms, (chosen, left), isolated, start, cutoff, threshold, block_rows)
     ]
     a, b, scores = (np.concatenate(columns) for columns in zip(*found, strict=True)) if found else _nothing()
     order = np.lexsort((b, a))
@@ -154,6 +154,7 @@ def _nothing() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def _against_block(
     vectors: np.ndarray,
+    norms: np.ndarray,
     left: tuple[np.ndarray, np.ndarray],
     chosen: np.ndarray,
     start: int,
@@ -175,7 +176,7 @@ def _against_block(
         i, j = i[keep], j[keep]
         for part in range(0, len(i), block_rows * 8):
             some_i, some_j = i[part : part + block_rows * 8], j[part : part + block_rows * 8]
-            scores = cosines(vectors[some_i], vectors[some_j])
+            scores = cosines(vectors[some_i], vectors[some_j], left_norms=norms[some_i], right_norms=norms[some_j])
             above = scores > threshold
             if above.any():
                 some_i, some_j = some_i[above], some_j[above]

@@ -11,6 +11,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.graph_state import GraphState
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.inference.embedder import embed_one
+from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.search import query_embedding
 from imgret_assets.domain.search.find_similar import find_similar, nearest
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation, read_query
@@ -120,7 +121,10 @@ def test_scores_are_those_of_the_stored_float32_numbers_in_float64(rng: np.rando
     hits, _ = nearest(database, STATE, asked, Query(top_k=50))
     x, y = stored.astype(np.float64), asked.astype(np.float64)
     truth = {f"{n:02d}": v @ y / np.linalg.norm(v) / np.linalg.norm(y) for n, v in enumerate(x)}
-    assert {hit.path: hit.score for hit in hits} == pytest.approx(truth, abs=1e-12)
+    scores = {hit.path: hit.score for hit in hits}
+    assert scores == pytest.approx(truth, abs=1e-12)
+    # To the last bit that of the pair, if the query image were in the collection.
+    assert [scores[f"{n:02d}"] for n in range(50)] == cosines(stored, np.tile(asked, (50, 1))).tolist()
     assert [hit.path for hit in hits] == sorted(truth, key=lambda path: -truth[path])
 
 
@@ -200,8 +204,8 @@ def test_other_metrics_rank_and_the_score_stays_the_cosine(metric: str, gds: boo
         Query(mode="exact", metric=metric),
     )
     assert mode == "exact"
-    cosines = {"long": np.sqrt(0.5), "close": 1 / np.sqrt(1.25), "same": 1.0}
-    assert {hit.path: hit.score for hit in hits} == pytest.approx(cosines)
+    expected_scores = {"long": np.sqrt(0.5), "close": 1 / np.sqrt(1.25), "same": 1.0}
+    assert {hit.path: hit.score for hit in hits} == pytest.approx(expected_scores)
     expected = {"euclidean": [("close", 0.5), ("same", 1.0), ("long", np.sqrt(145))]}.get(
         metric, [("long", 9.0), ("same", 2.0), ("close", 1.0)]
     )

@@ -31,7 +31,7 @@ def vectors(rng: np.random.Generator) -> np.ndarray:
 def assert_same(found: Pairs, expected: Pairs) -> None:
     np.testing.assert_array_equal(found.a, expected.a)
     np.testing.assert_array_equal(found.b, expected.b)
-    np.testing.assert_allclose(found.scores, expected.scores, rtol=0, atol=1e-12)
+    np.testing.assert_array_equal(found.scores, expected.scores)
 
 
 @pytest.mark.parametrize("rows", [None, [3, 40, 41, 299], []])
@@ -43,6 +43,35 @@ def test_both_means_find_the_same(vectors: np.ndarray, rows: list[int] | None, m
     plain = search_pairs(vectors, 0.6, rows=chosen)
     assert plain.means == "plain product"
     assert_same(quick.pairs, plain.pairs)
+
+
+@pytest.mark.parametrize("dim", [5, 24, 256, 1280])
+def test_a_pair_at_the_threshold_is_decided_alike_by_both_routes(
+    rng: np.random.Generator, dim: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Scores of pairs are thresholds here: each pair's own score keeps it out, the next number below lets it in."""
+    vectors = (rng.normal(size=(1, dim)) + rng.normal(size=(60, dim))).astype(np.float32)
+    quick = search_pairs(vectors, 0.0).pairs
+    for score in rng.choice(quick.scores, 20, replace=False):
+        for threshold in (score, np.nextafter(score, -1.0)):
+            monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 0)
+            quick = search_pairs(vectors, threshold).pairs
+            monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 10**9)
+            assert_same(quick, search_pairs(vectors, threshold).pairs)
+            assert (score in quick.scores) == (threshold < score)
+
+
+def test_a_collection_that_grows_past_the_border_keeps_its_scores(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors = (rng.normal(size=(1, 1280)) + rng.normal(size=(200, 1280))).astype(np.float32)
+    monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 10**9)
+    small = search_pairs(vectors[:150], 0.4).pairs
+    monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 0)
+    large = search_pairs(vectors, 0.4).pairs
+    stayed = large.b < 150
+    assert len(small) > 1000
+    assert_same(large.where(stayed), small)
 
 
 def test_progress_goes_up_to_all_pairs(vectors: np.ndarray) -> None:
