@@ -30,7 +30,7 @@ def waiting_run(home: Home, *, timeout_s: float) -> Iterator["subprocess.Popen[s
         "IMGRET_LOCK_TIMEOUT_S": str(timeout_s),
         "IMGRET_MODEL": "efficientnet_lite0",
     }
-    with locks.held(home.locks, ["shard-01"], timeout_s=0, purpose="a test"):
+    with locks.hold(home.locks, ["shard-01"], timeout_s=0, purpose="a test"):
         started = subprocess.Popen(
             [sys.executable, "-m", "imgret_assets.cli.main", "run"],
             cwd=home.path,

@@ -41,7 +41,7 @@ def prepare(settings: Settings) -> None:
     if ready.is_file():
         return
     folder.mkdir(parents=True, exist_ok=True)
-    with locks.held(folder / ".locks", ["storage"], timeout_s=settings.lock_timeout_s, purpose="making DAGSTER_HOME"):
+    with locks.hold(folder / ".locks", ["storage"], timeout_s=settings.lock_timeout_s, purpose="making DAGSTER_HOME"):
         if ready.is_file():
             return
         configuration = folder / "dagster.yaml"

@@ -83,7 +83,7 @@ def refresh_groups(home: Home, space: str, *, least: float | None = None) -> Gro
         TableError, StaleTableError: tables are missing or don't belong together.
         LockTimeoutError: another run writes pairs or the graph.
     """
-    with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="grouping images"):
+    with home.hold([locks.GRAPH], "grouping images"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
         NEAREST.require_current(home.warehouse, space, listing.coverage)

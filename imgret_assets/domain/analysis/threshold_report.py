@@ -55,7 +55,7 @@ def refresh_report(home: Home, space: str, *, anew: bool = False) -> Report:
     """
     from imgret_assets.domain.analysis import threshold_plot
 
-    with locks.held(home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="reporting cosines"):
+    with home.hold([locks.GRAPH], "reporting cosines"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
         NEAREST.require_current(home.warehouse, space, listing.coverage)

@@ -90,9 +90,7 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         TableError, StaleTableError: a shard's tables are missing or don't belong together.
         LockTimeoutError: another run writes pairs or the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="looking for duplicates"
-    ):
+    with home.hold([locks.GRAPH], "looking for duplicates"):
         started = time.monotonic()
         pictures = usable_pictures(home, space)
         path = tables.duplicates_path(home.warehouse)

@@ -16,7 +16,7 @@ from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.registry import FIXED, space_of_last_run
 from imgret_assets.domain.models.space_records import remembered
 from imgret_assets.domain.models.weights import find_weights
-from imgret_assets.domain.storage import atomic_files, locks, tables
+from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ModelError, TableError
 from imgret_assets.settings import DEFAULT_MODEL
@@ -193,7 +193,7 @@ def record_speed(home: Home, space_id: str, engine: str, images_per_second: floa
     Raises:
         LockTimeoutError: another process holds the note for longer than is waited.
     """
-    with locks.held(home.locks, ["speeds"], timeout_s=home.settings.lock_timeout_s, purpose="noting a speed"):
+    with home.hold(["speeds"], "noting a speed"):
         said = speeds(home)
         said.setdefault(space_id, {})[engine] = round(images_per_second, 1)
         atomic_files.write_json(_speeds_path(home), said)

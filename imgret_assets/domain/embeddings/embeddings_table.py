@@ -114,12 +114,7 @@ def refresh_embeddings(
         LockTimeoutError: another run works on one of the shards.
     """
     selected = list(home.shards if shards is None else shards)
-    with locks.held(
-        home.locks,
-        [locks.shard_lock(shard) for shard in selected],
-        timeout_s=home.settings.lock_timeout_s,
-        purpose="embedding images",
-    ):
+    with home.hold([locks.shard_lock(shard) for shard in selected], "embedding images"):
         with _Run(home, embedder, selected, progress or (lambda _: None)) as run:
             group: list[_Plan] = []
             while run.waiting:

@@ -68,9 +68,7 @@ def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> Dec
         ForeignDatabaseError: the database is another home's.
         LockTimeoutError: another run writes the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing DECIDED relationships"
-    ):
+    with home.hold([locks.GRAPH], "writing DECIDED relationships"):
         started = time.monotonic()
         check_space(check_owner(database, home), space)
         wanted, absent, contents = _wanted(home, space.id)

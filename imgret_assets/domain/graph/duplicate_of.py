@@ -59,9 +59,7 @@ def sync_duplicates(home: Home, database: Database, space: EmbeddingSpace) -> Du
         ForeignDatabaseError: the database is another home's.
         LockTimeoutError: another run writes the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing DUPLICATE_OF relationships"
-    ):
+    with home.hold([locks.GRAPH], "writing DUPLICATE_OF relationships"):
         started = time.monotonic()
         wanted, contents = wanted_links(home, space.id)
         state = check_space(check_owner(database, home), space)

@@ -105,7 +105,7 @@ def sync_nodes(
     """
     selected = list(home.shards if shards is None else shards)
     names = [*(locks.shard_lock(shard) for shard in selected), locks.GRAPH]
-    with locks.held(home.locks, names, timeout_s=home.settings.lock_timeout_s, purpose="writing image nodes"):
+    with home.hold(names, "writing image nodes"):
         started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
         done = [_sync_shard(home, database, space, shard) for shard in selected]

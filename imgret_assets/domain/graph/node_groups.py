@@ -66,9 +66,7 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
         ForeignDatabaseError: the database is another home's.
         LockTimeoutError: another run writes the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing groups of nodes"
-    ):
+    with home.hold([locks.GRAPH], "writing groups of nodes"):
         started = time.monotonic()
         wanted = read_groups(home, space.id, list_embeddings(home, space.id).coverage)
         state = check_space(check_owner(database, home), space)

@@ -65,9 +65,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
         ForeignDatabaseError: the database is another home's.
         LockTimeoutError: another run writes the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="writing SIMILAR_TO relationships"
-    ):
+    with home.hold([locks.GRAPH], "writing SIMILAR_TO relationships"):
         started = time.monotonic()
         contents = _contents(home, space.id)
         lacking, threshold = _checked_pairs(home, space.id, contents)

@@ -138,12 +138,7 @@ def refresh_manifest(
     started = time.monotonic()
     selected = list(home.shards if shards is None else shards)
     root = check_root(home.images)
-    with locks.held(
-        home.locks,
-        [locks.shard_lock(shard) for shard in selected],
-        timeout_s=home.settings.lock_timeout_s,
-        purpose="listing images",
-    ):
+    with home.hold([locks.shard_lock(shard) for shard in selected], "listing images"):
         replaced = _check_replaced_root(home, root, selected)
         home = home.update(root=str(root))
         counts = WalkCounts()

@@ -163,7 +163,7 @@ class OpenVinoEmbedder:
         with self._lock:
             if self._compiled is None:
                 if not self.converted.is_file():
-                    with locks.held(
+                    with locks.hold(
                         self.own_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
                     ):
                         if not self.converted.is_file():

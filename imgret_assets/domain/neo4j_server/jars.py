@@ -172,7 +172,7 @@ def assemble_listed(
         return folder
     cache.mkdir(parents=True, exist_ok=True)
     tell = progress or _log.info
-    with locks.held(cache, [f".{listed.folder_name}"], timeout_s=lock_timeout_s, purpose="fetching Neo4j"):
+    with locks.hold(cache, [f".{listed.folder_name}"], timeout_s=lock_timeout_s, purpose="fetching Neo4j"):
         if _is_complete(target, listed):
             return folder
         staging = cache / f".{listed.folder_name}.new"

@@ -299,4 +299,4 @@ def _wait_until_listening(folder: ServerFolder, found: RunFile, deadline: float)
 
 
 def _lock(folder: ServerFolder, settings: Settings, purpose: str) -> AbstractContextManager[None]:
-    return locks.held(folder.path, [folder.lock.stem], timeout_s=settings.lock_timeout_s, purpose=purpose)
+    return locks.hold(folder.path, [folder.lock.stem], timeout_s=settings.lock_timeout_s, purpose=purpose)

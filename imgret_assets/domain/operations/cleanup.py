@@ -31,7 +31,7 @@ def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
         LockTimeoutError: a run is under way.
     """
     names = [*(locks.shard_lock(shard) for shard in home.shards), locks.GRAPH]
-    with locks.held(home.locks, names, timeout_s=home.settings.lock_timeout_s, purpose="removing leftovers"):
+    with home.hold(names, "removing leftovers"):
         doomed = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
         stores = sorted(home.work.glob("vectors/*.sqlite"))
         vectors = sum(VectorStore(home.work, store.stem).count() for store in stores)

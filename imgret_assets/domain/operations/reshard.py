@@ -11,10 +11,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from imgret_assets.domain.images.files import shard_of
-from imgret_assets.domain.storage import atomic_files, locks, tables
+from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys
-from imgret_assets.domain.storage.reshard_swap import _MARKER, _aside, finish
+from imgret_assets.domain.storage.reshard_swap import finish_swap, mark_ready, staging_folder
 from imgret_assets.errors import SettingError
 from imgret_assets.settings import MAX_SHARDS
 
@@ -36,15 +36,15 @@ def reshard(home: Home, shards: int, *, progress: Callable[[str], None] | None =
         return home.record
     keys = sorted({*home.shards, *shard_keys(shards)})
     names = [*(locks.shard_lock(key) for key in keys), locks.GRAPH]
-    with locks.held(home.locks, names, timeout_s=home.settings.lock_timeout_s, purpose="resharding"):
-        aside = _aside(home.path)
-        shutil.rmtree(aside, ignore_errors=True)
+    with home.hold(names, "resharding"):
+        staging = staging_folder(home.path)
+        shutil.rmtree(staging, ignore_errors=True)
         for folder in _table_folders(home):
             tell(f"rewriting {folder.relative_to(home.warehouse)}")
-            _rewrite(folder, aside / folder.relative_to(home.warehouse), shards)
-        atomic_files.write_json(aside / _MARKER, {"shards": shards})
-        with locks.held(home.locks, ["home"], timeout_s=home.settings.lock_timeout_s, purpose="finishing a reshard"):
-            return finish(home.path) or read_record(home.path) or home.record
+            _rewrite(folder, staging / folder.relative_to(home.warehouse), shards)
+        mark_ready(home.path, shards)
+        with home.hold([locks.HOME], "finishing a reshard"):
+            return finish_swap(home.path) or read_record(home.path) or home.record
 
 
 def _table_folders(home: Home) -> list[Path]:

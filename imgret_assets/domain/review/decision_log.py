@@ -29,7 +29,7 @@ from imgret_assets.domain.review.decisions import (
     _index,
     is_protected,
 )
-from imgret_assets.domain.storage import atomic_files, locks
+from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError, HomeError
 
@@ -172,9 +172,7 @@ def standing(home: Home) -> Decisions:
 def _append(home: Home, make: Callable[[Decisions], list[Decision]]) -> str:
     """Write a batch, whole or not at all; `make` is given what is in force under the lock. Returns the batch's id."""
     path = decisions_path(home)
-    with locks.held(
-        home.locks, ["decisions"], timeout_s=home.settings.lock_timeout_s, purpose="writing down a decision"
-    ):
+    with home.hold(["decisions"], "writing down a decision"):
         decisions, end = _reader(home).load()
         events = make(decisions)
         with atomic_files.named_errors(path):

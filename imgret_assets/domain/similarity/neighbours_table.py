@@ -90,9 +90,7 @@ def refresh_neighbours(
         TableError, StaleTableError: a shard's tables are missing or don't belong together.
         LockTimeoutError: another run writes pairs or the graph.
     """
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="finding nearest neighbours"
-    ):
+    with home.hold([locks.GRAPH], "finding nearest neighbours"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
         path, count = tables.nearest_path(home.warehouse, space), len(listing.paths)

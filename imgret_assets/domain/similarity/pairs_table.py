@@ -85,9 +85,7 @@ def refresh_pairs(
         LockTimeoutError: another run writes pairs or the graph.
     """
     most = home.settings.max_neighbours
-    with locks.held(
-        home.locks, [locks.GRAPH], timeout_s=home.settings.lock_timeout_s, purpose="computing similarity pairs"
-    ):
+    with home.hold([locks.GRAPH], "computing similarity pairs"):
         started = time.monotonic()
         listing = list_embeddings(home, space)
         current = PAIRS.current_metadata(home.warehouse, space, listing.coverage)

@@ -1,22 +1,24 @@
 """A home: one folder with the tables, the locks and the record of what they were built from.
 
-Belongs here: the folder's layout and `home.json`. Not here: what users set (`settings`), table schemas
-(`domain.storage.tables`).
+Belongs here: the folder's layout, opening it, the settings in force. Not here: what users set (`settings`), the record
+itself (`domain.storage.home_record`), table schemas (`domain.storage.tables`).
 """
 
 import uuid
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imgret_assets.domain.storage import atomic_files, locks
-from imgret_assets.domain.storage.home_record import HomeRecord, read_record, record_path, shard_keys
+from imgret_assets.domain.storage import locks, reshard_swap
+from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
 from imgret_assets.errors import HomeError, SettingError
 from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
 
 
 @dataclass(frozen=True)
 class Home:
-    """An opened home: its folders and, completed from its record, the settings in force."""
+    """An opened home: its folders, and the settings in force, which its record completes."""
 
     settings: Settings
     record: HomeRecord
@@ -28,12 +30,12 @@ class Home:
 
     @property
     def warehouse(self) -> Path:
-        """Folder of the readable tables."""
+        """Folder of the tables that users may read."""
         return self.path / "warehouse"
 
     @property
     def work(self) -> Path:
-        """Folder of vectors and pairs on their way; nobody else reads it."""
+        """Folder of intermediate vectors and pairs, which only imgret reads."""
         return self.path / "work"
 
     @property
@@ -68,33 +70,73 @@ class Home:
 
     @property
     def threshold(self) -> float:
-        """The cosine above which two images are joined: as set, else as recorded, else 0.8."""
+        """The raw cosine above which two images are related: as set, else as recorded, else 0.8."""
         for value in (self.settings.threshold, self.record.threshold):
             if value is not None:
                 return value
         return DEFAULT_THRESHOLD
 
-    def update(self, **changes: object) -> "Home":
-        """Record what a run was told; the same values again write nothing.
+    def hold(self, names: Iterable[str], purpose: str) -> AbstractContextManager[None]:
+        """Hold the named locks of this home for the length of the block, after a wait of at most IMGRET_LOCK_TIMEOUT_S.
 
-        What counts is the record as it is now: another process may have changed it since this home was opened.
+        See `locks.hold` for the arguments and the errors.
+        """
+        return _hold(self.settings, names, purpose)
+
+    def update(self, **changes: object) -> "Home":
+        """Record these fields and return the home with its new record; equal values write nothing.
+
+        The changes apply to the record on disk: another process may have changed it since this home was opened.
         """
         current = read_record(self.path) or self.record
-        if asdict(current) != {**asdict(current), **changes}:
-            with locks.held(self.locks, ["home"], timeout_s=self.settings.lock_timeout_s, purpose="home record"):
-                current = HomeRecord(**{**asdict(read_record(self.path) or self.record), **changes})
-                atomic_files.write_json(record_path(self.path), asdict(current))
+        if replace(current, **changes) != current:
+            with self.hold([locks.HOME], "home record"):
+                current = replace(read_record(self.path) or self.record, **changes)
+                write_record(self.path, current)
         return replace(self, record=current)
 
 
 def shard_count(settings: Settings) -> int:
-    """The number of shards in force, without making a home.
+    """Return the number of shards in force, without making a home.
 
     Raises:
-        SettingError: IMGRET_SHARDS contradicts what the home was made with.
+        SettingError: IMGRET_SHARDS contradicts the number with which the home was made.
     """
     record = read_record(settings.home)
     return settings.shards or DEFAULT_SHARDS if record is None else _agreed_shards(settings, record)
+
+
+def open_home(settings: Settings) -> Home:
+    """Open the home; make it at first use.
+
+    Raises:
+        SettingError: IMGRET_SHARDS contradicts the home.
+        HomeError: the folder can't be made, or its record can't be read.
+    """
+    if reshard_swap.is_ready(settings.home):
+        with _hold(settings, [locks.HOME], "finishing a reshard"):
+            reshard_swap.finish_swap(settings.home)
+    count = shard_count(settings)
+    record = read_record(settings.home) or _make_home(settings, count)
+    return Home(settings=settings, record=record)
+
+
+def _make_home(settings: Settings, shards: int) -> HomeRecord:
+    try:
+        settings.home.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HomeError(
+            f"{settings.home} can't be made ({error.strerror})",
+            remedy="set IMGRET_HOME to a folder this user can write",
+        ) from error
+    with _hold(settings, [locks.HOME], "making the home"):
+        record = read_record(settings.home)
+        if record is None:
+            record = HomeRecord(id=uuid.uuid4().hex, shards=shards)
+            write_record(settings.home, record)
+    # Another process may have made it in the meantime, with other settings.
+    _agreed_shards(settings, record)
+    return record
 
 
 def _agreed_shards(settings: Settings, record: HomeRecord) -> int:
@@ -106,42 +148,5 @@ def _agreed_shards(settings: Settings, record: HomeRecord) -> int:
     return record.shards
 
 
-def _finish_reshard(settings: Settings) -> None:
-    if not (settings.home / "work" / "reshard" / "READY.json").is_file():
-        return
-    from imgret_assets.domain.storage.reshard_swap import finish  # it builds on this module
-
-    with locks.held(
-        settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="finishing a reshard"
-    ):
-        finish(settings.home)
-
-
-def open_home(settings: Settings) -> Home:
-    """Open the home, making it at first use.
-
-    Raises:
-        SettingError: IMGRET_SHARDS contradicts the home.
-        HomeError: the folder can't be made or its record not be read.
-    """
-    _finish_reshard(settings)
-    count = shard_count(settings)
-    record = read_record(settings.home)
-    if record is None:
-        try:
-            settings.home.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise HomeError(
-                f"{settings.home} can't be made ({error.strerror})",
-                remedy="set IMGRET_HOME to a folder this user can write",
-            ) from error
-        with locks.held(
-            settings.home / "locks", ["home"], timeout_s=settings.lock_timeout_s, purpose="making the home"
-        ):
-            record = read_record(settings.home)
-            if record is None:
-                record = HomeRecord(id=uuid.uuid4().hex, shards=count)
-                atomic_files.write_json(record_path(settings.home), asdict(record))
-        # Another process may have made it meanwhile, with other settings.
-        _agreed_shards(settings, record)
-    return Home(settings=settings, record=record)
+def _hold(settings: Settings, names: Iterable[str], purpose: str) -> AbstractContextManager[None]:
+    return locks.hold(settings.home / "locks", names, timeout_s=settings.lock_timeout_s, purpose=purpose)

@@ -1,13 +1,18 @@
-"""The record of a home: home.json.
+"""The record of a home, `home.json`.
 
-Belongs here: what a home remembers. Not here: the folder's layout (`domain.storage.home`).
+Belongs here: its fields, its version, reading and writing it. Not here: the folder's layout (`domain.storage.home`).
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
+from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import HomeError
+
+# A change that an older imgret would misread raises it. An added field does not: older ones of this version keep it.
+VERSION = 1
 
 
 @dataclass(frozen=True)
@@ -18,14 +23,15 @@ class HomeRecord:
         id: a random identifier; the graph carries it.
         shards: number of partitions, fixed at first use (`imgret reshard` changes it).
         root: absolute image root the tables were last built from.
-        model: name of the model of the last run.
-        weights: file given with it.
+        model: name of the model of the last run, or of the one that set-up chose.
+        weights: weights file of that model.
         threshold: the last run's threshold.
-        decoding, pooling: how the model's space was chosen, as the settings say it.
-        centre: SHA-256 of the mean that was taken from its vectors, which the home keeps (`domain.models.means`); None
-            where none was.
-        engine: what made its vectors, `openvino` or `torch`.
-        precision: in which number format, such as `float32`.
+        engine: the engine that computed the vectors, `openvino` or `torch`.
+        precision: number format of that engine, such as `float32`.
+        decoding, pooling: how the model's embedding space was chosen, in the words of the settings.
+        centre: SHA-256 of the mean that was subtracted from the vectors, of which the home keeps a copy
+            (`domain.models.means`); None for no mean.
+        unknown_fields: fields of the file that this imgret does not know, kept for the one that wrote them.
     """
 
     id: str
@@ -39,30 +45,52 @@ class HomeRecord:
     decoding: str | None = None
     pooling: str | None = None
     centre: str | None = None
+    unknown_fields: Mapping[str, object] = field(default_factory=dict, hash=False)
+
+
+_KNOWN_FIELDS = frozenset(known.name for known in fields(HomeRecord)) - {"unknown_fields"}
 
 
 def shard_keys(count: int) -> list[str]:
-    """Keys of `count` shards: two hex digits each, in order."""
+    """Return the keys of `count` shards, two hex digits each, in order."""
     return [f"{number:02x}" for number in range(count)]
 
 
 def record_path(folder: Path) -> Path:
-    """Where a home keeps its record."""
+    """Return the path of a home's record."""
     return folder / "home.json"
 
 
 def read_record(folder: Path) -> HomeRecord | None:
-    """The home's record; None where the folder is no home yet.
+    """Return the home's record; None where the folder is not a home yet.
+
+    A record without a version was written before there were any, and is one of version 1.
 
     Raises:
-        HomeError: the record can't be understood.
+        HomeError: the record is damaged, or of a newer version.
     """
     path = record_path(folder)
     try:
-        return HomeRecord(**json.loads(path.read_text(encoding="utf-8")))
+        values = dict(json.loads(path.read_text(encoding="utf-8")))
+        version = int(values.pop("version", VERSION))
+        if version <= VERSION:
+            known = {name: values.pop(name) for name in _KNOWN_FIELDS & values.keys()}
+            return HomeRecord(**known, unknown_fields=values)
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as error:
         raise HomeError(
             f"{path} is not a home's record ({error})", remedy="restore it from a backup, or use another IMGRET_HOME"
         ) from error
+    raise HomeError(
+        f"{path} has version {version}: a newer imgret has written it",
+        expected=f"version {VERSION} or older",
+        remedy="update imgret (`git pull`, `make setup`), or use another IMGRET_HOME",
+    )
+
+
+def write_record(folder: Path, record: HomeRecord) -> None:
+    """Write the home's record, whole or not at all; the caller holds the lock `home`."""
+    values = asdict(record)
+    unknown = values.pop("unknown_fields")
+    atomic_files.write_json(record_path(folder), {"version": VERSION, **values, **unknown})

@@ -1,7 +1,7 @@
-"""Operating-system file locks that keep two runs apart; the kernel frees them when a process dies.
+"""File locks of the operating system, which keep two runs apart; the kernel frees them when a process dies.
 
-Belongs here: taking locks in one order, saying for whom one waits. Not here: what a lock guards: the tables of a
-shard (`shard-00`), pairs and graph (`graph`), the home's record (`home`); their users say so.
+Belongs here: taking locks in one order, naming the process that holds one. Not here: what a lock guards. The callers
+define that: the tables of a shard (`shard-00`), pairs and graph (`graph`), the home's record (`home`).
 """
 
 import json
@@ -19,29 +19,30 @@ from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import LockTimeoutError
 
 GRAPH = "graph"
-# Shorter waits are not worth a line.
-TELL_AFTER_S = 1.0
+HOME = "home"
+# Shorter waits are not logged.
+LOG_AFTER_S = 1.0
 
 _log = logging.getLogger(__name__)
 
 
 def shard_lock(shard: str) -> str:
-    """Name of the lock on one shard's tables and nodes."""
+    """Return the name of the lock on one shard's tables and nodes."""
     return f"shard-{shard}"
 
 
 @contextmanager
-def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) -> Iterator[None]:
+def hold(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) -> Iterator[None]:
     """Hold all the named locks for the length of the block.
 
-    They are taken in sorted order, so that two callers with overlapping sets can't wait for each other. Who waits for
-    longer than a moment says for whom, as a warning: it goes to stderr, or wherever logging is configured to go.
+    They are taken in sorted order, so that two callers with overlapping sets can't wait for each other. A wait longer
+    than `LOG_AFTER_S` is logged with the holder, as a warning: it goes to stderr where nothing configures logging.
 
     Args:
-        folder: where the lock files are (`Home.locks`).
-        names: the locks; a name must not be held by this process already.
+        folder: folder of the lock files (`Home.locks`).
+        names: the locks; this process must not hold one of them already.
         timeout_s: how long to wait for all of them together, in seconds.
-        purpose: what the holder is doing, for the one who waits.
+        purpose: what the holder does, for the messages of waiting processes.
 
     Raises:
         LockTimeoutError: another run held one of them for longer; names the holder.
@@ -54,40 +55,40 @@ def held(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
         for name in sorted(set(names)):
             path = folder / f"{name}.lock"
             try:
-                stack.enter_context(_acquired(path, deadline))
+                stack.enter_context(_acquire(path, deadline))
             except Timeout:
                 raise LockTimeoutError(
-                    f"{path.stem} is held by {_holder(path)} and was not freed within {timeout_s:g} s",
+                    f"{path.stem} is held by {_describe_holder(path)} and was not freed within {timeout_s:g} s",
                     remedy="wait for that run or stop it, or raise IMGRET_LOCK_TIMEOUT_S",
                 ) from None
-            _note_holder(path, purpose)
+            _write_holder(path, purpose)
         yield
 
 
-def _acquired(path: Path, deadline: float) -> AbstractContextManager[object]:
+def _acquire(path: Path, deadline: float) -> AbstractContextManager[object]:
     lock = FileLock(path, poll_interval=0.1)
-    left = max(0.0, deadline - time.monotonic())
+    remaining_s = max(0.0, deadline - time.monotonic())
     try:
-        return lock.acquire(timeout=min(left, TELL_AFTER_S))
+        return lock.acquire(timeout=min(remaining_s, LOG_AFTER_S))
     except Timeout:
-        left = deadline - time.monotonic()
-        if left <= 0:
+        remaining_s = deadline - time.monotonic()
+        if remaining_s <= 0:
             raise
-    _log.warning("Waiting for %s, held by %s, for at most %.0f s", path.stem, _holder(path), left)
-    return lock.acquire(timeout=left)
+    _log.warning("Waiting for %s, held by %s, for at most %.0f s", path.stem, _describe_holder(path), remaining_s)
+    return lock.acquire(timeout=remaining_s)
 
 
-def _note_holder(path: Path, purpose: str) -> None:
-    # Only a note for people: a reader may meet it half-written, and the lock itself doesn't depend on it.
-    note = {"pid": os.getpid(), "purpose": purpose, "command": Path(sys.argv[0]).name, "since": time.time()}
+def _write_holder(path: Path, purpose: str) -> None:
+    # For messages alone: a reader may meet the file half-written, and the lock does not depend on it.
+    holder = {"pid": os.getpid(), "purpose": purpose, "command": Path(sys.argv[0]).name, "since": time.time()}
     with suppress(OSError):
-        path.with_suffix(".holder").write_text(json.dumps(note), encoding="utf-8")
+        path.with_suffix(".holder").write_text(json.dumps(holder), encoding="utf-8")
 
 
-def _holder(path: Path) -> str:
+def _describe_holder(path: Path) -> str:
     try:
-        note = json.loads(path.with_suffix(".holder").read_text(encoding="utf-8"))
-        held_s = time.time() - note["since"]
-        return f"process {note['pid']} ({note['command']}, {note['purpose']}, for {held_s:.0f} s)"
+        holder = json.loads(path.with_suffix(".holder").read_text(encoding="utf-8"))
+        seconds = time.time() - holder["since"]
+        return f"process {holder['pid']} ({holder['command']}, {holder['purpose']}, for {seconds:.0f} s)"
     except (OSError, ValueError, KeyError, TypeError):
         return "another process"

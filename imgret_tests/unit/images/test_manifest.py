@@ -597,7 +597,7 @@ def test_a_shard_another_run_works_on_is_waited_for_and_named(home: Home) -> Non
     hold = """
 from pathlib import Path
 from imgret_assets.domain.storage import locks
-with locks.held(Path(sys.argv[1]), ["shard-02"], timeout_s=30, purpose="embedding images"):
+with locks.hold(Path(sys.argv[1]), ["shard-02"], timeout_s=30, purpose="embedding images"):
     say("held")
     wait()
 """

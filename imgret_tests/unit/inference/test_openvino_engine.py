@@ -80,7 +80,7 @@ def test_a_conversion_by_another_run_is_waited_for_no_longer_than_the_setting_sa
     hold = """
 from pathlib import Path
 from imgret_assets.domain.storage import locks
-with locks.held(Path(sys.argv[1]), ["converting"], timeout_s=30, purpose="converting a model"):
+with locks.hold(Path(sys.argv[1]), ["converting"], timeout_s=30, purpose="converting a model"):
     say("held")
     wait()
 """

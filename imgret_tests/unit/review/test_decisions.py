@@ -437,7 +437,7 @@ def test_who_waits_too_long_is_told_for_whom(home: Home) -> None:
 
     hurried = replace(home, settings=replace(home.settings, lock_timeout_s=0.1))
     with (
-        locks.held(home.locks, ["decisions"], timeout_s=1, purpose="a test"),
+        locks.hold(home.locks, ["decisions"], timeout_s=1, purpose="a test"),
         pytest.raises(LockTimeoutError, match="decisions is held by process"),
     ):
         record(hurried, [keep_all([A, B])])

@@ -381,7 +381,7 @@ def test_pairs_wait_for_the_lock_of_the_graph(home: Home) -> None:
     held, done = threading.Event(), threading.Event()
 
     def hold() -> None:
-        with locks.held(home.locks, [locks.GRAPH], timeout_s=5, purpose="writing relationships"):
+        with locks.hold(home.locks, [locks.GRAPH], timeout_s=5, purpose="writing relationships"):
             held.set()
             done.wait(30)
 
