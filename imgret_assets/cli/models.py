@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgret_assets.cli.support.text_table import align
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
@@ -224,16 +225,8 @@ def _warn(found: "dict[str, Quality]") -> None:
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """Columns side by side; numbers to the right."""
-    widths = [max(len(row[column]) for row in (head, *rows)) for column in range(len(head))]
     right = [all(row[column][:1].isdigit() or row[column] == "-" for row in rows) for column in range(len(head))]
-    lines = [
-        "  ".join(
-            text.rjust(width) if to_right else text.ljust(width)
-            for text, width, to_right in zip(row, widths, right, strict=True)
-        ).rstrip()
-        for row in (head, *rows)
-    ]
-    return "\n".join(lines)
+    return "\n".join(align([head, *rows], right=right))
 
 
 def _number(value: int | None) -> str:

@@ -10,6 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from imgret_assets.cli.support.text_table import align, column_widths
+
 # Strings, quoted names and comments, each up to its end or the end of the text; a `;` within any is no end.
 _TOKEN = re.compile(
     r"""
@@ -137,24 +139,15 @@ def _show_path(path: Any) -> str:
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Rows under their columns, padded; numbers to the right."""
-    raw = [list(row) for row in rows]
-    cells = [[show(value) for value in row] for row in raw]
-    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    values = [list(row) for row in rows]
+    cells = [list(columns), *([show(value) for value in row] for row in values)]
     right = [
-        bool(raw) and all(isinstance(row[index], int | float) or row[index] is None for row in raw)
-        for index in range(len(columns))
+        bool(values) and all(isinstance(row[column], int | float) or row[column] is None for row in values)
+        for column in range(len(columns))
     ]
-    lines = [_line(list(columns), widths, right), "-+-".join("-" * width for width in widths)]
-    lines += [_line(row, widths, right) for row in cells]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = [
-        cell.rjust(width) if is_right else cell.ljust(width)
-        for cell, width, is_right in zip(cells, widths, right, strict=True)
-    ]
-    return " | ".join(padded).rstrip()
+    head, *lines = align(cells, right=right, gap=" | ")
+    rule = "-+-".join("-" * width for width in column_widths(cells))
+    return "\n".join([head, rule, *lines])
 
 
 def summary(rows: int, counters: Any, took_ms: float) -> str:

@@ -19,6 +19,7 @@ from typing import Any
 
 import click
 
+from imgret_assets.cli.support.text_table import align
 from imgret_assets.errors import ImgretError
 
 EXIT_FOUND = 11
@@ -123,15 +124,7 @@ def table(columns: Sequence[str], rows: Sequence[Row]) -> str:
     None shows as `-`, a key that a row has not as nothing.
     """
     cells = [list(columns), *([_shown(row[name]) if name in row else "" for name in columns] for row in rows)]
-    widths = [max(_width(line[column]) for line in cells) for column in range(len(columns))]
-    right = [all(_is_number(row.get(name)) for row in rows) for name in columns]
-    return "\n".join(
-        "  ".join(
-            " " * (width - _width(text)) + text if to_right else text + " " * (width - _width(text))
-            for text, width, to_right in zip(line, widths, right, strict=True)
-        ).rstrip()
-        for line in cells
-    )
+    return "\n".join(align(cells, right=[all(_is_number(row.get(name)) for row in rows) for name in columns]))
 
 
 def _is_number(value: Any) -> bool:
@@ -146,13 +139,6 @@ def _shown(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.{_DIGITS}f}"
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
-
-
-def _width(text: str) -> int:
-    """Columns of a terminal that a text takes: two for wide East Asian characters, none for combining ones."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if unicodedata.combining(sign) else 1 + (unicodedata.east_asian_width(sign) in "WF") for sign in text)
 
 
 def printable(text: str) -> str:
