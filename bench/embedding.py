@@ -198,12 +198,12 @@ class _Bench:
                 "resources": {
                     "image_store": image_store,
                     "warehouse": WarehouseResource(home=str(folder / "home"), image_store=image_store),
-                    "embedder": _Lent(),
+                    "embedder": _LoadedEmbedder(),
                     "run_counts": RunCounts(),
                 },
                 "tags": range_tags("00", "0f"),
             }
-            _Lent.lent = self.embedder
+            _LoadedEmbedder.embedder = self.embedder
             self._materialise("raw_images", state["run"])
 
         def work() -> int:
@@ -243,11 +243,17 @@ class _FullDecode(_Bench):
         return Model(full, model.weights)
 
 
-class _Lent(EmbedderResource):
-    """Lends the embedder that is loaded already, as a code location does after its first run."""
+class _LoadedEmbedder(EmbedderResource):
+    """Provides an embedder that is loaded already, as a code location does after its first run."""
 
-    lent: ClassVar[Embedder | None] = None
+    embedder: ClassVar[Embedder | None] = None
 
-    def lend(self, home: Home) -> Embedder:
-        assert _Lent.lent is not None
-        return _Lent.lent
+    def provide(self, home: Home) -> Embedder:
+        assert _LoadedEmbedder.embedder is not None
+        return _LoadedEmbedder.embedder
+
+    def provide_additional(self, home: Home) -> list[Embedder]:
+        return []
+
+    def record_models(self, home: Home) -> Home:
+        return home

@@ -13,7 +13,7 @@ from imgret_assets.domain.embeddings.embedding_spaces import record_speed
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.models.registry import record_space
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
@@ -48,7 +48,7 @@ def line_of(done: Result, start: str) -> str:
 
 def test_the_list_needs_no_command(home: Home, two_spaces: tuple[EmbeddingSpace, EmbeddingSpace]) -> None:
     record_speed(home, two_spaces[0].id, "fake", 12.34)
-    own = resolve(home, "efficientnet_lite0").space
+    own = record_space(home, "efficientnet_lite0").space
     home.update(model="efficientnet_lite0")
     done = run("--home", str(home.path))
     assert (done.exit_code, done.stderr) == (0, "")

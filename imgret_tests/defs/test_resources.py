@@ -14,18 +14,14 @@ from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.resources import neo4j as neo4j_module
-from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
-from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DatabaseError, HomeError, ModelError, SettingError
+from imgret_assets.errors import DatabaseError, HomeError, SettingError
 from imgret_assets.settings import Settings
 from imgret_tests.support.chain import QUIET, Chain
-from imgret_tests.support.fakes import FakeEmbedderResource
 from imgret_tests.support.pictures import write_pictures
 
 SECRET = "open-sesame-2026"
@@ -94,51 +90,6 @@ def test_a_home_that_cannot_be_made_says_so(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HomeError, match="IMGRET_HOME"):
         WarehouseResource(home=str(tmp_path / "file" / "home"), image_store=ImageStoreResource()).open()
-
-
-@pytest.mark.parametrize(("engine", "kind"), [("torch", TorchEmbedder), ("openvino", OpenVinoEmbedder)])
-def test_the_embedder_is_lent_once_and_loads_nothing(
-    home: Home, monkeypatch: pytest.MonkeyPatch, engine: str, kind: type
-) -> None:
-    monkeypatch.setenv("IMGRET_MODEL", "efficientnet_lite0")
-    resource = EmbedderResource(batch_size=3, engine=engine, device="cpu")
-    embedder = resource.lend(home)
-    assert isinstance(embedder, TorchEmbedder | OpenVinoEmbedder)
-    assert isinstance(embedder, kind)
-    assert embedder is resource.lend(home)
-    assert (embedder.space.model, embedder.batch_size, embedder.loaded) == ("efficientnet_lite0", 3, False)
-    assert resource.space(home) == embedder.space
-
-
-def test_the_home_remembers_the_model_for_a_run_that_names_none(home: Home) -> None:
-    first = EmbedderResource(model="efficientnet_lite0").space(home)
-    again = WarehouseResource(home=str(home.path), image_store=ImageStoreResource(root=str(home.images))).open()
-    assert again.model == "efficientnet_lite0"
-    assert EmbedderResource().space(again) == first
-
-
-def test_the_configured_model_wins_over_the_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("IMGRET_MODEL", "no-such-model")
-    assert EmbedderResource(model="efficientnet_lite0").space(home).model == "efficientnet_lite0"
-    with pytest.raises(ModelError, match="no model 'no-such-model'"):
-        EmbedderResource().space(home)
-
-
-def test_the_home_remembers_the_engine_and_goes_on_with_it(home: Home) -> None:
-    EmbedderResource(model="efficientnet_lite0", engine="torch", device="cpu").lend(home)
-    again = WarehouseResource(home=str(home.path), image_store=ImageStoreResource(root=str(home.images))).open()
-    assert again.record.engine == "torch"
-    assert isinstance(EmbedderResource(device="cpu").lend(again), TorchEmbedder)
-
-
-def test_an_unknown_device_is_refused(home: Home) -> None:
-    with pytest.raises(SettingError, match="IMGRET_DEVICE is 'tpu'"):
-        EmbedderResource(model="efficientnet_lite0", device="tpu").lend(home)
-
-
-def test_an_unknown_precision_is_refused_at_launch() -> None:
-    with pytest.raises(ValueError, match="precision"):
-        EmbedderResource(precision="float8")  # pyright: ignore[reportArgumentType] - the point
 
 
 def test_neo4j_is_completed_from_the_environment(
@@ -228,7 +179,3 @@ def test_defaults_hold_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatc
     assert SECRET not in said
     assert "resnet18" not in said
     assert os.environ["IMGRET_HOME"] not in said
-
-
-def test_the_fake_embedder_has_the_real_ones_fields() -> None:
-    assert set(EmbedderResource.model_fields) < set(FakeEmbedderResource.model_fields)

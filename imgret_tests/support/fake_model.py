@@ -1,6 +1,6 @@
 """A model without weights, and what it has been asked.
 
-Belongs here: the fake embedder, which needs neither torch nor Dagster. Not here: the Dagster resource that lends it
+Belongs here: the fake embedder, which needs neither torch nor Dagster. Not here: the Dagster resource that provides it
 (`fakes.py`), pictures (`pictures.py`).
 """
 
@@ -23,6 +23,7 @@ class FakeEmbedder:
     With another `side` than 4 it is a model of another dimension.
     """
 
+    family = "fake"
     batch_size = 8
     forward_s = 0.0
 
@@ -111,9 +112,9 @@ class Conversion(OpenVinoEmbedder):
 
 
 _SIDES = {"small": 3}
-_lent: dict[str, FakeEmbedder] = {}
+_embedders: dict[str, FakeEmbedder] = {}
 
 
 def fake_embedder(name: str = "fake") -> FakeEmbedder:
-    """The embedder of that name in this process; `fakes.FakeEmbedderResource` lends it."""
-    return _lent.setdefault(name, FakeEmbedder(name, _SIDES.get(name, 4)))
+    """The embedder of that name in this process; `fakes.FakeEmbedderResource` provides it."""
+    return _embedders.setdefault(name, FakeEmbedder(name, _SIDES.get(name, 4)))

@@ -4,6 +4,7 @@ Belongs here: configuration and keeping the loaded model. Not here: models (`dom
 (`domain.inference.embedder`).
 """
 
+from pathlib import Path
 from typing import Literal
 
 import dagster as dg
@@ -11,9 +12,9 @@ from pydantic import Field, PrivateAttr
 
 from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
-from imgret_assets.domain.inference.engine_selection import choose_embedder, family
+from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, chosen_space, resolve
+from imgret_assets.domain.models.registry import Model, chosen_space, record_space, resolve
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings, load_settings
 
@@ -49,39 +50,63 @@ class EmbedderResource(dg.ConfigurableResource):
     )
     _embedders: dict[str, Embedder] = PrivateAttr(default_factory=dict)
 
-    def lend(self, home: Home) -> Embedder:
-        """The embedder for this home; nothing heavy is loaded before its first batch.
+    def space(self, home: Home) -> EmbeddingSpace:
+        """Return the space of the model without loading it. Nothing is written."""
+        return self._model(home, self._settings()).space
+
+    def provide(self, home: Home) -> Embedder:
+        """Return the embedder for this home. Nothing is written, and nothing heavy is loaded before its first batch.
 
         Raises:
-            ModelError: the model is unknown or its weights can't be had.
+            ModelError: the model is unknown or its weights can't be found.
         """
         settings = self._settings()
-        name = settings.model or home.model
-        weights = settings.weights or (home.weights if name == home.model else None)
+        return self._embedder(home, settings, self._model(home, settings))
+
+    def provide_additional(self, home: Home) -> list[Embedder]:
+        """Return embedders of the additional models (IMGRET_BESIDE): they get tables, and the graph doesn't hold them.
+
+        Raises:
+            ModelError: one is unknown or its weights can't be found.
+        """
+        settings = self._settings()
+        main = self._model(home, settings).space
+        # A mean belongs to the vectors of one model: the graph's.
+        models = [resolve(home, name, weights, centre="") for name, weights in settings.beside]
+        return [self._embedder(home, settings, model) for model in models if model.space.id != main.id]
+
+    def record_models(self, home: Home) -> Home:
+        """Record the models in the home, so that a later run without flags goes on with them.
+
+        Only what writes embeddings calls this: the record names the model of the last run.
+
+        Raises:
+            ModelError: a model is unknown or its weights can't be found.
+        """
+        settings = self._settings()
+        name, weights = self._choice(home, settings)
         decoding, pooling = chosen_space(home, name)
-        model = resolve(home, name, weights, decoding=decoding, pooling=pooling)
-        embedder = self._embedder(home, settings, model)
-        home.update(
+        model = record_space(home, name, weights, decoding=decoding, pooling=pooling)
+        for additional_name, additional_weights in settings.beside:
+            record_space(home, additional_name, additional_weights, centre="")
+        return home.update(
             model=name,
             weights=str(weights) if weights else None,
-            engine=family(embedder),
+            engine=self._embedder(home, settings, model).family,
             decoding=decoding,
             pooling=pooling,
             centre=model.space.centre or None,
         )
-        return embedder
 
-    def lend_beside(self, home: Home) -> list[Embedder]:
-        """Embedders of the other models whose tables are wanted too (IMGRET_BESIDE); the graph doesn't hold them.
+    def _choice(self, home: Home, settings: Settings) -> tuple[str, Path | None]:
+        """Name and weights file: of this resource and the environment, else as the home has recorded them."""
+        name = settings.model or home.model
+        return name, settings.weights or (home.weights if name == home.model else None)
 
-        Raises:
-            ModelError: one is unknown or its weights can't be had.
-        """
-        settings = self._settings()
-        own = self.space(home)
-        # A mean is of one model's vectors: the graph's.
-        models = [resolve(home, name, weights, centre="") for name, weights in settings.beside]
-        return [self._embedder(home, settings, model) for model in models if model.space.id != own.id]
+    def _model(self, home: Home, settings: Settings) -> Model:
+        name, weights = self._choice(home, settings)
+        decoding, pooling = chosen_space(home, name)
+        return resolve(home, name, weights, decoding=decoding, pooling=pooling)
 
     def _settings(self) -> Settings:
         given = {"model": self.model, "weights": self.weights, "device": self.device, "engine": self.engine}
@@ -98,7 +123,3 @@ class EmbedderResource(dg.ConfigurableResource):
                 batch_size=self.batch_size,
             )
         return self._embedders[model.space.id]
-
-    def space(self, home: Home) -> EmbeddingSpace:
-        """The space of the model, without loading it."""
-        return self.lend(home).space

@@ -23,6 +23,8 @@ DEFAULT_BATCH_SIZE = 32
 class Embedder(Protocol):
     """What turns prepared pictures into vectors of one space."""
 
+    family: str
+    """The engine as the setting IMGRET_ENGINE names it, such as `openvino`; the home records it."""
     batch_size: int
     forward_s: float
     """Seconds of forward passes so far, summed over those that ran side by side."""

@@ -65,13 +65,6 @@ def choose_embedder(
     )
 
 
-def family(embedder: Embedder) -> str | None:
-    """The engine's name as a setting takes it; None for one that is not ours to choose."""
-    if isinstance(embedder, OpenVinoEmbedder):
-        return "openvino"
-    return "torch" if isinstance(embedder, TorchEmbedder) else None
-
-
 def _on_gpu(device: str) -> bool:
     if device in ("cuda", "mps"):
         return True

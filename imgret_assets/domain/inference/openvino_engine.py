@@ -35,6 +35,8 @@ _HINTS = {"float32": "f32", "bfloat16": "bf16"}
 class OpenVinoEmbedder:
     """Runs a model with OpenVINO; converts it once for a home, which needs torch, and never again."""
 
+    family = "openvino"
+
     def __init__(
         self,
         model: Model,

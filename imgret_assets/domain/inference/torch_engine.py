@@ -33,6 +33,8 @@ _GPU_BATCH_SIZE = 128
 class TorchEmbedder:
     """Runs a model with torch; loads it once, when the first batch comes."""
 
+    family = "torch"
+
     def __init__(
         self,
         model: Model,

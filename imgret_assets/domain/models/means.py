@@ -19,14 +19,23 @@ if TYPE_CHECKING:
     pass
 
 
+def mean_digest(file: Path) -> str:
+    """SHA-256 of a file with a mean.
+
+    Raises:
+        ModelError: the file holds no mean.
+    """
+    networks.read_mean(file)
+    return file_sha256(file)
+
+
 def keep_mean(home: Home, file: Path, source: EmbeddingSpace | None = None) -> str:
     """Keep a copy of a mean in the home, and what space it was made in where that is known; SHA-256 of its file.
 
     Raises:
         ModelError: the file holds no mean.
     """
-    networks.read_mean(file)
-    digest = file_sha256(file)
+    digest = mean_digest(file)
     kept = _kept_mean(home, digest)
     if not kept.is_file() or file_sha256(kept) != digest:
         with atomic_files.replacing(kept) as temporary:
@@ -40,21 +49,22 @@ def _kept_mean(home: Home, digest: str) -> Path:
     return home.path / "models" / "centres" / f"{digest}.npy"
 
 
-def _mean(home: Home, digest: str) -> Path | None:
-    """The home's copy of a mean; None for no mean.
+def mean_file(home: Home, digest: str) -> Path | None:
+    """The file with a mean: the home's copy, else the file that IMGRET_CENTRE names; None where `digest` is empty.
 
     Raises:
-        ModelError: it is gone or has been changed.
+        ModelError: neither is a file of this digest.
     """
     if not digest:
         return None
-    kept = _kept_mean(home, digest)
-    if not kept.is_file() or file_sha256(kept) != digest:
-        raise ModelError(
-            f"The mean that was taken from the vectors is missing or damaged ({kept})",
-            remedy="set IMGRET_CENTRE to the file it was given as, or to none, and run `imgret run`",
-        )
-    return kept
+    kept, setting = _kept_mean(home, digest), home.settings.centre
+    for file in (kept, setting):
+        if isinstance(file, Path) and file.is_file() and file_sha256(file) == digest:
+            return file
+    raise ModelError(
+        f"The mean that was taken from the vectors is missing or damaged ({kept})",
+        remedy="set IMGRET_CENTRE to the file it was given as, or to none, and run `imgret run`",
+    )
 
 
 def _check_source(home: Home, space: EmbeddingSpace) -> None:

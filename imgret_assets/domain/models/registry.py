@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from imgret_assets.domain.models import networks
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.means import _check_source, _mean, keep_mean
+from imgret_assets.domain.models.means import _check_source, keep_mean, mean_digest, mean_file
 from imgret_assets.domain.models.networks import FIXED, LITE0_MEAN, LITE0_STD
 from imgret_assets.domain.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, SCALED_MARGIN, Preprocessing
 from imgret_assets.domain.models.space_records import Remembered, _recorded, remembered
@@ -123,15 +123,13 @@ def chosen_space(home: Home, name: str) -> tuple[str, str]:
 def chosen_centre(home: Home, name: str) -> str:
     """SHA-256 of the mean in force for a model: as set, else as recorded with this model; empty for none.
 
-    The home keeps a copy of a mean that is set, so that it is found when the file has gone elsewhere.
-
     Raises:
         ModelError: IMGRET_CENTRE is no file with a mean.
     """
-    given, record = home.settings.centre, home.record
-    if given is None:
+    setting, record = home.settings.centre, home.record
+    if setting is None:
         return (record.centre if record.model == name else None) or ""
-    return "" if given == "none" else keep_mean(home, given)
+    return "" if setting == "none" else mean_digest(setting)
 
 
 def resolve(
@@ -143,7 +141,10 @@ def resolve(
     pooling: str | None = None,
     centre: str | None = None,
 ) -> Model:
-    """Find a model's weights and embedding space; the space is remembered in the home, so that asking is cheap.
+    """Find a model's weights, mean and embedding space. Nothing is written.
+
+    The space comes from the home's record of it where `record_space` has made one of the same weights file; else it is
+    computed, which hashes the weights and, for a timm model, builds the network.
 
     Args:
         home: the home; its model and weights are meant where `name` is None.
@@ -161,16 +162,51 @@ def resolve(
     if name is None:
         name, weights = home.model, home.weights
     asked = _asked(home, name, weights, decoding, pooling, chosen_centre(home, name) if centre is None else centre)
-    file, mean = find_weights(name, weights), _mean(home, asked.centre)
-    record = asked.record(home)
-    stamp = None if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
-    space = _recorded(record, stamp)
+    return _resolved(home, asked, mean_file(home, asked.centre))
+
+
+def record_space(
+    home: Home,
+    name: str | None = None,
+    weights: Path | None = None,
+    *,
+    decoding: str | None = None,
+    pooling: str | None = None,
+    centre: str | None = None,
+) -> Model:
+    """Resolve a model and record its space and mean in the home, so that later processes find them without computing.
+
+    Call it where embeddings of the space are written. Arguments and errors are those of `resolve`.
+    """
+    if name is None:
+        name, weights = home.model, home.weights
+    if centre is None:
+        centre = chosen_centre(home, name)
+        if isinstance(home.settings.centre, Path):
+            keep_mean(home, home.settings.centre)
+    asked = _asked(home, name, weights, decoding, pooling, centre)
+    model = _resolved(home, asked, mean_file(home, centre))
+    record = {
+        "stamp": _stamp(model.weights),
+        "weights": str(weights) if weights else None,
+        **model.space.as_metadata(),
+    }
+    atomic_files.write_json(asked.record(home), record)
+    return model
+
+
+def _resolved(home: Home, asked: _Asked, mean: Path | None) -> Model:
+    file = find_weights(asked.name, asked.weights)
+    space = _recorded(asked.record(home), _stamp(file))
     if space is None:
         space = _define(asked, file, mean)
         _check_source(home, space)
-        said = {"stamp": stamp, "weights": str(weights) if weights else None, **space.as_metadata()}
-        atomic_files.write_json(record, said)
     return Model(space, file, mean)
+
+
+def _stamp(file: Path | None) -> list[int] | None:
+    """Size and modification time of a weights file: a record of a space holds as long as they stay."""
+    return None if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
 
 
 def resolve_space(home: Home, space_id: str) -> Model:
@@ -198,18 +234,20 @@ def resolve_space(home: Home, space_id: str) -> Model:
 
 
 def space_of_last_run(home: Home) -> EmbeddingSpace | None:
-    """The space of the model that the home has recorded, decoding and pooling as set, else the only one it remembers.
+    """The space of the model that the home has recorded, with the recorded decoding, pooling and mean.
 
-    A mean is the recorded one, whatever is set. None where no model is recorded, or which of several spaces it was
-    can't be told.
+    Homes of older versions have no decoding and pooling in their record. There it is the space with the settings'
+    decoding and pooling, else the only one that the home remembers of this model. None where no model is recorded, or
+    which of several spaces it was can't be known.
     """
-    name, given, centre = home.record.model, home.record.weights, home.record.centre or ""
+    record = home.record
+    name, centre = record.model, record.centre or ""
     if name is None:
         return None
-    weights = Path(given) if given else None
-    as_set = _recorded(_asked(home, name, weights, None, None, centre).record(home))
-    if as_set is not None:
-        return as_set
+    weights = Path(record.weights) if record.weights else None
+    exact = _recorded(_asked(home, name, weights, record.decoding, record.pooling, centre).record(home))
+    if exact is not None:
+        return exact
     spaces = {
         known.space
         for known in remembered(home)

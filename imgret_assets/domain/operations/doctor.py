@@ -19,7 +19,7 @@ from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import check_owner
 from imgret_assets.domain.images.files import check_root, walk
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
+from imgret_assets.domain.inference.openvino_engine import import_openvino
 from imgret_assets.domain.models.registry import resolve
 from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars
@@ -183,7 +183,7 @@ def _engine(home: Home) -> str:
     """What runs the model can be loaded."""
     settings = home.settings
     chosen = choose_embedder(home, resolve(home), device=settings.device, engine=settings.engine)
-    name = "openvino" if isinstance(chosen, OpenVinoEmbedder) else "torch"
+    name = chosen.family
     if importlib.util.find_spec(name) is None:
         raise ModelError(f"The engine {name} is not installed", remedy="run `make setup`")
     if name == "torch":

@@ -24,7 +24,7 @@ from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Preprocessing, resolve
+from imgret_assets.domain.models.registry import Preprocessing, record_space
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_counted_and_a_foreign_folder_is_not_a_space(home: Hom
 
 
 def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
-    own, gem = (resolve(home, "efficientnet_lite0", pooling=pooling).space for pooling in ("auto", "gem"))
+    own, gem = (record_space(home, "efficientnet_lite0", pooling=pooling).space for pooling in ("auto", "gem"))
     rows = rows_of(home.update(model="efficientnet_lite0"))
     assert (rows[own.id].in_graph, rows[gem.id].in_graph) == (True, False)
     assert (rows[gem.id].pooling, rows[gem.id].decoding, rows[gem.id].weights) == ("gem", "scaled", HERE)
@@ -98,7 +98,7 @@ def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
 def test_weights_given_as_a_file_are_here_as_long_as_it_is(home: Home, tmp_path: Path) -> None:
     for name in ("one", "copy"):
         (tmp_path / name).write_bytes(b"weights")
-        space = resolve(home, "resnet50", tmp_path / name).space
+        space = record_space(home, "resnet50", tmp_path / name).space
     for gone, state in (("one", HERE), ("copy", MISSING)):
         (tmp_path / gone).unlink()
         assert rows_of(home)[space.id].weights == state
@@ -133,7 +133,7 @@ def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:
         "b-2": {"torch-cpu-float32": 7.0},
     }
     assert (home.path / "models/speeds.json").is_file()
-    space = resolve(home, "efficientnet_lite0").space
+    space = record_space(home, "efficientnet_lite0").space
     record_speed(home, space.id, "x", 3)
     assert rows_of(home)[space.id].speeds == {"x": 3.0}
 

@@ -23,7 +23,14 @@ from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models import networks
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import keep_mean
-from imgret_assets.domain.models.registry import Preprocessing, chosen_centre, resolve, resolve_space, space_of_last_run
+from imgret_assets.domain.models.registry import (
+    Preprocessing,
+    chosen_centre,
+    record_space,
+    resolve,
+    resolve_space,
+    space_of_last_run,
+)
 from imgret_assets.domain.models.space_records import remembered
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.storage import tables
@@ -104,7 +111,7 @@ def test_half_precision_reaches_the_layer_as_float32() -> None:
 
 def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
-    model = resolve(home, LITE0, centre=keep_mean(home, file))
+    model = record_space(home, LITE0, centre=keep_mean(home, file))
     embedder = OpenVinoEmbedder(model, home.path / "models", precision="float32")
     batch = np.full((1, 224, 224, 3), 60, np.uint8)
     batch[0, :100, :50] = 200
@@ -186,11 +193,11 @@ def test_a_space_without_a_mean_keeps_its_id_and_every_mean_makes_another() -> N
 
 
 def test_a_model_and_a_mean_are_remembered_apart_from_the_model_alone(home: Home, tmp_path: Path) -> None:
-    plain = resolve(home, LITE0)
+    plain = record_space(home, LITE0)
     (record,) = (home.path / "models").glob("*.json")
     file = mean_file(tmp_path)
     set_so = with_centre(home, file)
-    model = resolve(set_so, LITE0)
+    model = record_space(set_so, LITE0)
     assert model.space == replace(plain.space, centre=file_sha256(file))
     assert model.mean is not None
     assert np.array_equal(np.load(model.mean), np.load(file))
@@ -206,7 +213,7 @@ def test_a_model_and_a_mean_are_remembered_apart_from_the_model_alone(home: Home
 def test_another_content_of_the_file_is_another_space(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
     set_so = with_centre(home, file)
-    first = resolve(set_so, LITE0)
+    first = record_space(set_so, LITE0)
     shutil.copy(mean_file(tmp_path, seed=1), file)
     assert resolve(set_so, LITE0).space.id != first.space.id
     assert resolve_space(set_so, first.space.id) == first
@@ -237,14 +244,15 @@ def test_the_mean_of_another_space_is_refused_though_it_fits(home: Home, tmp_pat
 def test_a_copy_that_is_gone_or_changed_is_not_used(home: Home, tmp_path: Path, damage: Callable[[Path], None]) -> None:
     file = mean_file(tmp_path)
     set_so = with_centre(home, file)
-    model = resolve(set_so, LITE0)
+    model = record_space(set_so, LITE0)
     assert model.mean is not None
     damage(model.mean)
     recorded = open_home(replace(home.settings, centre=None)).update(model=LITE0, centre=model.space.centre)
     for ask in (lambda: resolve(recorded, LITE0), lambda: resolve_space(recorded, model.space.id)):
         with pytest.raises(ModelError, match=r"missing or damaged .*IMGRET_CENTRE to the file"):
             ask()
-    assert resolve(set_so, LITE0) == model, "the file itself makes it whole again"
+    assert resolve(set_so, LITE0).mean == file, "the file itself is used"
+    assert record_space(set_so, LITE0) == model, "and makes the copy whole again"
 
 
 # In force
@@ -273,7 +281,7 @@ def test_the_setting_is_a_path_or_none(tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_the_space_of_the_last_run_is_with_the_recorded_mean(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
-    plain, model = resolve(home, LITE0), resolve(with_centre(home, file), LITE0)
+    plain, model = record_space(home, LITE0), record_space(with_centre(home, file), LITE0)
     assert space_of_last_run(home.update(model=LITE0)) == plain.space
     recorded = home.update(model=LITE0, centre=model.space.centre)
     assert space_of_last_run(recorded) == model.space
@@ -413,9 +421,9 @@ def test_of_several_spaces_of_a_model_the_last_run_s_is_meant(home: Home, images
         def embed(self, batch: np.ndarray) -> np.ndarray:
             return np.ones((len(batch), self._space.dim), np.float32)
 
-    own, gem = (resolve(home, LITE0, pooling=pooling).space for pooling in ("auto", "gem"))
+    own, gem = (record_space(home, LITE0, pooling=pooling).space for pooling in ("auto", "gem"))
     centre = keep_mean(home, mean_file(home.path))
-    in_force = resolve(home, LITE0, centre=centre).space
+    in_force = record_space(home, LITE0, centre=centre).space
     for space in (own, gem, in_force):
         refresh_embeddings(home, As(space))
     with pytest.raises(TableError, match=r"has several spaces with tables .*name one"):

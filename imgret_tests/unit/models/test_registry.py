@@ -21,7 +21,7 @@ from timm.data.config import resolve_data_config, resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms
 
-from imgret_assets.domain.models import networks, registry
+from imgret_assets.domain.models import networks
 from imgret_assets.domain.models import weights as weights_module
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.registry import (
@@ -32,6 +32,7 @@ from imgret_assets.domain.models.registry import (
     Model,
     Preprocessing,
     chosen_space,
+    record_space,
     resolve,
     resolve_space,
     space_of_last_run,
@@ -690,13 +691,20 @@ def test_a_space_is_worked_out_once(
     home: Home, tmp_path: Path, small: tuple[Path, torch.nn.Module], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Asking must not load a network or hash a hundred megabytes."""
-    first = resolve(home, SMALL, small[0])
-    with monkeypatch.context() as patched:
-        patched.setattr(registry, "_define", lambda *_: pytest.fail("it was worked out again"))
-        assert resolve(home, SMALL, small[0]) == first
     copy = tmp_path / "copy.pth"
     copy.write_bytes(small[0].read_bytes())
-    assert resolve(home, SMALL, copy).space == first.space
+    first = record_space(home, SMALL, copy)
+    with monkeypatch.context() as patched:
+        patched.setattr(networks, "build", lambda *_: pytest.fail("the network was built again"))
+        assert resolve(home, SMALL, copy) == first
+    assert resolve(home, SMALL, small[0]).space == first.space
+
+
+def test_resolving_writes_nothing(home: Home, tmp_path: Path) -> None:
+    file = tmp_path / "w.pth"
+    file.write_bytes(b"one")
+    resolve(home, "resnet50", file)
+    assert not (home.path / "models").exists()
 
 
 def test_a_file_that_changed_is_another_space(home: Home, tmp_path: Path) -> None:
@@ -711,10 +719,11 @@ def test_a_file_that_changed_is_another_space(home: Home, tmp_path: Path) -> Non
 def test_a_damaged_record_is_made_anew(home: Home, tmp_path: Path, damage: str) -> None:
     file = tmp_path / "w.pth"
     file.write_bytes(b"one")
-    first = resolve(home, "resnet50", file)
+    first = record_space(home, "resnet50", file)
     (record,) = (home.path / "models").glob("*.json")
     record.write_text(damage)
     assert resolve(home, "resnet50", file) == first
+    assert record_space(home, "resnet50", file) == first
     assert resolve_space(home, first.space.id) == first
 
 
@@ -722,7 +731,7 @@ def test_a_space_is_found_again_by_its_id(home: Home, tmp_path: Path) -> None:
     found = {}
     for name in ("one", "two"):
         (tmp_path / name).write_bytes(name.encode())
-        found[name] = resolve(home, "resnet50", tmp_path / name)
+        found[name] = record_space(home, "resnet50", tmp_path / name)
     (home.path / "models" / "aa-damaged.json").write_text("{")
     assert resolve_space(home, found["one"].space.id) == found["one"]
     assert resolve_space(home, found["two"].space.id) == found["two"]
@@ -730,7 +739,7 @@ def test_a_space_is_found_again_by_its_id(home: Home, tmp_path: Path) -> None:
 
 def test_a_space_is_found_again_whatever_the_settings_are_now(home: Home) -> None:
     made = {
-        (decoding, pooling): resolve(home, "efficientnet_lite0", decoding=decoding, pooling=pooling)
+        (decoding, pooling): record_space(home, "efficientnet_lite0", decoding=decoding, pooling=pooling)
         for decoding in ("full", "scaled")
         for pooling in ("auto", "gem")
     }
@@ -744,15 +753,17 @@ def test_the_space_of_the_last_run_is_told_from_the_record(home: Home, tmp_path:
     assert space_of_last_run(home) is None
     file = tmp_path / "w.pth"
     file.write_bytes(b"one")
-    other = resolve(home, "resnet50", file).space
-    own = resolve(home, "efficientnet_lite0").space
+    other = record_space(home, "resnet50", file).space
+    own = record_space(home, "efficientnet_lite0").space
     recorded = home.update(model="efficientnet_lite0")
     assert space_of_last_run(recorded) == own
     assert space_of_last_run(recorded.update(model="resnet50", weights=str(file))) == other
     assert space_of_last_run(recorded.update(model="resnet50", weights=None)) is None
     gem = open_home(load_settings({"home": home.path, "pooling": "gem"})).update(model="efficientnet_lite0")
     assert space_of_last_run(gem) == own, "the only one it can have been"
-    assert resolve(gem, "efficientnet_lite0").space == space_of_last_run(gem) != own
+    assert record_space(gem, "efficientnet_lite0").space == space_of_last_run(gem) != own
+    exact = gem.update(decoding="auto", pooling="auto")
+    assert space_of_last_run(exact) == own, "what is set for the next run changes nothing"
 
 
 def test_a_space_that_is_not_known_or_has_changed_is_an_error(home: Home, tmp_path: Path) -> None:
@@ -760,7 +771,7 @@ def test_a_space_that_is_not_known_or_has_changed_is_an_error(home: Home, tmp_pa
         resolve_space(home, "x-12345678")
     file = tmp_path / "w.pth"
     file.write_bytes(b"one")
-    space = resolve(home, "resnet50", file).space.id
+    space = record_space(home, "resnet50", file).space.id
     file.write_bytes(b"another")
     with pytest.raises(ModelError, match=f"{space} is not known in .* or its weights have changed"):
         resolve_space(home, space)

@@ -43,13 +43,13 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         run_counts: dg.ResourceParam[RunCounts],
     ) -> None:
         """One row for every usable manifest row of the shard, with its vector in the chosen embedding space."""
-        home = warehouse.open()
-        model = embedder.lend(home)
+        home = embedder.record_models(warehouse.open())
+        model = embedder.provide(home)
         if notice := exact_only_notice(model.space):
             context.log.warning(notice)
         reports = [
             refresh_embeddings(home, one, context.partition_keys, progress=told_to(context.log.info))
-            for one in (model, *embedder.lend_beside(home))
+            for one in (model, *embedder.provide_additional(home))
         ]
         run_counts.embedded += reports[0].embedded
         for report in reports:
