@@ -11,10 +11,10 @@ from typing import Any
 import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
-from imgret_assets.domain.duplicates.copy_search import EXACT, KINDS, exact_copies
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, KINDS, find_exact_duplicates
 from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
-from imgret_assets.domain.duplicates.pictures import by_content, usable_pictures
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.duplicates.usable_images import load_usable_images, rank_contents
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import File
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
@@ -52,17 +52,17 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
 def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:
     space = require_duplicates(home).space
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    decisions = standing(home)
+    decisions = read_decisions(home)
     if kind != EXACT and not decisions.events:
         return [{**row, "decision": None} for row in rows if kind in (None, row["kind"])]
-    pictures = usable_pictures(home, space)
+    pictures = load_usable_images(home, space)
     if kind == EXACT:
         # Two files with the same bytes may both be near copies of a third, which is what the table says of them.
-        found = exact_copies(by_content(pictures))
-        rows = as_table(sorted(found, key=lambda row: row.copy.path)).to_pylist()
+        found = find_exact_duplicates(rank_contents(pictures))
+        rows = as_table(sorted(found, key=lambda row: row.image.path)).to_pylist()
     contents = {one.path: one.sha256 for one in pictures}
     chosen = (row for row in rows if kind in (None, row["kind"]))
-    return [{**row, "decision": _decision(decisions.between, contents, row)} for row in chosen]
+    return [{**row, "decision": _decision(decisions.decision_for, contents, row)} for row in chosen]
 
 
 def _decision(between: Any, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:

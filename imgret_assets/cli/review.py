@@ -13,13 +13,13 @@ import click
 
 from imgret_assets.cli.support.image_arguments import as_file, in_library
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
-from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
 from imgret_assets.domain.review import decision_log
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, File, keep_all, keep_one
-from imgret_assets.domain.review.queue import KINDS, SIMILAR, undecided
-from imgret_assets.domain.review.removals import file_of, removals
-from imgret_assets.domain.review.review_sets import Member, ReviewSet
+from imgret_assets.domain.review.queue import read_review_queue
+from imgret_assets.domain.review.removals import find_library_file, list_removals
+from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError, HomeError
 from imgret_assets.settings import load_settings
@@ -59,7 +59,7 @@ def review(
     opened = open_home(load_settings({"home": home}))
     if dry_run:
         return exit_code(found=_dry_run(opened, output), asked=fail_on_found)
-    left = undecided(opened)
+    left = read_review_queue(opened)
     kinds = [kind] if kind else [EXACT, NEAR]
     sets = [one for name in kinds for one in left.sets(name, 0, limit)]
     rows = [row for number, one in enumerate(sets, 1) for row in _members(number, one)]
@@ -121,7 +121,7 @@ def _document(number: int, one: ReviewSet) -> dict[str, Any]:
 
 
 def _dry_run(home: Home, output: Output) -> bool:
-    found = removals(home)
+    found = list_removals(home)
     rows = [
         {
             "path": one.path,
@@ -201,7 +201,7 @@ def _file(home: Home, given: Path) -> File:
     inside = in_library(file if file.exists() else home.images / given, home.images)
     if inside is None:
         raise DecisionError(f"{given} is not under the image root, {home.images}", expected="an image of the library")
-    return file_of(home, inside)
+    return find_library_file(home, inside)
 
 
 @review.command()
@@ -212,14 +212,14 @@ def _file(home: Home, given: Path) -> File:
 def history(ctx: click.Context, limit: int | None, output: Output, home: Path | None) -> None:
     """List all decisions, newest first: who, when, what, why, and whether they are in force."""
     opened = _opened(ctx, home)
-    rows = decision_log.as_rows(decision_log.history(opened)[:limit])
+    rows = decision_log.history_rows(decision_log.read_history(opened)[:limit])
     output.emit(
         _ENTRY,
         rows,
         document={"schema": COSINE["schema"], "decisions": rows},
         paths=absolute_paths(opened.images, _paths(rows)),
     )
-    in_force = sum(1 for _ in standing(opened).in_force())
+    in_force = sum(1 for _ in read_decisions(opened).in_force())
     click.echo(f"imgret: {len(rows):,} events are shown; {in_force:,} pairs have a decision in force", err=True)
 
 

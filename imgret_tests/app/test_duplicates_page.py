@@ -9,15 +9,15 @@ from imgret_assets.app.components.decision_buttons import give_turn, in_turn
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.review.decision_log import history, standing
+from imgret_assets.domain.review.decision_log import read_decisions, read_history
 from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES
-from imgret_assets.domain.review.removals import to_remove
+from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.app.conftest import FakeServer
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
-from imgret_tests.unit.duplicates.test_copy_search import copies_of, saved, scene
 
 MARKUP = "<b>x<b> **y**.png"
 
@@ -48,9 +48,9 @@ def copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
     monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
     for seed in range(3):
-        put(home.images, f"scene{seed}.png", saved(scene(seed)))
-    put(home.images, "copies/half.png", copies_of(scene(0))["half.png"])
-    put(home.images, f"again/{MARKUP}", saved(scene(1)))
+        put(home.images, f"scene{seed}.png", encode(scene(seed)))
+    put(home.images, "copies/half.png", near_duplicates_of(scene(0))["half.png"])
+    put(home.images, f"again/{MARKUP}", encode(scene(1)))
     refresh(home)
     return home
 
@@ -116,7 +116,7 @@ def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, c
     page.text_input(key="decided-by").set_value("Ada")
     page.text_input(key="decided-reason").set_value("sorting").run()
     press(page, "Keep the suggested")
-    [entry] = history(copied)
+    [entry] = read_history(copied)
     decided = entry.decision
     assert (decided.verdict, decided.by, decided.reason, decided.keep_path) == (
         DUPLICATE,
@@ -124,11 +124,11 @@ def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, c
         "sorting",
         "scene0.png",
     )
-    assert [one.path for one in to_remove(copied)] == ["copies/half.png"]
+    assert [one.path for one in list_removals(copied).files] == ["copies/half.png"]
     assert (copied.images / "copies/half.png").is_file()
     assert "Nothing is left to decide here" in page.info[0].value
     press(page, "Undo")
-    assert to_remove(copied) == []
+    assert list_removals(copied).files == []
     assert {"scene0.png", "copies/half.png"} <= {text.value for text in page.text}
 
 
@@ -136,11 +136,11 @@ def test_no_duplicates_survives_a_new_look_at_everything_until_another_joins(pag
     page.query_params["kind"] = "near"
     page.run()
     press(page, "Keep all")
-    assert [entry.decision.verdict for entry in history(copied)] == [NOT_DUPLICATES]
+    assert [entry.decision.verdict for entry in read_history(copied)] == [NOT_DUPLICATES]
     refresh(copied)
     page.run()
     assert "near: 0" in captions(page)
-    put(copied.images, "copies/recompressed.jpg", copies_of(scene(0))["recompressed.jpg"])
+    put(copied.images, "copies/recompressed.jpg", near_duplicates_of(scene(0))["recompressed.jpg"])
     refresh(copied)
     page.run()
     assert "near: 1" in captions(page)
@@ -153,7 +153,7 @@ def test_the_ticked_are_kept(page: AppTest, copied: Home) -> None:
     boxes["scene0.png"].uncheck()
     boxes["copies/half.png"].check().run()
     press(page, "Keep the ticked")
-    assert [one.path for one in to_remove(copied)] == ["scene0.png"]
+    assert [one.path for one in list_removals(copied).files] == ["scene0.png"]
 
 
 def test_what_is_skipped_comes_back_when_asked(page: AppTest, copied: Home) -> None:
@@ -161,7 +161,7 @@ def test_what_is_skipped_comes_back_when_asked(page: AppTest, copied: Home) -> N
     page.run()
     press(page, "Skip")
     assert "scene0.png" not in [text.value for text in page.text]
-    assert history(copied) == []
+    assert read_history(copied) == []
     press(page, "Show 1 skipped again")
     assert "scene0.png" in [text.value for text in page.text]
 
@@ -172,8 +172,8 @@ def test_all_suggestions_are_accepted_after_an_overview(page: AppTest, copied: H
     page.toggle(key="overview-exact").set_value(True).run()
     assert len(page.dataframe[0].value) == 1
     press(page, "Accept 1 suggestion")
-    assert len(list(standing(copied).in_force())) == 1
-    assert len(to_remove(copied)) == 1
+    assert len(list(read_decisions(copied).in_force())) == 1
+    assert len(list_removals(copied).files) == 1
 
 
 def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -185,7 +185,7 @@ def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monke
     assert any("protected" in element.value for element in page.markdown)
     press(page, "Keep the suggested")
     guarded = replace(copied, settings=replace(copied.settings, protected=("copies",)))
-    assert [one.path for one in to_remove(guarded)] == ["scene0.png"]
+    assert [one.path for one in list_removals(guarded).files] == ["scene0.png"]
 
 
 def test_without_a_table_of_duplicates_the_next_step_is_said(

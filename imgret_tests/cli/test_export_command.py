@@ -12,7 +12,7 @@ from PIL import Image
 from imgret_assets.domain.operations.export import FORMATS, NODE_SCHEMA, RELATIONSHIP_SCHEMA, xml_text
 from imgret_assets.domain.review.decision_log import record, undo
 from imgret_assets.domain.review.decisions import DUPLICATE, keep_one
-from imgret_assets.domain.review.removals import file_of
+from imgret_assets.domain.review.removals import find_library_file
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import SettingError, StaleTableError, TableError
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
@@ -73,7 +73,7 @@ def test_parquet_holds_every_image_and_relation(library: Library, exported: dict
 
 
 def test_decisions_in_force_go_with_them(library: Library, tmp_path: Path) -> None:
-    kept, copy = (file_of(library.home, path) for path in (ORIGINAL, EXACT_COPY))
+    kept, copy = (find_library_file(library.home, path) for path in (ORIGINAL, EXACT_COPY))
     batch = record(library.home, [keep_one(kept, [copy])], by="anna")
     done = library.run("export", tmp_path / "out")
     assert "1 DECIDED" in done.stderr

@@ -8,7 +8,7 @@ from typing import Any
 import click
 import pytest
 
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.errors import DecisionError, TableError
 from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, Library
 
@@ -104,7 +104,7 @@ def test_looking_back_and_undoing(library: Library) -> None:
     assert rows[0]["batch"] == undone
     shown = library.run("review", "history", "--limit", 1, "--format", "tsv").stdout.splitlines()
     assert len(shown) == 2
-    assert list(standing(library.home).in_force()) == []
+    assert list(read_decisions(library.home).in_force()) == []
     with pytest.raises(DecisionError, match="undone already"):
         library.run("review", "undo", batch)
 
@@ -142,7 +142,7 @@ def test_a_home_may_be_named_before_or_after_the_command(library: Library) -> No
 def test_wrong_use(library: Library, options: list[str], said: str) -> None:
     with pytest.raises(click.UsageError, match=said):
         decide(library, ORIGINAL, NEAR_COPY, *options)
-    assert standing(library.home).events == []
+    assert read_decisions(library.home).events == []
 
 
 def test_what_is_not_in_the_library_can_not_be_decided_about(library: Library) -> None:

@@ -7,22 +7,22 @@ import pytest
 from imgret_assets.cli.main import run_command
 from imgret_assets.domain.review.decision_log import record
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, keep_all
-from imgret_assets.domain.review.removals import file_of
+from imgret_assets.domain.review.removals import find_library_file
 from imgret_tests.support.chain import Chain
+from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
-from imgret_tests.unit.duplicates.test_copy_search import copies_of, saved, scene
 
 ASSETS = ["raw_images", "embeddings", "duplicates"]
 
 
 @pytest.fixture
 def copied(chain: Chain) -> Chain:
-    put(chain.root, "scene.png", saved(scene(0)))
-    put(chain.root, "other.png", saved(scene(1)))
-    put(chain.root, "other-again.png", saved(scene(1)))
-    for name, data in copies_of(scene(0)).items():
+    put(chain.root, "scene.png", encode(scene(0)))
+    put(chain.root, "other.png", encode(scene(1)))
+    put(chain.root, "other-again.png", encode(scene(1)))
+    for name, data in near_duplicates_of(scene(0)).items():
         put(chain.root, name, data)
-    put(chain.root, "half-again.png", copies_of(scene(0))["half.png"])
+    put(chain.root, "half-again.png", near_duplicates_of(scene(0))["half.png"])
     return chain
 
 
@@ -53,7 +53,7 @@ def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str
         said = json.loads(capsys.readouterr().out)["duplicates"]
         found[kind] = {row["path_from"]: row["path_keep"] for row in said}
     assert found["exact"] == {"other-again.png": "other.png", "half-again.png": "half.png"}
-    assert set(found["near"]) == {*copies_of(scene(0)), "half-again.png"}
+    assert set(found["near"]) == {*near_duplicates_of(scene(0)), "half-again.png"}
     assert set(found["near"].values()) == {"scene.png"}
     assert run_command(["duplicates", *home, "--format", "tsv", "--fail-on-found"]) == 11
     lines = capsys.readouterr().out.splitlines()
@@ -66,7 +66,7 @@ def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str
 
 def test_what_was_decided_is_said_and_can_be_left_out(copied: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     copied.run(assets=ASSETS)
-    kept = [file_of(copied.home, path) for path in ("scene.png", "half.png", "half-again.png")]
+    kept = [find_library_file(copied.home, path) for path in ("scene.png", "half.png", "half-again.png")]
     record(copied.home, [keep_all(kept)])
     home = ["--home", str(copied.settings.home)]
     decided: dict[str, dict[str, str | None]] = {}
@@ -78,11 +78,11 @@ def test_what_was_decided_is_said_and_can_be_left_out(copied: Chain, capsys: pyt
     assert {path for path, verdict in decided["near"].items() if verdict} == {"half.png", "half-again.png"}
     assert run_command(["duplicates", *home, "--json", "--undecided"]) == 0
     left = {row["path_from"] for row in json.loads(capsys.readouterr().out)["duplicates"]}
-    assert left == {"other-again.png", *copies_of(scene(0))} - {"half.png"}
+    assert left == {"other-again.png", *near_duplicates_of(scene(0))} - {"half.png"}
 
 
 def test_nothing_found_does_not_fail(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    put(chain.root, "scene.png", saved(scene(0)))
+    put(chain.root, "scene.png", encode(scene(0)))
     home = ["--home", str(chain.settings.home)]
     assert run_command(["duplicates", *home]) == 1
     assert "duplicates table is missing" in capsys.readouterr().err

@@ -12,9 +12,9 @@ from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph.cypher import RELATIONS_PICTURE
 from imgret_assets.domain.graph.decided import DecidedReport, links_equal_decisions, sync_decisions
 from imgret_assets.domain.graph.graph_state import adopt
-from imgret_assets.domain.review.decision_log import history, record, undo
+from imgret_assets.domain.review.decision_log import read_history, record, undo
 from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, keep_all, keep_one
-from imgret_assets.domain.review.removals import file_of
+from imgret_assets.domain.review.removals import find_library_file
 from imgret_assets.errors import StaleTableError
 from imgret_tests.support.graph_fixtures import Graph, chain_on
 from imgret_tests.support.neo4j_server import TestedServer
@@ -45,8 +45,8 @@ def graph(tested_server: TestedServer, database: Driver, tmp_path: object) -> Gr
 def decide(graph: Graph, *, by: str, keep: list[str] | None = None, drop: tuple[str, str] | None = None) -> str:
     home = graph.chain.home
     if keep:
-        return record(home, [keep_all([file_of(home, path) for path in keep])], by=by)
-    copy, kept = (file_of(home, path) for path in drop or ())
+        return record(home, [keep_all([find_library_file(home, path) for path in keep])], by=by)
+    copy, kept = (find_library_file(home, path) for path in drop or ())
     return record(home, [keep_one(kept, [copy])], by=by)
 
 
@@ -73,7 +73,7 @@ EXPECTED = {
 
 def test_relationships_are_the_decisions_in_force_and_a_second_run_writes_nothing(graph: Graph) -> None:
     assert decided(graph) == EXPECTED
-    said = {entry.decision.at for entry in history(graph.chain.home)}
+    said = {entry.decision.at for entry in read_history(graph.chain.home)}
     found = graph.rows("MATCH ()-[r:DECIDED]->() RETURN r.at AS at")
     assert {row["at"].to_native() for row in found} == {datetime.fromisoformat(at) for at in said}
     before = graph.identities()
@@ -90,7 +90,7 @@ def test_undone_and_replaced_ones_change_with_the_file(graph: Graph) -> None:
     undo(graph.chain.home, batch)
     sync(graph)
     assert decided(graph) == EXPECTED
-    undo(graph.chain.home, history(graph.chain.home)[-1].decision.batch)
+    undo(graph.chain.home, read_history(graph.chain.home)[-1].decision.batch)
     report = sync(graph)
     assert (report.created, report.deleted, report.verdicts) == (0, 2, {NOT_DUPLICATES: 0, DUPLICATE: 1})
 

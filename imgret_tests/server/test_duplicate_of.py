@@ -15,8 +15,8 @@ from imgret_assets.errors import StaleTableError
 from imgret_tests.support.graph_fixtures import Graph, chain_on
 from imgret_tests.support.neo4j_server import TestedServer
 from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
-from imgret_tests.unit.duplicates.test_copy_search import copies_of, saved, scene
 
 pytestmark = pytest.mark.server
 
@@ -27,8 +27,8 @@ def graph(tested_server: TestedServer, database: Driver, tmp_path: object) -> Gr
     chain = chain_on(tested_server, tmp_path)  # type: ignore[arg-type]
     write_pictures(chain.root, 12)
     for seed in range(2):
-        put(chain.root, f"scene{seed}.png", saved(scene(seed)))
-        for name, data in copies_of(scene(seed)).items():
+        put(chain.root, f"scene{seed}.png", encode(scene(seed)))
+        for name, data in near_duplicates_of(scene(seed)).items():
             put(chain.root, f"copies/{seed}-{name}", data)
     shutil.copy(chain.root / "scene0.png", chain.root / "scene0-again.png")
     shutil.copy(chain.root / "copies/1-half.png", chain.root / "copies/1-half-again.png")
@@ -122,7 +122,7 @@ def test_another_model_takes_the_old_ones_away_and_brings_its_own(graph: Graph) 
 
 
 def test_a_run_makes_both_and_the_check_passes(graph: Graph) -> None:
-    put(graph.root, "a-longer-name.png", saved(scene(0)))
+    put(graph.root, "a-longer-name.png", encode(scene(0)))
     outcome = graph.chain.run()
     assert outcome.checks["relationships_equal_duplicates"].passed
     [made] = outcome.metadata("duplicate_of")

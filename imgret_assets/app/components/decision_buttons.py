@@ -10,8 +10,8 @@ import streamlit as st
 
 from imgret_assets.app.page_frame import attempt
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.review.decision_log import decider, record, undo
-from imgret_assets.domain.review.decisions import Judgement
+from imgret_assets.domain.review.decision_log import decider_name, record, undo
+from imgret_assets.domain.review.decisions import SetDecision
 from imgret_assets.domain.storage.home import Home
 
 _BY, _REASON, _LAST, _TURN = "decided-by", "decided-reason", "decided-last", "decided-turn"
@@ -20,12 +20,12 @@ _BY, _REASON, _LAST, _TURN = "decided-by", "decided-reason", "decided-last", "de
 def show_person() -> None:
     """Ask once who decides, and why; both are part of every decision."""
     st.text_input(
-        "Decided by", value=decider(), key=_BY, help="Stands with every decision; the system's user if empty."
+        "Decided by", value=decider_name(), key=_BY, help="Stands with every decision; the system's user if empty."
     )
     st.text_input("Reason (optional)", key=_REASON, placeholder="such as: sorting the 2019 shoot")
 
 
-def decide(home: Home, judgements: Sequence[Judgement], said: str) -> None:
+def decide(home: Home, judgements: Sequence[SetDecision], said: str) -> None:
     """Write down what was decided at once; meant as a widget's callback. `said` tells it in words."""
     state = st.session_state
     batch = attempt(lambda: record(home, judgements, by=state.get(_BY), reason=state.get(_REASON, "")))

@@ -11,9 +11,9 @@ from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, picture
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import Shown, attempt, open_shown
 from imgret_assets.app.plain_text import counted, markdown_text
-from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
-from imgret_assets.domain.review.queue import KINDS, SIMILAR, Undecided, undecided
-from imgret_assets.domain.review.review_sets import Member, ReviewSet
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
+from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
 
 SETS_A_PAGE = 10
 # Of a larger set so many files are shown as pictures; all of them are decided about.
@@ -34,7 +34,7 @@ def show_duplicates() -> None:
     shown = open_shown()
     if shown is None or not shown.library.paths:
         return
-    left = attempt(lambda: undecided(shown.home))
+    left = attempt(lambda: read_review_queue(shown.home))
     if left is None:
         return
     with st.sidebar:
@@ -72,7 +72,7 @@ def _where_else(counts: dict[str, int]) -> str:
     return f"There are {' and '.join(others)}." if others else "New copies show up here after the next `imgret run`."
 
 
-def _show_sets(shown: Shown, left: Undecided, kind: str) -> None:
+def _show_sets(shown: Shown, left: ReviewQueue, kind: str) -> None:
     total = left.counts[kind]
     number = 1
     if total > SETS_A_PAGE:
@@ -89,7 +89,7 @@ def _show_sets(shown: Shown, left: Undecided, kind: str) -> None:
 
 
 def _key(one: ReviewSet) -> str:
-    return f"{one.kind}-{one.keep.path}-{one.copies[0].path}"
+    return f"{one.kind}-{one.keep.path}-{one.other_members[0].path}"
 
 
 def _show_set(shown: Shown, one: ReviewSet, *, first: bool) -> None:
@@ -180,21 +180,21 @@ def _show_buttons(shown: Shown, one: ReviewSet, chosen: list[str], key: str, *, 
                 type="primary",
                 shortcut=shortcut.get("suggested"),
                 on_click=in_turn,
-                args=(turn, lambda: decide(home, one.suggested(), f"{name} is kept, {proposed:,} not needed")),
+                args=(turn, lambda: decide(home, one.decide_proposal(), f"{name} is kept, {proposed:,} not needed")),
             )
         st.button(
             "Keep all, no duplicates",
             key=f"all-{place}{key}",
             shortcut=shortcut.get("all"),
             on_click=in_turn,
-            args=(turn, lambda: decide(home, one.keeping_all(), f"{name} and its likes are no duplicates")),
+            args=(turn, lambda: decide(home, one.decide_keep_all(), f"{name} and its likes are no duplicates")),
         )
         st.button(
             "Keep the ticked",
             key=f"chosen-{key}",
             disabled=not chosen,
             help="Of the files that are ticked all are kept; the others are not needed.",
-            on_click=lambda: decide(home, one.choosing(chosen), f"{len(chosen):,} of {name}'s set kept"),
+            on_click=lambda: decide(home, one.decide_keep(chosen), f"{len(chosen):,} of {name}'s set kept"),
         )
         st.button(
             "Skip",
@@ -206,7 +206,7 @@ def _show_buttons(shown: Shown, one: ReviewSet, chosen: list[str], key: str, *, 
         )
 
 
-def _show_bulk(shown: Shown, left: Undecided, kind: str) -> None:
+def _show_bulk(shown: Shown, left: ReviewQueue, kind: str) -> None:
     """All suggestions of a kind in one table, to be accepted at once."""
     with st.expander(f"Overview of all suggestions ({counted(left.counts[kind], 'set')}), and accepting them at once"):
         if not st.toggle("Show the overview", key=f"overview-{kind}"):
@@ -237,7 +237,7 @@ def _show_bulk(shown: Shown, left: Undecided, kind: str) -> None:
             disabled=not sets,
             on_click=lambda: decide(
                 shown.home,
-                [judgement for one in sets for judgement in one.suggested()],
+                [judgement for one in sets for judgement in one.decide_proposal()],
                 f"{counted(len(sets), 'suggestion')} accepted, {counted(len(not_needed), 'file')} not needed",
             ),
         )

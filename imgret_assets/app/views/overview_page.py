@@ -14,7 +14,7 @@ from imgret_assets.app.page_frame import attempt, open_shown
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.analysis import threshold_report
 from imgret_assets.domain.analysis.calibration import Report
-from imgret_assets.domain.analysis.threshold_report import stored_report
+from imgret_assets.domain.analysis.threshold_report import read_threshold_report
 from imgret_assets.domain.embeddings.embedding_spaces import known_models
 from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, Overview, look_over
 from imgret_assets.domain.storage.home import Home
@@ -160,7 +160,7 @@ def _show_spaces(home: Home) -> None:
 
 def _show_scores(home: Home, space: str) -> None:
     st.subheader("What a score means here", anchor=False)
-    report = attempt(lambda: stored_report(home, space))
+    report = attempt(lambda: read_threshold_report(home, space))
     if report is None:
         st.caption(f"There is no similarity report yet. {_NEXT_STEP}")
         return

@@ -15,9 +15,9 @@ from imgret_assets.app.page_frame import Shown, attempt, open_shown
 from imgret_assets.app.plain_text import counted
 from imgret_assets.domain.graph.decided import sync_decisions
 from imgret_assets.domain.models.registry import resolve_space
-from imgret_assets.domain.review.decision_log import export_csv, export_json, history, undo
-from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, Entry
-from imgret_assets.domain.review.removals import removals
+from imgret_assets.domain.review.decision_log import export_csv, export_json, read_history, undo
+from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, HistoryEntry
+from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.storage.home import Home
 
 _STATES = [IN_FORCE, UNDONE, SUPERSEDED]
@@ -29,7 +29,7 @@ def show_review() -> None:
     shown = open_shown()
     if shown is None or not shown.library.paths:
         return
-    entries = attempt(lambda: history(shown.home))
+    entries = attempt(lambda: read_history(shown.home))
     if entries is None:
         return
     if not entries:
@@ -42,7 +42,7 @@ def show_review() -> None:
     _show_graph(shown)
 
 
-def _show_history(home: Home, entries: list[Entry]) -> None:
+def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
     st.subheader("Decisions", anchor=False)
     with st.container(horizontal=True):
         states = st.pills(
@@ -124,7 +124,7 @@ def _show_export(home: Home) -> None:
 
 def _show_removals(home: Home) -> None:
     st.subheader("What would be removed", anchor=False)
-    found = attempt(lambda: removals(home))
+    found = attempt(lambda: list_removals(home))
     if found is None:
         return
     if found.changed:

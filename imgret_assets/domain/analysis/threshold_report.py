@@ -38,7 +38,7 @@ def plot_path(warehouse: Path, space: str) -> Path:
     return warehouse / "reports" / f"model={space}" / "similarity.png"
 
 
-def refresh_report(home: Home, space: str, *, anew: bool = False) -> Report:
+def refresh_threshold_report(home: Home, space: str, *, anew: bool = False) -> Report:
     """Bring the report's table and picture up to date.
 
     Its figures are kept while no more than `KEPT_CHANGE` of the images have come, gone or got another vector since
@@ -111,7 +111,7 @@ def _metadata_of(report: Report, coverage: str, *, computed_for: str) -> Thresho
     )
 
 
-def stored_report(home: Home, space: str) -> Report | None:
+def read_threshold_report(home: Home, space: str) -> Report | None:
     """The report as its table has it, whether or not that is up to date; None where there is none of this version.
 
     Raises:

@@ -1,41 +1,49 @@
-"""Which files are copies of which: the same bytes, or the same picture resized, recompressed, brightened or cropped.
+"""The duplicates table: every image that duplicates another, and the image to keep.
 
-Belongs here: which copy is kept, finding copies, the duplicates table. Not here: how two pictures are compared
-(`domain.duplicates.fingerprints`), relationships (`domain.graph.duplicate_of`), look-alikes
-(`domain.similarity.pairs_table`).
+A duplicate has the same bytes as another image (exact), or is the same image resized, recompressed, brightened or
+cropped (near).
 
-Contents are taken in the order in which they are kept: most pixels, largest file, shortest path, path. The first keeps
-every later one that is directly confirmed as its copy; the first of the rest goes on. So nothing points at what points
-elsewhere, and every copy was compared with the very file it points at; copies of copies that have drifted too far from
-the first stay with one of their own.
+Belongs here: refreshing the table, the cosine check, its rows. Not here: the search
+(`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.fingerprints`), relationships
+(`domain.graph.duplicate_of`), similar images (`domain.similarity.pairs_table`).
 
-Near copies are candidates whose 256-bit hashes differ in at most RADIUS bits, confirmed by the correlation of small
-grey pictures; a cosine below LEAST_COSINE, which no copy has, is the last objection. All hashes are compared, but
-those that kept nothing apart last time (`copy_store`: compared) not again with each other.
+Contents are ranked by most pixels, largest file, shortest path, path. The first content keeps every later one that is
+directly confirmed as its near-duplicate; then the first of the rest does the same. So no row points to an image that is
+a duplicate itself, and every duplicate was compared with the very image that it points to. A chain of near-duplicates
+that has drifted too far from the first content is kept by one of its own members.
+
+Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits. The correlation of their small grey
+images confirms them. A cosine below MIN_COSINE, which no near-duplicate has, rejects them in the end. Each run compares
+the hashes of all contents, except pairs of contents that the last run compared and kept both (`fingerprint_store`).
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.duplicates.copy_search import (
-    _AT_ONCE,
+from imgret_assets.domain.duplicates.duplicate_search import (
     CHECKPOINT,
     EXACT,
-    LEAST_CORRELATION,
+    MIN_CORRELATION,
     NEAR,
-    RADIUS,
+    PAIR_BATCH,
+    RADIUS_BITS,
     Duplicate,
-    joined,
-    near_copies,
+    find_near_duplicates,
+    merge_duplicates,
 )
-from imgret_assets.domain.duplicates.fingerprint_store import CopyStore
-from imgret_assets.domain.duplicates.fingerprints import RETRY, look_at_files
-from imgret_assets.domain.duplicates.pictures import Picture, by_content, coverage, usable_pictures
+from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
+from imgret_assets.domain.duplicates.fingerprints import RETRIED_STATUSES, fingerprint_contents
+from imgret_assets.domain.duplicates.usable_images import (
+    UsableImage,
+    coverage_of_images,
+    load_usable_images,
+    rank_contents,
+)
 from imgret_assets.domain.embeddings.table_reader import vectors_of
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.runtime.progress import Listener, Progress
@@ -44,72 +52,85 @@ from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 
-LEAST_COSINE = 0.5
-# Whatever changes here, or in `copies`, makes what is kept of contents useless: count it up.
-LOOKING = f"phash256-grey64-1 {RADIUS}"
-METHOD = f"{LOOKING} {LEAST_CORRELATION:g} {LEAST_COSINE:g}"
+MIN_COSINE = 0.5
+# Names how fingerprints and match scores are computed. Increment its number with any change to that: it empties the
+# fingerprint store.
+FINGERPRINT_METHOD = f"phash256-grey64-1 {RADIUS_BITS}"
+METHOD = f"{FINGERPRINT_METHOD} {MIN_CORRELATION:g} {MIN_COSINE:g}"
 
 
 @dataclass(frozen=True)
 class DuplicatesReport:
-    """What a refresh of duplicates did; `bytes` are what removing every copy would free."""
+    """The result of refreshing the duplicates table.
 
-    files: int
+    Attributes:
+        images: usable images.
+        exact, near: rows of each kind.
+        duplicate_bytes: size of all duplicates, which removing them would free.
+        fingerprinted: contents that were decoded.
+        compared_pairs: pairs of contents whose grey images were compared.
+        pending: contents that could not be read; the next run tries again.
+        written: False if nothing had changed.
+        seconds: duration of the refresh.
+    """
+
+    images: int
     exact: int
     near: int
-    bytes: int
-    looked_at: int
-    compared: int
+    duplicate_bytes: int
+    fingerprinted: int
+    compared_pairs: int
     pending: int
     written: bool
     seconds: float
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
-        found = f"{self.exact:,} exact and {self.near:,} near copies"
-        there = f"{found} among {self.files:,} images, {self.bytes / 1e6:,.1f} MB"
+        """The report in one line."""
+        duplicates = f"{self.exact:,} exact duplicates and {self.near:,} near-duplicates"
+        total = f"{duplicates} among {self.images:,} images, {self.duplicate_bytes / 1e6:,.1f} MB"
         if not self.written:
-            return f"{there}: nothing changed, nothing was computed."
-        late = f" {self.pending:,} could not be read: the next run tries again." if self.pending else ""
+            return f"{total}: nothing changed, nothing was computed."
+        retry = f" {self.pending:,} could not be read: the next run tries again." if self.pending else ""
         return (
-            f"{there}: {self.looked_at:,} pictures looked at, {self.compared:,} pairs of pictures compared in "
-            f"{self.seconds:.1f} s.{late}"
+            f"{total}: {self.fingerprinted:,} fingerprints computed, {self.compared_pairs:,} pairs of images compared "
+            f"in {self.seconds:.1f} s.{retry}"
         )
 
 
 def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = None) -> DuplicatesReport:
-    """Bring the duplicates table up to date: only contents that are new are decoded and compared.
+    """Refresh the duplicates table. Only new contents are decoded and compared.
 
     Args:
         home: the home.
-        space: id of the embedding space whose cosines may object.
-        progress: told how many contents have been looked at.
+        space: id of the embedding space whose cosines may reject a near-duplicate.
+        progress: receives how many contents have been fingerprinted.
 
     Raises:
-        TableError, StaleTableError: a shard's tables are missing or don't belong together.
+        TableError: a shard's tables are missing.
+        StaleTableError: a shard's embeddings belong to another manifest.
         LockTimeoutError: another run writes pairs or the graph.
     """
-    with home.hold([locks.GRAPH], "looking for duplicates"):
+    with home.hold([locks.GRAPH], "finding duplicates"):
         started = time.monotonic()
-        pictures = usable_pictures(home, space)
+        images = load_usable_images(home, space)
         path = tables.duplicates_path(home.warehouse)
-        covered = coverage(pictures)
-        current = DUPLICATES.current_metadata(home.warehouse, space, covered)
+        coverage = coverage_of_images(images)
+        current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
         if current is not None and (current.method, current.pending) == (METHOD, 0):
-            return _report(tables.read(path), len(pictures), 0, 0, 0, written=False, seconds=0.0)
-        store = CopyStore(home.work, LOOKING)
-        groups = by_content(pictures)
-        looked_at, pending = _look(home, store, groups, progress or (lambda _: None), started)
-        near, compared = near_copies(groups, store, store.hashes(), least=LEAST_CORRELATION)
-        near = [row for row in _with_cosines(home, space, near) if (row.cosine or 0.0) >= LEAST_COSINE]
-        table = as_table(joined(groups, near))
+            return _report(tables.read(path), len(images), 0, 0, 0, written=False, seconds=0.0)
+        store = FingerprintStore(home.work, FINGERPRINT_METHOD)
+        groups = rank_contents(images)
+        fingerprinted, pending = _fingerprint_new(home, store, groups, progress or (lambda _: None), started)
+        near, compared_pairs = find_near_duplicates(groups, store, store.hashes(), min_correlation=MIN_CORRELATION)
+        near = [row for row in _with_cosines(home, space, near) if (row.cosine or 0.0) >= MIN_COSINE]
+        table = as_table(merge_duplicates(groups, near))
         metadata = DuplicatesMetadata(
-            space=space, coverage=covered, method=METHOD, images=len(pictures), pending=pending
+            space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending
         )
         tables.write(path, table, metadata.as_metadata())
         seconds = time.monotonic() - started
-        return _report(table, len(pictures), looked_at, compared, pending, written=True, seconds=seconds)
+        return _report(table, len(images), fingerprinted, compared_pairs, pending, written=True, seconds=seconds)
 
 
 def require_duplicates(home: Home) -> DuplicatesMetadata:
@@ -137,84 +158,95 @@ def require_current_duplicates(home: Home, space: str, coverage: str) -> None:
         raise DUPLICATES.stale()
 
 
-def _look(
-    home: Home, store: CopyStore, groups: Sequence[Sequence[Picture]], progress: Listener, started: float
+def _fingerprint_new(
+    home: Home, store: FingerprintStore, groups: Sequence[Sequence[UsableImage]], progress: Listener, started: float
 ) -> tuple[int, int]:
-    """Look at contents that were never looked at; how many, and how many of them are to be tried again."""
-    known = store.hashes()
-    missing = [(g[0].sha256, [one.path for one in g]) for g in groups if g[0].sha256 not in known]
-    keep, done, pending = [], 0, 0
+    """Fingerprint contents that the store does not have; return how many, and how many of them must be retried."""
+    stored = store.hashes()
+    new = [(group[0].sha256, [image.path for image in group]) for group in groups if group[0].sha256 not in stored]
+    unsaved, done, pending = [], 0, 0
     try:
-        for sha, look in look_at_files(missing, home.images, max_pixels=home.settings.max_pixels):
+        for sha256, fingerprint in fingerprint_contents(new, home.images, max_pixels=home.settings.max_pixels):
             done += 1
-            if look.status in RETRY:
+            if fingerprint.status in RETRIED_STATUSES:
                 pending += 1
             else:
-                keep.append((sha, look))
-            progress(Progress("pictures", done, len(missing), time.monotonic() - started))
-            if len(keep) >= CHECKPOINT:
-                store.put_looks(keep)
-                keep = []
+                unsaved.append((sha256, fingerprint))
+            progress(Progress("fingerprints", done, len(new), time.monotonic() - started))
+            if len(unsaved) >= CHECKPOINT:
+                store.put_fingerprints(unsaved)
+                unsaved = []
     finally:
-        # Also when it is being stopped: what was seen is kept.
-        store.put_looks(keep)
+        # A run that is stopped keeps its fingerprints, too.
+        store.put_fingerprints(unsaved)
     return done, pending
 
 
 def _with_cosines(home: Home, space: str, rows: Sequence[Duplicate]) -> list[Duplicate]:
-    """The rows with the cosines of their vectors; shards that none is in are not read."""
-    wanted = {picture.path for row in rows for picture in (row.copy, row.keep)}
+    """Return the rows with the cosines of their embeddings. Row groups without any of the images are not read."""
+    paths = {image.path for row in rows for image in (row.image, row.keep)}
     vectors: dict[str, np.ndarray] = {}
-    for shard in home.shards if wanted else []:
-        path = tables.embeddings_path(home.warehouse, space, shard)
-        with tables.open_parquet(path) as file:
+    for shard in home.shards if paths else []:
+        with tables.open_parquet(tables.embeddings_path(home.warehouse, space, shard)) as file:
             for group in range(file.num_row_groups):
                 names = file.read_row_group(group, columns=["path"])["path"].to_pylist()
-                here = [number for number, name in enumerate(names) if name in wanted]
-                if here:
+                numbers = [number for number, name in enumerate(names) if name in paths]
+                if numbers:
                     column = file.read_row_group(group, columns=["embedding"])["embedding"]
-                    found = vectors_of(column)[here]
-                    vectors.update(zip((names[number] for number in here), found, strict=True))
+                    part = vectors_of(column)[numbers]
+                    vectors.update(zip((names[number] for number in numbers), part, strict=True))
     result = []
-    for start in range(0, len(rows), _AT_ONCE):
-        part = rows[start : start + _AT_ONCE]
-        left, right = (np.stack([vectors[getattr(row, side).path] for row in part]) for side in ("copy", "keep"))
-        result += [
-            Duplicate(row.copy, row.keep, row.kind, row.bits, row.correlation, value)
-            for row, value in zip(part, cosines(left, right).tolist(), strict=True)
-        ]
+    for start in range(0, len(rows), PAIR_BATCH):
+        part = rows[start : start + PAIR_BATCH]
+        left = np.stack([vectors[row.image.path] for row in part])
+        right = np.stack([vectors[row.keep.path] for row in part])
+        result += [replace(row, cosine=cosine) for row, cosine in zip(part, cosines(left, right).tolist(), strict=True)]
     return result
 
 
 def as_table(rows: Sequence[Duplicate]) -> pa.Table:
-    """Rows as they are stored."""
+    """Return rows in the form in which they are stored."""
     records = [
         {
-            "path_from": row.copy.path,
+            "path_from": row.image.path,
             "path_keep": row.keep.path,
             "kind": row.kind,
             "distance": row.bits,
             "correlation": row.correlation,
             "cosine": row.cosine,
             "reason": row.reason,
-            "bytes": row.copy.bytes,
+            "bytes": row.image.bytes,
         }
         for row in rows
     ]
     return pa.Table.from_pylist(records, schema=tables.DUPLICATES_SCHEMA)
 
 
-def tightest(home: Home, limit: int) -> list[dict[str, Any]]:
-    """The surest rows of the table: near copies by correlation, then exact ones."""
+def read_closest_duplicates(home: Home, limit: int) -> list[dict[str, Any]]:
+    """Return the first rows of the table by confidence: near-duplicates by correlation, then exact duplicates."""
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
     return sorted(rows, key=lambda row: (row["kind"] == EXACT, -(row["correlation"] or 0.0), row["path_from"]))[:limit]
 
 
 def _report(
-    table: pa.Table, files: int, looked_at: int, compared: int, pending: int, *, written: bool, seconds: float
+    table: pa.Table,
+    images: int,
+    fingerprinted: int,
+    compared_pairs: int,
+    pending: int,
+    *,
+    written: bool,
+    seconds: float,
 ) -> DuplicatesReport:
     kinds = table["kind"].to_pylist()
-    freed = sum(table["bytes"].to_pylist())
     return DuplicatesReport(
-        files, kinds.count(EXACT), kinds.count(NEAR), freed, looked_at, compared, pending, written, seconds
+        images=images,
+        exact=kinds.count(EXACT),
+        near=kinds.count(NEAR),
+        duplicate_bytes=sum(table["bytes"].to_pylist()),
+        fingerprinted=fingerprinted,
+        compared_pairs=compared_pairs,
+        pending=pending,
+        written=written,
+        seconds=seconds,
     )

@@ -1,7 +1,8 @@
-"""What is known of contents and of pairs of them, kept between runs: one SQLite file in the home's work folder.
+"""The store of fingerprints and match scores that runs share: one SQLite file in the home's work folder.
 
-Belongs here: keeping it, all or none. Not here: what is kept (`domain.duplicates.fingerprints`), and what follows
-from it (`domain.duplicates.duplicates_table`). Nothing here depends on an embedding space.
+Belongs here: reading and writing the store, each call as one transaction. Not here: fingerprints themselves
+(`domain.duplicates.fingerprints`), what follows from match scores (`domain.duplicates.duplicate_search`). Nothing here
+depends on an embedding space.
 """
 
 import sqlite3
@@ -11,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.fingerprints import GREY_SIDE, Look
+from imgret_assets.domain.duplicates.fingerprints import GREY_SIDE, Fingerprint
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.storage import sqlite
 
+# The names of the file, the tables and the columns stay: an existing home must not fingerprint its images again.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS method (name TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB)",
@@ -23,14 +25,16 @@ _SCHEMA = (
     ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
 )
-Fit = tuple[int, float]
+# Bits in which the hashes of two contents differ, and the correlation of their small grey images.
+MatchScore = tuple[int, float]
 
 
-class CopyStore:
-    """The store; what was kept by another method is forgotten.
+class FingerprintStore:
+    """The store of one home. Opening it with another method than the stored one empties it.
 
-    `looks`: of each content. `fits`: bits and correlation of pairs of contents, smaller sha256 first. `compared`:
-    contents of which every two have been compared, so that those within the radius are in `fits`.
+    Tables: `looks` holds the fingerprint of each content. `fits` holds the match score of pairs of contents, the
+    smaller sha256 first. `compared` holds contents of which every pair has been compared: if the hashes of two of them
+    lie within the radius, their match score is in `fits`.
     """
 
     def __init__(self, work: Path, method: str) -> None:
@@ -45,51 +49,53 @@ class CopyStore:
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
 
-    def put_looks(self, looks: Iterable[tuple[str, Look]]) -> None:
-        """Keep what was seen of some contents."""
+    def put_fingerprints(self, fingerprints: Iterable[tuple[str, Fingerprint]]) -> None:
+        """Store fingerprints by the sha256 of their contents."""
         rows = [
-            (sha, look.status, look.hash, None if look.grey is None else look.grey.tobytes()) for sha, look in looks
+            (sha256, one.status, one.hash, None if one.grey is None else one.grey.tobytes())
+            for sha256, one in fingerprints
         ]
         with self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", rows)
 
     def hashes(self) -> dict[str, bytes | None]:
-        """Hash of every content that was looked at; None where it has none."""
+        """Return the hash of every stored content; None if the content has none."""
         with self._open() as connection:
             return dict(connection.execute("SELECT sha256, hash FROM looks"))
 
     def greys(self, contents: Sequence[str]) -> np.ndarray:
-        """Small grey pictures uint8 (n, 64, 64) of contents that have one."""
-        found: dict[str, bytes] = {}
+        """Return the small grey images of contents that have one: uint8 (n, 64, 64), in the order of `contents`."""
+        greys: dict[str, bytes] = {}
         with self._open() as connection:
             for part in batches(contents, sqlite.AT_ONCE):
                 marks = sqlite.marks(part)
-                found.update(connection.execute(f"SELECT sha256, grey FROM looks WHERE sha256 IN ({marks})", part))  # noqa: S608
-        whole = b"".join(found[sha] for sha in contents)
-        return np.frombuffer(whole, np.uint8).reshape(len(contents), GREY_SIDE, GREY_SIDE)
+                greys.update(connection.execute(f"SELECT sha256, grey FROM looks WHERE sha256 IN ({marks})", part))  # noqa: S608
+        data = b"".join(greys[sha256] for sha256 in contents)
+        return np.frombuffer(data, np.uint8).reshape(len(contents), GREY_SIDE, GREY_SIDE)
 
-    def fits(self) -> dict[tuple[str, str], Fit]:
-        """All pairs that were compared by their pixels."""
+    def match_scores(self) -> dict[tuple[str, str], MatchScore]:
+        """Return the match scores of all compared pairs of contents, the smaller sha256 first."""
         with self._open() as connection:
             rows = connection.execute("SELECT a, b, distance, correlation FROM fits")
             return {(a, b): (distance, correlation) for a, b, distance, correlation in rows}
 
-    def put_fits(self, fits: Iterable[tuple[tuple[str, str], Fit]]) -> None:
-        """Keep some pairs' fits."""
+    def put_match_scores(self, scores: Iterable[tuple[tuple[str, str], MatchScore]]) -> None:
+        """Store the match scores of pairs of contents."""
+        rows = [(*pair, *score) for pair, score in scores]
         with self._open() as connection:
-            connection.executemany("INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?)", [(*p, *fit) for p, fit in fits])
+            connection.executemany("INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?)", rows)
 
-    def compared(self) -> set[str]:
-        """Contents of which every two have been compared."""
+    def compared_contents(self) -> set[str]:
+        """Return the contents of which every pair has been compared."""
         with self._open() as connection:
-            return {sha for (sha,) in connection.execute("SELECT sha256 FROM compared")}
+            return {sha256 for (sha256,) in connection.execute("SELECT sha256 FROM compared")}
 
-    def settle(self, compared: Iterable[str], contents: Iterable[str]) -> None:
-        """Note that every two of `compared` have been, and forget all that is not of `contents`."""
+    def finish_search(self, compared: Iterable[str], contents: Iterable[str]) -> None:
+        """Record that every pair of `compared` has been compared, and delete all rows about other contents."""
         with self._open() as connection:
             connection.execute("DELETE FROM compared")
-            connection.executemany("INSERT INTO compared VALUES (?)", ((sha,) for sha in compared))
+            connection.executemany("INSERT INTO compared VALUES (?)", ((sha256,) for sha256 in compared))
             connection.execute("CREATE TEMP TABLE present (sha256 TEXT PRIMARY KEY) WITHOUT ROWID")
-            connection.executemany("INSERT INTO present VALUES (?)", ((sha,) for sha in contents))
+            connection.executemany("INSERT INTO present VALUES (?)", ((sha256,) for sha256 in contents))
             connection.execute("DELETE FROM looks WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM fits WHERE a NOT IN present OR b NOT IN present")

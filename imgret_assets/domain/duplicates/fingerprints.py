@@ -1,7 +1,7 @@
-"""What tells a copy of a picture from a look-alike: a hash to find it by, a small grey picture to be sure.
+"""Fingerprints of images: a perceptual hash that finds near-duplicates and a small grey image that confirms them.
 
-Belongs here: looking at one picture, comparing two small grey ones, looking at many files with threads. Not here:
-which pictures are compared, and which copy is kept (`domain.duplicates.duplicates_table`); where looks are kept
+Belongs here: the fingerprint of one image, the correlation of two small grey images, fingerprinting many files with
+threads. Not here: which images are compared (`domain.duplicates.duplicate_search`), storing fingerprints
 (`domain.duplicates.fingerprint_store`).
 """
 
@@ -20,16 +20,17 @@ from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, Content, Pixe
 from imgret_assets.domain.runtime.cpu import usable_threads
 
 GREY_SIDE = 64
-# A file that may be there or as expected next time is looked at again.
-RETRY = frozenset({Status.VANISHED, Status.UNREADABLE})
+# The file may be readable or back to its expected content at the next run, so the next run tries again.
+RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
 FLAT = "flat"
 _COMPARED_SIDE = 32
-# Grey levels of standard deviation below which there is nothing to compare: noise would decide.
-_LEAST_SPREAD = 3.0
+# Standard deviation in grey levels. Below it an image has no structure to compare: noise would decide.
+_MIN_SPREAD = 3.0
 _HASH_SIDE = 16
-# Enough pixels both ways for the hash, which is made from 64 x 64.
-_ENOUGH = (256, 256)
-# Parts of a picture that may have been kept by who cropped it: top, left and side as shares; up to 4 percent an edge.
+# A JPEG decoder may reduce an image to this size: still enough for the hash, which is computed from 64 x 64 pixels.
+_DECODE_AT_LEAST = (256, 256)
+# The parts of an image that are compared, as (top, left, side) in shares of the image: the whole, centred crops and
+# corner crops that lose up to 4 percent at an edge.
 _PARTS = (
     *((cut, cut, 1 - 2 * cut) for cut in (0.0, 0.01, 0.02, 0.03, 0.04)),
     *((top, left, 0.96) for top in (0.0, 0.04) for left in (0.0, 0.04)),
@@ -37,13 +38,13 @@ _PARTS = (
 
 
 @dataclass(frozen=True)
-class Look:
-    """What is kept of one content.
+class Fingerprint:
+    """The fingerprint of one content.
 
     Attributes:
-        status: `ok`, `flat` where the picture has no structure to compare, else why it can't be decoded.
-        hash: perceptual hash, 32 bytes; None unless ok.
-        grey: the whole picture as uint8 (64, 64), whatever its shape; None unless ok.
+        status: `ok`; `flat` if the image has no structure to compare; otherwise why it can't be decoded.
+        hash: perceptual hash, 32 bytes; None unless `ok`.
+        grey: the whole image as uint8 (64, 64), whatever its aspect ratio; None unless `ok`.
     """
 
     status: str
@@ -51,100 +52,113 @@ class Look:
     grey: np.ndarray | None = None
 
 
-def look_at(image: Image.Image) -> Look:
-    """Hash and small grey picture of an RGB picture."""
+def fingerprint_image(image: Image.Image) -> Fingerprint:
+    """Return the fingerprint of a decoded RGB image."""
+    # Heavy: its hash loads scipy, which a query never needs.
     import imagehash
 
     grey = np.asarray(image.convert("L").resize((GREY_SIDE, GREY_SIDE), Image.Resampling.BILINEAR))
-    if float(grey.std()) < _LEAST_SPREAD:
-        return Look(FLAT)
+    if float(grey.std()) < _MIN_SPREAD:
+        return Fingerprint(FLAT)
     bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash
-    return Look(Status.OK, np.packbits(bits.reshape(-1)).tobytes(), grey)
+    return Fingerprint(Status.OK, np.packbits(bits.reshape(-1)).tobytes(), grey)
 
 
-def look_at_data(data: bytes, *, max_pixels: int) -> Look:
-    """Look at one picture by its file's bytes, decoded as `look_at_files` does; of more than `max_pixels` none is."""
+def fingerprint_bytes(data: bytes, *, max_pixels: int) -> Fingerprint:
+    """Return the fingerprint of an image file's bytes, decoded as `fingerprint_contents` decodes files.
+
+    An image with more than `max_pixels` pixels is not decoded.
+    """
     try:
-        return look_at(decode(data, max_pixels=max_pixels, at_least=_ENOUGH))
+        return fingerprint_image(decode(data, max_pixels=max_pixels, at_least=_DECODE_AT_LEAST))
     except UnusableImageError as error:
-        return Look(error.status)
+        return Fingerprint(error.status)
 
 
-def look_at_files(
+def fingerprint_contents(
     contents: Iterable[Content], root: Path, *, max_pixels: int, pixel_budget: int = PIXEL_BUDGET
-) -> Iterator[tuple[str, Look]]:
-    """Look at each content once, by threads, as many files in flight as there are threads, twice.
+) -> Iterator[tuple[str, Fingerprint]]:
+    """Fingerprint each content once with a thread pool; at most two files per thread are in flight.
 
     Args:
-        contents: for each its sha256 and the relative paths that have it.
+        contents: the sha256 of each content and the relative paths of the files that have it.
         root: the image root.
-        max_pixels: a picture with more pixels is not decoded.
-        pixel_budget: pixels that all threads may have decoded at a time.
+        max_pixels: an image with more pixels is not decoded.
+        pixel_budget: pixels that all threads together may have decoded at a time.
 
     Yields:
-        Each content's sha256 and what was seen, in their order.
+        The sha256 and the fingerprint of each content, in the order of `contents`.
     """
     budget = PixelBudget(pixel_budget)
     threads = max(2, usable_threads())
-    waiting: deque[tuple[str, Future[Look]]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="imgret-look") as pool:
+    in_flight: deque[tuple[str, Future[Fingerprint]]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="imgret-fingerprint") as pool:
         try:
-            for sha, paths in contents:
-                waiting.append((sha, pool.submit(_look_at_content, sha, paths, root, max_pixels, budget)))
-                if len(waiting) >= 2 * threads:
-                    done, future = waiting.popleft()
-                    yield done, future.result()
-            while waiting:
-                done, future = waiting.popleft()
-                yield done, future.result()
+            for sha256, paths in contents:
+                task = pool.submit(_fingerprint_content, sha256, paths, root, max_pixels, budget)
+                in_flight.append((sha256, task))
+                if len(in_flight) >= 2 * threads:
+                    first, future = in_flight.popleft()
+                    yield first, future.result()
+            while in_flight:
+                first, future = in_flight.popleft()
+                yield first, future.result()
         finally:
-            for _, future in waiting:
+            for _, future in in_flight:
                 future.cancel()
 
 
-def _look_at_content(sha: str, paths: Sequence[str], root: Path, max_pixels: int, budget: PixelBudget) -> Look:
+def _fingerprint_content(
+    sha256: str, paths: Sequence[str], root: Path, max_pixels: int, budget: PixelBudget
+) -> Fingerprint:
     try:
-        with decoded(sha, paths, root, budget, max_pixels=max_pixels, at_least=_ENOUGH) as picture:
-            return look_at(picture)
+        with decoded(sha256, paths, root, budget, max_pixels=max_pixels, at_least=_DECODE_AT_LEAST) as image:
+            return fingerprint_image(image)
     except UnusableImageError as error:
-        return Look(error.status)
+        return Fingerprint(error.status)
 
 
-def correlations(one: np.ndarray, others: np.ndarray) -> np.ndarray:
-    """How well pictures fit on each other: the best correlation of one whole with a part of the other.
+def correlate(grey: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Return how well a small grey image matches each of several others.
 
-    Brightness and contrast don't matter, nor a crop of up to 4 percent at each edge.
+    The match is the best correlation of one whole image with a part of the other (`_PARTS`). So differences in
+    brightness and contrast don't count, nor does a crop of up to 4 percent at each edge.
 
     Args:
-        one: uint8 (64, 64).
-        others: uint8 (n, 64, 64).
+        grey: uint8 (64, 64).
+        candidates: uint8 (n, 64, 64).
 
     Returns:
-        float32 (n,) in [-1, 1]; the same if the two change places.
+        Correlations, float32 (n,) in [-1, 1]; symmetric in the two images up to rounding.
     """
-    mine, theirs = _parts_of(one[np.newaxis])[0], _parts_of(others)
-    best = np.maximum((theirs @ mine[0]).max(axis=1), np.einsum("nk,pk->np", theirs[:, 0], mine).max(axis=1))
-    return np.clip(best, -1.0, 1.0).astype(np.float32)
+    parts, candidate_parts = _parts_of(grey[np.newaxis])[0], _parts_of(candidates)
+    whole_in_candidate = (candidate_parts @ parts[0]).max(axis=1)
+    candidate_in_parts = np.einsum("nk,pk->np", candidate_parts[:, 0], parts).max(axis=1)
+    return np.clip(np.maximum(whole_in_candidate, candidate_in_parts), -1.0, 1.0).astype(np.float32)
 
 
-def _parts_of(grey: np.ndarray) -> np.ndarray:
-    """Every part of each picture, float32 (n, parts, 1024), mean 0 and length 1."""
+def _parts_of(greys: np.ndarray) -> np.ndarray:
+    """Return every part of each image, float32 (n, parts, 1024), each with mean 0 and norm 1."""
     down, across = _samplers()
-    parts = down @ grey.astype(np.float32)[:, np.newaxis] @ across
-    parts = parts.reshape(len(grey), len(_PARTS), -1)
+    parts = down @ greys.astype(np.float32)[:, np.newaxis] @ across
+    parts = parts.reshape(len(greys), len(_PARTS), -1)
     parts -= parts.mean(axis=-1, keepdims=True)
     return parts / np.maximum(np.linalg.norm(parts, axis=-1, keepdims=True), 1e-6)
 
 
 @lru_cache(maxsize=1)
 def _samplers() -> tuple[np.ndarray, np.ndarray]:
-    """For each part the matrices that cut it out and average it to 32 x 32, from the left and from the right."""
+    """Return the matrices that cut out each part and average it to 32 x 32 pixels.
+
+    Both are float32: (parts, 32, 64) multiplies an image from the left, (parts, 64, 32) from the right.
+    """
     down = np.stack([_sampler(top, side) for top, _, side in _PARTS])
     across = np.stack([_sampler(left, side).T for _, left, side in _PARTS])
     return down, across
 
 
 def _sampler(start: float, length: float) -> np.ndarray:
+    """Return the matrix float32 (32, 64) that averages a stretch of 64 pixels (in shares) to 32 pixels, by area."""
     edges = (start + length * np.arange(_COMPARED_SIDE + 1) / _COMPARED_SIDE) * GREY_SIDE
     pixel = np.arange(GREY_SIDE)
     overlap = np.minimum(edges[1:, np.newaxis], pixel + 1) - np.maximum(edges[:-1, np.newaxis], pixel)

@@ -13,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from imgret_assets.domain.duplicates.pictures import usable_pictures
+from imgret_assets.domain.duplicates.usable_images import load_usable_images
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_state import check_owner, check_space
 from imgret_assets.domain.graph.relationship_sync import Ends, LinkKind, links_equal, sync_links
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, VERDICTS, Decision, Decisions, File
 from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home
@@ -85,8 +85,8 @@ def links_equal_decisions(home: Home, database: Database, space: str) -> Finding
 
 def _wanted(home: Home, space: str) -> tuple[dict[Ends, dict[str, Any]], int, dict[str, str]]:
     """What `decided_links` says of the home's images, and the content of each path."""
-    contents = {one.path: one.sha256 for one in usable_pictures(home, space)}
-    return *decided_links(standing(home), contents), contents
+    contents = {one.path: one.sha256 for one in load_usable_images(home, space)}
+    return *decided_links(read_decisions(home), contents), contents
 
 
 def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Ends, dict[str, Any]], int]:
@@ -101,7 +101,7 @@ def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[di
     """
     files: dict[str, list[str]] = {}
     for path, sha in sorted(contents.items()):
-        if decisions.touches(sha):
+        if decisions.concerns(sha):
             files.setdefault(sha, []).append(path)
     found: dict[Ends, dict[str, Any]] = {}
     absent = 0
@@ -117,7 +117,7 @@ def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[di
             "by": decision.by,
         }
         if decision.verdict == DUPLICATE:
-            properties["keep"] = a if decision.kept_and_copy[0] == decision.pair[0] else b
+            properties["keep"] = a if decision.kept_and_duplicate[0] == decision.pair[0] else b
         # Of several files with these two contents, what was decided last about any two of them.
         found[min(a, b), max(a, b)] = properties
     return found, absent

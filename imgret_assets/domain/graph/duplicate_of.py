@@ -8,9 +8,9 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from imgret_assets.domain.duplicates.copy_search import KINDS
+from imgret_assets.domain.duplicates.duplicate_search import KINDS
 from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates
-from imgret_assets.domain.duplicates.pictures import coverage, usable_pictures
+from imgret_assets.domain.duplicates.usable_images import coverage_of_images, load_usable_images
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
@@ -78,8 +78,8 @@ def wanted_links(home: Home, space: str) -> tuple[dict[tuple[str, str], dict[str
         StaleTableError: it was made from other embeddings, or in another way.
     """
     path = DUPLICATES.require(home.warehouse, space)
-    pictures = usable_pictures(home, space)
-    require_current_duplicates(home, space, coverage(pictures))
+    pictures = load_usable_images(home, space)
+    require_current_duplicates(home, space, coverage_of_images(pictures))
     rows = tables.read(path, ["path_from", "path_keep", "kind", "distance", "reason"]).to_pylist()
     wanted = {(row.pop("path_from"), row.pop("path_keep")): row for row in rows}
     copies = {copy for copy, _ in wanted}

@@ -23,7 +23,7 @@ from imgret_assets.domain.embeddings.table_reader import check_shard, coverage_o
 from imgret_assets.domain.graph.decided import decided_links
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.derived_tables import DUPLICATES, GROUPS, PAIRS
 from imgret_assets.domain.storage.home import Home
@@ -164,7 +164,7 @@ def _duplicates(home: Home, space: EmbeddingSpace, coverage: str, notes: list[st
 
 def _decided(home: Home, contents: Mapping[str, str]) -> pa.Table:
     """What people have decided and is in force, of the images there are; `contents` is the sha256 of each."""
-    links, _ = decided_links(standing(home), contents)
+    links, _ = decided_links(read_decisions(home), contents)
     ends = sorted(links)
     given: dict[str, pa.Array] = {
         name: pa.array([links[pair].get(name) for pair in ends], pa.string()) for name in ("verdict", "by", "keep")

@@ -1,16 +1,16 @@
-"""What people have decided about pairs of images: an append-only file in the home, `decisions.jsonl`.
+"""The decisions of people about pairs of images, and which of them are in force.
 
-Belongs here: the file, appending to it, which decision is in force for a pair, its export. Not here: what is left to
-decide and what would be removed (`domain.review.queue`), relationships (`domain.graph.decided`).
+Belongs here: the record of a decision, the index that finds the decision in force for a pair. Not here: the file of
+decisions (`domain.review.decision_log`), what is left to decide (`domain.review.queue`), what would be removed
+(`domain.review.removals`), relationships (`domain.graph.decided`).
 
-A line is an event about two images, keyed by their two sha256, the smaller first: so a decision survives renames,
-rebuilds, another model and another server. Two files with the same bytes are one content, and a decision about them is
-one about files: there the key is the sha256 twice and the two paths (`pair_key`).
+A decision is an event about two images, keyed by their two sha256, the smaller first. So it survives renames, rebuilds,
+another model and another server. Two files with the same bytes have one content, and a decision about them is about
+files: its key is the sha256 twice and the two paths (`pair_key`).
 
-What a person decides at once is a batch: its lines are written and synced together, count only together, and are taken
-back together. A line of a killed process, or a batch that is not complete, is not there for readers, and the next
-writer cuts it off. A batch is about one or more sets. That all images of a set are to be kept is written as pairs of
-the first with each other one, and holds for every two of them.
+The events that a person records at once form a batch. A batch is valid only as a whole, and is undone as a whole. It is
+about one or more sets of files. The decision to keep all images of a set is stored as pairs of the first image with
+each other one, and holds for every pair of the set.
 """
 
 import json
@@ -30,20 +30,20 @@ PairKey = tuple[str, ...]
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """An image file as it is decided about: POSIX path under the image root, and content."""
+    """An image file that a decision is about: its POSIX path under the image root, and its content."""
 
     path: str
     sha256: str
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What is to be decided about a set of two or more files; made by `keep_all` and `keep_one`.
+class SetDecision:
+    """A decision about a set of two or more files, to be recorded; created by `keep_all` and `keep_one`.
 
     Attributes:
-        verdict: `not_duplicates` (every two of them are to be kept) or `duplicate` (all but the first are copies of
-            it, and not needed).
-        files: each once; the one that is kept first.
+        verdict: `not_duplicates` (keep every file) or `duplicate` (all files but the first duplicate it, and are not
+            needed).
+        files: the files without repetition; the one to keep is first.
     """
 
     verdict: str
@@ -52,22 +52,23 @@ class Judgement:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """An event: a line of the file.
+    """One event: a line of the file of decisions.
 
     Attributes:
-        id: of the event; begins with its batch's.
-        batch: id of what was decided at once.
+        id: of the event; begins with the id of its batch.
+        batch: id of the events that were recorded at once.
         batch_events: how many lines the batch has.
-        set: which set of the batch this pair is of, from 0.
+        set: which set of the batch the pair belongs to, from 0.
         at: when, UTC, ISO 8601.
-        by: who: a name that was typed, or the operating system's user.
-        verdict: `not_duplicates`, `duplicate`, or `undo`, which takes a batch back.
-        reason: as it was typed; may be empty.
-        sha_a, sha_b: of the two images, the smaller first; None for `undo`.
-        keep: sha256 of the one that is kept; None unless the verdict is `duplicate`.
-        keep_path: its path when it was decided; tells the two apart where both have the same bytes.
-        undoes: the batch that is taken back; None unless the verdict is `undo`.
-        path_a, path_b: paths when it was decided, for people; part of the key where both have the same bytes.
+        by: who: a name as it was entered, or the user of the operating system.
+        verdict: `not_duplicates`, `duplicate`, or `undo`, which undoes a batch.
+        reason: as it was entered; may be empty.
+        sha_a, sha_b: contents of the two images, the smaller first; None for `undo`.
+        keep: sha256 of the image to keep; None unless the verdict is `duplicate`.
+        keep_path: its path at the time of the decision; tells the two files apart if both have the same bytes.
+        undoes: id of the batch that is undone; None unless the verdict is `undo`.
+        path_a, path_b: the paths at the time of the decision, for people; part of the key if both files have the same
+            bytes.
     """
 
     id: str
@@ -88,39 +89,39 @@ class Decision:
 
     @property
     def pair(self) -> tuple[File, File]:
-        """The two files as they were; not of an `undo`."""
+        """The two files at the time of the decision; undefined for an `undo`."""
         return File(self.path_a or "", self.sha_a or ""), File(self.path_b or "", self.sha_b or "")
 
     @property
-    def kept_and_copy(self) -> tuple[File, File]:
-        """Of a `duplicate`: the file that is kept and the one that is not needed, as they were."""
+    def kept_and_duplicate(self) -> tuple[File, File]:
+        """For a `duplicate`: the file to keep and the file that is not needed, at the time of the decision."""
         a, b = self.pair
         return (a, b) if self.keep == a.sha256 and self.keep_path == a.path else (b, a)
 
     @property
     def as_line(self) -> bytes:
-        """As it stands in the file."""
+        """The event as a line of the file."""
         return json.dumps({"version": VERSION, **self.as_row}, ensure_ascii=False).encode() + b"\n"
 
     @property
     def as_row(self) -> dict[str, Any]:
-        """Its fields by name."""
-        return {name: getattr(self, name) for name in _FIELDS}
+        """The fields by name."""
+        return {name: getattr(self, name) for name in DECISION_FIELDS}
 
 
-_FIELDS = tuple(one.name for one in fields(Decision))
+DECISION_FIELDS = tuple(column.name for column in fields(Decision))
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
-    """An event of the past, and whether it is `in_force`, `undone`, or `superseded` by a later one about the pair."""
+class HistoryEntry:
+    """An event and its state: `in_force`, `undone`, or `superseded` by a later event about the same pair."""
 
     decision: Decision
     state: str
 
 
 def pair_key(a: File, b: File) -> PairKey:
-    """What a decision about two files is found by: their contents, in order; where they are one, also their paths."""
+    """Return the key of a pair: both contents in order; the two paths in order as well if the contents are equal."""
     if a.sha256 != b.sha256:
         return (a.sha256, b.sha256) if a.sha256 < b.sha256 else (b.sha256, a.sha256)
     return (a.sha256, b.sha256, *sorted((a.path, b.path)))
@@ -128,105 +129,119 @@ def pair_key(a: File, b: File) -> PairKey:
 
 @dataclass(frozen=True)
 class Decisions:
-    """What is in force; a snapshot that doesn't change, so that threads may share it.
+    """The decisions in force: an immutable snapshot, which threads may share.
 
     Attributes:
-        stamp: equal for two snapshots of one file only if they are the same.
-        contents: sha256 of everything that a decision in force, or superseded, is about.
+        stamp: equal for two snapshots of one file only if both have the same events.
+        contents: sha256 of every content that a decision in force, or superseded, is about.
     """
 
     stamp: tuple[Any, ...] = ()
+    # Only ever extended, and shared by all snapshots of one file; this snapshot has the first `_count` events.
     _log: list[Decision] = field(default_factory=list, repr=False)
     _count: int = 0
-    # Numbers in the log: the last event of each pair; of each file or content, the sets that are to be kept whole.
+    # Event numbers: the last event of each pair; by file and by content, the first event of each set to keep whole.
     _last: Mapping[PairKey, int] = field(default_factory=dict, repr=False)
-    _kept_with: Mapping[str | File, frozenset[int]] = field(default_factory=dict, repr=False)
-    _kept_copies: Mapping[str, int] = field(default_factory=dict, repr=False)
+    _kept_sets: Mapping[str | File, frozenset[int]] = field(default_factory=dict, repr=False)
+    _kept_file_counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     _undone: frozenset[str] = frozenset()
     contents: frozenset[str] = field(default_factory=frozenset, repr=False)
 
     @property
     def events(self) -> list[Decision]:
-        """All events, oldest first, whether in force or not."""
+        """All events, oldest first, whatever their state."""
         return self._log[: self._count]
 
-    def between(self, a: File, b: File) -> Decision | None:
-        """The event in force for two files: about the pair, or about a set that both are to be kept in.
+    def decision_for(self, a: File, b: File) -> Decision | None:
+        """Return the event in force for two files: about the pair, or about a set to keep whole that has both.
 
-        None where nobody has decided, or it was undone.
+        None if no decision is in force.
         """
         number = self._last.get(pair_key(a, b), -1)
-        same = a.sha256 == b.sha256
-        mine, other = (self._kept_with.get(one if same else one.sha256) for one in (a, b))
-        if mine and other:
-            number = max(number, max(mine & other, default=-1))
+        same_content = a.sha256 == b.sha256
+        sets_of_a, sets_of_b = (self._kept_sets.get(file if same_content else file.sha256) for file in (a, b))
+        if sets_of_a and sets_of_b:
+            number = max(number, max(sets_of_a & sets_of_b, default=-1))
         return self._log[number] if number >= 0 else None
 
     def kept_together(self, files: Sequence[File]) -> bool:
-        """All of them are in one set that is to be kept whole; at once, where `between` is asked for every two."""
-        twice = Counter(one.sha256 for one in files)
-        sets = [self._kept_with.get(one if twice[one.sha256] > 1 else one.sha256, frozenset[int]()) for one in files]
+        """Return whether one set to keep whole has all of the files; faster than `decision_for` for every pair."""
+        counts = Counter(file.sha256 for file in files)
+        sets = [
+            self._kept_sets.get(file if counts[file.sha256] > 1 else file.sha256, frozenset[int]()) for file in files
+        ]
         return bool(sets) and bool(frozenset.intersection(*sets))
 
-    def touches(self, sha256: str) -> bool:
-        """Somebody has decided something about this content."""
+    def concerns(self, sha256: str) -> bool:
+        """Return whether a decision is about this content."""
         return sha256 in self.contents
 
-    def changed_since(self, before: "Decisions") -> frozenset[str] | None:
-        """Contents that something new is decided about, or undone, since an earlier snapshot; None if it is none."""
-        if self._log is not before._log or self._count < before._count:
-            return None
-        new = self._log[before._count : self._count]
-        turned = self._undone ^ before._undone
-        if turned:
-            new += [one for one in self.events if one.batch in turned]
-        return frozenset(sha for one in new for sha in (one.sha_a, one.sha_b) if sha is not None)
+    def contents_changed_since(self, earlier: "Decisions") -> frozenset[str] | None:
+        """Return the contents with new or undone decisions since an earlier snapshot.
 
-    def kept_copies(self, sha256: str) -> int:
-        """As how many files this content is to be kept: the most that were decided to be no duplicates at once.
-
-        So files that were only moved since are told from another copy, of which there are more then.
+        None if `earlier` is no earlier snapshot of the same log.
         """
-        return self._kept_copies.get(sha256, 0)
+        if self._log is not earlier._log or self._count < earlier._count:
+            return None
+        events = self._log[earlier._count : self._count]
+        toggled = self._undone ^ earlier._undone
+        if toggled:
+            events += [event for event in self.events if event.batch in toggled]
+        return frozenset(sha256 for event in events for sha256 in (event.sha_a, event.sha_b) if sha256 is not None)
+
+    def kept_file_count(self, sha256: str) -> int:
+        """Return how many files of this content are kept: the most files that one set to keep whole has of it.
+
+        Files that were only moved are not more than this; a further file with the same bytes is.
+        """
+        return self._kept_file_counts.get(sha256, 0)
 
     def in_force(self) -> Iterator[Decision]:
-        """Of each pair that was decided by itself, the event in force, in the order of the file."""
+        """Yield the event in force of each pair that has an event of its own, in the order of the file."""
         for number in sorted(self._last.values()):
             decision = self._log[number]
-            # Where no set is kept, nothing can have come after the last event of the pair.
-            if decision.sha_a not in self._kept_with or self._holds(decision):
+            # If the content is in no set to keep whole, nothing can supersede the last event of the pair.
+            if decision.sha_a not in self._kept_sets or self._holds(decision):
                 yield decision
 
-    def state(self, decision: Decision) -> str:
-        """Whether an event is `in_force`, `undone` or `superseded`."""
+    def state_of(self, decision: Decision) -> str:
+        """Return whether an event is `in_force`, `undone` or `superseded`."""
         if decision.batch in self._undone:
             return UNDONE
         return IN_FORCE if decision.verdict == UNDO or self._holds(decision) else SUPERSEDED
 
     def _holds(self, decision: Decision) -> bool:
-        """Nothing later is in force for its pair; of a set that is kept whole, every event says the same."""
-        last = self.between(*decision.pair)
+        """Return whether no later event is in force for the pair; all events of a set to keep whole count as one."""
+        last = self.decision_for(*decision.pair)
         return last is not None and (last.batch, last.set) == (decision.batch, decision.set)
 
-    def batch(self, given: str) -> list[Decision]:
-        """Events of a batch, named by its own id or by that of one of them; empty where there is none."""
+    def events_of_batch(self, batch_or_event_id: str) -> list[Decision]:
+        """Return the events of a batch by its id, or by the id of one of its events; empty if there is none."""
         events = self.events
-        name = next((one.batch for one in events if given in (one.batch, one.id)), None)
-        return [one for one in events if one.batch == name]
+        batch = next((event.batch for event in events if batch_or_event_id in (event.batch, event.id)), None)
+        return [event for event in events if event.batch == batch]
 
     def is_undone(self, batch: str) -> bool:
-        """The batch was taken back."""
+        """Return whether the batch is undone."""
         return batch in self._undone
 
 
-def _index(log: list[Decision], start: int, before: Decisions, stamp: tuple[Any, ...]) -> Decisions:
-    """A snapshot of the whole log; `before` is one of its first `start` events."""
-    if any(one.verdict == UNDO for one in log[start:]):
-        start, before = 0, Decisions(_undone=_undone(log))
-    undone = before._undone
-    last, kept_with, copies = dict(before._last), dict(before._kept_with), dict(before._kept_copies)
-    contents = set(before.contents)
-    kept_sets: dict[tuple[str, int], tuple[int, set[File]]] = {}
+def index_decisions(log: list[Decision], start: int, earlier: Decisions, stamp: tuple[Any, ...]) -> Decisions:
+    """Return a snapshot of the whole log.
+
+    Args:
+        log: all events, oldest first.
+        start: number of the first event that `earlier` does not have.
+        earlier: a snapshot of the first `start` events.
+        stamp: of the new snapshot.
+    """
+    if any(event.verdict == UNDO for event in log[start:]):
+        # An undo may change any earlier event, so everything is indexed again.
+        start, earlier = 0, Decisions(_undone=_undone_batches(log))
+    undone = earlier._undone
+    last, kept_sets = dict(earlier._last), dict(earlier._kept_sets)
+    file_counts, contents = dict(earlier._kept_file_counts), set(earlier.contents)
+    new_sets: dict[tuple[str, int], tuple[int, set[File]]] = {}
     for number, decision in enumerate(log[start:], start):
         if decision.verdict == UNDO or decision.batch in undone:
             continue
@@ -234,66 +249,60 @@ def _index(log: list[Decision], start: int, before: Decisions, stamp: tuple[Any,
         last[pair_key(a, b)] = number
         contents.update((a.sha256, b.sha256))
         if decision.verdict == NOT_DUPLICATES:
-            _, files = kept_sets.get((decision.batch, decision.set), (number, set[File]()))
+            _, files = new_sets.setdefault((decision.batch, decision.set), (number, set[File]()))
             files.update((a, b))
-            kept_sets[decision.batch, decision.set] = number, files
         elif a.sha256 == b.sha256:
-            copies.pop(a.sha256, None)
-    for number, files in kept_sets.values():
-        for token in {*files, *(one.sha256 for one in files)}:
-            kept_with[token] = kept_with.get(token, frozenset()) | {number}
-        for sha in {one.sha256 for one in files}:
-            there = sum(one.sha256 == sha for one in files)
-            if there > 1:
-                copies[sha] = max(copies.get(sha, 0), there)
-    return Decisions(stamp, log, len(log), last, kept_with, copies, undone, frozenset(contents))
+            file_counts.pop(a.sha256, None)
+    for number, files in new_sets.values():
+        for key in {*files, *(file.sha256 for file in files)}:
+            kept_sets[key] = kept_sets.get(key, frozenset()) | {number}
+        for sha256, count in Counter(file.sha256 for file in files).items():
+            if count > 1:
+                file_counts[sha256] = max(file_counts.get(sha256, 0), count)
+    return Decisions(stamp, log, len(log), last, kept_sets, file_counts, undone, frozenset(contents))
 
 
-def _undone(log: Sequence[Decision]) -> frozenset[str]:
-    """Batches that are taken back; to undo an undo brings its batch back."""
-    undoes = {one.batch: one.undoes for one in log if one.verdict == UNDO}
+def _undone_batches(log: Sequence[Decision]) -> frozenset[str]:
+    """Return the batches that are undone; undoing an undo restores its batch."""
+    undoes = {event.batch: event.undoes for event in log if event.verdict == UNDO}
     undone: set[str] = set()
-    for one in log:
-        if one.verdict != UNDO:
+    for event in log:
+        if event.verdict != UNDO:
             continue
-        batch: str | None = one.undoes
-        taken_back = True
+        batch: str | None = event.undoes
+        is_undone = True
         while batch is not None:
-            (undone.add if taken_back else undone.discard)(batch)
-            batch, taken_back = undoes.get(batch), not taken_back
+            (undone.add if is_undone else undone.discard)(batch)
+            batch, is_undone = undoes.get(batch), not is_undone
     return frozenset(undone)
 
 
-# Deciding
-
-
-def keep_all(files: Sequence[File]) -> Judgement:
-    """No two of the files are duplicates: all are to be kept.
+def keep_all(files: Sequence[File]) -> SetDecision:
+    """Return the decision that no two of the files are duplicates: all are kept.
 
     Raises:
-        DecisionError: they are fewer than two.
+        DecisionError: there are fewer than two different files.
     """
-    return _judged(NOT_DUPLICATES, files)
+    return _set_decision(NOT_DUPLICATES, files)
 
 
-def keep_one(keep: File, copies: Sequence[File]) -> Judgement:
-    """The others are copies of `keep`, and not needed.
+def keep_one(keep: File, duplicates: Sequence[File]) -> SetDecision:
+    """Return the decision that some files duplicate `keep`, and are not needed.
 
     Raises:
-        DecisionError: there is no other one.
+        DecisionError: there is no file but `keep`.
     """
-    return _judged(DUPLICATE, (keep, *copies))
+    return _set_decision(DUPLICATE, (keep, *duplicates))
 
 
-def _judged(verdict: str, files: Sequence[File]) -> Judgement:
-    once = tuple(dict.fromkeys(files))
-    if len(once) < 2:
-        raise DecisionError(
-            f"A decision about {once[0].path if once else 'nothing'} alone", expected="two or more different files"
-        )
-    return Judgement(verdict, once)
+def _set_decision(verdict: str, files: Sequence[File]) -> SetDecision:
+    distinct = tuple(dict.fromkeys(files))
+    if len(distinct) < 2:
+        names = distinct[0].path if distinct else "no file"
+        raise DecisionError(f"A decision about {names} alone", expected="two or more different files")
+    return SetDecision(verdict, distinct)
 
 
 def is_protected(path: str, folders: Sequence[str]) -> bool:
-    """The file is in one of the folders (`Settings.protected`), at any depth."""
+    """Return whether the file is in one of the folders (`Settings.protected`), at any depth."""
     return any(folder == "." or path.startswith(f"{folder}/") for folder in folders)

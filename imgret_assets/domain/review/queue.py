@@ -1,179 +1,89 @@
-"""What is left to decide about duplicates and look-alikes, and what would be removed by what was decided.
+"""The review queue: sets of duplicates and similar pairs that are left to decide.
 
-Belongs here: sets of copies and pairs of look-alikes without the decided ones, their order and pages, which file is
-proposed to be kept, files that decisions make superfluous. Not here: finding copies
-(`domain.duplicates.duplicates_table`), the file of decisions (`domain.review.decisions`). Nothing here removes a
-file.
+Belongs here: which sets are decided, pages, which file of a set is proposed to be kept. Not here: reading the tables
+(`domain.review.review_tables`), recording decisions (`domain.review.decision_log`), files that decisions make removable
+(`domain.review.removals`). Nothing here removes a file.
 
-Three kinds are told apart: `exact` sets (all the same bytes), `near` sets (some are the same picture), and `similar`
-pairs (cosine above the threshold, no copies). A copy is in no similar pair: the file it is a copy of stands for it.
+There are three kinds: `exact` sets (all files have the same bytes), `near` sets (some are near-duplicates) and
+`similar` pairs (cosine above the threshold, no duplicates). A duplicate is in no similar pair: the image to keep
+represents it.
 
-A set is decided when, of those of its files that no standing decision makes superfluous, every two have been decided
-about or are both protected. So it comes back only when another image joins it. Files with the same bytes that were only
-moved are no other images.
+A set is decided if every two of its files are decided about, or are both protected; files that a decision in force
+makes removable don't count. So a decided set comes back only when another image joins it. A moved file with the same
+bytes is no other image.
 
-In protected folders (`Settings.protected`) nothing is proposed for removal, and a file there is the one to keep.
+Nothing in a protected folder (`Settings.protected`) is proposed for removal, and a file there is the one to keep.
 """
 
-import threading
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.compute as pc
 
-from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
-from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
-from imgret_assets.domain.duplicates.pictures import Picture, _by_content, coverage, usable_pictures
-from imgret_assets.domain.review.decision_log import standing
-from imgret_assets.domain.review.decisions import (
-    NOT_DUPLICATES,
-    Decision,
-    Decisions,
-    File,
-    is_protected,
-)
-from imgret_assets.domain.review.removals import superfluous
-from imgret_assets.domain.review.review_sets import Member, Page, ReviewSet
-from imgret_assets.domain.storage import tables
-from imgret_assets.domain.storage.derived_tables import PAIRS
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.review.decision_log import read_decisions
+from imgret_assets.domain.review.decisions import NOT_DUPLICATES, Decision, Decisions, is_protected
+from imgret_assets.domain.review.removals import find_removals
+from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, Page, ReviewSet
+from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables, read_review_tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError
 
-SIMILAR = "similar"
-KINDS = (EXACT, NEAR, SIMILAR)
 PAGE_SIZE = 20
-# Pairs of look-alikes that are listed: nobody decides about more, and more would fill the memory.
-MOST_SIMILAR = 1_000_000
 
 
-class _Link(NamedTuple):
-    """A row of the duplicates table, by numbers of pictures."""
-
-    copy: int
-    kind: str
-    distance: int
-    correlation: float | None
-    cosine: float | None
-
-
-@dataclass(frozen=True)
-class _Star:
-    """A file of the duplicates table that others are copies of."""
-
-    keep: int
-    links: list[_Link]
-    kind: str
-    order: tuple[Any, ...]
-
-    @property
-    def numbers(self) -> list[int]:
-        return [self.keep, *(link.copy for link in self.links)]
-
-
-@dataclass
 class ReviewQueue:
-    """Sets and pairs of the tables, decided or not, in the order in which they are shown: tightest first.
+    """The sets and pairs of `review_tables` that `decisions` leave to decide.
 
-    Attributes:
-        pictures: all usable files, by path.
-        stars: sets of copies.
-        similar: int32 (n, 2), numbers of the two pictures of each pair of look-alikes.
-        scores: float64 (n,), their cosines, falling.
-        more_similar: pairs beyond `MOST_SIMILAR` that are left out.
-        protected: folders of which nothing is proposed for removal.
-        notes: what the reader should know, such as a table that is missing.
-        files: of the pictures, as they are decided about.
-        by_content: the files of each content.
-        safe: bool (n,), which pictures are protected.
-        star_of: int64 (n,), number of the set that each picture is in; -1 where it is in none.
+    Args:
+        review_tables: all sets and pairs.
+        decisions: the decisions in force.
+        previous: a queue over the same tables with earlier decisions; then only sets and pairs whose decisions have
+            changed are checked. The result is the same without it.
     """
 
-    pictures: list[Picture]
-    stars: list[_Star]
-    similar: np.ndarray
-    scores: np.ndarray
-    more_similar: int
-    protected: tuple[str, ...]
-    notes: list[str] = field(default_factory=list)
-    files: list[File] = field(init=False, repr=False)
-    by_content: Mapping[str, Sequence[Picture]] = field(init=False, repr=False)
-    safe: np.ndarray = field(init=False, repr=False)
-    star_of: np.ndarray = field(init=False, repr=False)
-    _number: Mapping[str, int] = field(init=False, repr=False)
-    _last: "Undecided | None" = field(default=None, init=False, repr=False)
-
-    def __post_init__(self) -> None:
-        self.files = [File(one.path, one.sha256) for one in self.pictures]
-        self.by_content = _by_content(self.pictures)
-        self._number = {one.path: number for number, one in enumerate(self.pictures)}
-        self.star_of = np.full(len(self.pictures), -1, np.int64)
-        for place, star in enumerate(self.stars):
-            self.star_of[star.numbers] = place
-        self.safe = np.array([is_protected(one.path, self.protected) for one in self.pictures], dtype=bool)
-
-    def undecided(self, decisions: Decisions) -> "Undecided":
-        """What the decisions leave; the same object until they change."""
-        if self._last is None or self._last.decisions.stamp != decisions.stamp:
-            self._last = Undecided(self, decisions, self._last)
-        return self._last
-
-    def number_of(self, path: str) -> int | None:
-        """Number of the picture at a path; None where there is none."""
-        return self._number.get(path)
-
-    def numbers_of(self, contents: Iterable[str], paths: Iterable[str] = ()) -> np.ndarray:
-        """Numbers of all pictures with these contents or at these paths, int64 (n,), rising."""
-        names = {one.path for sha in contents for one in self.by_content.get(sha, ())} | set(paths)
-        return np.array(sorted(self._number[name] for name in names), np.int64)
-
-
-class Undecided:
-    """What is left to decide."""
-
-    def __init__(self, queue: ReviewQueue, decisions: Decisions, before: "Undecided | None" = None) -> None:
-        self._queue = queue
+    def __init__(
+        self, review_tables: ReviewTables, decisions: Decisions, previous: "ReviewQueue | None" = None
+    ) -> None:
+        self.review_tables = review_tables
         self.decisions = decisions
-        self._files = queue.files
-        self._removals = superfluous(queue.by_content, decisions, queue.protected)
-        changed = None if before is None else decisions.changed_since(before.decisions)
-        # Of every set and pair: there is nothing left to decide. What nobody has decided about is done if protected.
-        if before is None or changed is None:
-            self._done: np.ndarray = np.array(
-                [bool(queue.safe[star.numbers].all()) for star in queue.stars], dtype=bool
+        self._files = review_tables.files
+        self._removals = find_removals(review_tables.by_content, decisions, review_tables.protected_folders)
+        contents = None if previous is None else decisions.contents_changed_since(previous.decisions)
+        if previous is None or contents is None:
+            # Without any decision, a set or pair is done only if all its files are protected.
+            protected = review_tables.protected
+            self._set_done = np.array(
+                [bool(protected[one.numbers].all()) for one in review_tables.duplicate_sets], dtype=bool
             )
-            self._done_similar: np.ndarray = np.all(queue.safe[queue.similar], axis=1)
-            changed, turned = decisions.contents, self._removals.keys()
+            self._pair_done: np.ndarray = np.all(protected[review_tables.similar_pairs], axis=1)
+            contents, paths = decisions.contents, self._removals.keys()
         else:
-            self._done, self._done_similar = before._done.copy(), before._done_similar.copy()
-            turned = self._removals.keys() ^ before._removals.keys()
-        self._look_again(queue.numbers_of(changed, turned))
-        kinds = np.array([star.kind == NEAR for star in queue.stars], dtype=bool)
+            self._set_done, self._pair_done = previous._set_done.copy(), previous._pair_done.copy()
+            paths = self._removals.keys() ^ previous._removals.keys()
+        self._update_done(review_tables.numbers_of(contents, paths))
+        is_near = np.array([one.kind == NEAR for one in review_tables.duplicate_sets], dtype=bool)
         self._open = {
-            EXACT: np.flatnonzero(~self._done & ~kinds),
-            NEAR: np.flatnonzero(~self._done & kinds),
-            SIMILAR: np.flatnonzero(~self._done_similar),
+            EXACT: np.flatnonzero(~self._set_done & ~is_near),
+            NEAR: np.flatnonzero(~self._set_done & is_near),
+            SIMILAR: np.flatnonzero(~self._pair_done),
         }
 
     @property
     def notes(self) -> list[str]:
-        """What the reader should know."""
-        return self._queue.notes
+        """Messages for the reader."""
+        return self.review_tables.notes
 
     @property
     def counts(self) -> dict[str, int]:
-        """Sets left to decide, by kind."""
+        """How many sets are left to decide, by kind."""
         return {kind: len(self._open[kind]) for kind in KINDS}
 
     def page(self, kind: str, number: int = 1, size: int = PAGE_SIZE) -> Page:
-        """Sets of a kind, tightest first; the last page where there are not so many.
-
-        Tightest: exact sets by what the proposal frees, near ones by their weakest correlation, similar pairs by their
-        cosine.
+        """Return a page of sets of a kind, closest first; the last page if there are fewer pages.
 
         Raises:
             DecisionError: there is no such kind.
@@ -184,133 +94,168 @@ class Undecided:
         return Page(list(self.sets(kind, (number - 1) * size, size)), number, pages, total)
 
     def sets(self, kind: str, start: int = 0, count: int | None = None) -> Iterator[ReviewSet]:
-        """Sets of a kind from one on, tightest first.
+        """Yield sets of a kind, closest first, after the first `start`, at most `count`.
 
         Raises:
             DecisionError: there is no such kind.
         """
         stop = self._total(kind) if count is None else start + count
-        for place in self._open[kind][start:stop].tolist():
-            yield self._pair(place) if kind == SIMILAR else self._set(self._queue.stars[place])
+        for number in self._open[kind][start:stop].tolist():
+            if kind == SIMILAR:
+                yield self._pair_to_review(number)
+            else:
+                yield self._set_to_review(self.review_tables.duplicate_sets[number])
 
     def find(self, path: str) -> ReviewSet | None:
-        """The set of copies, undecided, that a file is in; None where it is in none."""
-        number = self._queue.number_of(path)
-        place = -1 if number is None else int(self._queue.star_of[number])
-        return None if place < 0 or self._done[place] else self._set(self._queue.stars[place])
+        """Return the undecided set of duplicates that has a file; None if there is none."""
+        image = self.review_tables.number_of(path)
+        number = -1 if image is None else int(self.review_tables.set_of[image])
+        if number < 0 or self._set_done[number]:
+            return None
+        return self._set_to_review(self.review_tables.duplicate_sets[number])
 
     def _total(self, kind: str) -> int:
         if kind not in KINDS:
             raise DecisionError(f"There is no kind {kind!r}", expected=f"one of {', '.join(KINDS)}")
         return self.counts[kind]
 
-    # What is decided
+    # Which sets and pairs are decided
 
-    def _between(self, a: int, b: int) -> Decision | bool:
-        """Something is decided about two pictures."""
-        one, other = self._files[a], self._files[b]
-        if found := self.decisions.between(one, other):
-            return found
-        kept = self.decisions.kept_copies(one.sha256) if one.sha256 == other.sha256 else 0
-        return len(self._queue.by_content[one.sha256]) <= kept
+    def _decision_for(self, a: int, b: int) -> Decision | bool:
+        """Return the decision in force for two images, or whether files of their one content are to be kept."""
+        file_a, file_b = self._files[a], self._files[b]
+        if decision := self.decisions.decision_for(file_a, file_b):
+            return decision
+        kept = self.decisions.kept_file_count(file_a.sha256) if file_a.sha256 == file_b.sha256 else 0
+        return len(self.review_tables.by_content[file_a.sha256]) <= kept
 
-    def _look_again(self, numbers: np.ndarray) -> None:
-        """Work out anew what is done of all sets and pairs that these pictures are in."""
-        queue = self._queue
-        places = np.unique(queue.star_of[numbers])
-        for place in places[places >= 0].tolist():
-            self._done[place] = self._is_decided(queue.stars[place].numbers)
-        changed, decided, gone = (np.zeros(len(self._files), dtype=bool) for _ in range(3))
-        changed[numbers] = True
-        decided[queue.numbers_of(self.decisions.contents)] = True
-        gone[queue.numbers_of((), self._removals)] = True
-        a, b = queue.similar.T
-        again = changed[a] | changed[b]
-        self._done_similar[again] = ((queue.safe[a] & queue.safe[b]) | gone[a] | gone[b])[again]
-        # Few are left that may have been decided one by one.
-        for place in np.flatnonzero(again & decided[a] & decided[b] & ~self._done_similar).tolist():
-            self._done_similar[place] = bool(self._between(int(a[place]), int(b[place])))
+    def _update_done(self, images: np.ndarray) -> None:
+        """Check again all sets and pairs that have one of these images."""
+        review_tables = self.review_tables
+        numbers = np.unique(review_tables.set_of[images])
+        for number in numbers[numbers >= 0].tolist():
+            self._set_done[number] = self._is_decided(review_tables.duplicate_sets[number].numbers)
+        changed, concerned, removable = (np.zeros(len(self._files), dtype=bool) for _ in range(3))
+        changed[images] = True
+        concerned[review_tables.numbers_of(self.decisions.contents)] = True
+        removable[review_tables.numbers_of((), self._removals)] = True
+        protected = review_tables.protected
+        a, b = review_tables.similar_pairs.T
+        checked = changed[a] | changed[b]
+        self._pair_done[checked] = ((protected[a] & protected[b]) | removable[a] | removable[b])[checked]
+        # Only the few pairs of which both contents have decisions need a look at the decisions themselves.
+        for pair in np.flatnonzero(checked & concerned[a] & concerned[b] & ~self._pair_done).tolist():
+            self._pair_done[pair] = bool(self._decision_for(int(a[pair]), int(b[pair])))
 
-    def _is_decided(self, numbers: Sequence[int]) -> bool:
-        safe = self._queue.safe
-        if safe[numbers].all():
-            # There is nothing that could be proposed.
+    def _is_decided(self, images: Sequence[int]) -> bool:
+        protected = self.review_tables.protected
+        if protected[images].all():
+            # Nothing could be proposed for removal.
             return True
-        if not all(self.decisions.touches(self._files[number].sha256) for number in numbers):
+        if not all(self.decisions.concerns(self._files[image].sha256) for image in images):
             return False
-        left = [number for number in numbers if self._files[number].path not in self._removals]
-        if self.decisions.kept_together([self._files[number] for number in left]):
+        staying = self._staying(images)
+        if self.decisions.kept_together([self._files[image] for image in staying]):
             return True
-        return all((safe[a] and safe[b]) or self._between(a, b) for a, b in combinations(left, 2))
+        return all((protected[a] and protected[b]) or self._decision_for(a, b) for a, b in combinations(staying, 2))
 
-    # How a set is shown
+    def _staying(self, images: Sequence[int]) -> list[int]:
+        """Return the images that no decision makes removable."""
+        return [image for image in images if self._files[image].path not in self._removals]
 
-    def _member(self, number: int, **figures: Any) -> Member:
-        one = self._queue.pictures[number]
-        file = self._files[number]
+    # How a set is presented
+
+    def _member(self, number: int, **measures: Any) -> Member:
+        image = self.review_tables.images[number]
+        removal = self._removals.get(image.path)
         return Member(
-            file,
-            one.width,
-            one.height,
-            one.bytes,
-            protected=self._is_safe(number),
-            removal=self._removals[one.path].decision if one.path in self._removals else None,
-            **figures,
+            self._files[number],
+            image.width,
+            image.height,
+            image.bytes,
+            protected=self._is_protected(number),
+            removal=removal.decision if removal else None,
+            **measures,
         )
 
-    def _kept_before(self, numbers: Sequence[int]) -> set[int]:
-        """Pictures that a standing decision says are no duplicates of another one of these."""
-        if sum(self.decisions.touches(self._files[number].sha256) for number in numbers) < 2:
+    def _kept_by_decision(self, images: Sequence[int]) -> set[int]:
+        """Return the images that a decision in force keeps although they are similar to another of these images."""
+        if sum(self.decisions.concerns(self._files[image].sha256) for image in images) < 2:
             return set()
-        return {a for a in numbers if any(a != b and self._are_kept(a, b) for b in numbers)}
+        return {a for a in images if any(a != b and self._both_kept(a, b) for b in images)}
 
-    def _are_kept(self, a: int, b: int) -> bool:
-        decided = self._between(a, b)
-        return decided.verdict == NOT_DUPLICATES if isinstance(decided, Decision) else decided
+    def _both_kept(self, a: int, b: int) -> bool:
+        decision = self._decision_for(a, b)
+        return decision.verdict == NOT_DUPLICATES if isinstance(decision, Decision) else decision
 
-    def _set(self, star: _Star) -> ReviewSet:
-        numbers = star.numbers
-        left = [number for number in numbers if self._files[number].path not in self._removals]
-        pictures = self._queue.pictures
-        safe = [number for number in left if self._is_safe(number)]
-        keep = min(safe or left or numbers, key=lambda number: pictures[number].order)
-        kept_before = self._kept_before(left)
-        figures = {link.copy: link for link in star.links}
+    def _set_to_review(self, duplicate_set: DuplicateSet) -> ReviewSet:
+        images = self.review_tables.images
+        numbers = duplicate_set.numbers
+        staying = self._staying(numbers)
+        protected = [number for number in staying if self._is_protected(number)]
+        keep = min(protected or staying or numbers, key=lambda number: images[number].rank)
+        kept = self._kept_by_decision(staying)
+        rows = {row.image: row for row in duplicate_set.rows}
         members = []
         for number in numbers:
-            member = self._member(number, kept=number in kept_before)
+            member = self._member(number, kept=number in kept)
             if number != keep:
-                member = replace(member, **_measured(star, figures, pictures, keep, number))
-                untouched = not member.protected and not member.kept and member.removal is None
-                member = replace(member, proposed=untouched and not self._between(keep, number))
+                member = replace(member, **self._measures(rows, duplicate_set.keep, keep, number))
+                open_to_proposal = not member.protected and not member.kept and member.removal is None
+                member = replace(member, proposed=open_to_proposal and not self._decision_for(keep, number))
             members.append((number != keep, _closeness(member), member.path, member))
-        ordered = tuple(one for *_, one in sorted(members, key=lambda entry: entry[:3]))
-        return ReviewSet(star.kind, ordered, self._reason(keep, [n for n in left if n != keep]))
+        ordered = tuple(member for *_, member in sorted(members, key=lambda entry: entry[:3]))
+        reason = self._reason(keep, [number for number in staying if number != keep])
+        return ReviewSet(duplicate_set.kind, ordered, reason)
 
-    def _pair(self, row: int) -> ReviewSet:
-        a, b = self._queue.similar[row].tolist()
-        pictures = self._queue.pictures
-        keep, other = sorted((a, b), key=lambda number: (not self._is_safe(number), pictures[number].order))
-        near = self._member(other, kind=SIMILAR, cosine=float(self._queue.scores[row]))
-        return ReviewSet(SIMILAR, (self._member(keep), near), self._reason(keep, [other]))
+    def _pair_to_review(self, pair: int) -> ReviewSet:
+        images = self.review_tables.images
+        keep, similar = sorted(
+            self.review_tables.similar_pairs[pair].tolist(),
+            key=lambda number: (not self._is_protected(number), images[number].rank),
+        )
+        member = self._member(similar, kind=SIMILAR, cosine=float(self.review_tables.scores[pair]))
+        return ReviewSet(SIMILAR, (self._member(keep), member), self._reason(keep, [similar]))
 
-    def _is_safe(self, number: int) -> bool:
-        return bool(self._queue.safe[number])
+    def _measures(self, rows: dict[int, DuplicateRow], table_keep: int, keep: int, number: int) -> dict[str, Any]:
+        """Return the measures between an image and the image to keep.
+
+        Args:
+            rows: the table's rows of the set, by the number of the duplicate.
+            table_keep: the image that the table keeps, which need not be `keep`.
+            keep: the image to keep.
+            number: the other image.
+        """
+        images = self.review_tables.images
+        if images[keep].sha256 == images[number].sha256:
+            return {"kind": EXACT, "distance": 0, "cosine": 1.0}
+        # The table measures each duplicate against its own image to keep, or any image with the same bytes.
+        content = images[table_keep].sha256
+        row = rows.get(number) if images[keep].sha256 == content else None
+        if row is None and images[number].sha256 == content:
+            row = rows.get(keep)
+        if row is None:
+            return {"kind": NEAR}
+        return {"kind": NEAR, "distance": row.distance, "correlation": row.correlation, "cosine": row.cosine}
+
+    def _is_protected(self, number: int) -> bool:
+        return bool(self.review_tables.protected[number])
 
     def _reason(self, keep: int, others: Sequence[int]) -> str:
-        """Why a picture comes first among these."""
-        one, rest = self._queue.pictures[keep], [self._queue.pictures[number] for number in others]
-        size = f"{one.width} x {one.height}"
-        if self._is_safe(keep):
-            folder = next(f for f in self._queue.protected if is_protected(one.path, [f]))
+        """Return why an image is the one to keep among these."""
+        kept, rest = self.review_tables.images[keep], [self.review_tables.images[number] for number in others]
+        size = f"{kept.width} x {kept.height}"
+        if self._is_protected(keep):
+            folders = self.review_tables.protected_folders
+            folder = next(folder for folder in folders if is_protected(kept.path, [folder]))
             return f"{size}, in the protected folder {folder}"
-        rest = [other for other in rest if other.width * other.height == one.width * one.height]
+        rest = [image for image in rest if image.width * image.height == kept.width * kept.height]
         if not rest:
             return f"{size}, most pixels"
-        rest = [other for other in rest if other.bytes == one.bytes]
+        rest = [image for image in rest if image.bytes == kept.bytes]
         if not rest:
             return f"{size}, largest file of that size"
-        shortest = all(len(other.path) > len(one.path) for other in rest)
+        shortest = all(len(image.path) > len(kept.path) for image in rest)
         return f"{size}, {'shortest path' if shortest else 'first path'}"
 
 
@@ -318,149 +263,24 @@ def _closeness(member: Member) -> tuple[float, float]:
     return (-(member.correlation or 0.0) if member.kind != EXACT else -2.0, -(member.cosine or 0.0))
 
 
-def _measured(
-    star: _Star, figures: dict[int, _Link], pictures: Sequence[Picture], keep: int, number: int
-) -> dict[str, Any]:
-    """What is known of a picture and the kept one, which need not be the one that the table keeps."""
-    if pictures[keep].sha256 == pictures[number].sha256:
-        return {"kind": EXACT, "distance": 0, "cosine": 1.0}
-    # The table compares each copy with its own centre: with one of the same bytes, that counts as well.
-    centre = pictures[star.keep].sha256
-    link = figures.get(number) if pictures[keep].sha256 == centre else None
-    if link is None and pictures[number].sha256 == centre:
-        link = figures.get(keep)
-    if link is None:
-        return {"kind": NEAR}
-    return {"kind": NEAR, "distance": link.distance, "correlation": link.correlation, "cosine": link.cosine}
+_QUEUES: dict[Path, ReviewQueue] = {}
 
 
-# Reading the tables
+def read_review_queue(home: Home) -> ReviewQueue:
+    """Return what is left to decide.
 
-
-_QUEUES: dict[Path, tuple[tuple[Any, ...], ReviewQueue]] = {}
-_QUEUES_LOCK = threading.Lock()
-
-
-def undecided(home: Home) -> Undecided:
-    """What is left to decide. The tables are read again only when they have changed, the decisions only what is new.
+    The tables are read again only when they have changed, and only new decisions are parsed. The same object is
+    returned until a table or a decision changes.
 
     Raises:
-        TableError: the duplicates are missing.
-        StaleTableError: they are older than the embeddings.
-        HomeError: the decisions can't be understood.
+        TableError: the duplicates table is missing.
+        StaleTableError: it is older than the embeddings.
+        HomeError: the decisions can't be parsed.
     """
-    return review_queue(home).undecided(standing(home))
-
-
-def review_queue(home: Home) -> ReviewQueue:
-    """All sets and pairs of the tables; kept by this process until a table changes.
-
-    Raises:
-        TableError: the duplicates are missing.
-        StaleTableError: they are older than the embeddings.
-    """
-    with _QUEUES_LOCK:
-        stamp = _stamp(home)
-        known = _QUEUES.get(home.path)
-        if known is None or known[0] != stamp:
-            known = (stamp, load_review_queue(home))
-            _QUEUES[home.path] = known
-        return known[1]
-
-
-def _stamp(home: Home) -> tuple[Any, ...]:
-    """Changes whenever a table that the queue is made of does."""
-    space = require_duplicates(home).space
-    files = [tables.duplicates_path(home.warehouse), tables.pairs_path(home.warehouse, space)]
-    for shard in home.shards:
-        files += [
-            tables.manifest_path(home.warehouse, shard),
-            tables.embeddings_path(home.warehouse, space, shard),
-        ]
-    found = [(one.st_ino, one.st_size, one.st_mtime_ns) if one else None for one in map(_stat, files)]
-    return (home.settings.protected, home.record.shards, *found)
-
-
-def _stat(path: Path) -> Any:
-    try:
-        return path.stat()
-    except FileNotFoundError:
-        return None
-
-
-def load_review_queue(home: Home) -> ReviewQueue:
-    """Read the tables anew.
-
-    Raises:
-        TableError: the duplicates are missing.
-        StaleTableError: they are older than the embeddings.
-    """
-    space = require_duplicates(home).space
-    pictures = usable_pictures(home, space)
-    covered = coverage(pictures)
-    require_current_duplicates(home, space, covered)
-    stars, is_copy = _stars(tables.duplicates_path(home.warehouse), pictures)
-    notes: list[str] = []
-    similar, scores, more = _similar_pairs(home, space, covered, pictures, is_copy, notes)
-    return ReviewQueue(pictures, stars, similar, scores, more, home.settings.protected, notes)
-
-
-def _stars(path: Path, pictures: Sequence[Picture]) -> tuple[list[_Star], np.ndarray]:
-    """Sets of copies, tightest first, and bool (n,): which pictures are copies of another."""
-    number = {one.path: place for place, one in enumerate(pictures)}
-    is_copy = np.zeros(len(pictures), dtype=bool)
-    links: dict[int, list[_Link]] = {}
-    columns = tables.read(path, ["path_from", "path_keep", "kind", "distance", "correlation", "cosine"]).to_pydict()
-    for copy, keep, *figures in zip(*columns.values(), strict=True):
-        links.setdefault(number[keep], []).append(_Link(number[copy], *figures))
-        is_copy[number[copy]] = True
-    found = []
-    for keep, copies in links.items():
-        correlations = [link.correlation or 0.0 for link in copies if link.kind != EXACT]
-        kind = NEAR if correlations else EXACT
-        freed = sum(pictures[link.copy].bytes for link in copies)
-        tightness = (-min(correlations),) if correlations else ()
-        found.append(_Star(keep, copies, kind, (*tightness, -freed, pictures[keep].path)))
-    return sorted(found, key=lambda star: (star.kind, star.order)), is_copy
-
-
-def _similar_pairs(
-    home: Home, space: str, covered: str, pictures: Sequence[Picture], is_copy: np.ndarray, notes: list[str]
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Pairs of look-alikes without copies: numbers int32 (n, 2), cosines float64 (n,), falling; how many are left out.
-
-    Pairs of equal scores are in the order of their paths.
-    """
-    path = tables.pairs_path(home.warehouse, space)
-    nothing = np.zeros((0, 2), np.int32), np.zeros(0)
-    if not path.is_file():
-        notes.append("There is no table of pairs: materialise `similarity_pairs`, or run `imgret run`.")
-        return *nothing, 0
-    if PAIRS.current_metadata(home.warehouse, space, covered) is None:
-        notes.append(
-            "The pairs table is older than the embeddings: materialise `similarity_pairs`, or run `imgret run`."
-        )
-        return *nothing, 0
-    names = pa.array([one.path for one in pictures])
-    found, scores = nothing
-    total = 0
-    with tables.open_parquet(path) as file:
-        for batch in file.iter_batches(1 << 18):
-            ends = [
-                pc.call_function("index_in", [batch[side]], pc.SetLookupOptions(value_set=names)).to_numpy()
-                for side in ("path_a", "path_b")
-            ]
-            here = np.stack(ends, axis=1).astype(np.int32)
-            single = ~is_copy[here].any(axis=1)
-            total += int(single.sum())
-            found = np.concatenate([found, here[single]])
-            scores = np.concatenate([scores, batch["score"].to_numpy()[single]])
-            if len(found) > 2 * MOST_SIMILAR:
-                found, scores = _best(found, scores)
-    found, scores = _best(found, scores)
-    return found, scores, total - len(found)
-
-
-def _best(found: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    order = np.lexsort((found[:, 1], found[:, 0], -scores))[:MOST_SIMILAR]
-    return found[order], scores[order]
+    review_tables, decisions = read_review_tables(home), read_decisions(home)
+    queue = _QUEUES.get(home.path)
+    if queue is not None and queue.review_tables is not review_tables:
+        queue = None
+    if queue is None or queue.decisions.stamp != decisions.stamp:
+        queue = _QUEUES[home.path] = ReviewQueue(review_tables, decisions, queue)
+    return queue

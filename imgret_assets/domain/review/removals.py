@@ -1,6 +1,6 @@
-"""Files that decisions make superfluous.
+"""The files that decisions make removable.
 
-Belongs here: the list of what could be removed. Not here: removing: nothing removes an image file.
+Belongs here: the list of files that could be removed. Not here: removing them: nothing in imgret removes an image file.
 """
 
 from collections import deque
@@ -8,26 +8,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgret_assets.domain.duplicates.pictures import Picture, _by_content
+from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content
 from imgret_assets.domain.images.decode import Status
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, Decision, Decisions, File, is_protected
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
-# What decisions make superfluous
-
 
 @dataclass(frozen=True, slots=True)
 class Removal:
-    """A file that would be removed.
+    """A file that could be removed.
 
     Attributes:
         file: its path and content.
-        bytes: its length.
+        bytes: its size.
         keep: path of a file that is kept instead.
-        decision: what was decided.
+        decision: the decision that makes the file removable.
     """
 
     file: File
@@ -37,17 +35,17 @@ class Removal:
 
     @property
     def path(self) -> str:
-        """POSIX, under the image root."""
+        """POSIX path under the image root."""
         return self.file.path
 
 
 @dataclass(frozen=True)
 class Removals:
-    """What would be removed.
+    """The files that could be removed.
 
     Attributes:
-        files: those to remove.
-        changed: those left out, because they or what is kept instead are no longer as the tables know them.
+        files: the removals.
+        changed: removals left out, because the file, or the file kept instead, has changed since the last run.
     """
 
     files: list[Removal]
@@ -55,121 +53,122 @@ class Removals:
 
     @property
     def bytes(self) -> int:
-        """What they take."""
-        return sum(one.bytes for one in self.files)
+        """Total size of `files`."""
+        return sum(removal.bytes for removal in self.files)
 
 
-def superfluous(
-    by_content: Mapping[str, Sequence[Picture]], decisions: Decisions, protected: Sequence[str] = ()
+def find_removals(
+    images_by_content: Mapping[str, Sequence[UsableImage]], decisions: Decisions, protected: Sequence[str] = ()
 ) -> dict[str, Removal]:
-    """Files that standing decisions make superfluous, by path.
+    """Return the files that the decisions in force make removable, by path.
 
-    A decision holds for every file with the content it is about, two files with the same bytes apart: there it is
-    about one file, and holds as long as there is another one with these bytes. What is decided in a circle removes
-    nothing: whoever goes from kept content to kept content has to come to a file that stays.
+    A decision holds for every file with the content it is about. A decision about two files with the same bytes is
+    about one file only, and holds as long as another file has these bytes.
+
+    Decisions in a circle remove nothing. Following the decisions from a removed content to the content kept instead,
+    and on from there, must lead to a file that stays: the search starts at contents with a file that stays, and goes
+    back.
 
     Args:
-        by_content: all usable files of each content.
-        decisions: what is in force.
-        protected: folders that nothing is removed from.
+        images_by_content: all usable images of each content.
+        decisions: the decisions in force.
+        protected: folders from which nothing is removed.
     """
-    may_go: set[str] = set()
-    dropped_for: dict[str, list[tuple[Decision, str, list[Picture]]]] = {}
+    candidates: set[str] = set()
+    removable_for: dict[str, list[tuple[Decision, str, list[UsableImage]]]] = {}
     for decision in decisions.in_force():
         if decision.verdict == DUPLICATE:
-            kept, copy = decision.kept_and_copy
-            going = _going(kept, copy, by_content, protected)
-            may_go.update([one.path for one in going])
-            dropped_for.setdefault(kept.sha256, []).append((decision, kept.path, going))
-    # Of each content that stays, or that has gone for one that does: a file that stays.
-    stays: dict[str, str] = {}
-    for content in dropped_for:
-        if staying := [one.path for one in by_content.get(content, ()) if one.path not in may_go]:
-            stays[content] = min(staying)
-    found: dict[str, Removal] = {}
-    waiting = deque(stays)
-    while waiting:
-        content = waiting.popleft()
-        here = {one.path for one in by_content[content]} - may_go
-        for decision, own, going in dropped_for[content]:
-            keep = own if own in here else stays[content]
-            for one in going:
-                if one.path not in found:
-                    found[one.path] = Removal(File(one.path, one.sha256), one.bytes, keep, decision)
-                if one.sha256 in dropped_for and one.sha256 not in stays:
-                    stays[one.sha256] = keep
-                    waiting.append(one.sha256)
-    return found
+            kept, duplicate = decision.kept_and_duplicate
+            removable = _removable_images(kept, duplicate, images_by_content, protected)
+            candidates.update(image.path for image in removable)
+            removable_for.setdefault(kept.sha256, []).append((decision, kept.path, removable))
+    # A file that stays, for each content that has one, and for each content that is removed in favour of such a one.
+    staying_file: dict[str, str] = {}
+    for content in removable_for:
+        if staying := [image.path for image in images_by_content.get(content, ()) if image.path not in candidates]:
+            staying_file[content] = min(staying)
+    removals: dict[str, Removal] = {}
+    queue = deque(staying_file)
+    while queue:
+        content = queue.popleft()
+        staying_paths = {image.path for image in images_by_content[content]} - candidates
+        for decision, kept_path, removable in removable_for[content]:
+            keep = kept_path if kept_path in staying_paths else staying_file[content]
+            for image in removable:
+                if image.path not in removals:
+                    removals[image.path] = Removal(File(image.path, image.sha256), image.bytes, keep, decision)
+                if image.sha256 in removable_for and image.sha256 not in staying_file:
+                    staying_file[image.sha256] = keep
+                    queue.append(image.sha256)
+    return removals
 
 
-def _going(
-    kept: File, copy: File, by_content: Mapping[str, Sequence[Picture]], protected: Sequence[str]
-) -> list[Picture]:
-    """Files that are not needed where `kept` is kept for `copy`; none if that is not there."""
-    same = kept.sha256 == copy.sha256
-    if len(by_content.get(kept.sha256, ())) < (2 if same else 1):
+def _removable_images(
+    kept: File, duplicate: File, images_by_content: Mapping[str, Sequence[UsableImage]], protected: Sequence[str]
+) -> list[UsableImage]:
+    """Return the images that are not needed if `kept` is kept for `duplicate`; none if `kept` no longer exists."""
+    same_content = kept.sha256 == duplicate.sha256
+    if len(images_by_content.get(kept.sha256, ())) < (2 if same_content else 1):
         return []
-    found = [one for one in by_content.get(copy.sha256, ()) if not same or one.path == copy.path]
-    return [one for one in found if not is_protected(one.path, protected)] if protected else found
+    return [
+        image
+        for image in images_by_content.get(duplicate.sha256, ())
+        if (not same_content or image.path == duplicate.path) and not is_protected(image.path, protected)
+    ]
 
 
-def to_remove(home: Home) -> list[Removal]:
-    """Files that standing decisions make superfluous, by path; see `removals`."""
-    return removals(home).files
-
-
-def removals(home: Home) -> Removals:
-    """What would be removed by the standing decisions: files that are still there as the tables know them.
+def list_removals(home: Home) -> Removals:
+    """Return the files that could be removed, sorted by path, if they are unchanged since the last run.
 
     Raises:
         TableError: a shard's manifest is missing or damaged.
-        HomeError: the decisions can't be understood.
+        HomeError: the decisions can't be parsed.
     """
-    pictures, times = _listed(home)
-    found = superfluous(_by_content(pictures), standing(home), home.settings.protected)
+    images, file_states = _manifest_images(home)
+    removals = find_removals(group_by_content(images), read_decisions(home), home.settings.protected)
     files: list[Removal] = []
     changed: list[Removal] = []
-    for path in sorted(found):
-        one = found[path]
-        as_known = all(_is_as_known(home.images / name, *times[name]) for name in (path, one.keep))
-        (files if as_known else changed).append(one)
+    for path in sorted(removals):
+        removal = removals[path]
+        unchanged = all(_is_unchanged(home.images / name, *file_states[name]) for name in (path, removal.keep))
+        (files if unchanged else changed).append(removal)
     return Removals(files, changed)
 
 
-def _is_as_known(file: Path, size: int, mtime_ns: int) -> bool:
+def _is_unchanged(file: Path, size_bytes: int, mtime_ns: int) -> bool:
     try:
-        found = file.stat()
+        stat = file.stat()
     except OSError:
         return False
-    return (found.st_size, found.st_mtime_ns) == (size, mtime_ns)
+    return (stat.st_size, stat.st_mtime_ns) == (size_bytes, mtime_ns)
 
 
-def _listed(home: Home) -> tuple[list[Picture], dict[str, tuple[int, int]]]:
-    """All usable files of the manifests, whatever the model; length and mtime in ns of each."""
-    pictures: list[Picture] = []
-    times: dict[str, tuple[int, int]] = {}
+def _manifest_images(home: Home) -> tuple[list[UsableImage], dict[str, tuple[int, int]]]:
+    """Return all usable images of the manifests, whatever the model, and the size and mtime in ns of each path."""
+    images: list[UsableImage] = []
+    file_states: dict[str, tuple[int, int]] = {}
     columns = ["path", "sha256", "bytes", "width", "height", "mtime_ns", "status"]
     for shard in home.shards:
         path = tables.require(
             tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
         )
         rows = tables.where_equal(tables.read(path, columns), "status", Status.OK).drop_columns(["status"])
-        for name, sha, size, width, height, mtime_ns in zip(*rows.to_pydict().values(), strict=True):
-            pictures.append(Picture(name, sha, size, width or 0, height or 0))
-            times[name] = (size, mtime_ns)
-    return pictures, times
+        for name, sha256, size_bytes, width, height, mtime_ns in zip(*rows.to_pydict().values(), strict=True):
+            images.append(UsableImage(name, sha256, size_bytes, width or 0, height or 0))
+            file_states[name] = (size_bytes, mtime_ns)
+    return images, file_states
 
 
-def file_of(home: Home, path: str) -> File:
-    """A file of the library as it is decided about.
+def find_library_file(home: Home, path: str) -> File:
+    """Return a usable image of the library as a file to decide about.
 
     Raises:
-        TableError: the manifests know no such usable file.
+        TableError: the manifests have no such usable image.
     """
-    found = next((one for one in _listed(home)[0] if one.path == path), None)
-    if found is None:
+    image = next((image for image in _manifest_images(home)[0] if image.path == path), None)
+    if image is None:
         raise TableError(
             f"{path} is not among the usable images of {home.images}",
             remedy="give a path under the image root; a new file is known after `imgret run`",
         )
-    return File(found.path, found.sha256)
+    return File(image.path, image.sha256)

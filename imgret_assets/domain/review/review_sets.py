@@ -1,13 +1,17 @@
-"""Sets of images to decide about.
+"""The sets of images that a person decides about, and the decisions that each answer means.
 
-Belongs here: their records. Not here: putting them together (`domain.review.queue`).
+Belongs here: records of sets and their members. Not here: which sets are left (`domain.review.queue`).
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from imgret_assets.domain.review.decisions import Decision, File, Judgement, keep_all, keep_one
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.review.decisions import Decision, File, SetDecision, keep_all, keep_one
 from imgret_assets.errors import DecisionError
+
+SIMILAR = "similar"
+KINDS = (EXACT, NEAR, SIMILAR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,15 +21,16 @@ class Member:
     Attributes:
         file: its path and content.
         width, height: in pixels, after EXIF rotation.
-        bytes: length of the file.
-        kind: `exact`, `near` or `similar` to the kept one; None for that one itself.
-        distance: bits of 256 in which the perceptual hashes differ; None where that was not measured.
-        correlation: of small grey pictures, in [-1, 1]; None likewise.
-        cosine: raw cosine to the kept one, in [-1, 1]; 1 where they have the same bytes; None likewise.
-        protected: it is in a protected folder.
-        removal: the standing decision that makes it superfluous; None where there is none.
-        kept: a standing decision says that it is no duplicate of another one of the set.
-        proposed: it is proposed for removal.
+        bytes: size of the file.
+        kind: relation to the file to keep: `exact`, `near` or `similar`; None for the file to keep itself.
+        distance: bits of 256 in which the perceptual hashes differ from those of the file to keep; None if not
+            measured.
+        correlation: of the small grey images of the two, in [-1, 1]; None if not measured.
+        cosine: raw cosine of the two embeddings, in [-1, 1]; 1 if both have the same bytes; None if not measured.
+        protected: the file is in a protected folder.
+        removal: the decision in force that makes the file removable; None if there is none.
+        kept: a decision in force states that the file does not duplicate another file of the set.
+        proposed: the file is proposed for removal.
     """
 
     file: File
@@ -43,23 +48,23 @@ class Member:
 
     @property
     def path(self) -> str:
-        """POSIX, under the image root."""
+        """POSIX path under the image root."""
         return self.file.path
 
     @property
     def sha256(self) -> str:
-        """Of its bytes."""
+        """Content of the file."""
         return self.file.sha256
 
 
 @dataclass(frozen=True)
 class ReviewSet:
-    """Files to decide about together, the one to keep first.
+    """Files to decide about together.
 
     Attributes:
         kind: `exact`, `near` or `similar`.
-        members: the one to keep, then the others, nearest first.
-        reason: why that one is kept, such as `4000 x 3000, most pixels`.
+        members: the file to keep first, then the others, closest first.
+        reason: why the first file is the one to keep, such as `4000 x 3000, most pixels`.
     """
 
     kind: str
@@ -72,47 +77,54 @@ class ReviewSet:
         return self.members[0]
 
     @property
-    def copies(self) -> tuple[Member, ...]:
-        """The other files."""
+    def other_members(self) -> tuple[Member, ...]:
+        """All files but the one to keep."""
         return self.members[1:]
 
     @property
     def proposed_bytes(self) -> int:
-        """What the files that are proposed for removal take."""
-        return sum(one.bytes for one in self.members if one.proposed)
+        """Total size of the files that are proposed for removal."""
+        return sum(member.bytes for member in self.members if member.proposed)
 
     @property
     def weakest_cosine(self) -> float | None:
-        """The smallest cosine to the kept one; None where none was measured."""
-        return min((one.cosine for one in self.copies if one.cosine is not None), default=None)
+        """The lowest cosine with the file to keep; None if none was measured."""
+        return min((member.cosine for member in self.other_members if member.cosine is not None), default=None)
 
-    def suggested(self) -> list[Judgement]:
-        """What is decided by accepting the proposal: those proposed are not needed, all others are kept."""
-        return self.choosing([one.path for one in self.members if not one.proposed and one.removal is None])
+    def decide_proposal(self) -> list[SetDecision]:
+        """Return the decisions that accept the proposal: the proposed files are not needed, all others are kept."""
+        return self.decide_keep(
+            [member.path for member in self.members if not member.proposed and member.removal is None]
+        )
 
-    def keeping_all(self) -> list[Judgement]:
-        """What is decided by keeping every file."""
-        return [keep_all([one.file for one in self.members])]
+    def decide_keep_all(self) -> list[SetDecision]:
+        """Return the decision that keeps every file."""
+        return [keep_all([member.file for member in self.members])]
 
-    def choosing(self, paths: Iterable[str]) -> list[Judgement]:
-        """What is decided by keeping these files and no other one of the set, but for protected ones.
+    def decide_keep(self, paths: Iterable[str]) -> list[SetDecision]:
+        """Return the decisions that keep these files and the protected ones; the other files are not needed.
 
         Raises:
-            DecisionError: none would be kept, or a path is not of this set.
+            DecisionError: no file would be kept, or a path is not in this set.
         """
-        wanted = set(paths)
-        if unknown := wanted - {one.path for one in self.members}:
+        chosen = set(paths)
+        if unknown := chosen - {member.path for member in self.members}:
             raise DecisionError(f"{min(unknown)} is not in the set of {self.keep.path}")
-        kept = [one.file for one in self.members if one.path in wanted or (one.protected and one.removal is None)]
-        others = [one.file for one in self.members if one.file not in set(kept) and one.removal is None]
+        kept = [
+            member.file
+            for member in self.members
+            if member.path in chosen or (member.protected and member.removal is None)
+        ]
+        not_needed = [member.file for member in self.members if member.file not in set(kept) and member.removal is None]
         if not kept:
             raise DecisionError("No file of the set would be kept", expected="at least one")
-        return ([keep_one(kept[0], others)] if others else []) + ([keep_all(kept)] if len(kept) > 1 else [])
+        decisions = [keep_one(kept[0], not_needed)] if not_needed else []
+        return decisions + ([keep_all(kept)] if len(kept) > 1 else [])
 
 
 @dataclass(frozen=True)
 class Page:
-    """Some sets of a kind: page `number` of `pages`, from 1; `total` sets are on all of them."""
+    """Some sets of one kind: page `number` of `pages`, from 1; all pages together have `total` sets."""
 
     sets: list[ReviewSet]
     number: int

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.duplicates.copy_search import EXACT, LEAST_CORRELATION, NEAR, RADIUS
-from imgret_assets.domain.duplicates.duplicates_table import LEAST_COSINE
-from imgret_assets.domain.duplicates.fingerprints import Look, correlations, look_at_data
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, MIN_CORRELATION, NEAR, RADIUS_BITS
+from imgret_assets.domain.duplicates.duplicates_table import MIN_COSINE
+from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
 from imgret_assets.domain.embeddings.table_reader import vectors_of
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import open_database
@@ -26,7 +26,7 @@ from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.neo4j_server import lifecycle
 from imgret_assets.domain.numerics.vectors import cosines
-from imgret_assets.domain.review.decision_log import standing
+from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import File
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.search.query_embedding import embed_image, query_embedder
@@ -128,7 +128,7 @@ class _Seen:
 
     picture: Picture
     vector: np.ndarray
-    look: Look
+    look: Fingerprint
     dhash: np.ndarray | None
 
 
@@ -155,7 +155,7 @@ def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> 
         x, y = (np.frombuffer(look.hash or b"", np.uint8) for look in (one.look, other.look))
         bits = int(np.bitwise_count(x ^ y).sum())
     if one.look.grey is not None and other.look.grey is not None:
-        correlation = float(correlations(one.look.grey, other.look.grey[np.newaxis])[0])
+        correlation = float(correlate(one.look.grey, other.look.grey[np.newaxis])[0])
     if one.dhash is not None and other.dhash is not None:
         dhash = int(np.count_nonzero(one.dhash != other.dhash))
     same = one.picture.sha256 == other.picture.sha256
@@ -193,11 +193,9 @@ def judge(
     """The figures that decide, in the order in which they do."""
     return [
         Criterion("same bytes", same_bytes, "yes, for exact", same_bytes),
-        Criterion("phash bits", phash_bits, f"<= {RADIUS} of 256, for near", _met(phash_bits, most=RADIUS)),
-        Criterion(
-            "correlation", correlation, f">= {LEAST_CORRELATION:g}, for near", _met(correlation, LEAST_CORRELATION)
-        ),
-        Criterion("cosine of a copy", cosine, f">= {LEAST_COSINE:g}, for near", cosine >= LEAST_COSINE),
+        Criterion("phash bits", phash_bits, f"<= {RADIUS_BITS} of 256, for near", _met(phash_bits, most=RADIUS_BITS)),
+        Criterion("correlation", correlation, f">= {MIN_CORRELATION:g}, for near", _met(correlation, MIN_CORRELATION)),
+        Criterion("cosine of a copy", cosine, f">= {MIN_COSINE:g}, for near", cosine >= MIN_COSINE),
         Criterion("cosine", cosine, f"> {threshold:g}, for similar", cosine > threshold),
     ]
 
@@ -238,13 +236,13 @@ def _see(home: Home, space: EmbeddingSpace, image: QueryImage, notes: list[str])
     else:
         vector, path = stored, image.path
     # From the bytes: on the page a name is a path under the image root, or an upload's.
-    look = look_at_data(image.data, max_pixels=home.settings.max_pixels)
+    look = fingerprint_bytes(image.data, max_pixels=home.settings.max_pixels)
     facts = {} if path is None else _facts(home, space, path)
     sizes = (image.sha256, len(image.data), header.format, header.width, header.height)
     return _Seen(Picture(image.name, path, *sizes, **facts), vector, look, _dhash(look))
 
 
-def _dhash(look: Look) -> np.ndarray | None:
+def _dhash(look: Fingerprint) -> np.ndarray | None:
     """Difference hash, bool (256,), of the small grey picture."""
     if look.grey is None:
         return None
@@ -309,7 +307,7 @@ def _ranks(home: Home, space: EmbeddingSpace, a: str, b: str, cosine: float) -> 
 
 def _decision(home: Home, a: Picture, b: Picture) -> dict[str, Any] | None:
     """What is in force for the two contents; it may have been decided under other names."""
-    found = standing(home).between(File(a.path or a.file, a.sha256), File(b.path or b.file, b.sha256))
+    found = read_decisions(home).decision_for(File(a.path or a.file, a.sha256), File(b.path or b.file, b.sha256))
     if found is None:
         return None
     said = {name: getattr(found, name) for name in ("verdict", "at", "by", "reason", "batch")}

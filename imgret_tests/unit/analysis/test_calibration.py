@@ -21,7 +21,7 @@ from imgret_assets.domain.analysis.calibration import (
     suggestion_unlabelled,
     threshold_rows,
 )
-from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report
+from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_threshold_report
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -176,7 +176,7 @@ def built(home: Home, settled: None) -> Home:
 
 
 def test_table_and_picture_are_written_and_read_back(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    first = refresh_report(built, SPACE)
+    first = refresh_threshold_report(built, SPACE)
     table = tables.read(thresholds_path(built.warehouse, SPACE))
     assert table.schema.remove_metadata().equals(THRESHOLDS_SCHEMA)
     assert table["pairs"].to_pylist() == [found.pairs for found in first.rows]
@@ -186,23 +186,23 @@ def test_table_and_picture_are_written_and_read_back(built: Home, monkeypatch: p
     before = stamps(built.warehouse)
     for name in ("read_vectors", "load_neighbours"):
         monkeypatch.setattr(threshold_report, name, lambda *_: pytest.fail("it was read although nothing has changed"))
-    assert refresh_report(built, SPACE) == replace(first, written=False, seconds=0.0)
+    assert refresh_threshold_report(built, SPACE) == replace(first, written=False, seconds=0.0)
     assert stamps(built.warehouse) == before
     plot_path(built.warehouse, SPACE).unlink()
-    refresh_report(built, SPACE)
+    refresh_threshold_report(built, SPACE)
     assert plot_path(built.warehouse, SPACE).is_file()
     json.loads(tables.read_metadata(thresholds_path(built.warehouse, SPACE))["report"])
 
 
 def test_other_files_or_labels_are_looked_at_anew(built: Home) -> None:
-    refresh_report(built, SPACE)
+    refresh_threshold_report(built, SPACE)
     put(built.images, "new.png", picture_bytes(77))
     refresh_manifest(built)
     refresh_embeddings(built, FakeEmbedder())
     with pytest.raises(StaleTableError, match="neighbours table is older"):
-        refresh_report(built, SPACE)
+        refresh_threshold_report(built, SPACE)
     refresh_neighbours(built, SPACE)
-    assert (report := refresh_report(built, SPACE)).written
+    assert (report := refresh_threshold_report(built, SPACE)).written
     assert (report.images, report.changed_since) == (25, 0)
 
 
@@ -215,34 +215,34 @@ def _with_one_more(home: Home, name: str) -> None:
 
 def test_figures_are_kept_while_few_images_change(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold_report, "KEPT_CHANGE", 0.1)
-    first = refresh_report(built, SPACE)
+    first = refresh_threshold_report(built, SPACE)
     for number in (1, 2):
         _with_one_more(built, f"{'n' * number}.png")
-        kept = refresh_report(built, SPACE)
+        kept = refresh_threshold_report(built, SPACE)
         assert kept == replace(first, changed_since=number, written=False, seconds=0.0)
         assert f"({number} of the images have changed since.)" in kept.summary
         # Looked at again, it says the same without comparing, and the table says that it is up to date.
-        assert refresh_report(built, SPACE) == kept
+        assert refresh_threshold_report(built, SPACE) == kept
         coverage = tables.read_metadata(thresholds_path(built.warehouse, SPACE))["coverage"]
         assert coverage == list_embeddings(built, SPACE).coverage
-    assert refresh_report(built, SPACE, anew=True).images == 26
+    assert refresh_threshold_report(built, SPACE, anew=True).images == 26
     # Changes add up: two of 26 are kept, a third is too many.
     for number, written in ((3, False), (4, False), (5, True)):
         _with_one_more(built, f"{'n' * number}.png")
-        assert refresh_report(built, SPACE).written == written
+        assert refresh_threshold_report(built, SPACE).written == written
 
 
 def test_figures_whose_images_are_not_known_are_not_kept(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold_report, "KEPT_CHANGE", 0.5)
-    refresh_report(built, SPACE)
+    refresh_threshold_report(built, SPACE)
     covered_path(built, "report", SPACE).unlink()
     _with_one_more(built, "new.png")
-    assert refresh_report(built, SPACE).written
+    assert refresh_threshold_report(built, SPACE).written
 
 
 def test_an_empty_collection_has_a_report(home: Home, settled: None) -> None:
     refresh_manifest(home)
     refresh_embeddings(home, FakeEmbedder())
     refresh_neighbours(home, SPACE)
-    report = refresh_report(home, SPACE)
+    report = refresh_threshold_report(home, SPACE)
     assert (report.images, report.rows[0].pairs, report.precision_1) == (0, 0.0, None)

@@ -1,10 +1,6 @@
-"""What is left to decide: order and pages, which file is kept, what comes back and what does not, what would go."""
+"""The review queue: pages, which file is kept, which sets come back, the same result after every decision."""
 
-from collections.abc import Sequence
-from dataclasses import replace
 from itertools import combinations
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,582 +8,283 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from imgret_assets.domain.duplicates.copy_search import EXACT, NEAR
-from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
-from imgret_assets.domain.duplicates.pictures import Picture, _by_content
-from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
-from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.review import queue as review_queue
-from imgret_assets.domain.review.decision_log import record, standing, undo
-from imgret_assets.domain.review.decisions import (
-    DUPLICATE,
-    NOT_DUPLICATES,
-    Decisions,
-    File,
-    Judgement,
-    keep_all,
-    keep_one,
-)
-from imgret_assets.domain.review.queue import SIMILAR, Undecided, load_review_queue, undecided
-from imgret_assets.domain.review.removals import file_of, removals, superfluous, to_remove
-from imgret_assets.domain.review.review_sets import ReviewSet
-from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.usable_images import UsableImage
+from imgret_assets.domain.review.decision_log import read_decisions, record, undo
+from imgret_assets.domain.review.decisions import keep_all, keep_one
+from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
+from imgret_assets.domain.review.removals import find_library_file, list_removals
+from imgret_assets.domain.review.review_sets import SIMILAR
+from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import DecisionError, StaleTableError, TableError
+from imgret_assets.errors import DecisionError
 from imgret_assets.settings import load_settings
-from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.scenes import encode, scene
 from imgret_tests.support.tree import put
-from imgret_tests.unit.duplicates.test_copy_search import copies_of, saved, scene
+from imgret_tests.unit.review.library import (
+    only_set,
+    paths,
+    put_near_duplicates,
+    refresh,
+    set_of,
+    undecided_paths,
+    with_protected,
+)
 
-SPACE = FakeEmbedder().space.id
 pytestmark = pytest.mark.usefixtures("settled")
 
 
-def refresh(home: Home, *, threshold: float = 0.8) -> None:
-    refresh_manifest(home)
-    refresh_embeddings(home, FakeEmbedder())
-    refresh_duplicates(home, SPACE)
-    refresh_pairs(home, SPACE, threshold)
+def keep_all_files(home: Home, kind: str = NEAR) -> None:
+    for review_set in list(read_review_queue(home).sets(kind)):
+        record(home, review_set.decide_keep_all())
 
 
-def put_copies(home: Home, seed: int, *names: str, under: str = "copies") -> list[str]:
-    data = copies_of(scene(seed))
-    return [put(home.images, f"{under}/{seed}-{name}", data[name]) for name in names]
+def accept_proposals(home: Home) -> None:
+    for review_set in list(read_review_queue(home).sets(NEAR)):
+        record(home, review_set.decide_proposal())
 
 
-@pytest.fixture
-def copied(home: Home) -> Home:
-    """Two scenes with near copies, one of them twice; two files of the same bytes; two that are alone."""
-    for seed in range(4):
-        put(home.images, f"scene{seed}.png", saved(scene(seed)))
-    put_copies(home, 0, "half.png", "recompressed.jpg")
-    put_copies(home, 1, "half.png")
-    put(home.images, "again/1-half.png", copies_of(scene(1))["half.png"])
-    put(home.images, "again/scene2.png", saved(scene(2)))
-    refresh(home, threshold=-0.9)
-    return home
-
-
-def paths(one: ReviewSet) -> list[str]:
-    return [member.path for member in one.members]
-
-
-def left(home: Home, kind: str = NEAR) -> list[list[str]]:
-    return [paths(one) for one in undecided(home).sets(kind)]
-
-
-def only(home: Home, kind: str = NEAR) -> ReviewSet:
-    [found] = undecided(home).sets(kind)
-    return found
-
-
-def guarded(home: Home, folders: str) -> Home:
-    return replace(home, settings=replace(home.settings, protected=load_settings({"protected": folders}).protected))
+def removable_paths(home: Home) -> set[str]:
+    return {removal.path for removal in list_removals(home).files}
 
 
 # Sets of the tables
 
 
-def test_sets_and_pairs_are_told_apart_and_the_one_to_keep_is_first(copied: Home) -> None:
-    found = undecided(copied)
-    first, second = found.sets(NEAR)
+def test_a_set_has_the_file_to_keep_first_and_the_measures_of_the_table(duplicated: Home) -> None:
+    queue = read_review_queue(duplicated)
+    first, second = queue.sets(NEAR)
     assert {first.keep.path, second.keep.path} == {"scene0.png", "scene1.png"}
-    ones = next(one for one in (first, second) if one.keep.path == "scene1.png")
-    assert sorted(paths(ones)) == ["again/1-half.png", "copies/1-half.png", "scene1.png"]
-    assert ones.reason == "240 x 180, most pixels"
-    row = {row["path_from"]: row for row in tables.read(tables.duplicates_path(copied.warehouse)).to_pylist()}
-    for member in (*first.copies, *second.copies):
-        wanted = row[member.path]
-        assert (member.kind, member.distance, member.cosine) == (NEAR, wanted["distance"], wanted["cosine"])
-        assert (member.correlation, member.bytes) == (wanted["correlation"], wanted["bytes"])
+    scene1 = set_of(duplicated, "scene1.png")
+    assert sorted(paths(scene1)) == ["again/1-half.png", "copies/1-half.png", "scene1.png"]
+    assert scene1.reason == "240 x 180, most pixels"
+    row_of = {row["path_from"]: row for row in tables.read(tables.duplicates_path(duplicated.warehouse)).to_pylist()}
+    for member in (*first.other_members, *second.other_members):
+        row = row_of[member.path]
+        assert (member.kind, member.distance, member.cosine) == (NEAR, row["distance"], row["cosine"])
+        assert (member.correlation, member.bytes) == (row["correlation"], row["bytes"])
         assert member.proposed
         assert (member.width, member.height) == ((120, 90) if "half" in member.path else (240, 180))
-    [exact] = found.sets(EXACT)
+    exact = only_set(duplicated, EXACT)
     assert paths(exact) == ["scene2.png", "again/scene2.png"]
     assert exact.reason == "240 x 180, shortest path"
-    assert (exact.copies[0].kind, exact.copies[0].cosine, exact.copies[0].distance) == (EXACT, 1.0, 0)
+    [duplicate] = exact.other_members
+    assert (duplicate.kind, duplicate.cosine, duplicate.distance) == (EXACT, 1.0, 0)
     assert exact.proposed_bytes == exact.keep.bytes
-    pairs = {frozenset(paths(one)) for one in found.sets(SIMILAR)}
-    assert pairs <= {frozenset(pair) for pair in combinations([f"scene{seed}.png" for seed in range(4)], 2)}
+    assert queue.counts == {EXACT: 1, NEAR: 2, SIMILAR: len(list(queue.sets(SIMILAR)))}
+    assert queue.notes == []
+
+
+def test_nothing_of_a_similar_pair_is_proposed(duplicated: Home) -> None:
+    pairs = list(read_review_queue(duplicated).sets(SIMILAR))
     assert len(pairs) >= 3
-    assert found.counts == {EXACT: 1, NEAR: 2, SIMILAR: len(pairs)}
-    assert found.notes == []
-
-
-def test_similar_pairs_come_by_their_cosine_and_nothing_of_them_is_proposed(copied: Home) -> None:
-    stored = tables.read(tables.pairs_path(copied.warehouse, SPACE)).to_pylist()
-    score = {frozenset((row["path_a"], row["path_b"])): row["score"] for row in stored}
-    found = list(undecided(copied).sets(SIMILAR))
-    cosines = [one.weakest_cosine or 0.0 for one in found]
+    cosines = [pair.weakest_cosine or 0.0 for pair in pairs]
     assert cosines == sorted(cosines, reverse=True)
-    assert cosines == [score[frozenset(paths(one))] for one in found]
-    for one in found:
-        assert not any(member.proposed for member in one.members)
-        assert one.suggested() == one.keeping_all()
-    # The file that a copy is a copy of stands for it.
-    assert len(stored) > len(found)
+    for pair in pairs:
+        assert not any(member.proposed for member in pair.members)
+        assert pair.decide_proposal() == pair.decide_keep_all()
 
 
-def test_pages_hold_each_set_once_in_order(copied: Home) -> None:
-    found = undecided(copied)
-    everything = list(found.sets(SIMILAR))
-    one_by_one = [found.page(SIMILAR, number, 2) for number in (1, 2)]
-    assert [one for page in one_by_one for one in page.sets] == everything[:4]
-    assert (one_by_one[0].total, one_by_one[0].pages) == (len(everything), -(-len(everything) // 2))
-    beyond = found.page(SIMILAR, 99, 2)
-    assert beyond.number == beyond.pages
-    assert beyond.sets == everything[2 * (beyond.pages - 1) :]
-    assert found.page(EXACT, 0).number == 1
+def test_pages_have_each_set_once_in_order(duplicated: Home) -> None:
+    queue = read_review_queue(duplicated)
+    everything = list(queue.sets(SIMILAR))
+    pages = [queue.page(SIMILAR, number, 2) for number in (1, 2)]
+    assert [review_set for page in pages for review_set in page.sets] == everything[:4]
+    assert (pages[0].total, pages[0].pages) == (len(everything), -(-len(everything) // 2))
+    last = queue.page(SIMILAR, 99, 2)
+    assert last.number == last.pages
+    assert last.sets == everything[2 * (last.pages - 1) :]
+    assert queue.page(EXACT, 0).number == 1
     with pytest.raises(DecisionError, match="no kind 'other'"):
-        found.page("other")
+        queue.page("other")
 
 
-def test_a_set_is_found_by_any_of_its_files(copied: Home) -> None:
-    found = undecided(copied).find("copies/0-half.png")
-    assert found is not None
-    assert found.keep.path == "scene0.png"
-    assert undecided(copied).find("scene3.png") is None
+def test_a_set_is_found_by_any_of_its_files(duplicated: Home) -> None:
+    assert set_of(duplicated, "copies/0-half.png").keep.path == "scene0.png"
+    assert read_review_queue(duplicated).find("scene3.png") is None
+    assert read_review_queue(duplicated).find("nowhere.png") is None
 
 
-def test_near_sets_come_by_their_weakest_correlation_and_exact_ones_by_what_they_free(home: Home) -> None:
-    for seed in range(3):
-        put(home.images, f"scene{seed}.png", saved(scene(seed)))
-    put_copies(home, 0, "half.png")
-    put_copies(home, 1, "cropped.png", "half.png")
-    put_copies(home, 2, "recompressed.jpg")
-    for size in (60, 120):
-        for name in ("one", "two"):
-            put(home.images, f"{name}/{size}.png", saved(scene(7 + size, (size, size))))
+def test_an_empty_collection_has_nothing_to_decide(home: Home) -> None:
     refresh(home)
-    correlations = [min(one.correlation or 0 for one in found.copies) for found in undecided(home).sets(NEAR)]
-    assert correlations == sorted(correlations, reverse=True)
-    assert len(correlations) == 3
-    freed = [one.proposed_bytes for one in undecided(home).sets(EXACT)]
-    assert len(freed) == 2
-    assert freed == sorted(freed, reverse=True)
-
-
-def test_an_empty_collection_leaves_nothing_to_decide(home: Home) -> None:
-    refresh(home)
-    assert undecided(home).counts == {EXACT: 0, NEAR: 0, SIMILAR: 0}
-    page = undecided(home).page(EXACT)
+    queue = read_review_queue(home)
+    assert queue.counts == {EXACT: 0, NEAR: 0, SIMILAR: 0}
+    page = queue.page(EXACT)
     assert (page.sets, page.number, page.pages, page.total) == ([], 1, 1, 0)
-
-
-def test_missing_and_stale_tables_are_named(copied: Home) -> None:
-    table = tables.duplicates_path(copied.warehouse)
-    pairs = tables.pairs_path(copied.warehouse, SPACE)
-    pairs.unlink()
-    assert undecided(copied).counts[SIMILAR] == 0
-    assert "no table of pairs" in undecided(copied).notes[0]
-    put(copied.images, "new.png", saved(scene(9)))
-    refresh_manifest(copied)
-    refresh_embeddings(copied, FakeEmbedder())
-    with pytest.raises(StaleTableError, match="duplicates table is older than the embeddings"):
-        undecided(copied)
-    refresh_duplicates(copied, SPACE)
-    refresh_pairs(copied, SPACE, 0.5)
-    assert undecided(copied).notes == []
-    put(copied.images, "new.png", saved(scene(10)))
-    refresh_manifest(copied)
-    refresh_embeddings(copied, FakeEmbedder())
-    refresh_duplicates(copied, SPACE)
-    assert "pairs table is older" in undecided(copied).notes[0]
-    table.unlink()
-    with pytest.raises(TableError, match="duplicates table is missing"):
-        undecided(copied)
-
-
-def test_tables_are_read_again_only_when_they_changed(copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    loads = 0
-
-    def load(home: Home) -> Any:
-        nonlocal loads
-        loads += 1
-        return load_review_queue(home)
-
-    monkeypatch.setattr(review_queue, "load_review_queue", load)
-    review_queue._QUEUES.clear()
-    first = undecided(copied)
-    assert undecided(copied) is first
-    record(copied, only(copied, EXACT).keeping_all())
-    assert undecided(copied) is not first
-    assert loads == 1
-    undecided(guarded(copied, "again"))
-    put(copied.images, "new.png", saved(scene(9)))
-    refresh(copied)
-    undecided(copied)
-    assert loads == 3
 
 
 # Deciding
 
 
-def test_accepting_the_proposal_takes_the_set_off_the_list(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.suggested())
-    assert left(copied) == []
-    assert len(left(copied, EXACT)) == 1
-    gone = {one.path: one.keep for one in to_remove(copied)}
-    assert gone == {
-        "copies/0-half.png": "scene0.png",
-        "copies/0-recompressed.jpg": "scene0.png",
-        "copies/1-half.png": "scene1.png",
-        "again/1-half.png": "scene1.png",
-    }
+def test_accepting_the_proposal_decides_the_set(duplicated: Home) -> None:
+    accept_proposals(duplicated)
+    assert undecided_paths(duplicated) == []
+    assert len(undecided_paths(duplicated, EXACT)) == 1
 
 
-def test_keeping_all_takes_the_set_off_the_list_and_removes_nothing(copied: Home) -> None:
-    batch = record(copied, [one for found in undecided(copied).sets(NEAR) for one in found.keeping_all()])
-    assert left(copied) == []
-    assert to_remove(copied) == []
-    undo(copied, batch)
-    assert len(left(copied)) == 2
+def test_keeping_all_decides_the_set_until_it_is_undone(duplicated: Home) -> None:
+    sets = list(read_review_queue(duplicated).sets(NEAR))
+    batch = record(duplicated, [decision for review_set in sets for decision in review_set.decide_keep_all()])
+    assert undecided_paths(duplicated) == []
+    undo(duplicated, batch)
+    assert len(undecided_paths(duplicated)) == 2
 
 
-@pytest.mark.parametrize("chosen", ["copies/1-half.png", "again/1-half.png"])
-def test_another_one_than_proposed_can_be_kept(copied: Home, chosen: str) -> None:
-    found = undecided(copied).find(chosen)
-    assert found is not None
-    record(copied, found.choosing([chosen]))
-    assert undecided(copied).find(chosen) is None
-    assert {one.path for one in to_remove(copied)} == {*paths(found)} - {chosen}
-
-
-def test_several_can_be_kept(copied: Home) -> None:
-    found = undecided(copied).find("scene0.png")
-    assert found is not None
-    record(copied, found.choosing(["scene0.png", "copies/0-half.png"]))
-    assert undecided(copied).find("scene0.png") is None
-    [gone] = to_remove(copied)
-    assert (gone.path, gone.keep) == ("copies/0-recompressed.jpg", "scene0.png")
-    assert gone.bytes == (copied.images / gone.path).stat().st_size
-
-
-def test_wrong_choices_are_refused(copied: Home) -> None:
-    found = only(copied, EXACT)
-    with pytest.raises(DecisionError, match="No file of the set would be kept"):
-        found.choosing([])
-    with pytest.raises(DecisionError, match=r"scene3\.png is not in the set of scene2\.png"):
-        found.choosing(["scene2.png", "scene3.png"])
-
-
-def test_deciding_on_one_copy_leaves_the_others_on_the_list(copied: Home) -> None:
-    found = undecided(copied).find("scene0.png")
-    assert found is not None
-    half = file_of(copied, "copies/0-half.png")
-    record(copied, [keep_one(found.keep.file, [half])])
-    again = undecided(copied).find("scene0.png")
-    assert again is not None
-    state = {one.path: (one.proposed, one.removal is not None) for one in again.copies}
+def test_a_decision_about_one_duplicate_leaves_the_others_undecided(duplicated: Home) -> None:
+    half = find_library_file(duplicated, "copies/0-half.png")
+    record(duplicated, [keep_one(set_of(duplicated, "scene0.png").keep.file, [half])])
+    again = set_of(duplicated, "scene0.png")
+    state = {member.path: (member.proposed, member.removal is not None) for member in again.other_members}
     assert state == {"copies/0-half.png": (False, True), "copies/0-recompressed.jpg": (True, False)}
-    record(copied, again.suggested())
-    assert undecided(copied).find("scene0.png") is None
-    assert len(to_remove(copied)) == 2
+    record(duplicated, again.decide_proposal())
+    assert read_review_queue(duplicated).find("scene0.png") is None
+    assert len(removable_paths(duplicated)) == 2
 
 
-def test_a_decided_similar_pair_is_not_shown_again(copied: Home) -> None:
-    before = [frozenset(pair) for pair in left(copied, SIMILAR)]
-    first = next(undecided(copied).sets(SIMILAR))
-    record(copied, first.keeping_all())
-    assert [frozenset(pair) for pair in left(copied, SIMILAR)] == before[1:]
-    # What is to be removed is similar to nothing any more.
-    record(copied, [keep_one(file_of(copied, "scene3.png"), [file_of(copied, "scene0.png")])])
-    assert not any("scene0.png" in pair for pair in left(copied, SIMILAR))
+def test_a_decided_similar_pair_does_not_come_back(duplicated: Home) -> None:
+    before = [frozenset(pair) for pair in undecided_paths(duplicated, SIMILAR)]
+    first = next(read_review_queue(duplicated).sets(SIMILAR))
+    record(duplicated, first.decide_keep_all())
+    assert [frozenset(pair) for pair in undecided_paths(duplicated, SIMILAR)] == before[1:]
+    # A removable file is in no similar pair.
+    keep, remove = (find_library_file(duplicated, path) for path in ("scene3.png", "scene0.png"))
+    record(duplicated, [keep_one(keep, [remove])])
+    assert not any("scene0.png" in pair for pair in undecided_paths(duplicated, SIMILAR))
 
 
-# What comes back
+# Sets that come back
 
 
-def test_a_decision_survives_renames_and_a_rescan(copied: Home) -> None:
+def test_decisions_survive_renames_and_a_new_scan(duplicated: Home) -> None:
     for kind in (EXACT, NEAR):
-        for one in list(undecided(copied).sets(kind)):
-            record(copied, one.keeping_all())
-    (copied.images / "albums").mkdir()
-    for file in sorted(copied.images.rglob("*.*")):
-        file.rename(copied.images / "albums" / f"{file.parent.name}-{file.name}")
-    refresh(copied)
-    assert len(tables.read(tables.duplicates_path(copied.warehouse))) == 5
-    assert (left(copied), left(copied, EXACT)) == ([], [])
+        keep_all_files(duplicated, kind)
+    (duplicated.images / "albums").mkdir()
+    for file in sorted(duplicated.images.rglob("*.*")):
+        file.rename(duplicated.images / "albums" / f"{file.parent.name}-{file.name}")
+    refresh(duplicated)
+    assert len(tables.read(tables.duplicates_path(duplicated.warehouse))) == 5
+    assert (undecided_paths(duplicated), undecided_paths(duplicated, EXACT)) == ([], [])
 
 
-def test_a_kept_set_comes_back_when_an_image_joins_and_only_that_is_proposed(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.keeping_all())
-    put_copies(copied, 0, "brighter.jpg")
-    refresh(copied)
-    back = only(copied)
+def test_a_kept_set_comes_back_with_a_new_image_and_only_that_is_proposed(duplicated: Home) -> None:
+    keep_all_files(duplicated)
+    put_near_duplicates(duplicated, 0, "brighter.jpg")
+    refresh(duplicated)
+    back = only_set(duplicated)
     assert back.keep.path == "scene0.png"
-    assert {one.path: (one.proposed, one.kept) for one in back.members} == {
+    assert {member.path: (member.proposed, member.kept) for member in back.members} == {
         "scene0.png": (False, True),
         "copies/0-half.png": (False, True),
         "copies/0-recompressed.jpg": (False, True),
         "copies/0-brighter.jpg": (True, False),
     }
-    record(copied, back.suggested())
-    assert left(copied) == []
-    assert [one.path for one in to_remove(copied)] == ["copies/0-brighter.jpg"]
+    record(duplicated, back.decide_proposal())
+    assert undecided_paths(duplicated) == []
+    assert removable_paths(duplicated) == {"copies/0-brighter.jpg"}
 
 
-def test_a_joining_image_that_is_better_takes_nothing_away_that_was_kept(copied: Home) -> None:
-    found = undecided(copied).find("scene0.png")
-    assert found is not None
-    record(copied, found.keeping_all())
-    put(copied.images, "large.png", saved(scene(0).resize((480, 360))))
-    refresh(copied)
-    back = undecided(copied).find("large.png")
-    assert back is not None
+def test_a_new_image_of_higher_rank_makes_no_kept_file_removable(duplicated: Home) -> None:
+    record(duplicated, set_of(duplicated, "scene0.png").decide_keep_all())
+    put(duplicated.images, "large.png", encode(scene(0).resize((480, 360))))
+    refresh(duplicated)
+    back = set_of(duplicated, "large.png")
     assert back.keep.path == "large.png"
-    assert not any(one.proposed for one in back.members)
-    record(copied, back.suggested())
-    assert undecided(copied).find("large.png") is None
-    assert to_remove(copied) == []
+    assert not any(member.proposed for member in back.members)
+    record(duplicated, back.decide_proposal())
+    assert read_review_queue(duplicated).find("large.png") is None
+    assert removable_paths(duplicated) == set()
 
 
-def test_when_the_kept_one_goes_what_was_kept_beside_it_stays_decided(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.keeping_all())
-    (copied.images / "scene0.png").unlink()
-    refresh(copied)
-    assert tables.count_rows(tables.duplicates_path(copied.warehouse)) == 4
-    assert left(copied) == []
+def test_a_kept_set_stays_decided_when_its_first_file_goes(duplicated: Home) -> None:
+    keep_all_files(duplicated)
+    (duplicated.images / "scene0.png").unlink()
+    refresh(duplicated)
+    assert tables.count_rows(tables.duplicates_path(duplicated.warehouse)) == 4
+    assert undecided_paths(duplicated) == []
 
 
-def test_when_the_kept_one_goes_its_copies_are_asked_about_and_none_is_removed(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.suggested())
-    (copied.images / "scene0.png").unlink()
-    refresh(copied)
-    assert sorted(paths(only(copied))) == ["copies/0-half.png", "copies/0-recompressed.jpg"]
-    assert {one.path for one in to_remove(copied)} == {"copies/1-half.png", "again/1-half.png"}
+def test_duplicates_of_a_file_that_has_gone_come_back_and_none_is_removable(duplicated: Home) -> None:
+    accept_proposals(duplicated)
+    (duplicated.images / "scene0.png").unlink()
+    refresh(duplicated)
+    assert sorted(paths(only_set(duplicated))) == ["copies/0-half.png", "copies/0-recompressed.jpg"]
+    assert removable_paths(duplicated) == {"copies/1-half.png", "again/1-half.png"}
 
 
-# Files with the same bytes
-
-
-def test_kept_files_of_the_same_bytes_may_move_but_not_multiply(copied: Home) -> None:
-    record(copied, only(copied, EXACT).keeping_all())
-    assert left(copied, EXACT) == []
-    (copied.images / "again/scene2.png").rename(copied.images / "moved.png")
-    refresh(copied)
-    assert left(copied, EXACT) == []
-    put(copied.images, "third.png", saved(scene(2)))
-    refresh(copied)
-    back = only(copied, EXACT)
+def test_kept_files_with_the_same_bytes_may_move_but_not_multiply(duplicated: Home) -> None:
+    record(duplicated, only_set(duplicated, EXACT).decide_keep_all())
+    assert undecided_paths(duplicated, EXACT) == []
+    (duplicated.images / "again/scene2.png").rename(duplicated.images / "moved.png")
+    refresh(duplicated)
+    assert undecided_paths(duplicated, EXACT) == []
+    put(duplicated.images, "third.png", encode(scene(2)))
+    refresh(duplicated)
+    back = only_set(duplicated, EXACT)
     assert sorted(paths(back)) == ["moved.png", "scene2.png", "third.png"]
-    record(copied, back.keeping_all())
-    assert left(copied, EXACT) == []
-
-
-def test_of_the_same_bytes_the_file_that_was_decided_on_goes_and_no_other(copied: Home) -> None:
-    record(copied, only(copied, EXACT).choosing(["again/scene2.png"]))
-    assert [(one.path, one.keep) for one in to_remove(copied)] == [("scene2.png", "again/scene2.png")]
-    (copied.images / "again/scene2.png").rename(copied.images / "moved.png")
-    refresh(copied)
-    # The bytes are still there under another name, and it is still this file that was not needed.
-    assert [(one.path, one.keep) for one in to_remove(copied)] == [("scene2.png", "moved.png")]
-    assert left(copied, EXACT) == []
-    (copied.images / "moved.png").unlink()
-    refresh(copied)
-    assert to_remove(copied) == []
-    (copied.images / "scene2.png").rename(copied.images / "last.png")
-    put(copied.images, "new.png", saved(scene(2)))
-    refresh(copied)
-    assert to_remove(copied) == []
-    assert len(left(copied, EXACT)) == 1
+    record(duplicated, back.decide_keep_all())
+    assert undecided_paths(duplicated, EXACT) == []
 
 
 # Protected folders
 
 
-def test_a_protected_file_is_the_one_to_keep(copied: Home) -> None:
-    home = guarded(copied, "copies")
-    exact = only(home, EXACT)
-    assert exact.keep.path == "scene2.png"
-    zero, one = (undecided(home).find(f"copies/{seed}-half.png") for seed in range(2))
-    assert zero is not None
-    assert one is not None
-    assert one.keep.path == "copies/1-half.png"
-    assert one.reason == "120 x 90, in the protected folder copies"
-    figures = {member.path: (member.kind, member.distance is None) for member in one.copies}
-    assert figures == {"again/1-half.png": (EXACT, False), "scene1.png": (NEAR, False)}
-    assert all(member.proposed for member in one.copies)
-    # Two are protected: neither goes, and what was never measured between two copies is not made up.
-    assert [member.path for member in zero.members if member.protected] == [
+def test_a_protected_file_is_the_one_to_keep(duplicated: Home) -> None:
+    protecting = with_protected(duplicated, "copies")
+    assert only_set(protecting, EXACT).keep.path == "scene2.png"
+    scene0, scene1 = (set_of(protecting, f"copies/{seed}-half.png") for seed in range(2))
+    assert scene1.keep.path == "copies/1-half.png"
+    assert scene1.reason == "120 x 90, in the protected folder copies"
+    measured = {member.path: (member.kind, member.distance is None) for member in scene1.other_members}
+    assert measured == {"again/1-half.png": (EXACT, False), "scene1.png": (NEAR, False)}
+    assert all(member.proposed for member in scene1.other_members)
+    # Two files are protected: neither is proposed, and there is no measure between two duplicates.
+    assert [member.path for member in scene0.members if member.protected] == [
         "copies/0-recompressed.jpg",
         "copies/0-half.png",
     ]
-    half = next(member for member in zero.members if member.path == "copies/0-half.png")
+    half = next(member for member in scene0.members if member.path == "copies/0-half.png")
     assert (half.kind, half.distance, half.cosine, half.proposed) == (NEAR, None, None, False)
-    record(home, [judged for found in (zero, one) for judged in found.suggested()])
-    assert left(home) == []
-    assert {gone.path for gone in to_remove(home)} == {"scene0.png", "scene1.png", "again/1-half.png"}
+    record(protecting, [decision for one in (scene0, scene1) for decision in one.decide_proposal()])
+    assert undecided_paths(protecting) == []
+    assert removable_paths(protecting) == {"scene0.png", "scene1.png", "again/1-half.png"}
 
 
-def test_what_is_protected_later_is_no_longer_removed(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.suggested())
-    assert len(to_remove(copied)) == 4
-    home = guarded(copied, "copies")
-    assert [one.path for one in to_remove(home)] == ["again/1-half.png"]
-    assert left(home) == []
-
-
-def test_a_set_that_is_protected_as_a_whole_is_not_listed(copied: Home) -> None:
-    assert undecided(guarded(copied, ".")).counts == {EXACT: 0, NEAR: 0, SIMILAR: 0}
-    some = undecided(guarded(copied, "copies,again"))
-    assert some.counts[EXACT] == 1
-    assert all(one.keep.protected for one in some.sets(NEAR))
-
-
-# What would be removed
-
-
-def test_files_that_changed_since_are_left_out(copied: Home) -> None:
-    for one in list(undecided(copied).sets(NEAR)):
-        record(copied, one.suggested())
-    put(copied.images, "copies/0-half.png", saved(scene(33)))
-    (copied.images / "scene1.png").unlink()
-    found = removals(copied)
-    assert [one.path for one in found.files] == ["copies/0-recompressed.jpg"]
-    assert found.bytes == found.files[0].bytes
-    assert {one.path for one in found.changed} == {"copies/0-half.png", "copies/1-half.png", "again/1-half.png"}
-
-
-def test_a_file_that_is_not_in_the_library_is_no_file_to_decide_about(copied: Home) -> None:
-    with pytest.raises(TableError, match=r"nowhere\.png is not among the usable images"):
-        file_of(copied, "nowhere.png")
-
-
-def pictures(names: str, paths_of: int = 1) -> list[Picture]:
-    """Contents `a` to `z`, each at some paths."""
-    return [Picture(f"{name}{number}", name, 10, 4, 4) for name in names for number in range(paths_of)]
-
-
-def decided(tmp_path: Path, *said: Judgement) -> Decisions:
-    home = open_home(load_settings({"home": tmp_path / "decided", "shards": 1}))
-    for one in said:
-        record(home, [one])
-    return standing(home)
-
-
-def drop(copy: str, keep: str) -> Judgement:
-    return keep_one(File(keep, keep[0]), [File(copy, copy[0])])
-
-
-def gone(tmp_path: Path, there: Sequence[Picture], *said: Judgement) -> dict[str, str]:
-    return {path: one.keep for path, one in superfluous(_by_content(there), decided(tmp_path, *said)).items()}
-
-
-def test_who_is_kept_for_somebody_may_go_for_another(tmp_path: Path) -> None:
-    assert gone(tmp_path, pictures("abc"), drop("a0", "b0"), drop("b0", "c0")) == {"a0": "c0", "b0": "c0"}
-
-
-def test_decisions_in_a_circle_remove_nothing(tmp_path: Path) -> None:
-    circle = [drop("a0", "b0"), drop("b0", "c0"), drop("c0", "a0")]
-    assert gone(tmp_path, pictures("abcd"), *circle, drop("d0", "a0")) == {}
-    assert gone(tmp_path, pictures("abcd"), *circle, drop("a0", "d0")) == {"a0": "d0", "c0": "d0", "b0": "d0"}
-
-
-def test_of_a_content_all_files_go(tmp_path: Path) -> None:
-    there = pictures("ab", paths_of=2)
-    assert gone(tmp_path, there, drop("a0", "b1")) == {"a0": "b1", "a1": "b1"}
-
-
-def test_what_is_no_longer_there_keeps_nothing(tmp_path: Path) -> None:
-    assert gone(tmp_path, pictures("ac"), drop("a0", "b0"), drop("c0", "a0")) == {"c0": "a0"}
-
-
-@hypothesis_settings(max_examples=80, deadline=None)
-@given(
-    said=st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7), st.booleans()), max_size=14),
-    here=st.sets(st.integers(0, 7)),
-    safe=st.sets(st.integers(0, 7)),
-)
-def test_no_content_is_ever_lost(
-    tmp_path_factory: pytest.TempPathFactory, said: list[tuple[int, int, bool]], here: set[int], safe: set[int]
-) -> None:
-    """Whatever is decided: each file that goes leaves another that was said to be the same picture, and that stays."""
-    files = [File(f"{'safe' if number in safe else 'free'}/{number}", f"{number % 5}") for number in range(8)]
-    there = [Picture(files[number].path, files[number].sha256, 1, 1, 1) for number in sorted(here)]
-    judged = [
-        keep_all([files[a], files[b]]) if keep else keep_one(files[a], [files[b]]) for a, b, keep in said if a != b
-    ]
-    decisions = decided(tmp_path_factory.mktemp("home"), *judged)
-    found = superfluous(_by_content(there), decisions, ["safe"])
-    staying = {one.path: one.sha256 for one in there if one.path not in found}
-    if there:
-        assert staying
-    for path, one in found.items():
-        assert path.startswith("free/")
-        assert one.keep in staying
-        assert one.decision.verdict == DUPLICATE
-        assert one.decision.kept_and_copy[1].sha256 == one.file.sha256
-        # From one kept file to the next, by decisions in force, it is the one named.
-        reached, waiting = set[str](), [one.file.sha256]
-        while waiting:
-            content = waiting.pop()
-            if content not in reached:
-                reached.add(content)
-                waiting += [
-                    kept.sha256
-                    for decision in decisions.in_force()
-                    if decision.verdict == DUPLICATE
-                    for kept, copy in [decision.kept_and_copy]
-                    if copy.sha256 == content
-                ]
-        assert staying[one.keep] in reached
-
-
-def test_the_limit_of_similar_pairs_keeps_the_tightest(copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = left(copied, SIMILAR)
-    monkeypatch.setattr(review_queue, "MOST_SIMILAR", 2)
-    queue = load_review_queue(copied)
-    assert queue.more_similar == len(everything) - 2
-    assert [paths(one) for one in queue.undecided(standing(copied)).sets(SIMILAR)] == everything[:2]
-    assert queue.scores.dtype == np.float64
-
-
-def test_a_decision_between_verdicts_is_seen_by_state(copied: Home) -> None:
-    record(copied, only(copied, EXACT).suggested())
-    assert [entry.verdict for entry in standing(copied).in_force()] == [DUPLICATE]
-    record(copied, only_again(copied))
-    assert [entry.verdict for entry in standing(copied).in_force()] == [NOT_DUPLICATES]
-    assert to_remove(copied) == []
-
-
-def only_again(home: Home) -> list[Judgement]:
-    return [keep_all([file_of(home, path) for path in ("scene2.png", "again/scene2.png")])]
+def test_a_set_of_protected_files_is_decided(duplicated: Home) -> None:
+    assert read_review_queue(with_protected(duplicated, ".")).counts == {EXACT: 0, NEAR: 0, SIMILAR: 0}
+    queue = read_review_queue(with_protected(duplicated, "copies,again"))
+    assert queue.counts[EXACT] == 1
+    assert all(review_set.keep.protected for review_set in queue.sets(NEAR))
 
 
 @hypothesis_settings(max_examples=25, deadline=None)
 @given(data=st.data())
-def test_what_is_left_is_the_same_whatever_was_known_before(
+def test_a_queue_updated_from_the_previous_one_equals_one_made_from_scratch(
     tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
 ) -> None:
-    """Sets of eight pictures, some with the same bytes, pairs of the rest; decisions and undoes."""
-    there = [
-        Picture(f"{'safe' if number == 3 else 'free'}/{number}", f"{number % 6}", 10, 4, 4) for number in range(10)
+    """Sets of eight images, some with the same bytes, and similar pairs of the rest; decisions and undos."""
+    images = [
+        UsableImage(f"{'safe' if number == 3 else 'free'}/{number}", f"{number % 6}", 10, 4, 4) for number in range(10)
     ]
-    stars = [
-        review_queue._Star(0, [review_queue._Link(number, NEAR, 1, 0.99, 0.9) for number in (1, 2, 6)], NEAR, ()),
-        review_queue._Star(3, [review_queue._Link(4, NEAR, 1, 0.98, 0.9)], NEAR, ()),
-        review_queue._Star(5, [review_queue._Link(7, EXACT, 0, None, None)], EXACT, ()),
+    sets = [
+        DuplicateSet(0, [DuplicateRow(number, NEAR, 1, 0.99, 0.9) for number in (1, 2, 6)], NEAR),
+        DuplicateSet(3, [DuplicateRow(4, NEAR, 1, 0.98, 0.9)], NEAR),
+        DuplicateSet(5, [DuplicateRow(7, EXACT, 0, None, None)], EXACT),
     ]
     similar = np.array(list(combinations([0, 3, 5, 8, 9], 2)), np.int32)
-    queue = review_queue.ReviewQueue(there, stars, similar, np.linspace(0.9, 0.8, len(similar)), 0, ("safe",))
+    review_tables = ReviewTables(images, sets, similar, np.linspace(0.9, 0.8, len(similar)), 0, ("safe",))
     home = open_home(load_settings({"home": tmp_path_factory.mktemp("home"), "shards": 1}))
     batches: list[str] = []
+    queue = None
     for _ in range(data.draw(st.integers(1, 8))):
         if batches and data.draw(st.booleans()):
             batches.append(undo(home, batches.pop(data.draw(st.integers(0, len(batches) - 1)))))
         else:
-            chosen = data.draw(st.lists(st.sampled_from(queue.files), min_size=2, max_size=4, unique=True))
-            batches.append(
-                record(home, [keep_all(chosen) if data.draw(st.booleans()) else keep_one(chosen[0], chosen[1:])])
-            )
-        step_by_step, at_once = queue.undecided(standing(home)), Undecided(queue, standing(home))
-        assert step_by_step.counts == at_once.counts
+            files = data.draw(st.lists(st.sampled_from(review_tables.files), min_size=2, max_size=4, unique=True))
+            decision = keep_all(files) if data.draw(st.booleans()) else keep_one(files[0], files[1:])
+            batches.append(record(home, [decision]))
+        decisions = read_decisions(home)
+        queue, from_scratch = ReviewQueue(review_tables, decisions, queue), ReviewQueue(review_tables, decisions)
+        assert queue.counts == from_scratch.counts
         for kind in (EXACT, NEAR, SIMILAR):
-            assert list(step_by_step.sets(kind)) == list(at_once.sets(kind))
+            assert list(queue.sets(kind)) == list(from_scratch.sets(kind))

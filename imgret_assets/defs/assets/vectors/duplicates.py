@@ -13,7 +13,7 @@ from imgret_assets.defs.metadata import column_schema, picture_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates, tightest
+from imgret_assets.domain.duplicates.duplicates_table import read_closest_duplicates, refresh_duplicates
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import DUPLICATES_SCHEMA, duplicates_path
 
@@ -38,10 +38,10 @@ def duplicates(
             "dagster/row_count": report.exact + report.near,
             "exact": report.exact,
             "near": report.near,
-            "bytes_freed_by_removal": report.bytes,
-            "images": report.files,
-            "looked_at": report.looked_at,
-            "compared_pairs": report.compared,
+            "bytes_freed_by_removal": report.duplicate_bytes,
+            "images": report.images,
+            "looked_at": report.fingerprinted,
+            "compared_pairs": report.compared_pairs,
             "not_readable": report.pending,
             "written": report.written,
             "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
@@ -54,6 +54,6 @@ def _pictures(home: Home) -> Mapping[str, Any]:
     root = home.images
     shown = [
         (root / row["path_from"], root / row["path_keep"], *(row[name] for name in ("path_from", "kind", "reason")))
-        for row in tightest(home, SHOWN)
+        for row in read_closest_duplicates(home, SHOWN)
     ]
     return picture_table("pictures", shown, headers=("copy", "keep", "path of the copy", "kind", "reason"), size=48)

@@ -16,7 +16,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis import threshold_plot
 from imgret_assets.domain.analysis.calibration import Report
-from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_report
+from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_threshold_report
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA, thresholds_path
 
@@ -46,7 +46,7 @@ def similarity_report(
 ) -> dg.MaterializeResult:
     """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
     home = warehouse.open()
-    report = refresh_report(home, embedder.space(home).id, anew=config.anew)
+    report = refresh_threshold_report(home, embedder.space(home).id, anew=config.anew)
     context.log.info(report.summary)
     return dg.MaterializeResult(metadata=_metadata(home, report))
 

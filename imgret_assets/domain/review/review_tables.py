@@ -1,0 +1,238 @@
+"""The sets of duplicates and the similar pairs of the tables, whether decided or not, in the order of review.
+
+Belongs here: reading the tables, the order of sets and pairs, keeping them in memory until a table changes. Not here:
+which of them are left to decide (`domain.review.queue`), finding duplicates (`domain.duplicates.duplicates_table`).
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
+from imgret_assets.domain.duplicates.usable_images import (
+    UsableImage,
+    coverage_of_images,
+    group_by_content,
+    load_usable_images,
+)
+from imgret_assets.domain.review.decisions import File, is_protected
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import PAIRS
+from imgret_assets.domain.storage.home import Home
+
+# The most similar pairs that are listed: nobody decides about more, and more would fill the memory.
+MAX_SIMILAR_PAIRS = 1_000_000
+
+
+class DuplicateRow(NamedTuple):
+    """A row of the duplicates table; `image` is the number of the duplicate in `ReviewTables.images`."""
+
+    image: int
+    kind: str
+    distance: int | None
+    correlation: float | None
+    cosine: float | None
+
+
+@dataclass(frozen=True)
+class DuplicateSet:
+    """An image and its duplicates, as numbers of images.
+
+    Attributes:
+        keep: the image that the table keeps.
+        rows: its duplicates.
+        kind: `exact` if all have the same bytes, otherwise `near`.
+        order: sort key within the kind, the closest set first.
+    """
+
+    keep: int
+    rows: list[DuplicateRow]
+    kind: str
+    order: tuple[Any, ...] = ()
+
+    @property
+    def numbers(self) -> list[int]:
+        """All images of the set, the one that the table keeps first."""
+        return [self.keep, *(row.image for row in self.rows)]
+
+
+@dataclass
+class ReviewTables:
+    """All sets of duplicates and similar pairs, decided or not, in the order of review.
+
+    Exact sets are ordered by the bytes that removing their duplicates frees, near sets by their weakest correlation,
+    similar pairs by their cosine.
+
+    Attributes:
+        images: all usable images, sorted by path; everything else refers to them by number.
+        duplicate_sets: the sets of duplicates, exact sets first.
+        similar_pairs: int32 (n, 2), the images of each similar pair.
+        scores: float64 (n,), cosines of the similar pairs, descending.
+        omitted_pairs: similar pairs beyond `MAX_SIMILAR_PAIRS`, which are left out.
+        protected_folders: folders from which nothing is proposed for removal.
+        notes: messages for the reader, such as that a table is missing.
+        files: the images as files to decide about.
+        by_content: the images of each content.
+        protected: bool (images,), whether each image is in a protected folder.
+        set_of: int64 (images,), number of the set of each image; -1 if it is in none.
+    """
+
+    images: list[UsableImage]
+    duplicate_sets: list[DuplicateSet]
+    similar_pairs: np.ndarray
+    scores: np.ndarray
+    omitted_pairs: int
+    protected_folders: tuple[str, ...]
+    notes: list[str] = field(default_factory=list)
+    files: list[File] = field(init=False, repr=False)
+    by_content: Mapping[str, Sequence[UsableImage]] = field(init=False, repr=False)
+    protected: np.ndarray = field(init=False, repr=False)
+    set_of: np.ndarray = field(init=False, repr=False)
+    _number_of: Mapping[str, int] = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.files = [File(image.path, image.sha256) for image in self.images]
+        self.by_content = group_by_content(self.images)
+        self.protected = np.array([is_protected(image.path, self.protected_folders) for image in self.images], bool)
+        self._number_of = {image.path: number for number, image in enumerate(self.images)}
+        self.set_of = np.full(len(self.images), -1, np.int64)
+        for number, duplicate_set in enumerate(self.duplicate_sets):
+            self.set_of[duplicate_set.numbers] = number
+
+    def number_of(self, path: str) -> int | None:
+        """Return the number of the image at a path; None if there is none."""
+        return self._number_of.get(path)
+
+    def numbers_of(self, contents: Iterable[str], paths: Iterable[str] = ()) -> np.ndarray:
+        """Return the numbers of all images with these contents or at these paths, int64 (n,), ascending."""
+        all_paths = {image.path for sha256 in contents for image in self.by_content.get(sha256, ())} | set(paths)
+        return np.array(sorted(self._number_of[path] for path in all_paths), np.int64)
+
+
+_CACHE: dict[Path, tuple[tuple[Any, ...], ReviewTables]] = {}
+_CACHE_LOCK = threading.Lock()
+
+
+def read_review_tables(home: Home) -> ReviewTables:
+    """Return all sets and pairs of the tables; they are kept in memory until a table changes.
+
+    Raises:
+        TableError: the duplicates table is missing.
+        StaleTableError: it is older than the embeddings.
+    """
+    with _CACHE_LOCK:
+        stamp = _tables_stamp(home)
+        cached = _CACHE.get(home.path)
+        if cached is None or cached[0] != stamp:
+            cached = _CACHE[home.path] = (stamp, load_review_tables(home))
+        return cached[1]
+
+
+def _tables_stamp(home: Home) -> tuple[Any, ...]:
+    """Return a value that changes whenever a table, or a setting, that the sets are made from changes."""
+    space = require_duplicates(home).space
+    files = [tables.duplicates_path(home.warehouse), tables.pairs_path(home.warehouse, space)]
+    for shard in home.shards:
+        files += [
+            tables.manifest_path(home.warehouse, shard),
+            tables.embeddings_path(home.warehouse, space, shard),
+        ]
+    return (home.settings.protected, home.record.shards, *map(_file_stamp, files))
+
+
+def _file_stamp(path: Path) -> tuple[int, int, int] | None:
+    try:
+        stat = path.stat()
+    except FileNotFoundError:
+        return None
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
+def load_review_tables(home: Home) -> ReviewTables:
+    """Read all sets and pairs from the tables.
+
+    Raises:
+        TableError: the duplicates table is missing.
+        StaleTableError: it is older than the embeddings.
+    """
+    space = require_duplicates(home).space
+    images = load_usable_images(home, space)
+    coverage = coverage_of_images(images)
+    require_current_duplicates(home, space, coverage)
+    duplicate_sets, is_duplicate = _duplicate_sets(tables.duplicates_path(home.warehouse), images)
+    notes: list[str] = []
+    pairs, scores, omitted = _similar_pairs(home, space, coverage, images, is_duplicate, notes)
+    return ReviewTables(images, duplicate_sets, pairs, scores, omitted, home.settings.protected, notes)
+
+
+def _duplicate_sets(path: Path, images: Sequence[UsableImage]) -> tuple[list[DuplicateSet], np.ndarray]:
+    """Return the sets of duplicates, closest first, and bool (images,): whether each image is a duplicate."""
+    number_of = {image.path: number for number, image in enumerate(images)}
+    is_duplicate = np.zeros(len(images), dtype=bool)
+    rows_of: dict[int, list[DuplicateRow]] = {}
+    columns = tables.read(path, ["path_from", "path_keep", "kind", "distance", "correlation", "cosine"]).to_pydict()
+    for path_from, path_keep, *measures in zip(*columns.values(), strict=True):
+        rows_of.setdefault(number_of[path_keep], []).append(DuplicateRow(number_of[path_from], *measures))
+        is_duplicate[number_of[path_from]] = True
+    sets = []
+    for keep, rows in rows_of.items():
+        correlations = [row.correlation or 0.0 for row in rows if row.kind != EXACT]
+        freed_bytes = sum(images[row.image].bytes for row in rows)
+        order = (-min(correlations),) if correlations else ()
+        kind = NEAR if correlations else EXACT
+        sets.append(DuplicateSet(keep, rows, kind, (*order, -freed_bytes, images[keep].path)))
+    return sorted(sets, key=lambda one: (one.kind, one.order)), is_duplicate
+
+
+def _similar_pairs(
+    home: Home,
+    space: str,
+    coverage: str,
+    images: Sequence[UsableImage],
+    is_duplicate: np.ndarray,
+    notes: list[str],
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return the similar pairs without duplicates, by cosine descending, then by path.
+
+    Returns:
+        The images of each pair, int32 (n, 2); their cosines, float64 (n,); how many pairs are left out.
+    """
+    path = tables.pairs_path(home.warehouse, space)
+    pairs, scores = np.zeros((0, 2), np.int32), np.zeros(0)
+    if not path.is_file():
+        notes.append("There is no table of pairs: materialise `similarity_pairs`, or run `imgret run`.")
+        return pairs, scores, 0
+    if PAIRS.current_metadata(home.warehouse, space, coverage) is None:
+        notes.append(
+            "The pairs table is older than the embeddings: materialise `similarity_pairs`, or run `imgret run`."
+        )
+        return pairs, scores, 0
+    paths = pa.array([image.path for image in images])
+    total = 0
+    with tables.open_parquet(path) as file:
+        for batch in file.iter_batches(1 << 18):
+            sides = [
+                pc.call_function("index_in", [batch[side]], pc.SetLookupOptions(value_set=paths)).to_numpy()
+                for side in ("path_a", "path_b")
+            ]
+            numbers = np.stack(sides, axis=1).astype(np.int32)
+            listed = ~is_duplicate[numbers].any(axis=1)
+            total += int(listed.sum())
+            pairs = np.concatenate([pairs, numbers[listed]])
+            scores = np.concatenate([scores, batch["score"].to_numpy()[listed]])
+            if len(pairs) > 2 * MAX_SIMILAR_PAIRS:
+                pairs, scores = _closest_pairs(pairs, scores)
+    pairs, scores = _closest_pairs(pairs, scores)
+    return pairs, scores, total - len(pairs)
+
+
+def _closest_pairs(pairs: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    order = np.lexsort((pairs[:, 1], pairs[:, 0], -scores))[:MAX_SIMILAR_PAIRS]
+    return pairs[order], scores[order]

@@ -1,0 +1,233 @@
+"""The duplicates table: which rows it has, what a refresh computes, the same rows whatever came before."""
+
+import tempfile
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from imgret_assets.domain.duplicates import duplicate_search, duplicates_table
+from imgret_assets.domain.duplicates.duplicates_table import read_closest_duplicates, refresh_duplicates
+from imgret_assets.domain.duplicates.usable_images import load_usable_images
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.runtime.progress import Progress
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import StaleTableError
+from imgret_assets.settings import load_settings
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.scenes import encode, near_duplicates_of, scene
+from imgret_tests.support.tree import put, stamps
+
+SPACE = FakeEmbedder().space.id
+
+
+def refresh(home: Home) -> duplicates_table.DuplicatesReport:
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    return refresh_duplicates(home, SPACE)
+
+
+def rows(home: Home) -> dict[str, dict[str, Any]]:
+    """Rows by the path of the duplicate; no row points to a duplicate."""
+    stored = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
+    assert len({row["path_from"] for row in stored}) == len(stored)
+    assert not {row["path_from"] for row in stored} & {row["path_keep"] for row in stored}
+    return {row["path_from"]: row for row in stored}
+
+
+@pytest.fixture
+def duplicated(home: Home) -> Home:
+    """Three scenes, duplicates of two of them, one flat image twice and another one."""
+    for seed in range(3):
+        put(home.images, f"scene{seed}.png", encode(scene(seed)))
+    for seed in range(2):
+        for name, data in near_duplicates_of(scene(seed)).items():
+            put(home.images, f"copies/{seed}-{name}", data)
+    put(home.images, "other/scene1-again.png", encode(scene(1)))
+    put(home.images, "other/half-again.png", near_duplicates_of(scene(1))["half.png"])
+    put(home.images, "flat/a.png", encode(Image.new("RGB", (50, 40), (200, 200, 200))))
+    put(home.images, "flat/b.png", encode(Image.new("RGB", (50, 40), (200, 200, 200))))
+    put(home.images, "flat/c.png", encode(Image.new("RGB", (50, 41), (200, 200, 200))))
+    return home
+
+
+@pytest.mark.usefixtures("settled")
+def test_duplicates_point_to_the_image_to_keep(duplicated: Home) -> None:
+    report = refresh(duplicated)
+    found = rows(duplicated)
+    expected = {
+        f"copies/{seed}-{name}": f"scene{seed}.png" for seed in range(2) for name in near_duplicates_of(scene(seed))
+    }
+    expected |= {
+        "other/scene1-again.png": "scene1.png",
+        "other/half-again.png": "scene1.png",
+        "flat/b.png": "flat/a.png",
+    }
+    assert {path: row["path_keep"] for path, row in found.items()} == expected
+    assert {path for path, row in found.items() if row["kind"] == "exact"} == {"other/scene1-again.png", "flat/b.png"}
+    assert (report.exact, report.near, report.images) == (2, 9, 16)
+    assert report.duplicate_bytes == sum((duplicated.images / path).stat().st_size for path in found)
+    near = [row for row in found.values() if row["kind"] == "near"]
+    assert all(row["correlation"] >= 0.96 and 0 <= row["distance"] <= 64 and row["cosine"] >= 0.5 for row in near)
+    assert "kept: 240 x 180 pixels, not 120 x 90" in found["copies/0-half.png"]["reason"]
+    assert tables.read(tables.duplicates_path(duplicated.warehouse)).schema.equals(tables.DUPLICATES_SCHEMA)
+    closest = read_closest_duplicates(duplicated, 10)
+    correlations = [row["correlation"] for row in closest[:9]]
+    assert correlations == sorted(correlations, reverse=True)
+    assert [row["path_from"] for row in closest[9:]] == ["flat/b.png"]
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_unchanged_collection_computes_and_writes_nothing(duplicated: Home) -> None:
+    first = refresh(duplicated)
+    before = stamps(duplicated.warehouse)
+    again = refresh(duplicated)
+    assert (again.written, again.fingerprinted, again.compared_pairs) == (False, 0, 0)
+    assert (again.exact, again.near, again.duplicate_bytes) == (first.exact, first.near, first.duplicate_bytes)
+    assert stamps(duplicated.warehouse) == before
+    assert again.summary == (
+        f"2 exact duplicates and 9 near-duplicates among 16 images, {first.duplicate_bytes / 1e6:.1f} MB: "
+        "nothing changed, nothing was computed."
+    )
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_new_contents_are_fingerprinted(duplicated: Home) -> None:
+    first = refresh(duplicated)
+    assert first.fingerprinted == 13
+    (duplicated.images / "scene2.png").rename(duplicated.images / "renamed.png")
+    put(duplicated.images, "new.png", encode(scene(7)))
+    put(duplicated.images, "new-small.png", near_duplicates_of(scene(7))["half.png"])
+    report = refresh(duplicated)
+    assert (report.fingerprinted, report.compared_pairs) == (2, 1)
+    assert rows(duplicated)["new-small.png"]["path_keep"] == "new.png"
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_table_of_another_method_is_computed_again(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh(duplicated)
+    before = rows(duplicated)
+    monkeypatch.setattr(duplicates_table, "METHOD", "another method")
+    report = refresh(duplicated)
+    assert (report.written, report.fingerprinted, report.compared_pairs) == (True, 0, 0)
+    assert rows(duplicated) == before
+
+
+@pytest.mark.usefixtures("settled")
+def test_if_the_image_to_keep_goes_the_next_best_is_kept(duplicated: Home) -> None:
+    refresh(duplicated)
+    (duplicated.images / "scene0.png").unlink()
+    refresh(duplicated)
+    kept = {row["path_keep"] for path, row in rows(duplicated).items() if path.startswith("copies/0")}
+    assert kept == {"copies/0-brighter.jpg"} or kept == {"copies/0-recompressed.jpg"}
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_stopped_run_keeps_its_fingerprints(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicate_search, "CHECKPOINT", 1)
+    fingerprint_contents = duplicates_table.fingerprint_contents
+
+    def stopping(*arguments: Any, **named: Any) -> Iterator[Any]:
+        for number, fingerprint in enumerate(fingerprint_contents(*arguments, **named)):
+            if number == 5:
+                raise KeyboardInterrupt
+            yield fingerprint
+
+    with monkeypatch.context() as patched:
+        patched.setattr(duplicates_table, "fingerprint_contents", stopping)
+        with pytest.raises(KeyboardInterrupt):
+            refresh(duplicated)
+    assert not tables.duplicates_path(duplicated.warehouse).exists()
+    report = refresh(duplicated)
+    assert report.fingerprinted == 13 - 5
+    assert (report.exact, report.near) == (2, 9)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_that_can_not_be_read_is_tried_again(duplicated: Home) -> None:
+    refresh_manifest(duplicated)
+    refresh_embeddings(duplicated, FakeEmbedder())
+    hidden = duplicated.images / "scene1.png"
+    hidden.rename(duplicated.images / ".hidden")
+    (duplicated.images / "other/scene1-again.png").rename(duplicated.images / ".hidden2")
+    report = refresh_duplicates(duplicated, SPACE)
+    assert report.pending == 1
+    assert "1 could not be read: the next run tries again" in report.summary
+    (duplicated.images / ".hidden").rename(hidden)
+    (duplicated.images / ".hidden2").rename(duplicated.images / "other/scene1-again.png")
+    report = refresh_duplicates(duplicated, SPACE)
+    assert (report.pending, report.fingerprinted, report.near) == (0, 1, 9)
+
+
+@pytest.mark.usefixtures("settled")
+def test_progress_counts_the_fingerprints(duplicated: Home) -> None:
+    refresh_manifest(duplicated)
+    refresh_embeddings(duplicated, FakeEmbedder())
+    steps: list[Progress] = []
+    refresh_duplicates(duplicated, SPACE, progress=steps.append)
+    assert [(step.done, step.total) for step in steps] == [(number, 13) for number in range(1, 14)]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_low_cosine_rejects_a_near_duplicate(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(duplicates_table, "cosines", lambda left, right: np.full(len(left), 0.49))
+    report = refresh(duplicated)
+    # Exact duplicates need no cosine: one of them was a near-duplicate before.
+    assert (report.exact, report.near) == (3, 0)
+
+
+def test_stale_embeddings_are_refused(duplicated: Home) -> None:
+    refresh(duplicated)
+    put(duplicated.images, "new.png", encode(scene(9)))
+    refresh_manifest(duplicated)
+    with pytest.raises(StaleTableError, match="older than its manifest"):
+        refresh_duplicates(duplicated, SPACE)
+
+
+def test_an_empty_collection_has_an_empty_table(home: Home) -> None:
+    assert refresh(home).images == 0
+    assert rows(home) == {}
+
+
+SCENES = {
+    f"{seed}{name}": data for seed in range(3) for name, data in near_duplicates_of(scene(seed, (96, 80))).items()
+}
+SCENES |= {f"{seed}whole.png": encode(scene(seed, (96, 80))) for seed in range(3)}
+
+
+@pytest.mark.usefixtures("settled")
+@settings(max_examples=8, deadline=None)
+@given(
+    steps=st.lists(
+        st.dictionaries(st.sampled_from("abcdefgh"), st.sampled_from([None, *SCENES]), max_size=6),
+        min_size=2,
+        max_size=3,
+    )
+)
+def test_a_refreshed_table_equals_one_made_from_scratch(steps: list[dict[str, str | None]]) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        images = Path(name) / "images"
+        images.mkdir()
+        refreshed = open_home(load_settings({"home": Path(name) / "refreshed", "images": images, "shards": 2}))
+        for number, step in enumerate(steps):
+            for stem, content in step.items():
+                for old in images.glob(f"{stem}.*"):
+                    old.unlink()
+                if content:
+                    put(images, stem + Path(content).suffix, SCENES[content])
+            put(images, "stays.png", SCENES["0whole.png"])
+            refresh_manifest(refreshed, allow_deletes=True)
+            refresh_embeddings(refreshed, FakeEmbedder())
+            refresh_duplicates(refreshed, SPACE)
+            scratch = open_home(replace(refreshed.settings, home=Path(name) / f"scratch{number}"))
+            refresh(scratch)
+            assert rows(refreshed) == rows(scratch)
+            assert load_usable_images(refreshed, SPACE) == load_usable_images(scratch, SPACE)
