@@ -9,10 +9,10 @@ import termios
 SCRIPT = """
 import sys
 from imgret_assets.cli.support.progress_bar import progress_bar
-from imgret_assets.domain.runtime.progress import Progress, told_to
+from imgret_assets.domain.runtime.progress import Progress, progress_listener
 lines = []
 with progress_bar():
-    tell = told_to(lines.append, every_s=0)
+    tell = progress_listener(lines.append, every_s=0)
     for done in range(1, 4):
         tell(Progress("images", done, 3, done / 2))
 print("logged", len(lines))

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from imgret_assets.domain.runtime.progress import Progress, shown_by
+from imgret_assets.domain.runtime.progress import Progress, send_progress_to
 
 
 @contextmanager
@@ -21,10 +21,10 @@ def progress_bar() -> Iterator[None]:
     bars: dict[str, tqdm] = {}
 
     def show(progress: Progress) -> None:
-        bar = bars.get(progress.what)
+        bar = bars.get(progress.unit)
         if bar is None:
-            bar = bars[progress.what] = tqdm(
-                total=progress.total, unit=f" {progress.what}", dynamic_ncols=True, leave=True, file=sys.stderr
+            bar = bars[progress.unit] = tqdm(
+                total=progress.total, unit=f" {progress.unit}", dynamic_ncols=True, leave=True, file=sys.stderr
             )
         bar.total = progress.total
         bar.update(progress.done - bar.n)
@@ -32,7 +32,7 @@ def progress_bar() -> Iterator[None]:
             bar.close()
 
     try:
-        with shown_by(show):
+        with send_progress_to(show):
             yield
     finally:
         for bar in bars.values():

@@ -22,7 +22,7 @@ from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST, THRESHOLDS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, write_snapshot
 from imgret_assets.domain.storage.table_metadata import ThresholdsMetadata
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
 
@@ -71,7 +71,7 @@ def refresh_threshold_report(home: Home, space: str, *, anew: bool = False) -> R
         report = calibrate(space, read_vectors(home, space, listing), listing.contents, labels, nearest)
         threshold_plot.draw(report, picture)
         # First what goes with the table, as for the pairs: the table names it.
-        write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+        write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
         metadata = _metadata_of(report, listing.coverage, computed_for=listing.coverage)
         tables.write(path, table, metadata.as_metadata())
@@ -88,7 +88,7 @@ def _still_good(home: Home, space: str, listing: Listing) -> Report | None:
         return _restored(path, metadata)
     if not snapshot_matches(home, _KIND, space, metadata.computed_for):
         return None
-    before = dict(zip(*read_covered(home, _KIND, space), strict=True))
+    before = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
     now = dict(zip(listing.paths, listing.contents, strict=True))
     # Labels are folders: another label is another path.
     changed = len({path for path, _ in before.items() ^ now.items()})

@@ -67,8 +67,8 @@ class FingerprintStore:
         """Return the small grey images of contents that have one: uint8 (n, 64, 64), in the order of `contents`."""
         greys: dict[str, bytes] = {}
         with self._open() as connection:
-            for part in batches(contents, sqlite.AT_ONCE):
-                marks = sqlite.marks(part)
+            for part in batches(contents, sqlite.MAX_VALUES):
+                marks = sqlite.placeholders(part)
                 greys.update(connection.execute(f"SELECT sha256, grey FROM looks WHERE sha256 IN ({marks})", part))  # noqa: S608
         data = b"".join(greys[sha256] for sha256 in contents)
         return np.frombuffer(data, np.uint8).reshape(len(contents), GREY_SIDE, GREY_SIDE)

@@ -58,8 +58,8 @@ class VectorStore:
         if not self.path.is_file():
             return found
         with self._open() as connection:
-            for part in batches(contents, sqlite.AT_ONCE):
-                marks = sqlite.marks(part)
+            for part in batches(contents, sqlite.MAX_VALUES):
+                marks = sqlite.placeholders(part)
                 rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
                 for sha, status, error, engine, blob in rows:
                     vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
@@ -73,9 +73,9 @@ class VectorStore:
         with self._open() as connection:
             return {
                 sha
-                for part in batches(contents, sqlite.AT_ONCE)
+                for part in batches(contents, sqlite.MAX_VALUES)
                 for (sha,) in connection.execute(
-                    f"SELECT sha256 FROM vectors WHERE sha256 IN ({sqlite.marks(part)})",  # noqa: S608
+                    f"SELECT sha256 FROM vectors WHERE sha256 IN ({sqlite.placeholders(part)})",  # noqa: S608
                     part,
                 )
             }

@@ -1,1 +1,1 @@
-"""The embedded Neo4j server: its files, login, start and stop."""
+"""The embedded Neo4j server of a home: its jars, configuration, login and process."""

@@ -1,1 +1,1 @@
-"""The process that runs: processors, memory, batches, progress."""
+"""What the running process may use, and long work in it: processors, memory, batches, progress."""

@@ -1,6 +1,6 @@
-"""A sequence in pieces of a size.
+"""Batches of a sequence.
 
-Belongs here: cutting. Not here: what a piece is for.
+Belongs here: slicing. Not here: the work on a batch.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,7 @@ T = TypeVar("T")
 
 
 def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Slices of `size` items in their order, the last one of what is left; none where there are no items.
+    """Yield slices of `size` items in their order; the last one is shorter where the items don't divide evenly.
 
     Raises:
         ValueError: `size` is below 1.

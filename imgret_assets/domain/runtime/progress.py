@@ -1,6 +1,7 @@
-"""How far a long piece of work has come, for whoever wants to show it.
+"""Progress of long work: rate, remaining time, and where it is reported.
 
-Belongs here: rate and remaining time, a listener for the length of a block. Not here: bars and log lines themselves.
+Belongs here: the figures, the choice between a listener and the log. Not here: progress bars
+(`cli.support.progress_bar`).
 """
 
 import time
@@ -9,41 +10,41 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 
-# Between two lines in a log.
+# Seconds between two lines in a log.
 LOG_EVERY_S = 15.0
 
 
 @dataclass(frozen=True)
 class Progress:
-    """How far it has come.
+    """How much of some work is done.
 
     Attributes:
-        what: the things that are done, such as `images`.
-        done, total: of them; done goes up to total.
+        unit: the things that are processed, in the plural, such as `images`.
+        done, total: numbers of them; `done` rises to `total`.
         seconds: since the work began.
     """
 
-    what: str
+    unit: str
     done: int
     total: int
     seconds: float
 
     @property
     def per_second(self) -> float:
-        """Rate so far; 0 before anything is done."""
+        """Rate so far; 0 before any time has passed."""
         return self.done / self.seconds if self.seconds > 0 else 0.0
 
     @property
     def remaining_s(self) -> float | None:
-        """Seconds still to go at the rate so far; None before there is one."""
+        """Remaining seconds at the rate so far; None before there is a rate."""
         return (self.total - self.done) / self.per_second if self.per_second else None
 
     @property
     def line(self) -> str:
-        """All of it in words, such as `1,024 of 20,000 images, 71.3 a second, 4 min 26 s to go`."""
-        left = self.remaining_s
-        to_go = "" if left is None else f", {duration(left)} to go"
-        return f"{self.done:,} of {self.total:,} {self.what}, {self.per_second:,.1f} a second{to_go}"
+        """All figures in one line, such as `1,024 of 20,000 images, 71.3 a second, 4 min 26 s to go`."""
+        remaining_s = self.remaining_s
+        to_go = "" if remaining_s is None else f", {duration(remaining_s)} to go"
+        return f"{self.done:,} of {self.total:,} {self.unit}, {self.per_second:,.1f} a second{to_go}"
 
 
 Listener = Callable[[Progress], None]
@@ -51,8 +52,8 @@ _listener: ContextVar[Listener | None] = ContextVar("imgret_progress", default=N
 
 
 @contextmanager
-def shown_by(listener: Listener) -> Iterator[None]:
-    """Have progress told to `listener` instead of the log, for the length of the block."""
+def send_progress_to(listener: Listener) -> Iterator[None]:
+    """Send progress to `listener` instead of the log, for the length of the block."""
     token = _listener.set(listener)
     try:
         yield
@@ -60,24 +61,24 @@ def shown_by(listener: Listener) -> Iterator[None]:
         _listener.reset(token)
 
 
-def told_to(log: Callable[[str], None], *, every_s: float = LOG_EVERY_S) -> Listener:
-    """A listener for a piece of work: whoever was named by `shown_by`, else a line in the log now and then."""
-    named = _listener.get()
-    if named is not None:
-        return named
-    last = time.monotonic()
+def progress_listener(log: Callable[[str], None], *, every_s: float = LOG_EVERY_S) -> Listener:
+    """Return the listener that `send_progress_to` has set, else one that logs a line every `every_s` seconds."""
+    listener = _listener.get()
+    if listener is not None:
+        return listener
+    last_logged = time.monotonic()
 
-    def tell(progress: Progress) -> None:
-        nonlocal last
-        if time.monotonic() - last >= every_s:
-            last = time.monotonic()
+    def log_sometimes(progress: Progress) -> None:
+        nonlocal last_logged
+        if time.monotonic() - last_logged >= every_s:
+            last_logged = time.monotonic()
             log(progress.line)
 
-    return tell
+    return log_sometimes
 
 
 def duration(seconds: float) -> str:
-    """A time for people: `48 s`, `4 min 26 s`, `3 h 5 min`."""
+    """Return a duration for people: `48 s`, `4 min 26 s`, `3 h 5 min`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole} s"

@@ -25,7 +25,7 @@ from imgret_assets.domain.similarity.neighbour_lists import Previous
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_path, read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
 from imgret_assets.errors import StaleTableError
 
@@ -105,7 +105,7 @@ def refresh_neighbours(
         rows, scores, compared = _search(home, space, vectors, previous, progress or (lambda _: None))
         table = _as_table(listing.paths, rows[:, :KEPT], scores[:, :KEPT])
         # First what goes with the table: its own hash tells whether they belong together.
-        write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+        write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
         _write_lists(home, space, rows, scores, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
@@ -124,7 +124,7 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
         raise StaleTableError(
             f"What {path} covers is not known", remedy="materialise `nearest_neighbours`, or run `imgret run`"
         )
-    paths = tables.read(covered_path(home, _KIND, space), ["path"])["path"]
+    paths = tables.read(snapshot_path(home, _KIND, space), ["path"])["path"]
     return Neighbours(paths.to_pylist(), *_as_arrays(tables.read(path), paths))
 
 
@@ -181,7 +181,7 @@ def _previous(
     lists = _read_lists(home, space, metadata.coverage)
     if lists is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
         return None, "all against all: what the earlier table covers is not known"
-    old_paths, old_contents = read_covered(home, _KIND, space)
+    old_paths, old_contents = read_snapshot(home, _KIND, space)
     before = dict(zip(old_paths, old_contents, strict=True))
     fresh = [row for row, path in enumerate(listing.paths) if before.get(path) != listing.contents[row]]
     count = len(listing.paths)

@@ -25,7 +25,7 @@ from imgret_assets.domain.similarity.scored_pairs import Pairs, best_neighbours,
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_path, read_covered, snapshot_matches, write_covered
+from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import PairsMetadata
 from imgret_assets.errors import TableError
 
@@ -132,7 +132,7 @@ def _recompute(
         most = settings.max_neighbours
         merged = both if most is None else both.where(best_neighbours(both, count, most))
         cut += len(both) - len(merged) + (previous.cut if previous is not None else 0)
-    write_covered(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+    write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
     metadata = PairsMetadata(
         space=space,
         coverage=listing.coverage,
@@ -153,7 +153,7 @@ def _what_is_left(
     home: Home, space: str, threshold: float, listing: Listing, previous: PairsMetadata | None
 ) -> tuple[Pairs | None, np.ndarray | None, str]:
     """Old pairs that still hold, as present rows; rows to compare with all (None: all with all); and why."""
-    if previous is None or not covered_path(home, _KIND, space).is_file():
+    if previous is None or not snapshot_path(home, _KIND, space).is_file():
         return None, None, "all against all: there is no earlier table"
     if not snapshot_matches(home, _KIND, space, previous.coverage):
         return None, None, "all against all: what the earlier table covers is not known"
@@ -161,7 +161,7 @@ def _what_is_left(
         return None, None, f"all against all: the threshold was lowered from {previous.threshold}"
     if previous.cut and _more(home.settings.max_neighbours, previous.max_neighbours):
         return None, None, f"all against all: more neighbours are wanted than the {previous.max_neighbours} kept"
-    before = dict(zip(*read_covered(home, _KIND, space), strict=True))
+    before = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
     row_of = {path: row for row, path in enumerate(listing.paths)}
     changed = {row for path, row in row_of.items() if before.get(path) != listing.contents[row]}
     old = tables.read(tables.pairs_path(home.warehouse, space))

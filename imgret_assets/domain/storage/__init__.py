@@ -1,1 +1,1 @@
-"""A home on disk: its record, locks, whole-file writes, table schemas."""
+"""A home on disk: its record, locks, tables, files that appear whole or not at all."""

@@ -1,7 +1,7 @@
-"""Files that are there whole or not at all.
+"""Files that appear whole or not at all.
 
-Belongs here: writing under a temporary name, syncing and renaming. Not here: what is in the files
-(`domain.storage.tables`, `domain.storage.home`), and locks (`domain.storage.locks`).
+Belongs here: writing under a temporary name, syncing and renaming, failures of the disk as named errors. Not here: the
+content of the files (`domain.storage.tables`, `domain.storage.home_record`), locks (`domain.storage.locks`).
 """
 
 import errno
@@ -17,10 +17,10 @@ from imgret_assets.errors import DiskFullError, HomeError
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
-    """Lend a temporary file beside `path` that takes its place when the block ends well.
+    """Provide a temporary file beside `path` that replaces it when the block ends without an error.
 
-    The name starts with a dot, so that readers of the folder never see it. A killed process leaves the
-    old file and a leftover, which the next writer of the same file removes: callers hold a lock.
+    Its name starts with a dot, so that readers of the folder never see it. A killed process leaves the old file and
+    the temporary one, which the next writer of the same file removes: the caller holds a lock.
 
     Raises:
         DiskFullError: no room for the new file; the old one is intact.
@@ -45,7 +45,7 @@ def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
 
 
 def as_imgret_error(error: OSError, path: Path) -> Exception:
-    """The named failure for a file that could not be written; `error` itself where it is something else."""
+    """Return the named error for a file that could not be written; `error` itself where it has no name here."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         return DiskFullError(
             f"No room on the disk for {path}; the previous table is intact",
@@ -60,7 +60,7 @@ def as_imgret_error(error: OSError, path: Path) -> Exception:
 
 @contextmanager
 def named_errors(path: Path) -> Iterator[None]:
-    """Failures of the file system inside the block under their names, as far as they have one.
+    """Raise errors of the file system inside the block as named errors, where they have one.
 
     Raises:
         DiskFullError: no room for `path`.
@@ -73,7 +73,7 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 def sync_folder(folder: Path) -> None:
-    """Make a rename in the folder survive a power cut."""
+    """Sync a folder, so that a rename in it survives a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -1,6 +1,6 @@
-"""SQLite files of a home's work folder: one transaction each time, failures of the disk under their names.
+"""SQLite files of a home's work folder: one transaction at a time, failures of the disk as named errors.
 
-Belongs here: opening. Not here: tables and what is in them (`domain.embeddings.pending_vectors`,
+Belongs here: opening a file. Not here: its tables and rows (`domain.embeddings.pending_vectors`,
 `domain.duplicates.fingerprint_store`).
 """
 
@@ -12,22 +12,22 @@ from pathlib import Path
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import DiskFullError
 
-# Values that one statement takes: SQLite's own limit was 999 for long.
-AT_ONCE = 500
-# Another process may be writing; a writer is done in far less.
+# Values of one statement: the limit of older versions of SQLite was 999.
+MAX_VALUES = 500
+# Another process may be writing; a write takes far less time.
 _BUSY_TIMEOUT_S = 60.0
 
 
 @contextmanager
 def transaction(path: Path, schema: Sequence[str]) -> Iterator[sqlite3.Connection]:
-    """Lend a connection whose changes are kept when the block ends well, all or none, and closed with it.
+    """Open a connection for one transaction: its changes are kept, all or none, when the block ends without an error.
 
     Args:
         path: the file; it and its folder are made where they are missing.
         schema: statements that make the tables where they are missing.
 
     Raises:
-        DiskFullError: no room; what was there is intact.
+        DiskFullError: no room; the earlier content is intact.
         HomeError: the file or its folder can't be written.
     """
     try:
@@ -45,6 +45,6 @@ def transaction(path: Path, schema: Sequence[str]) -> Iterator[sqlite3.Connectio
         raise
 
 
-def marks(values: Sequence[object]) -> str:
-    """As many question marks as there are values, for `IN (...)`."""
+def placeholders(values: Sequence[object]) -> str:
+    """Return as many question marks as there are values, for `IN (...)`."""
     return ",".join("?" * len(values))

@@ -1,7 +1,8 @@
-"""The parquet tables: their schemas, where they are, and writing them whole or not at all.
+"""The parquet tables: their schemas and files, reading them, and writing them whole or not at all.
 
-Belongs here: schemas, paths, file metadata, atomic writes. Not here: how rows come about (`domain.images.manifest`,
-`domain.embeddings.embeddings_table`, `domain.similarity.pairs_table`) or what a home is (`domain.storage.home`).
+Belongs here: schemas, paths, reading and writing files. Not here: metadata records (`domain.storage.table_metadata`),
+the rows (`domain.images.manifest`, `domain.embeddings.embeddings_table`, `domain.similarity.pairs_table`), the home
+(`domain.storage.home`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -50,160 +51,6 @@ DUPLICATES_SCHEMA = pa.schema(
     ]
 )
 
-# Rows of one row group: small enough to read a few at will (8 MB at 2,048 numbers), large enough to be quick.
-EMBEDDING_GROUP_ROWS = 1024
-
-
-def embeddings_schema(dim: int) -> pa.Schema:
-    """Columns of an embeddings table; `embedding` is null unless `status` is ok."""
-    return pa.schema(
-        [
-            ("path", pa.string()),
-            ("sha256", pa.string()),
-            ("status", pa.string()),
-            ("error", pa.string()),
-            ("engine", pa.string()),
-            ("embedding", pa.list_(pa.float32(), dim)),
-        ]
-    )
-
-
-def manifest_path(warehouse: Path, shard: str) -> Path:
-    """File of one shard's manifest."""
-    return warehouse / "manifest" / f"shard={shard}.parquet"
-
-
-def embeddings_path(warehouse: Path, space: str, shard: str) -> Path:
-    """File of one shard's embeddings in one embedding space."""
-    return warehouse / "embeddings" / f"model={space}" / f"shard={shard}.parquet"
-
-
-def embeddings_folder(warehouse: Path) -> Path:
-    """Folder of the embeddings of all spaces."""
-    return warehouse / "embeddings"
-
-
-def pairs_path(warehouse: Path, space: str) -> Path:
-    """File of all pairs in one embedding space."""
-    return warehouse / "pairs" / f"model={space}" / "pairs.parquet"
-
-
-def nearest_path(warehouse: Path, space: str) -> Path:
-    """File of every image's nearest neighbours in one embedding space."""
-    return warehouse / "nearest" / f"model={space}" / "nearest.parquet"
-
-
-def duplicates_path(warehouse: Path) -> Path:
-    """File of all duplicates."""
-    return warehouse / "duplicates" / "duplicates.parquet"
-
-
-def groups_path(warehouse: Path, space: str) -> Path:
-    """File of the groups in one embedding space."""
-    return warehouse / "groups" / f"model={space}" / "groups.parquet"
-
-
-def thresholds_path(warehouse: Path, space: str) -> Path:
-    """File of what each threshold gives in one embedding space."""
-    return warehouse / "thresholds" / f"model={space}" / "thresholds.parquet"
-
-
-def require(path: Path, what: str, asset: str) -> Path:
-    """The path, if the table is there.
-
-    Raises:
-        TableError: it is not; names it and the asset that makes it.
-    """
-    if not path.is_file():
-        raise TableError(
-            f"{what} is missing ({path})", remedy=f"materialise `{asset}` for it first, or run `imgret run`"
-        )
-    return path
-
-
-def read_metadata(path: Path) -> dict[str, str]:
-    """The file's own key-value metadata, without Arrow's.
-
-    Raises:
-        TableError: it is damaged or no parquet file.
-    """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
-    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
-
-
-@contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file to read some of its row groups.
-
-    Raises:
-        TableError: it is damaged or no parquet file.
-    """
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except pa.ArrowInvalid as error:
-        raise _unreadable(path, error) from error
-
-
-def read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Read one file.
-
-    Raises:
-        TableError: it is damaged or no parquet file.
-    """
-    try:
-        return pq.ParquetFile(path).read(columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
-
-
-def count_rows(path: Path) -> int:
-    """Rows of one file, from its footer.
-
-    Raises:
-        TableError: it is damaged or no parquet file.
-    """
-    with open_parquet(path) as file:
-        return file.metadata.num_rows
-
-
-def _unreadable(path: Path, error: Exception) -> TableError:
-    return TableError(f"{path} can't be read ({error})", remedy="remove the file and run again: it is made anew")
-
-
-def where_equal(table: pa.Table, column: str, value: str) -> pa.Table:
-    """The rows whose text in `column` is `value`, in their order."""
-    return table.filter(pc.call_function("equal", [table[column], pa.scalar(str(value))]))
-
-
-@contextmanager
-def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterator[pq.ParquetWriter]:
-    """Write a table in pieces; it appears under its name when the block ends well.
-
-    Raises:
-        DiskFullError: no room; the old file is intact.
-    """
-    full = schema.with_metadata(dict(metadata))
-    with atomic_files.replacing(path) as temporary:
-        compression = {field.name: "NONE" if pa.types.is_fixed_size_list(field.type) else "ZSTD" for field in full}
-        # Columns of vectors are named by their leaf; floats don't compress, and trying costs more than the write.
-        compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
-        dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "path_a")]
-        options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
-        with pq.ParquetWriter(temporary, full, **options) as open_writer:
-            yield open_writer
-
-
-def write(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
-    """Write a whole table at once; see `writer`."""
-    with writer(path, table.schema, metadata) as open_writer:
-        if table.num_rows or not table.num_columns:
-            open_writer.write_table(table)
-
-
 THRESHOLDS_SCHEMA = pa.schema(
     [
         ("threshold", pa.float64()),
@@ -227,3 +74,161 @@ GROUPS_SCHEMA = pa.schema(
         ("community", pa.int32()),
     ]
 )
+
+# Rows of one row group: few enough to read some rows alone (8 MB at 2,048 numbers), enough to be fast.
+EMBEDDING_GROUP_ROWS = 1024
+
+
+def embeddings_schema(dim: int) -> pa.Schema:
+    """Return the columns of an embeddings table; `embedding` is null unless `status` is ok."""
+    return pa.schema(
+        [
+            ("path", pa.string()),
+            ("sha256", pa.string()),
+            ("status", pa.string()),
+            ("error", pa.string()),
+            ("engine", pa.string()),
+            ("embedding", pa.list_(pa.float32(), dim)),
+        ]
+    )
+
+
+def manifest_path(warehouse: Path, shard: str) -> Path:
+    """Return the file of one shard's manifest."""
+    return warehouse / "manifest" / f"shard={shard}.parquet"
+
+
+def embeddings_path(warehouse: Path, space: str, shard: str) -> Path:
+    """Return the file of one shard's embeddings in one embedding space."""
+    return warehouse / "embeddings" / f"model={space}" / f"shard={shard}.parquet"
+
+
+def embeddings_folder(warehouse: Path) -> Path:
+    """Return the folder of the embeddings of all spaces."""
+    return warehouse / "embeddings"
+
+
+def pairs_path(warehouse: Path, space: str) -> Path:
+    """Return the file of all pairs in one embedding space."""
+    return warehouse / "pairs" / f"model={space}" / "pairs.parquet"
+
+
+def nearest_path(warehouse: Path, space: str) -> Path:
+    """Return the file of every image's nearest neighbours in one embedding space."""
+    return warehouse / "nearest" / f"model={space}" / "nearest.parquet"
+
+
+def duplicates_path(warehouse: Path) -> Path:
+    """Return the file of all duplicates."""
+    return warehouse / "duplicates" / "duplicates.parquet"
+
+
+def groups_path(warehouse: Path, space: str) -> Path:
+    """Return the file of the groups in one embedding space."""
+    return warehouse / "groups" / f"model={space}" / "groups.parquet"
+
+
+def thresholds_path(warehouse: Path, space: str) -> Path:
+    """Return the file of the figures of each threshold in one embedding space."""
+    return warehouse / "thresholds" / f"model={space}" / "thresholds.parquet"
+
+
+def require(path: Path, title: str, asset: str) -> Path:
+    """Return the path of a table that exists.
+
+    Args:
+        path: the table's file.
+        title: name of the table in messages, such as `The pairs table`.
+        asset: name of the asset that makes it.
+
+    Raises:
+        TableError: the file is missing.
+    """
+    if not path.is_file():
+        raise TableError(
+            f"{title} is missing ({path})", remedy=f"materialise `{asset}` for it first, or run `imgret run`"
+        )
+    return path
+
+
+def read_metadata(path: Path) -> dict[str, str]:
+    """Return the file's own key-value metadata, without Arrow's.
+
+    Raises:
+        TableError: the file is damaged, or not a parquet file.
+    """
+    try:
+        metadata = pq.read_schema(path).metadata or {}
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+
+
+@contextmanager
+def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
+    """Open a file for reading some of its row groups.
+
+    Raises:
+        TableError: the file is damaged, or not a parquet file.
+    """
+    try:
+        with pq.ParquetFile(path) as file:
+            yield file
+    except pa.ArrowInvalid as error:
+        raise _unreadable(path, error) from error
+
+
+def read(path: Path, columns: list[str] | None = None) -> pa.Table:
+    """Return the rows of one file.
+
+    Raises:
+        TableError: the file is damaged, or not a parquet file.
+    """
+    try:
+        return pq.ParquetFile(path).read(columns=columns)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise _unreadable(path, error) from error
+
+
+def count_rows(path: Path) -> int:
+    """Return the number of rows of one file, from its footer.
+
+    Raises:
+        TableError: the file is damaged, or not a parquet file.
+    """
+    with open_parquet(path) as file:
+        return file.metadata.num_rows
+
+
+def _unreadable(path: Path, error: Exception) -> TableError:
+    return TableError(f"{path} can't be read ({error})", remedy="remove the file and run again, which makes it again")
+
+
+def where_equal(table: pa.Table, column: str, value: str) -> pa.Table:
+    """Return the rows whose text in `column` is `value`, in their order."""
+    return table.filter(pc.call_function("equal", [table[column], pa.scalar(str(value))]))
+
+
+@contextmanager
+def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterator[pq.ParquetWriter]:
+    """Open a table for writing in pieces; its file appears when the block ends without an error.
+
+    Raises:
+        DiskFullError: no room; the old file is intact.
+    """
+    full = schema.with_metadata(dict(metadata))
+    with atomic_files.replacing(path) as temporary:
+        compression = {field.name: "NONE" if pa.types.is_fixed_size_list(field.type) else "ZSTD" for field in full}
+        # A column of vectors is named by its leaf. Floats don't compress, and trying takes longer than writing.
+        compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
+        dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "path_a")]
+        options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
+        with pq.ParquetWriter(temporary, full, **options) as open_writer:
+            yield open_writer
+
+
+def write(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    """Write a whole table at once; see `writer`."""
+    with writer(path, table.schema, metadata) as open_writer:
+        if table.num_rows or not table.num_columns:
+            open_writer.write_table(table)

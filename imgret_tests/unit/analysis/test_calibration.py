@@ -29,7 +29,7 @@ from imgret_assets.domain.similarity.brute_force import plain_nearest
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import covered_path
+from imgret_assets.domain.storage.input_snapshots import snapshot_path
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA, thresholds_path
 from imgret_assets.errors import StaleTableError
 from imgret_tests.support.fake_model import FakeEmbedder
@@ -235,7 +235,7 @@ def test_figures_are_kept_while_few_images_change(built: Home, monkeypatch: pyte
 def test_figures_whose_images_are_not_known_are_not_kept(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold_report, "KEPT_CHANGE", 0.5)
     refresh_threshold_report(built, SPACE)
-    covered_path(built, "report", SPACE).unlink()
+    snapshot_path(built, "report", SPACE).unlink()
     _with_one_more(built, "new.png")
     assert refresh_threshold_report(built, SPACE).written
 

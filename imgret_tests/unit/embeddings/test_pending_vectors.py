@@ -54,7 +54,7 @@ def test_which_and_drop(store: VectorStore) -> None:
 
 
 def test_more_contents_than_one_statement_takes(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sqlite, "AT_ONCE", 3)
+    monkeypatch.setattr(sqlite, "MAX_VALUES", 3)
     names = [str(number) for number in range(10)]
     store.put_many((name, vector(int(name))) for name in names)
     assert store.which(names) == set(names)

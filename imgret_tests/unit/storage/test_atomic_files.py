@@ -1,3 +1,5 @@
+"""Files that appear whole or not at all."""
+
 import errno
 import json
 import stat
@@ -10,14 +12,14 @@ from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import DiskFullError, HomeError
 
 
-def write_and_fail(target: Path, problem: BaseException) -> NoReturn:
+def write_and_fail(target: Path, error: BaseException) -> NoReturn:
     with atomic_files.replacing(target) as temporary:
         temporary.write_text("half")
-        raise problem
+        raise error
 
 
-def test_a_new_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
-    target = tmp_path / "made" / "on" / "the" / "way" / "table"
+def test_a_new_file_appears_when_the_block_ends(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "folders" / "table"
     with atomic_files.replacing(target) as temporary:
         temporary.write_text("new")
         assert not target.exists()
@@ -27,23 +29,23 @@ def test_a_new_file_appears_whole_when_the_block_ends(tmp_path: Path) -> None:
     assert list(target.parent.iterdir()) == [target]
 
 
-@pytest.mark.parametrize("problem", [ValueError("bad row"), KeyboardInterrupt()])
-def test_whatever_ends_the_block_leaves_the_old_file_alone(tmp_path: Path, problem: BaseException) -> None:
+@pytest.mark.parametrize("error", [ValueError("bad row"), KeyboardInterrupt()])
+def test_a_failed_block_leaves_the_old_file_unchanged(tmp_path: Path, error: BaseException) -> None:
     target = tmp_path / "table"
     target.write_text("old")
-    with pytest.raises(type(problem)):
-        write_and_fail(target, problem)
+    with pytest.raises(type(error)):
+        write_and_fail(target, error)
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> None:
+def test_the_temporary_file_of_a_killed_writer_is_removed_by_the_next_one(tmp_path: Path) -> None:
     target = tmp_path / "table"
-    left_over: list[Path] = []
+    leftovers: list[Path] = []
     with atomic_files.replacing(target) as temporary:
-        left_over.append(temporary)
+        leftovers.append(temporary)
         temporary.write_text("first")
-    left_over[0].write_text("torn, and longer than what comes")
+    leftovers[0].write_text("half-written, and longer than the next one")
     with atomic_files.replacing(target) as temporary:
         assert temporary.stat().st_size == 0
         temporary.write_text("second")
@@ -61,7 +63,9 @@ def test_what_a_killed_writer_left_is_removed_by_the_next(tmp_path: Path) -> Non
         (errno.EIO, OSError, "something else"),
     ],
 )
-def test_failures_of_the_disk_get_their_names(tmp_path: Path, number: int, kind: type[Exception], message: str) -> None:
+def test_failures_of_the_disk_are_named_errors(
+    tmp_path: Path, number: int, kind: type[Exception], message: str
+) -> None:
     target = tmp_path / "table"
     target.write_text("old")
     with pytest.raises(kind, match=message):
@@ -70,7 +74,7 @@ def test_failures_of_the_disk_get_their_names(tmp_path: Path, number: int, kind:
     assert list(tmp_path.iterdir()) == [target]
 
 
-def test_a_disk_that_fills_at_the_sync_is_noticed_before_the_rename(
+def test_a_disk_that_is_full_at_the_sync_is_noticed_before_the_rename(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Some file systems report a full disk only then."""
@@ -86,7 +90,7 @@ def test_a_disk_that_fills_at_the_sync_is_noticed_before_the_rename(
     assert target.read_text() == "old"
 
 
-def test_a_secret_is_never_readable_for_others(tmp_path: Path) -> None:
+def test_a_secret_is_never_readable_by_other_users(tmp_path: Path) -> None:
     target = tmp_path / "login"
     with atomic_files.replacing(target, mode=0o600) as temporary:
         assert stat.S_IMODE(temporary.stat().st_mode) == 0o600
@@ -95,12 +99,12 @@ def test_a_secret_is_never_readable_for_others(tmp_path: Path) -> None:
 
 
 def test_json_is_read_back_as_written(tmp_path: Path) -> None:
-    value = {"root": "/pictures/Zürich \n", "shards": 16, "model": None}
+    value = {"root": "/images/Zürich \n", "shards": 16, "model": None}
     atomic_files.write_json(tmp_path / "record.json", value)
     assert json.loads((tmp_path / "record.json").read_text(encoding="utf-8")) == value
 
 
-def test_named_errors_lets_other_failures_through(tmp_path: Path) -> None:
+def test_named_errors_passes_other_errors_unchanged(tmp_path: Path) -> None:
     with pytest.raises(DiskFullError, match=r"No room on the disk for .*x"), atomic_files.named_errors(tmp_path / "x"):
         raise OSError(errno.ENOSPC, "full")
     with pytest.raises(IsADirectoryError), atomic_files.named_errors(tmp_path / "x"):

@@ -1,3 +1,5 @@
+"""The parquet tables: writing and reading files, their paths, and pandas as a reader of all of them."""
+
 from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
@@ -58,10 +60,8 @@ def write_half(file: Path, error: Exception) -> NoReturn:
 @pytest.mark.parametrize(
     ("error", "kind"), [(ValueError("a bad row"), ValueError), (OSError(28, "No space left"), DiskFullError)]
 )
-def test_a_table_that_could_not_be_finished_leaves_the_old_one(
-    file: Path, error: Exception, kind: type[Exception]
-) -> None:
-    tables.write(file, TABLE, {"made": "before"})
+def test_an_unfinished_table_leaves_the_old_one(file: Path, error: Exception, kind: type[Exception]) -> None:
+    tables.write(file, TABLE, {"made": "earlier"})
     old = file.read_bytes()
     with pytest.raises(kind):
         write_half(file, error)
@@ -69,17 +69,17 @@ def test_a_table_that_could_not_be_finished_leaves_the_old_one(
     assert list(file.parent.iterdir()) == [file]
 
 
-def test_a_disk_that_is_full_is_told_by_the_writer_itself(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the operating system says reaches us through Arrow with its number."""
+def test_a_full_disk_is_noticed_while_the_file_is_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Arrow passes on the number of the operating system's error."""
     file.parent.mkdir()
-    full = pq.ParquetWriter
-    monkeypatch.setattr(pq, "ParquetWriter", lambda _, *rest, **options: full("/dev/full", *rest, **options))
+    original = pq.ParquetWriter
+    monkeypatch.setattr(pq, "ParquetWriter", lambda _, *rest, **options: original("/dev/full", *rest, **options))
     with pytest.raises(DiskFullError, match="No room on the disk"):
         tables.write(file, pa.table({"n": np.arange(100_000)}), {})
 
 
-@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: b"", lambda data: b"no parquet" * 9])
-def test_a_damaged_file_is_named_with_the_remedy(file: Path, damage: Callable[[bytes], bytes]) -> None:
+@pytest.mark.parametrize("damage", [lambda data: data[:-10], lambda data: b"", lambda data: b"not parquet" * 9])
+def test_a_damaged_file_is_an_error_with_the_remedy(file: Path, damage: Callable[[bytes], bytes]) -> None:
     tables.write(file, TABLE, {})
     file.write_bytes(damage(file.read_bytes()))
     for read in (tables.read, tables.read_metadata, tables.count_rows):
@@ -87,7 +87,7 @@ def test_a_damaged_file_is_named_with_the_remedy(file: Path, damage: Callable[[b
             read(file)
 
 
-def test_a_missing_table_is_named_with_the_asset_that_makes_it(file: Path) -> None:
+def test_a_missing_table_is_an_error_that_names_the_asset(file: Path) -> None:
     with pytest.raises(TableError, match=r"The manifest of shard 03 is missing \(.*\).*materialise `raw_images`"):
         tables.require(file, "The manifest of shard 03", "raw_images")
     tables.write(file, TABLE, {})
@@ -100,13 +100,13 @@ def test_where_equal_keeps_the_order_and_drops_nulls() -> None:
     assert tables.where_equal(TABLE.slice(0, 0), "path", "b").num_rows == 0
 
 
-def test_names_of_files(tmp_path: Path) -> None:
-    said = [
+def test_paths_of_tables(tmp_path: Path) -> None:
+    paths = [
         tables.manifest_path(tmp_path, "0a"),
         tables.embeddings_path(tmp_path, "m-1", "0a"),
         tables.pairs_path(tmp_path, "m-1"),
     ]
-    assert [str(path.relative_to(tmp_path)) for path in said] == [
+    assert [str(path.relative_to(tmp_path)) for path in paths] == [
         "manifest/shard=0a.parquet",
         "embeddings/model=m-1/shard=0a.parquet",
         "pairs/model=m-1/pairs.parquet",
@@ -115,22 +115,22 @@ def test_names_of_files(tmp_path: Path) -> None:
 
 @pytest.fixture
 def filled(home: Home, images: Path) -> Home:
-    """A home with tables of two embedding spaces, some rows of which are not ok, and a killed run's leftover."""
+    """A home with tables of two embedding spaces, with rows that are not ok, and the leftover of a killed run."""
     write_pictures(images, 20)
-    put(images, "broken.jpg", b"no picture")
+    put(images, "broken.jpg", b"not an image")
     refresh_manifest(home)
     for model in ("fake", "other"):
         embedder = FakeEmbedder(model)
         refresh_embeddings(home, embedder)
         refresh_pairs(home, embedder.space.id, 0.5)
-    (home.warehouse / "manifest" / ".shard=00.parquet.tmp").write_bytes(b"torn")
+    (home.warehouse / "manifest" / ".shard=00.parquet.tmp").write_bytes(b"half-written")
     return home
 
 
 def test_pandas_opens_every_table(filled: Home) -> None:
-    found = [file for file in filled.warehouse.rglob("*.parquet") if not file.name.startswith(".")]
-    assert len(found) == 4 + 2 * 4 + 2
-    for file in found:
+    files = [file for file in filled.warehouse.rglob("*.parquet") if not file.name.startswith(".")]
+    assert len(files) == 4 + 2 * 4 + 2
+    for file in files:
         assert len(pd.read_parquet(file)) == tables.count_rows(file)
 
 
@@ -139,7 +139,7 @@ def test_pandas_opens_every_folder(filled: Home, folder: str, rows: int | None) 
     whole = pd.read_parquet(filled.warehouse / folder)
     parts = [tables.count_rows(file) for file in (filled.warehouse / folder).rglob("*.parquet") if file.name[0] != "."]
     assert len(whole) == sum(parts)
-    assert len(whole) == (rows if rows is not None else len(whole))
+    assert rows in (None, len(whole))
     if folder != "manifest":
         assert sorted(whole["model"].unique()) == sorted(
             [FakeEmbedder("fake").space.id, FakeEmbedder("other").space.id]

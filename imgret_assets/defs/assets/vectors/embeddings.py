@@ -15,7 +15,7 @@ from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embeddings.embedding_spaces import exact_only_notice, record_speed
 from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, ShardEmbeddings, refresh_embeddings
-from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import embeddings_path, embeddings_schema
 
@@ -48,7 +48,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         if notice := exact_only_notice(model.space):
             context.log.warning(notice)
         reports = [
-            refresh_embeddings(home, one, context.partition_keys, progress=told_to(context.log.info))
+            refresh_embeddings(home, one, context.partition_keys, progress=progress_listener(context.log.info))
             for one in (model, *embedder.provide_additional(home))
         ]
         run_counts.embedded += reports[0].embedded

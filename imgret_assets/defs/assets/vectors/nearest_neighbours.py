@@ -13,7 +13,7 @@ from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.similarity.neighbours_table import KEPT, refresh_neighbours
 from imgret_assets.domain.similarity.table_samples import some_neighbours
 from imgret_assets.domain.storage.home import Home
@@ -35,7 +35,7 @@ def nearest_neighbours(
     """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
     home = warehouse.open()
     log = context.log.info
-    report = refresh_neighbours(home, embedder.space(home).id, say=log, progress=told_to(log))
+    report = refresh_neighbours(home, embedder.space(home).id, say=log, progress=progress_listener(log))
     log(report.summary)
     return dg.MaterializeResult(
         metadata={

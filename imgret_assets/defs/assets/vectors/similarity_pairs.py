@@ -14,7 +14,7 @@ from imgret_assets.defs.metadata import column_schema, picture_table, rate
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.runtime.progress import told_to
+from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.similarity.table_samples import weakest_pairs
 from imgret_assets.domain.storage.home import Home
@@ -45,7 +45,7 @@ def similarity_pairs(
     home = warehouse.open()
     threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
     log = context.log.info
-    report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=told_to(log))
+    report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=progress_listener(log))
     context.log.info(report.summary)
     return dg.MaterializeResult(
         metadata={
