@@ -24,6 +24,7 @@ import pyarrow as pa
 from PIL import Image
 
 from bench import pairs
+from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
 from bench.homes import NO_ENV, open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Timing
@@ -41,7 +42,6 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import PROJECT, Settings
 
-ARTICLE_CREATE = "CREATE (img:Image {embeddings: $embeddings, path: $path})"
 TOP_K = 10
 # Candidates asked of the index, to show what recall costs; the default is what `search` asks for 10 hits.
 CANDIDATES = (10, 30, 100, 300)
@@ -216,7 +216,7 @@ class _Bench:
     def _article_query(self, vector: np.ndarray) -> float:
         started = time.perf_counter()
         found = {"query_embeddings": vector.astype(np.float64).tolist(), "top_k": TOP_K}
-        rows = self.database.rows(cypher.ARTICLE_SIMILAR, found)
+        rows = self.database.rows(ARTICLE_SIMILAR, found)
         if len(rows) != TOP_K:
             raise SystemExit(f"bench: the article's query gave {len(rows)} rows")
         return time.perf_counter() - started

@@ -1,27 +1,29 @@
-"""The page's way to the home's graph and tables.
+"""The page's access to the home's graph and tables.
 
-Belongs here: one connection for all views, opened again when it broke; what the header says; what can be picked.
-Not here: finding (`domain.search.find_similar`), drawing (`app.views.search_page`).
+Belongs here: one connection for all views, opened again after it broke, and what is cached for them. Not here:
+statements and tables (`domain.search.relations`, `domain.graph.graph_state`, `domain.images.library`), finding
+(`domain.search.find_similar`), drawing (`app.views.search_page`).
 """
 
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import streamlit as st
 
-from imgret_assets.app.graph_chart.neighbourhood import BEST_OF_EACH, MAX_LINKS, NEAREST, Edge
-from imgret_assets.domain.graph import cypher
+from imgret_assets.app.graph_chart.neighbourhood import BEST_OF_EACH, MAX_LINKS
+from imgret_assets.domain.graph import graph_state
 from imgret_assets.domain.graph.connection import Database, open_database
-from imgret_assets.domain.graph.graph_state import GraphState, check_owner, require_ready
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.graph.graph_state import GraphFacts
+from imgret_assets.domain.images import library
+from imgret_assets.domain.images.library import Library
+from imgret_assets.domain.search import relations
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage
+from imgret_assets.domain.search.relations import NEAREST, Edge
 from imgret_assets.domain.search.vector_cache import load_collection
-from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImgretError
 from imgret_assets.settings import Settings
@@ -91,32 +93,14 @@ def database_holder(settings: Settings) -> DatabaseHolder:
     return DatabaseHolder(settings)
 
 
-@dataclass(frozen=True)
-class GraphFacts:
-    """What there is to ask: counts, and whose graph in which space."""
-
-    images: int
-    relations: int
-    state: GraphState
-
-
 def read_facts(home: Home) -> GraphFacts:
-    """What the graph holds.
+    """Return the counts and the state of the home's graph.
 
     Raises:
-        DatabaseError: there is no graph of this home, it is being rebuilt, or the server can't be asked.
+        DatabaseError: there is no graph of this home, it is being rebuilt, or the server can't be reached.
         ServerError: the embedded server can't be started.
     """
-
-    def read(database: Database) -> GraphFacts:
-        state = require_ready(check_owner(database, home), database.uri)
-        return GraphFacts(
-            database.rows(cypher.COUNT_IMAGES)[0]["nodes"],
-            database.rows(cypher.COUNT_RELATIONSHIPS)[0]["relationships"],
-            state,
-        )
-
-    return database_holder(home.settings).use(read)
+    return database_holder(home.settings).use(lambda database: graph_state.read_facts(home, database))
 
 
 def ask(home: Home, image: QueryImage, query: Query) -> Answer:
@@ -124,34 +108,27 @@ def ask(home: Home, image: QueryImage, query: Query) -> Answer:
     return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
 
 
-def _rows(home: Home, statement: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Rows of a statement over the shared connection; raises what `DatabaseHolder.use` raises."""
-    return database_holder(home.settings).use(lambda database: database.rows(statement, parameters))
-
-
 def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
-    """Pairs of copies (DUPLICATE_OF) with a hit among them; raises what `DatabaseHolder.use` raises."""
-    parameters = {"paths": [hit.path for hit in hits]}
-    rows = _rows(home, cypher.COPIES_OF, parameters)
-    return [(row["path"], row["other"]) for row in rows]
+    """Return the pairs of duplicates with a hit among them; raise what `DatabaseHolder.use` raises."""
+    paths = [hit.path for hit in hits]
+    return database_holder(home.settings).use(lambda database: relations.duplicates_of(database, paths))
 
 
 def read_relations(home: Home, paths: Sequence[str], least: float) -> tuple[list[Edge], dict[str, int]]:
-    """The best relations of some images with a score of at least `least`, and how many each has; copies always.
+    """Return the best relationships of some images with a score of at least `least`, and how many each image has.
 
-    Raises what `DatabaseHolder.use` raises.
+    Relationships without a score are always included. Raises what `DatabaseHolder.use` raises.
     """
-    parameters = {"paths": list(paths), "best": BEST_OF_EACH, "least": least}
-    rows = _rows(home, cypher.BEST_RELATIONS_OF, parameters)
-    edges = [Edge(**one) for row in rows for one in row["relations"]]
-    return edges, {row["path"]: row["total"] for row in rows}
+    return database_holder(home.settings).use(
+        lambda database: relations.best_relationships(database, paths, min_score=least, limit_per_image=BEST_OF_EACH)
+    )
 
 
 def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
-    """Relations among some images, copies too, the best ones; raises what `DatabaseHolder.use` raises."""
-    parameters = {"paths": list(paths), "limit": 10 * MAX_LINKS}
-    rows = _rows(home, cypher.RELATIONS_AMONG, parameters)
-    return [Edge(**row) for row in rows]
+    """Return the best relationships among some images; raise what `DatabaseHolder.use` raises."""
+    return database_holder(home.settings).use(
+        lambda database: relations.relationships_among(database, paths, limit=10 * MAX_LINKS)
+    )
 
 
 def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
@@ -184,40 +161,16 @@ def all_scores(home: Home, answer: Answer) -> np.ndarray | None:
     return scores[collection.allowed(label=None, leave_out=answer.itself)]
 
 
-@dataclass(frozen=True)
-class Library:
-    """What can be picked: usable paths in order, and the labels among them."""
-
-    paths: tuple[str, ...] = ()
-    labels: tuple[str, ...] = ()
-
-    def spread(self, count: int) -> list[str]:
-        """A few paths, evenly over the library, so that they come from many folders."""
-        shown = min(count, len(self.paths))
-        return [self.paths[(2 * i + 1) * len(self.paths) // (2 * shown)] for i in range(shown)]
-
-
 def read_library(home: Home) -> Library:
-    """The pictures of the manifest; none where no run has listed them yet.
+    """Return the images of the manifest, read again when it has changed; none if no run has listed them yet.
 
     Raises:
         TableError: a manifest is damaged.
     """
-    files = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
-    stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
-    return _read_library(stamp, home)
+    return _read_library(library.library_stamp(home), home)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _read_library(stamp: tuple[tuple[str, int, int], ...], _home: Home) -> Library:
+def _read_library(stamp: library.Stamp, _home: Home) -> Library:
     del stamp
-    paths: list[str] = []
-    labels: set[str] = set()
-    for shard in _home.shards:
-        file = tables.manifest_path(_home.warehouse, shard)
-        if file.is_file():
-            table = tables.read(file, ["path", "label", "status"])
-            usable = tables.where_equal(table, "status", Status.OK)
-            paths += usable["path"].to_pylist()
-            labels.update(label for label in usable["label"].to_pylist() if label is not None)
-    return Library(tuple(sorted(paths)), tuple(sorted(labels)))
+    return library.read_library(_home)

@@ -1,9 +1,12 @@
 """The Cypher prompt of `imgret db shell`.
 
-Belongs here: reading statements and showing rows. Not here: the commands (`cli.db`).
+Belongs here: the connection of the prompt, reading statements and showing rows. Not here: the commands (`cli.db`),
+what Cypher text and values look like (`cli.support.cypher_text`), the statements that imgret itself sends
+(`domain.graph.cypher`). The driver is imported when it is used.
 """
 
 import json
+import logging
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -14,12 +17,12 @@ import click
 
 from imgret_assets.cli.support import cypher_text
 from imgret_assets.cli.support.cypher_text import Command
+from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.errors import DatabaseError, ImageError, ImgretError, SettingError
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
     from neo4j import Driver
-
 
 PROMPT, CONTINUED = "imgret> ", "   ...> "
 
@@ -42,7 +45,7 @@ class Shell:
         }
 
     def run_script(self, text: str) -> None:
-        """Run everything in order, to the end, `:exit` or the first failure.
+        """Run statements and commands in order, until the end, `:exit` or the first failure.
 
         Raises:
             ImgretError: a statement or command failed.
@@ -54,8 +57,8 @@ class Shell:
             self.run(part)
 
     def converse(self) -> None:
-        """Read from the terminal until `:exit` or end of file; failures are shown and forgotten."""
-        with suppress(ImportError):  # some builds of Python have none
+        """Read from the terminal until `:exit` or end of file; show failures and go on."""
+        with suppress(ImportError):  # some builds of Python lack it
             import readline  # noqa: F401 - gives input() line editing and history
         click.echo(f"{cypher_text.HELP}\n")
         rest = ""
@@ -75,7 +78,7 @@ class Shell:
                 click.echo(str(error), err=True)
 
     def run(self, part: str | Command) -> None:
-        """Run one statement or command and print what it gives.
+        """Run one statement or command and print its result.
 
         Raises:
             ImgretError: it failed; has the server's own message.
@@ -86,12 +89,12 @@ class Shell:
             self.commands[part.name](part)
         else:
             raise DatabaseError(
-                f"There is no command :{part.name}", expected=", ".join(f":{name}" for name in self.commands)
+                f":{part.name} is not a command", expected=", ".join(f":{name}" for name in self.commands)
             )
 
     def _statement(self, statement: str) -> None:
-        begun = time.perf_counter()
-        with _failures(), self.driver.session(database=self.settings.neo4j.database) as session:
+        started = time.perf_counter()
+        with _named_errors(), self.driver.session(database=self.settings.neo4j.database) as session:
             result = session.run(statement, self.parameters)  # pyright: ignore[reportArgumentType]
             columns, rows = result.keys(), [record.values() for record in result]
             summary = result.consume()
@@ -100,7 +103,7 @@ class Shell:
         for note in summary.gql_status_objects:
             if note.is_notification:
                 click.echo(note.status_description, err=True)
-        took_ms = (time.perf_counter() - begun) * 1000
+        took_ms = (time.perf_counter() - started) * 1000
         click.echo(cypher_text.summary(len(rows), summary.counters, took_ms))
 
     def _param(self, command: Command) -> None:
@@ -108,8 +111,8 @@ class Shell:
         try:
             self.parameters[name] = json.loads(value)
         except ValueError:
-            with _failures(), self.driver.session(database=self.settings.neo4j.database) as session:
-                record = session.run(f"RETURN {value} AS value", self.parameters).single()  # pyright: ignore[reportArgumentType]
+            with _named_errors(), self.driver.session(database=self.settings.neo4j.database) as session:
+                record = session.run(cypher_text.evaluation(value), self.parameters).single()  # pyright: ignore[reportArgumentType]
             self.parameters[name] = record["value"] if record else None
         self._show_parameter(name)
 
@@ -119,7 +122,7 @@ class Shell:
         name, image = _two_words(command, ":embed NAME IMAGE")
         path = Path(image.strip("'\"")).expanduser()
         if not path.is_file():
-            raise ImageError(f"{path} is not a file", remedy="give the path of a picture, from the folder you are in")
+            raise ImageError(f"{path} is not a file", remedy="give the path of an image file")
         self.parameters[name] = embed_query(self.settings, path).tolist()
         self._show_parameter(name)
 
@@ -135,20 +138,42 @@ class Shell:
 
 
 def _two_words(command: Command, form: str) -> tuple[str, str]:
-    found = command.name_and_value()
-    if found is None:
+    words = command.name_and_value()
+    if words is None:
         raise SettingError(f":{command.name} {command.rest}".rstrip(), expected=form)
-    return found
+    return words
 
 
 @contextmanager
-def _failures() -> Iterator[None]:
-    """The server's and the driver's exceptions, as ours with the same message."""
+def open_driver(server: Connection) -> Iterator["Driver"]:
+    """Open a driver for statements that a user types.
+
+    Raises:
+        DatabaseError: the server can't be reached or refuses the login.
+    """
+    from neo4j import GraphDatabase
+
+    # The shell prints the server's notifications itself. Each of the article's queries has one about deprecation.
+    logging.getLogger("neo4j.notifications").setLevel(logging.ERROR)
+    with (
+        _named_errors(),
+        GraphDatabase.driver(
+            server.uri,
+            auth=(server.username, server.password),
+            notifications_disabled_classifications=["DEPRECATION"],
+        ) as driver,
+    ):
+        yield driver
+
+
+@contextmanager
+def _named_errors() -> Iterator[None]:
+    """Turn exceptions of the server and the driver into named errors with the same message."""
     from neo4j.exceptions import DriverError, Neo4jError
 
     try:
         yield
     except Neo4jError as error:
-        raise DatabaseError(f"Neo4j says: {error.message} [{error.code}]") from error
+        raise DatabaseError(f"Neo4j refused the statement: {error.message} [{error.code}]") from error
     except DriverError as error:
-        raise DatabaseError(f"Neo4j can't be asked: {error}", remedy="look at imgret db status") from error
+        raise DatabaseError(f"Neo4j can't be reached: {error}", remedy="check it with `imgret db status`") from error

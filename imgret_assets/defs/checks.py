@@ -15,8 +15,8 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embeddings import table_checks
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph import consistency
-from imgret_assets.domain.graph.decided import links_equal_decisions
-from imgret_assets.domain.graph.duplicate_of import links_equal_duplicates
+from imgret_assets.domain.graph.relationship_kinds import KINDS, RelationshipKind
+from imgret_assets.domain.graph.relationship_sync import table_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
@@ -82,28 +82,19 @@ def _nodes_equal_rows(looking: Looking) -> Finding:
         return consistency.nodes_equal_rows(looking.home, database, looking.space.id)
 
 
-def _relationships_equal_pairs(looking: Looking) -> Finding:
-    """The SIMILAR_TO relationships are the rows of the pairs table."""
-    with looking.neo4j.open(looking.home) as database:
-        return consistency.relationships_equal_pairs(looking.home, database, looking.space.id)
-
-
 def _no_bad_relationships(looking: Looking) -> Finding:
     """No image is joined to itself or twice to the same."""
     with looking.neo4j.open(looking.home) as database:
         return consistency.no_bad_relationships(database)
 
 
-def _links_equal_duplicates(looking: Looking) -> Finding:
-    """The DUPLICATE_OF relationships are the rows of the duplicates table."""
-    with looking.neo4j.open(looking.home) as database:
-        return links_equal_duplicates(looking.home, database, looking.space.id)
+def _relationships_equal_source(kind: RelationshipKind) -> Callable[[Looking], Finding]:
+    def look(looking: Looking) -> Finding:
+        with looking.neo4j.open(looking.home) as database:
+            return table_of(kind).check_relationships(looking.home, database, looking.space.id)
 
-
-def _links_equal_decisions(looking: Looking) -> Finding:
-    """The DECIDED relationships are the decisions in force about images of the graph."""
-    with looking.neo4j.open(looking.home) as database:
-        return links_equal_decisions(looking.home, database, looking.space.id)
+    look.__doc__ = f"The {kind.name} relationships are {kind.source}."
+    return look
 
 
 def default_checks() -> list[dg.AssetChecksDefinition]:
@@ -113,8 +104,6 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
         build_check("embeddings", "one_embedding_space", _one_space),
         build_check("embeddings", "finite_nonzero_vectors", _usable_vectors),
         build_check("image_nodes", "nodes_equal_usable_rows", _nodes_equal_rows),
-        build_check("similar_to", "relationships_equal_pairs", _relationships_equal_pairs),
         build_check("similar_to", "no_self_or_doubled_pair", _no_bad_relationships),
-        build_check("duplicate_of", "relationships_equal_duplicates", _links_equal_duplicates),
-        build_check("decided", "relationships_equal_decisions", _links_equal_decisions),
+        *(build_check(kind.asset, kind.check, _relationships_equal_source(kind)) for kind in KINDS),
     ]

@@ -70,8 +70,8 @@ class FakeServer:
         answers = {
             cypher.READ_STATE: [self.state] if self.state else [],
             cypher.COUNT_IMAGES: [{"nodes": 12 if self.state else 0}],
-            cypher.COUNT_RELATIONSHIPS: [{"relationships": 3}],
-            cypher.COPIES_OF: [{"path": path, "other": other} for path, other in self.copies],
+            cypher.COUNT_SIMILAR_TO: [{"relationships": 3}],
+            cypher.DUPLICATES_OF: [{"path": path, "duplicate": other} for path, other in self.copies],
         }
         database = FakeDatabase(answers)
         self.lent.append(database)

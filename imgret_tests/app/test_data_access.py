@@ -3,9 +3,10 @@ from collections.abc import Callable
 import pytest
 from neo4j.exceptions import DriverError
 
-from imgret_assets.app.data_access import DatabaseHolder, Library, database_holder, read_facts, read_library
+from imgret_assets.app.data_access import DatabaseHolder, database_holder, read_facts, read_library
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError
 from imgret_tests.app.conftest import FakeServer

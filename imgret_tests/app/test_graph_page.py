@@ -11,8 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from imgret_assets.app.components.group_list import list_groups
 from imgret_assets.app.graph_chart.echarts_options import FRAMES, HIT, QUERY, GraphNode
-from imgret_assets.app.graph_chart.neighbourhood import Edge
 from imgret_assets.app.views import graph_page
+from imgret_assets.domain.search.relations import Edge
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path

@@ -1,14 +1,9 @@
 """Which pictures and lines the graph page shows."""
 
 from imgret_assets.app.graph_chart.echarts_options import HIT, QUERY, RELATED
-from imgret_assets.app.graph_chart.neighbourhood import (
-    DUPLICATE_OF,
-    NEAREST,
-    SIMILAR_TO,
-    Edge,
-    neighbourhood,
-    unique_edges,
-)
+from imgret_assets.app.graph_chart.neighbourhood import neighbourhood, unique_edges
+from imgret_assets.domain.graph.relationship_kinds import DUPLICATE_OF, SIMILAR_TO
+from imgret_assets.domain.search.relations import NEAREST, Edge
 
 
 def test_the_start_what_it_is_joined_to_and_the_lines_among_them() -> None:
@@ -27,7 +22,7 @@ def test_expanding_shows_what_a_picture_is_joined_to() -> None:
 
 
 def test_lower_lines_are_left_out_but_copies_stay() -> None:
-    edges = [Edge("a", "b", 0.9), Edge("a", "c", 0.3), Edge("d", "a", 0.2, DUPLICATE_OF)]
+    edges = [Edge("a", "b", 0.9), Edge("a", "c", 0.3), Edge("d", "a", 0.2, DUPLICATE_OF.name)]
     view = neighbourhood(["a"], [], edges, least=0.5)
     assert {node.path for node in view.nodes} == {"a", "b", "d"}
 
@@ -37,7 +32,7 @@ def test_a_near_picture_is_dotted_only_where_nothing_joins_it() -> None:
     assert unique_edges(edges) == [Edge("a", "b", 0.9), Edge("a", "c", 0.5, NEAREST)]
     view = neighbourhood(["a"], [], edges, least=0.0)
     assert [(link.target, link.asked, link.what) for link in view.links] == [
-        ("b", False, SIMILAR_TO),
+        ("b", False, SIMILAR_TO.name),
         ("c", True, NEAREST),
     ]
 
@@ -74,6 +69,6 @@ def test_a_crowd_of_lines_leaves_every_picture_its_best() -> None:
 
 
 def test_relations_that_were_not_followed_are_counted() -> None:
-    edges = [Edge("a", "b", 0.9), Edge("c", "a", 0.95, DUPLICATE_OF), Edge("a", "d", 0.5, NEAREST)]
+    edges = [Edge("a", "b", 0.9), Edge("c", "a", 0.95, DUPLICATE_OF.name), Edge("a", "d", 0.5, NEAREST)]
     view = neighbourhood(["a"], [], edges, least=0.0, totals={"a": 7})
     assert view.hidden_text == "+5 relations hidden"

@@ -155,7 +155,7 @@ def test_what_does_not_belong_together_is_not_exported(library: Library, tmp_pat
     refresh_pairs(library.home, library.space.id, THRESHOLD)
     done = library.run("export", tmp_path / "out")
     assert "groups are left out" in done.stderr
-    assert "duplicates are left out" in done.stderr
+    assert "DUPLICATE_OF relationships are left out" in done.stderr
     assert set(pd.read_parquet(tmp_path / "out/relationships.parquet")["type"]) == {"SIMILAR_TO"}
     tables.pairs_path(library.home.warehouse, library.space.id).unlink()
     with pytest.raises(TableError, match="pairs table is missing"):

@@ -47,9 +47,9 @@ def graph(database: Driver, server_settings: Settings) -> Iterator[Database]:
 
 
 def best(graph: Database, paths: list[str], *, best: int = 20, least: float = -1.0) -> dict[str, tuple[list, int]]:
-    rows = graph.rows(cypher.BEST_RELATIONS_OF, {"paths": paths, "best": best, "least": least})
+    rows = graph.rows(cypher.BEST_RELATIONSHIPS_OF, {"paths": paths, "limit_per_image": best, "min_score": least})
     return {
-        row["path"]: ([(one["source"], one["target"], one["kind"]) for one in row["relations"]], row["total"])
+        row["path"]: ([(one["source"], one["target"], one["kind"]) for one in row["relationships"]], row["total"])
         for row in rows
     }
 
@@ -73,7 +73,7 @@ def test_lower_scores_are_neither_given_nor_counted_but_copies_are(graph: Databa
 
 
 def test_a_copy_has_the_raw_cosine_for_its_score(graph: Database) -> None:
-    rows = graph.rows(cypher.RELATIONS_AMONG, {"paths": list(COPY), "limit": 10})
+    rows = graph.rows(cypher.RELATIONSHIPS_AMONG, {"paths": list(COPY), "limit": 10})
     assert [(row["source"], row["target"], row["kind"]) for row in rows] == [
         ("a.png", "d.png", "SIMILAR_TO"),
         ("d.png", "a.png", "DUPLICATE_OF"),
@@ -85,10 +85,10 @@ def test_a_copy_has_the_raw_cosine_for_its_score(graph: Database) -> None:
 
 def test_lines_among_images_are_the_best_ones_and_lead_nowhere_else(graph: Database) -> None:
     parameters = {"paths": ["a.png", "b.png", "c.png"], "limit": 10}
-    rows = graph.rows(cypher.RELATIONS_AMONG, parameters)
+    rows = graph.rows(cypher.RELATIONSHIPS_AMONG, parameters)
     assert [(row["source"], row["target"], row["score"]) for row in rows] == [
         ("a.png", "b.png", 0.95),
         ("b.png", "c.png", 0.9),
         ("a.png", "c.png", 0.85),
     ]
-    assert len(graph.rows(cypher.RELATIONS_AMONG, parameters | {"limit": 2})) == 2
+    assert len(graph.rows(cypher.RELATIONSHIPS_AMONG, parameters | {"limit": 2})) == 2

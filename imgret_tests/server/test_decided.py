@@ -9,9 +9,11 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.domain.embeddings.table_checks import Finding
-from imgret_assets.domain.graph.cypher import RELATIONS_PICTURE
-from imgret_assets.domain.graph.decided import DecidedReport, links_equal_decisions, sync_decisions
+from imgret_assets.domain.graph import decided as decided_table
+from imgret_assets.domain.graph.cypher import SHOW_SIMILARITY_GRAPH
+from imgret_assets.domain.graph.decided import ABSENT
 from imgret_assets.domain.graph.graph_state import adopt
+from imgret_assets.domain.graph.relationship_sync import RelationshipsReport
 from imgret_assets.domain.review.decision_log import read_history, record, undo
 from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, keep_all, keep_one
 from imgret_assets.domain.review.removals import find_library_file
@@ -50,9 +52,9 @@ def decide(graph: Graph, *, by: str, keep: list[str] | None = None, drop: tuple[
     return record(home, [keep_one(kept, [copy])], by=by)
 
 
-def sync(graph: Graph) -> DecidedReport:
+def sync(graph: Graph) -> RelationshipsReport:
     with graph.database() as database:
-        return sync_decisions(graph.chain.home, database, graph.chain.space)
+        return decided_table.sync_relationships(graph.chain.home, database, graph.chain.space)
 
 
 def decided(graph: Graph) -> dict[tuple[str, str], tuple[str, str, str | None]]:
@@ -78,9 +80,9 @@ def test_relationships_are_the_decisions_in_force_and_a_second_run_writes_nothin
     assert {row["at"].to_native() for row in found} == {datetime.fromisoformat(at) for at in said}
     before = graph.identities()
     report = sync(graph)
-    assert (report.created, report.deleted, report.relationships, report.absent) == (0, 0, 3, 0)
+    assert (report.created, report.deleted, report.relationships, report.counts[ABSENT]) == (0, 0, 3, 0)
     assert graph.identities() == before
-    assert {row["r"][1] for row in graph.rows(RELATIONS_PICTURE)} <= {"SIMILAR_TO"}
+    assert {row["r"][1] for row in graph.rows(SHOW_SIMILARITY_GRAPH)} <= {"SIMILAR_TO"}
 
 
 def test_undone_and_replaced_ones_change_with_the_file(graph: Graph) -> None:
@@ -92,7 +94,7 @@ def test_undone_and_replaced_ones_change_with_the_file(graph: Graph) -> None:
     assert decided(graph) == EXPECTED
     undo(graph.chain.home, read_history(graph.chain.home)[-1].decision.batch)
     report = sync(graph)
-    assert (report.created, report.deleted, report.verdicts) == (0, 2, {NOT_DUPLICATES: 0, DUPLICATE: 1})
+    assert (report.created, report.deleted, report.counts) == (0, 2, {NOT_DUPLICATES: 0, DUPLICATE: 1, ABSENT: 0})
 
 
 DAMAGE: dict[str, LiteralString] = {
@@ -108,7 +110,7 @@ DAMAGE: dict[str, LiteralString] = {
 
 def equal(graph: Graph) -> Finding:
     with graph.database() as database:
-        return links_equal_decisions(graph.chain.home, database, graph.chain.space.id)
+        return decided_table.check_relationships(graph.chain.home, database, graph.chain.space.id)
 
 
 def test_what_was_changed_by_hand_is_found_and_repaired(graph: Graph) -> None:
@@ -124,8 +126,8 @@ def test_what_was_changed_by_hand_is_found_and_repaired(graph: Graph) -> None:
 def test_a_decision_that_is_not_in_the_graph_yet_is_found_by_the_check(graph: Graph) -> None:
     decide(graph, by="carl", keep=[B, C])
     found = equal(graph)
-    assert (found.passed, found.facts["decisions"], found.facts["missing"]) == (False, 4, 1)
-    assert "but other relationships" in found.summary
+    assert (found.passed, found.facts["expected"], found.facts["missing"]) == (False, 4, 1)
+    assert "1 missing, 0 extra" in found.summary
 
 
 def test_decisions_survive_renames(graph: Graph) -> None:
@@ -139,7 +141,7 @@ def test_decisions_survive_renames(graph: Graph) -> None:
         (B, f"albums/{A}"): (NOT_DUPLICATES, "anna", None),
         (C, f"albums/{A}"): (NOT_DUPLICATES, "anna", None),
     }
-    assert report.absent == 1
+    assert report.counts[ABSENT] == 1
     for path in (A, D, AGAIN):
         (graph.root / "albums" / path).rename(graph.root / path)
     graph.refresh()
@@ -151,7 +153,7 @@ def test_a_replaced_file_loses_its_decisions_at_once(graph: Graph) -> None:
     put(graph.root, A, picture_bytes(77))
     graph.refresh()
     assert decided(graph) == {(D, AGAIN): EXPECTED[D, AGAIN]}
-    assert sync(graph).absent == 2
+    assert sync(graph).counts[ABSENT] == 2
     put(graph.root, A, picture_bytes(0))
     graph.refresh()
     sync(graph)
@@ -175,7 +177,7 @@ def test_decisions_survive_another_model_and_a_database_that_was_wiped(graph: Gr
 def test_nodes_of_an_older_content_are_refused(graph: Graph) -> None:
     graph.rows("MATCH (n:Image {path: $path}) SET n.sha256 = 'x'", path=A)
     graph.rows("MATCH ()-[r:DECIDED]->() DELETE r")
-    with pytest.raises(StaleTableError, match="2 decisions are about images whose nodes have another content"):
+    with pytest.raises(StaleTableError, match="2 DECIDED relationships are between images"):
         sync(graph)
     small = replace(graph, chain=replace(graph.chain, model="small"))
     with pytest.raises(StaleTableError, match="The graph holds fake-"):

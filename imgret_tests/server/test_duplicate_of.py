@@ -7,8 +7,8 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
-from imgret_assets.domain.graph.cypher import RELATIONS_PICTURE
-from imgret_assets.domain.graph.duplicate_of import links_equal_duplicates, sync_duplicates
+from imgret_assets.domain.graph.cypher import SHOW_SIMILARITY_GRAPH
+from imgret_assets.domain.graph.duplicate_of import check_relationships, sync_relationships
 from imgret_assets.domain.graph.image_nodes import sync_nodes
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import StaleTableError
@@ -41,7 +41,7 @@ def refresh(graph: Graph) -> tuple[int, int]:
     graph.refresh()
     refresh_duplicates(graph.chain.home, graph.chain.space.id)
     with graph.database() as database:
-        report = sync_duplicates(graph.chain.home, database, graph.chain.space)
+        report = sync_relationships(graph.chain.home, database, graph.chain.space)
     return report.created, report.deleted
 
 
@@ -64,7 +64,7 @@ def test_relationships_are_the_rows_and_a_second_run_writes_nothing(graph: Graph
     before = graph.identities()
     assert refresh(graph) == (0, 0)
     assert graph.identities() == before
-    kinds = {row["r"][1] for row in graph.rows(RELATIONS_PICTURE)}
+    kinds = {row["r"][1] for row in graph.rows(SHOW_SIMILARITY_GRAPH)}
     assert kinds == {"SIMILAR_TO"}
 
 
@@ -85,10 +85,10 @@ def test_what_was_changed_by_hand_is_found_and_repaired(graph: Graph) -> None:
     for kind, statement in DAMAGE.items():
         graph.rows(statement)
         with graph.database() as database:
-            assert not links_equal_duplicates(graph.chain.home, database, graph.chain.space.id).passed, kind
-            report = sync_duplicates(graph.chain.home, database, graph.chain.space)
+            assert not check_relationships(graph.chain.home, database, graph.chain.space.id).passed, kind
+            report = sync_relationships(graph.chain.home, database, graph.chain.space)
             assert report.created + report.deleted > 0, kind
-            assert links_equal_duplicates(graph.chain.home, database, graph.chain.space.id).passed, kind
+            assert check_relationships(graph.chain.home, database, graph.chain.space.id).passed, kind
         assert links(graph) == expected(graph), kind
 
 
@@ -99,7 +99,7 @@ def test_replaced_and_removed_files_lose_theirs_at_once(graph: Graph) -> None:
     gone = {"scene0-again.png", "scene1.png"}
     assert not [row for row in links(graph) if gone & {row[0], row[1]}]
     with graph.database() as database, pytest.raises(StaleTableError, match="older than the embeddings"):
-        sync_duplicates(graph.chain.home, database, graph.chain.space)
+        sync_relationships(graph.chain.home, database, graph.chain.space)
     refresh(graph)
     assert links(graph) == expected(graph)
     assert len(links(graph)) == 8
@@ -109,7 +109,7 @@ def test_nodes_of_an_older_content_are_refused(graph: Graph) -> None:
     graph.rows("MATCH (n:Image {path: 'scene0.png'}) SET n.sha256 = 'x'")
     graph.rows("MATCH ()-[r:DUPLICATE_OF]->() DELETE r")
     with graph.database() as database, pytest.raises(StaleTableError, match="nodes have another content"):
-        sync_duplicates(graph.chain.home, database, graph.chain.space)
+        sync_relationships(graph.chain.home, database, graph.chain.space)
 
 
 def test_another_model_takes_the_old_ones_away_and_brings_its_own(graph: Graph) -> None:

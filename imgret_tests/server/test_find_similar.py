@@ -14,8 +14,8 @@ import numpy as np
 import pytest
 from neo4j import Driver
 
+from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
 from imgret_assets.defs.jobs import QUERY
-from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.search import find_similar as find_similar_module
 from imgret_assets.domain.search import find_similar as search
@@ -46,7 +46,6 @@ WITH n1, n2, gds.similarity.cosine(n1.embeddings, n2.embeddings) AS similarity
 WHERE similarity > 0.8
 CREATE (n1)-[:SIMILAR_TO {score: similarity}]->(n2)
 """
-ARTICLE_CREATE: LiteralString = "CREATE (img:Image {embeddings: $embeddings, path: $path})"
 
 
 @pytest.fixture(scope="module")
@@ -413,7 +412,7 @@ def article_vector(graph: Graph, image: QueryImage) -> list[float]:
 
 def test_the_articles_query_gives_the_same_scores(graph: Graph, database: Database, outside: QueryImage) -> None:
     rows = graph.driver.execute_query(
-        cypher.ARTICLE_SIMILAR,  # pyright: ignore[reportArgumentType] - a constant of the project
+        ARTICLE_SIMILAR,  # pyright: ignore[reportArgumentType] - a constant of the project
         query_embeddings=article_vector(graph, outside),
         top_k=20,
     ).records

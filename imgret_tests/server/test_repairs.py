@@ -117,7 +117,7 @@ def test_a_whole_run_repairs_all_at_once(built: Graph) -> None:
     built.assert_right()
     assert outcome.embedded == 0
     assert outcome.failed_checks == []
-    assert {row["strays_deleted"] for row in outcome.metadata("image_nodes")} == {1}
+    assert {row["orphan_nodes_deleted"] for row in outcome.metadata("image_nodes")} == {1}
 
 
 def test_vectors_made_anew_by_another_engine_take_their_nodes_and_scores_along(

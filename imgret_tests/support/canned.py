@@ -19,8 +19,16 @@ class CannedDatabase(Database):
         self.uri = "bolt://canned"
         self.answers = dict(answers)
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self._gds = gds
-        self._version = (version, "community")
+        self.gds = gds
+        self.server_version = version
+
+    @property
+    def version(self) -> str:
+        return self.server_version
+
+    @property
+    def has_gds(self) -> bool:
+        return self.gds
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         self.asked.append((statement, dict(parameters or {})))

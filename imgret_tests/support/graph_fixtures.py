@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any, LiteralString, cast
 
 import numpy as np
 from neo4j import Driver
@@ -17,8 +17,8 @@ from PIL import Image
 from imgret_assets.domain.analysis.groups_table import refresh_groups
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.graph import duplicate_of
 from imgret_assets.domain.graph.connection import Database, open_database
-from imgret_assets.domain.graph.duplicate_of import sync_duplicates
 from imgret_assets.domain.graph.image_nodes import sync_nodes
 from imgret_assets.domain.graph.node_groups import sync_groups
 from imgret_assets.domain.graph.similar_to import sync_relationships
@@ -50,8 +50,9 @@ class Graph:
         """The same home and database under another fake model; `small` has another dimension."""
         return replace(self, chain=replace(self.chain, model=name))
 
-    def rows(self, statement: LiteralString, **parameters: Any) -> list[dict[str, Any]]:
-        return [record.data() for record in self.driver.execute_query(statement, parameters).records]
+    def rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        query = cast("LiteralString", statement)  # written by a test
+        return [record.data() for record in self.driver.execute_query(query, parameters).records]
 
     def nodes(self) -> list[dict[str, Any]]:
         """All properties of all :Image nodes."""
@@ -176,7 +177,7 @@ def refresh_all(settings: Settings, embedder: FakeEmbedder, *, tables_only: bool
         refresh_neighbours(home, space.id)
         refresh_groups(home, space.id)
         if database:
-            sync_duplicates(home, database, space)
+            duplicate_of.sync_relationships(home, database, space)
             sync_groups(home, database, space)
     return embedder.embedded - before
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from imgret_assets.app.graph_chart.layout import lay_out
 from imgret_assets.app.plain_text import chart_text
+from imgret_assets.domain.graph.relationship_kinds import KINDS, SIMILAR_TO, LineStyle
 from imgret_assets.domain.search.query import Hit
 
 MAX_NODES = 150
@@ -27,8 +28,19 @@ QUERY, HIT, RELATED = "query", "hit", "related"
 _NO_PATH = ""
 # Strong enough on a white page and on a black one.
 FRAMES = {QUERY: "#e8590c", HIT: "#1c7ed6", RELATED: "#868e96"}
-# Lines between copies.
-COPY = "#ae3ec9"
+# Lines by their colours' names in Streamlit's Markdown, so that the legend shows the same.
+LINE_COLOURS = {
+    "gray": FRAMES[RELATED],
+    "violet": "#ae3ec9",
+    "blue": FRAMES[HIT],
+    "green": "#2f9e44",
+    "red": "#e03131",
+    "orange": FRAMES[QUERY],
+}
+# Relationships that the page shows, by name.
+SHOWN_LINES = {kind.name: kind.line for kind in KINDS if kind.line is not None}
+# A score to the query, or a near image without a relationship.
+_SCORE_LINE = LineStyle("dotted", "orange")
 _PROPORTION = {QUERY: 1.35, HIT: 1.0, RELATED: 0.75}
 # The canvas is as wide as the page; this width is only what the layout counts with.
 CANVAS_PX = (1040, 620)
@@ -250,25 +262,34 @@ def _links(view: GraphView, rows: dict[str, int]) -> list[dict[str, Any]]:
 
 
 def _link(link: GraphLink, rows: dict[str, int], width: float, *, shows_label: bool) -> dict[str, Any]:
-    what = link.what or ("score to the query" if link.asked else "SIMILAR_TO")
-    is_copy = what == "DUPLICATE_OF"
-    colour = COPY if is_copy else FRAMES[QUERY] if link.asked else FRAMES[RELATED]
+    what = link.what or ("score to the query" if link.asked else SIMILAR_TO.name)
+    line = _SCORE_LINE if link.asked else SHOWN_LINES[what]
+    # Lines of further kinds are curved: the same two images are usually SIMILAR_TO as well.
+    curve = 0 if link.asked else list(SHOWN_LINES).index(what)
     return {
         "source": str(rows[link.source]),
         "target": str(rows[link.target]),
         "value": round(link.score, 6),
         "lines": [f"{what} {link.score:.3f}"],
         "lineStyle": {
-            "color": colour,
-            "type": "dotted" if link.asked else "dashed" if is_copy else "solid",
-            # Copies are joined by a relation as well, which lies beside this line.
-            "curveness": 0.2 if is_copy else 0,
+            "color": LINE_COLOURS[line.colour],
+            "type": line.pattern,
+            "curveness": 0.2 * curve,
             "width": width,
             "opacity": 0.7,
         },
         "label": {"show": shows_label, "formatter": f"{link.score:.3f}", "fontSize": 10},
         "emphasis": {"label": {"show": True}},
     }
+
+
+def line_legend() -> str:
+    """Return Markdown that says which line is which kind of relationship."""
+    names = [
+        f"{line.pattern} line: {name}" if line.colour == "gray" else f":{line.colour}[{line.pattern}]: {name}"
+        for name, line in SHOWN_LINES.items()
+    ]
+    return ", ".join(names)
 
 
 def line_widths(scores: Sequence[float]) -> list[float]:

@@ -6,30 +6,14 @@ Belongs here: pure functions from relations to nodes and links. Not here: asking
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from imgret_assets.app.graph_chart.echarts_options import HIT, QUERY, RELATED, GraphLink, GraphNode, GraphView
+from imgret_assets.domain.search.relations import NEAREST, Edge
 
 MAX_NODES = 300
 MAX_LINKS = 900
 # Of one picture so many relations are followed, the best ones, or a dense family would hide everything else.
 BEST_OF_EACH = 20
-SIMILAR_TO, DUPLICATE_OF, NEAREST = "SIMILAR_TO", "DUPLICATE_OF", "nearest"
-
-
-@dataclass(frozen=True)
-class Edge:
-    """Two pictures, joined by a relationship (`SIMILAR_TO`, `DUPLICATE_OF`) or only near one another (`nearest`)."""
-
-    source: str
-    target: str
-    score: float
-    kind: str = SIMILAR_TO
-
-    @property
-    def ends(self) -> frozenset[str]:
-        """Both paths."""
-        return frozenset((self.source, self.target))
 
 
 def unique_edges(edges: Iterable[Edge]) -> list[Edge]:
@@ -64,7 +48,7 @@ def neighbourhood(
         max_nodes: pictures shown, the start first, then those with the best lines.
         max_links: lines shown: those that join a picture to the start first, then the best of each picture.
     """
-    good = [edge for edge in unique_edges(edges) if edge.score >= least or edge.kind == DUPLICATE_OF]
+    good = [edge for edge in unique_edges(edges) if edge.score >= least or not edge.has_own_score]
     followed = {*starts, *expanded}
     nodes = {path: GraphNode(path, QUERY if place == 0 else HIT) for place, path in enumerate(starts)}
     joining = set()

@@ -23,12 +23,14 @@ from imgret_assets.app.graph_chart.echarts_options import (
     GraphView,
     canvas_height,
     echarts_options,
+    line_legend,
 )
-from imgret_assets.app.graph_chart.neighbourhood import MAX_NODES, Edge, neighbourhood
+from imgret_assets.app.graph_chart.neighbourhood import MAX_NODES, neighbourhood
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import Shown, attempt, open_shown
 from imgret_assets.app.plain_text import chart_text, counted, markdown_text
 from imgret_assets.domain.images.files import label_of
+from imgret_assets.domain.search.relations import Edge
 from imgret_assets.errors import TableError
 
 _HOPS = (1, 2, 3)
@@ -210,7 +212,7 @@ def _show_legend(view: GraphView) -> None:
     hidden = f" · **{view.hidden_text}**" if view.hidden_text else ""
     st.caption(
         f"{counted(len(view.nodes), 'picture')} · :orange[■] the start, other frames "
-        "by group, :gray[■] in none · solid line: SIMILAR_TO, :violet[dashed]: DUPLICATE_OF, :orange[dotted]: near but "
+        f"by group, :gray[■] in none · {line_legend()}, :orange[dotted]: near but "
         "not joined; the wider the higher the score. Click a picture to see what it is, drag to move, scroll to zoom."
         f"{hidden}"
     )

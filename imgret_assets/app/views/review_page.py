@@ -13,7 +13,7 @@ from imgret_assets.app.data_access import database_holder
 from imgret_assets.app.navigation import DUPLICATES, show_link
 from imgret_assets.app.page_frame import Shown, attempt, open_shown
 from imgret_assets.app.plain_text import counted
-from imgret_assets.domain.graph.decided import sync_decisions
+from imgret_assets.domain.graph import decided
 from imgret_assets.domain.models.registry import resolve_space
 from imgret_assets.domain.review.decision_log import export_csv, export_json, read_history, undo
 from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, HistoryEntry
@@ -158,10 +158,10 @@ def _show_graph(shown: Shown) -> None:
     space = shown.facts.state.model
     st.caption("The graph's DECIDED relationships are brought up to date by every run, or now:")
     if st.button("Write decisions to the graph"):
-        holder = database_holder(shown.home.settings)
+        holder, home = database_holder(shown.home.settings), shown.home
         report = attempt(
             lambda: holder.use(
-                lambda database: sync_decisions(shown.home, database, resolve_space(shown.home, space).space)
+                lambda database: decided.sync_relationships(home, database, resolve_space(home, space).space)
             )
         )
         if report is not None:

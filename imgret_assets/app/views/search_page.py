@@ -29,11 +29,12 @@ from imgret_assets.app.components.query_choice import (
 from imgret_assets.app.components.relation_view import show_relations
 from imgret_assets.app.components.score_histogram import count_scores, histogram_chart
 from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail, picture_file
-from imgret_assets.app.data_access import Library, all_scores, ask, read_copies
+from imgret_assets.app.data_access import all_scores, ask, read_copies
 from imgret_assets.app.graph_chart.echarts_options import QUERY, GraphNode
 from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.page_frame import Shown, attempt, open_library, show_header
 from imgret_assets.app.plain_text import counted, markdown_text
+from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
 from imgret_assets.domain.storage.home import Home
 

@@ -1,7 +1,7 @@
-"""What `imgret db shell` knows about Cypher text and values.
+"""Cypher text and values for `imgret db shell`.
 
-Belongs here: splitting a script into statements, reading `:` commands, showing values and tables. Not here:
-talking to the server and the terminal (`cli.db`), the statements that imgret itself sends (`domain.graph.cypher`).
+Belongs here: splitting a script into statements, parsing `:` commands, formatting values and tables. Not here: the
+server and the terminal (`cli.db_shell`), the statements that imgret itself sends (`domain.graph.cypher`).
 """
 
 import json
@@ -12,7 +12,7 @@ from typing import Any
 
 from imgret_assets.cli.support.text_table import align, column_widths
 
-# Strings, quoted names and comments, each up to its end or the end of the text; a `;` within any is no end.
+# Strings, quoted names and comments, each up to its end or the end of the text; a `;` inside does not end a statement.
 _TOKEN = re.compile(
     r"""
     (?P<blank>   \s+ | //[^\n]*(?:\n|\Z) | /\*.*?\*/ )
@@ -32,9 +32,9 @@ LONGEST_LIST = 8
 HELP = """\
 Statements end with ; and may run over several lines.
 :param NAME VALUE   set a parameter, used as $NAME: a JSON or Cypher literal
-:embed NAME IMAGE   set a parameter to a picture's vector
-:params             the parameters
-:help               this text
+:embed NAME IMAGE   set a parameter to an image's vector
+:params             show the parameters
+:help               show this text
 :exit               leave"""
 
 
@@ -46,24 +46,24 @@ class Command:
     rest: str
 
     def name_and_value(self) -> tuple[str, str] | None:
-        """The two words of `:param` and `:embed`; `NAME => VALUE`, as cypher-shell writes it, is understood too."""
-        found = re.fullmatch(r"`?(\w+)`?(?:\s*=>\s*|\s*:\s+|\s+)(\S.*)", self.rest, re.DOTALL)
-        return (found[1], found[2]) if found else None
+        """Return the two words of `:param` and `:embed`; `NAME => VALUE`, as in cypher-shell, is accepted, too."""
+        match = re.fullmatch(r"`?(\w+)`?(?:\s*=>\s*|\s*:\s+|\s+)(\S.*)", self.rest, re.DOTALL)
+        return (match[1], match[2]) if match else None
 
 
 def split(text: str) -> tuple[list[str | Command], str]:
-    """Cut a script into statements and commands.
+    """Split a script into statements and commands.
 
     Args:
         text: Cypher statements, each with a `;` at its end, and commands, each on a line of its own.
 
     Returns:
-        What is complete, in order and without the `;`, and the unfinished rest ("" when there is nothing
-        but blanks and comments).
+        The complete statements, in order and without the `;`, and the unfinished rest ("" if it has only blanks and
+        comments).
     """
     parts: list[str | Command] = []
     start = position = 0
-    empty = True  # nothing but blanks and comments since `start`
+    empty = True  # only blanks and comments since `start`
     while position < len(text):
         if empty and text[position] == ":" and (line := _COMMAND.match(text, position)):
             name, _, rest = line[0][1:].strip().removesuffix(";").strip().partition(" ")
@@ -71,7 +71,7 @@ def split(text: str) -> tuple[list[str | Command], str]:
             start = position = line.end()
             continue
         token = _TOKEN.match(text, position)
-        if token is None:  # can't be: every character opens one of the alternatives
+        if token is None:  # impossible: every character begins one of the alternatives
             raise AssertionError(text[position])
         if token.lastgroup == "end":
             if not empty:
@@ -83,8 +83,13 @@ def split(text: str) -> tuple[list[str | Command], str]:
     return parts, "" if empty else text[start:].strip()
 
 
+def evaluation(expression: str) -> str:
+    """Return a statement whose row has the value of an expression that a user typed."""
+    return f"RETURN {expression} AS value"
+
+
 def show(value: Any, *, nested: bool = False) -> str:
-    """A value as Cypher would write it, with long lists cut to their first numbers and their length."""
+    """Format a value as Cypher writes it; of long lists only the first numbers and the length."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -132,13 +137,13 @@ def _show_map(value: Any) -> str:
 def _show_path(path: Any) -> str:
     shown = show(path.nodes[0])
     for relationship, node in zip(path.relationships, path.nodes[1:], strict=True):
-        forwards = relationship.end_node == node
-        shown += f"{'-' if forwards else '<-'}{show(relationship)}{'->' if forwards else '-'}{show(node)}"
+        is_forward = relationship.end_node == node
+        shown += f"{'-' if is_forward else '<-'}{show(relationship)}{'->' if is_forward else '-'}{show(node)}"
     return shown
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Rows under their columns, padded; numbers to the right."""
+    """Format rows under their columns, padded; numbers are aligned to the right."""
     values = [list(row) for row in rows]
     cells = [list(columns), *([show(value) for value in row] for row in values)]
     right = [
@@ -151,14 +156,14 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def summary(rows: int, counters: Any, took_ms: float) -> str:
-    """One line about what a statement gave and changed, such as `2 rows, 1 node created, 3 ms`."""
-    changes = {name: getattr(counters, name) for name in _COUNTED}
-    said = [_count(number, words) for name, words in _COUNTED.items() if (number := changes[name])]
-    head = [] if said and not rows else [_count(rows, "row")]
-    return ", ".join([*head, *said, f"{took_ms:.0f} ms"])
+    """Summarise what a statement returned and changed in one line, such as `2 rows, 1 node created, 3 ms`."""
+    numbers = {name: getattr(counters, name) for name in _COUNTERS}
+    changes = [_count(number, words) for name, words in _COUNTERS.items() if (number := numbers[name])]
+    returned = [] if changes and not rows else [_count(rows, "row")]
+    return ", ".join([*returned, *changes, f"{took_ms:.0f} ms"])
 
 
-_COUNTED = {
+_COUNTERS = {
     "nodes_created": "node created",
     "nodes_deleted": "node deleted",
     "relationships_created": "relationship created",

@@ -1,7 +1,7 @@
-"""A connection to Neo4j, the given server or the embedded one, and its failures by name.
+"""A connection to Neo4j, the configured server or the embedded one, and its failures as named errors.
 
-Belongs here: opening, sending, translating the driver's errors. Not here: statements (`domain.graph.cypher`), the
-embedded server's life (`domain.neo4j_server.lifecycle`).
+Belongs here: opening connections, sending statements, translating the driver's errors, what server it is. Not here:
+the statements (`domain.graph.cypher`), starting and stopping the embedded server (`domain.neo4j_server.lifecycle`).
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.neo4j_server.lifecycle import browser_url, connection
+from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.errors import DatabaseError
 from imgret_assets.settings import Settings
 
@@ -21,17 +23,17 @@ _PACKED_VECTORS_SINCE = (2025, 10)
 
 
 class Database:
-    """One database of one server, open."""
+    """An open connection to one database of one server."""
 
     def __init__(self, driver: "Driver", name: str | None, uri: str) -> None:
         self.driver = driver
         self.name = name
         self.uri = uri
-        self._version: tuple[str, str] | None = None
+        self._version: str | None = None
         self._gds: bool | None = None
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run a statement that reads; its rows as dictionaries."""
+        """Run a reading statement and return its rows as dictionaries."""
         with translated(self.uri):
             result = self.driver.execute_query(
                 statement,  # type: ignore[arg-type]
@@ -42,7 +44,7 @@ class Database:
         return [_as_dictionary(record) for record in result.records]
 
     def stream(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
-        """Run a statement that reads; its rows one by one, as the server sends them."""
+        """Run a reading statement and yield its rows as the server sends them."""
         with translated(self.uri), self.driver.session(database=self.name, default_access_mode="READ") as session:
             for record in session.run(statement, dict(parameters or {})):  # type: ignore[arg-type]
                 yield _as_dictionary(record)
@@ -50,67 +52,64 @@ class Database:
     def write(
         self, *statements: tuple[str, Mapping[str, Any]], again: Sequence[tuple[str, Mapping[str, Any]]] | None = None
     ) -> "list[tuple[SummaryCounters, list[dict[str, Any]]]]":
-        """Run statements in one transaction; what the server counted and returned for each.
+        """Run statements in one transaction and return the server's counters and rows for each.
 
-        The transaction is sent again where the server says that may help, and where its answer was lost, which leaves
-        open whether it was done: statements must bear being done twice.
+        The transaction is sent again if the server says that this may help, and if its answer was lost, which leaves
+        open whether it was done. So the statements must be safe to run twice.
 
         Args:
-            statements: with their parameters.
-            again: what is sent instead from the second time on, where `statements` don't bear it.
+            statements: the statements with their parameters.
+            again: what is sent from the second time on, if `statements` are not safe to run twice.
         """
         attempts = 0
 
         def work(transaction: Any) -> list[tuple[Any, list[dict[str, Any]]]]:
             nonlocal attempts
             attempts += 1
-            done = []
+            results = []
             for statement, parameters in statements if again is None or attempts == 1 else again:
                 result = transaction.run(statement, dict(parameters))
                 rows = [_as_dictionary(record) for record in result]
-                done.append((result.consume().counters, rows))
-            return done
+                results.append((result.consume().counters, rows))
+            return results
 
         with translated(self.uri), self.driver.session(database=self.name) as session:
             return session.execute_write(work)
 
     def schema(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
-        """Run a statement about indexes or constraints, which wants a transaction of its own."""
+        """Run a statement about indexes or constraints, which needs a transaction of its own."""
         self.write((statement, parameters or {}))
 
     @property
     def version(self) -> str:
         """The server's version, such as `2026.01.4`."""
-        return self._component()[0]
+        if self._version is None:
+            versions = {row["name"]: str(row["version"]) for row in self.rows(cypher.COMPONENTS)}
+            self._version = versions["Neo4j Kernel"]
+        return self._version
 
     @property
     def has_gds(self) -> bool:
-        """True where the Graph Data Science library is installed."""
+        """True if the Graph Data Science library is installed."""
         if self._gds is None:
-            self._gds = bool(self.rows(cypher.HAS_GDS)[0]["found"])
+            self._gds = bool(self.rows(cypher.HAS_GDS)[0]["functions"])
         return self._gds
 
     @property
     def takes_packed_vectors(self) -> bool:
-        """True where vectors can be sent as one value, which is over twice as fast as lists."""
+        """True if a vector can be sent as one value, which is over twice as fast as a list."""
         numbers = [int(part) for part in self.version.split(".")[:2] if part.isdigit()]
         return tuple(numbers) >= _PACKED_VECTORS_SINCE
 
-    def _component(self) -> tuple[str, str]:
-        if self._version is None:
-            kernel = next(row for row in self.rows(cypher.COMPONENTS) if row["name"] == "Neo4j Kernel")
-            self._version = (kernel["version"], kernel["edition"])
-        return self._version
-
 
 def _as_dictionary(record: "Record") -> dict[str, Any]:
-    # Not record.data(), which looks at every number of every vector for nodes to unfold: no statement returns nodes.
+    # Not record.data(), which searches every number of every vector for nodes to unfold: no statement returns nodes.
     return dict(record.items())
 
 
 @contextmanager
 def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Database]:
-    """Lend a connection to the settings' Neo4j, starting the embedded server where none is given.
+    """Open a connection to the configured Neo4j; start the embedded server if none is configured.
 
     Raises:
         DatabaseError: the server can't be reached or refuses the login.
@@ -118,29 +117,61 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
     """
     from neo4j import GraphDatabase
 
-    from imgret_assets.domain.neo4j_server.lifecycle import connection
-
-    found = connection(settings, progress=progress)
-    with translated(found.uri):
+    server = connection(settings, progress=progress)
+    with translated(server.uri):
         driver = GraphDatabase.driver(
-            found.uri,
-            auth=(found.username, found.password),
+            server.uri,
+            auth=(server.username, server.password),
             connection_timeout=CONNECT_WITHIN_S,
             notifications_min_severity="OFF",
         )
         try:
-            # First, because a query to a server that is not there is sent again for half a minute.
+            # First, because the driver repeats a query to an absent server for half a minute.
             driver.verify_connectivity()
             if settings.neo4j.database:
-                driver.execute_query("RETURN 1", database_=settings.neo4j.database)
-            yield Database(driver, settings.neo4j.database, found.uri)
+                driver.execute_query(cypher.PING, database_=settings.neo4j.database)
+            yield Database(driver, settings.neo4j.database, server.uri)
         finally:
             driver.close()
 
 
+def server_versions(server: Connection) -> tuple[str | None, str | None]:
+    """Return the versions of a server and of its Graph Data Science library; None for what is absent.
+
+    Raises:
+        DatabaseError: the server refuses the login, or its address is not usable.
+    """
+    from neo4j import GraphDatabase
+    from neo4j.exceptions import ClientError, ServiceUnavailable
+
+    try:
+        with (
+            translated(server.uri),
+            GraphDatabase.driver(server.uri, auth=(server.username, server.password)) as driver,
+        ):
+            version = driver.get_server_info().agent.removeprefix("Neo4j/")
+            try:
+                return version, driver.execute_query(cypher.GDS_VERSION).records[0]["version"]
+            except ClientError:
+                return version, None
+    except DatabaseError as error:
+        if isinstance(error.__cause__, ServiceUnavailable):
+            return None, None
+        raise
+
+
+def similarity_graph_url(server: Connection) -> str:
+    """Return the address of the embedded server's Neo4j Browser with the similarity graph's query in its editor.
+
+    Raises:
+        ServerError: the server is not the embedded one.
+    """
+    return browser_url(server, cypher.SHOW_SIMILARITY_GRAPH)
+
+
 @contextmanager
 def translated(uri: str) -> Iterator[None]:
-    """Turn the driver's errors into named ones that say what to do."""
+    """Turn the driver's errors into named errors with a remedy."""
     from neo4j import exceptions
 
     try:
@@ -155,14 +186,14 @@ def translated(uri: str) -> Iterator[None]:
             f"NEO4J_URI {uri!r} is not usable ({error})", expected="such as bolt://host:7687"
         ) from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired) as error:
-        said = (str(error).splitlines() or ["no answer"])[0]
+        first_line = (str(error).splitlines() or ["no answer"])[0]
         raise DatabaseError(
-            f"Neo4j at {uri} can't be reached or went away ({said})",
+            f"Neo4j at {uri} can't be reached or the connection was lost ({first_line})",
             remedy="start it, or check NEO4J_URI; without NEO4J_URI imgret runs its own server",
         ) from error
     except exceptions.Neo4jError as error:
-        found = f"Neo4j at {uri} could not do it: {error.message} ({error.code})"
-        raise DatabaseError(found, remedy=_remedy(error.code or "")) from error
+        message = f"Neo4j at {uri} refused a statement: {error.message} ({error.code})"
+        raise DatabaseError(message, remedy=_remedy(error.code or "")) from error
 
 
 def _remedy(code: str) -> str:

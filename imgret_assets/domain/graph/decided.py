@@ -1,112 +1,106 @@
-"""Keeping the DECIDED relationships equal to the file of decisions.
+"""The table module of DECIDED: relationships from the file of decisions.
 
-Belongs here: which nodes a decision joins. Not here: writing the relationships (`domain.graph.relationship_sync`),
-the file itself and what is in force (`domain.review.decisions`).
+Belongs here: which nodes a decision relates, and the rows of an export. Not here: writing the relationships
+(`domain.graph.relationship_sync`), the file itself and which decisions are in force (`domain.review.decisions`).
 
-A decision is about contents, a relationship joins nodes: each joins the files it was made about or, where those have
-moved, files with the same content. What is about a content that is no longer there has no relationship.
+A decision is about contents, a relationship is between nodes. Each relates the files that were decided about or, where
+those have moved, files with the same content. A decision about a content that is no longer in the library has no
+relationship.
 """
 
-import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+import pyarrow as pa
+
 from imgret_assets.domain.duplicates.usable_images import load_usable_images
 from imgret_assets.domain.embeddings.table_checks import Finding
-from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.embeddings.table_reader import Listing
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.graph.graph_state import check_owner, check_space
-from imgret_assets.domain.graph.relationship_sync import Ends, LinkKind, links_equal, sync_links
+from imgret_assets.domain.graph.relationship_kinds import DECIDED
+from imgret_assets.domain.graph.relationship_sync import (
+    ExpectedRelationships,
+    PathPair,
+    RelationshipsReport,
+    check_kind,
+    sync_kind,
+)
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, VERDICTS, Decision, Decisions, File
-from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home
 
-_LINKS = LinkKind("DECIDED", cypher.DECIDED_LINKS, "the decisions in force", "decisions are about")
+# Count of decisions in force about images that are not in the graph.
+ABSENT = "about_images_not_in_the_graph"
 
 
-@dataclass(frozen=True)
-class DecidedReport:
-    """What a refresh of DECIDED did: relationships by verdict; `created` and `deleted` as the server counted them.
-
-    `absent` are decisions in force about images that are not in the graph.
-    """
-
-    verdicts: dict[str, int]
-    absent: int
-    created: int
-    deleted: int
-    seconds: float
-
-    @property
-    def relationships(self) -> int:
-        """All of them."""
-        return sum(self.verdicts.values())
-
-    @property
-    def summary(self) -> str:
-        """What was done, in a line."""
-        there = f"{self.relationships:,} decisions about images of the graph"
-        if not self.created and not self.deleted:
-            return f"{there} are as the file of decisions says: nothing was written to Neo4j."
-        return f"{there}: {self.created:,} created, {self.deleted:,} deleted in {self.seconds:.1f} s."
-
-
-def sync_decisions(home: Home, database: Database, space: EmbeddingSpace) -> DecidedReport:
+def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) -> RelationshipsReport:
     """Make the DECIDED relationships equal to the decisions in force, by difference.
 
-    From the smaller path to the larger, with the properties `verdict`, `at` (a date and time), `by` and, where one of
-    the two is not needed, `keep`: the path of the other one. What somebody created, doubled, changed or removed by
-    hand is repaired.
+    They go from the smaller path to the larger, with the properties `verdict`, `at` (a date and time), `by` and, where
+    one of the two images is a duplicate, `keep`: the path of the other one. The report counts the relationships of each
+    verdict, and the decisions about images that are not in the graph.
+
+    Raises what `sync_kind` raises, and HomeError if the decisions can't be read.
+    """
+    return sync_kind(home, database, space, DECIDED, expected_relationships)
+
+
+def check_relationships(home: Home, database: Database, space: str) -> Finding:
+    """Compare the DECIDED relationships with the decisions in force."""
+    return check_kind(database, DECIDED, expected_relationships(home, space))
+
+
+def expected_relationships(home: Home, space: str) -> ExpectedRelationships:
+    """Read the relationships that the decisions in force call for.
 
     Raises:
-        TableError, StaleTableError: a shard's tables are missing, don't belong together, or are newer than the nodes.
-        HomeError: the decisions can't be understood.
-        ForeignDatabaseError: the database is another home's.
-        LockTimeoutError: another run writes the graph.
+        TableError, StaleTableError: a shard's tables are missing or don't belong together.
+        HomeError: the decisions can't be read.
     """
-    with home.hold([locks.GRAPH], "writing DECIDED relationships"):
-        started = time.monotonic()
-        check_space(check_owner(database, home), space)
-        wanted, absent, contents = _wanted(home, space.id)
-        created, deleted = sync_links(database, _LINKS, wanted, contents)
-        verdicts = {verdict: sum(row["verdict"] == verdict for row in wanted.values()) for verdict in VERDICTS}
-        return DecidedReport(verdicts, absent, created, deleted, time.monotonic() - started)
+    contents = {image.path: image.sha256 for image in load_usable_images(home, space)}
+    return relate_decisions(read_decisions(home), contents)
 
 
-def links_equal_decisions(home: Home, database: Database, space: str) -> Finding:
-    """The DECIDED relationships are the decisions in force about images of the graph."""
-    wanted, absent, _ = _wanted(home, space)
-    return links_equal(database, _LINKS, wanted, "decisions", {"about_images_not_in_the_graph": absent})
+def exported_rows(home: Home, space: str, listing: Listing) -> Iterator[Mapping[str, pa.Array]]:
+    """Return the decisions in force about the images of the listing, in one part.
+
+    Raises:
+        HomeError: the decisions can't be read.
+    """
+    del space
+    contents = {
+        path: vector_key.partition(" ")[0] for path, vector_key in zip(listing.paths, listing.contents, strict=True)
+    }
+    properties = relate_decisions(read_decisions(home), contents).properties
+    pairs = sorted(properties)
+    columns: dict[str, Any] = {
+        name: pa.array([properties[pair].get(name) for pair in pairs], pa.string())
+        for name in ("verdict", "by", "keep")
+    }
+    columns |= {
+        name: pa.array([pair[place] for pair in pairs], pa.string()) for place, name in enumerate(("source", "target"))
+    }
+    columns["at"] = pa.array([properties[pair]["at"].isoformat() for pair in pairs], pa.string())
+    return iter([columns] if pairs else [])
 
 
-def _wanted(home: Home, space: str) -> tuple[dict[Ends, dict[str, Any]], int, dict[str, str]]:
-    """What `decided_links` says of the home's images, and the content of each path."""
-    contents = {one.path: one.sha256 for one in load_usable_images(home, space)}
-    return *decided_links(read_decisions(home), contents), contents
-
-
-def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[dict[Ends, dict[str, Any]], int]:
-    """Properties of every relationship that should be there, by its two paths, the smaller first.
+def relate_decisions(decisions: Decisions, contents: Mapping[str, str]) -> ExpectedRelationships:
+    """Return the relationships of the decisions in force, each from the smaller path to the larger.
 
     Args:
-        decisions: what is in force.
+        decisions: the decisions in force.
         contents: sha256 of each path that has a node.
-
-    Returns:
-        The properties, and how many decisions are about images that are not there.
     """
     files: dict[str, list[str]] = {}
     for path, sha in sorted(contents.items()):
         if decisions.concerns(sha):
             files.setdefault(sha, []).append(path)
-    found: dict[Ends, dict[str, Any]] = {}
+    relationships: dict[PathPair, dict[str, Any]] = {}
     absent = 0
     for decision in decisions.in_force():
-        paths = _paths_now(decision, files)
+        paths = _current_paths(decision, files)
         if paths is None:
             absent += 1
             continue
@@ -118,27 +112,29 @@ def decided_links(decisions: Decisions, contents: Mapping[str, str]) -> tuple[di
         }
         if decision.verdict == DUPLICATE:
             properties["keep"] = a if decision.kept_and_duplicate[0] == decision.pair[0] else b
-        # Of several files with these two contents, what was decided last about any two of them.
-        found[min(a, b), max(a, b)] = properties
-    return found, absent
+        # Of several files with these two contents, the last decision about any two of them.
+        relationships[min(a, b), max(a, b)] = properties
+    counts = {verdict: sum(row["verdict"] == verdict for row in relationships.values()) for verdict in VERDICTS}
+    return ExpectedRelationships(relationships, contents, counts | {ABSENT: absent})
 
 
-def _paths_now(decision: Decision, files: Mapping[str, Sequence[str]]) -> Ends | None:
-    """Where the two images of a decision are now; None where one is not there."""
+def _current_paths(decision: Decision, files: Mapping[str, Sequence[str]]) -> PathPair | None:
+    """Return where the two images of a decision are now; None if one of them is absent."""
     a, b = decision.pair
     if a.sha256 != b.sha256:
-        one, other = _where(a, files), _where(b, files)
-        return None if one is None or other is None else (one, other)
-    here = files.get(a.sha256, ())
-    # Which of several files with the same bytes has moved where can't be known, and matters where one is not needed.
-    strangers = [path for path in here if path not in (a.path, b.path)]
-    missing = [path for path in (a.path, b.path) if path not in here]
-    if len(missing) > len(strangers) or (missing and decision.verdict == DUPLICATE):
+        path_a, path_b = _current_path(a, files), _current_path(b, files)
+        return None if path_a is None or path_b is None else (path_a, path_b)
+    current = files.get(a.sha256, ())
+    # Both files had the same bytes. Which of the files with these bytes was moved where can't be known, and matters
+    # where one of the two is a duplicate.
+    new_paths = [path for path in current if path not in (a.path, b.path)]
+    missing = [path for path in (a.path, b.path) if path not in current]
+    if len(missing) > len(new_paths) or (missing and decision.verdict == DUPLICATE):
         return None
-    moved = dict(zip(missing, strangers, strict=False))
+    moved = dict(zip(missing, new_paths, strict=False))
     return moved.get(a.path, a.path), moved.get(b.path, b.path)
 
 
-def _where(file: File, files: Mapping[str, Sequence[str]]) -> str | None:
-    here = files.get(file.sha256, ())
-    return file.path if file.path in here else next(iter(here), None)
+def _current_path(file: File, files: Mapping[str, Sequence[str]]) -> str | None:
+    current = files.get(file.sha256, ())
+    return file.path if file.path in current else next(iter(current), None)

@@ -1,10 +1,10 @@
-"""The state node of the graph: whose it is, of which model, and whether it is ready.
+"""The state node of the graph: whose graph it is, of which model, and whether it is ready.
 
-Belongs here: reading, checking and changing the state. Not here: nodes and relationships (`domain.graph.image_nodes`,
-`domain.graph.similar_to`).
+Belongs here: reading, checking and changing the state; the counts that go with it. Not here: nodes and relationships
+(`domain.graph.image_nodes`, `domain.graph.similar_to`).
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +15,7 @@ from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError, StaleTableError
 
+# Rows that one transaction deletes.
 DELETED_ROWS = 10_000
 
 READY, REFRESHING, REBUILDING = "ready", "refreshing", "rebuilding"
@@ -22,7 +23,7 @@ READY, REFRESHING, REBUILDING = "ready", "refreshing", "rebuilding"
 
 @dataclass(frozen=True)
 class GraphState:
-    """Whose graph a database holds, and in which space."""
+    """The home whose graph a database holds, the embedding space, and whether it is ready."""
 
     home: str
     root: str | None
@@ -32,8 +33,17 @@ class GraphState:
     state: str
 
 
+@dataclass(frozen=True)
+class GraphFacts:
+    """Numbers of nodes and of SIMILAR_TO relationships, and the state."""
+
+    images: int
+    relations: int
+    state: GraphState
+
+
 def read_state(database: Database) -> GraphState | None:
-    """The database's state; None where imgret has built nothing.
+    """Return the database's state; None if imgret has built nothing there.
 
     Raises:
         ForeignDatabaseError: several homes have written there.
@@ -41,24 +51,37 @@ def read_state(database: Database) -> GraphState | None:
     rows = database.rows(cypher.READ_STATE)
     if len(rows) > 1:
         raise ForeignDatabaseError(
-            f"The database at {database.uri} carries the state of {len(rows)} homes",
+            f"The database at {database.uri} has the state of {len(rows)} homes",
             remedy="run `imgret db adopt --wipe`",
         )
     return GraphState(**rows[0]) if rows else None
 
 
-def check_owner(database: Database, home: Home) -> GraphState | None:
-    """The state, if the database is this home's or empty of images.
+def read_facts(home: Home, database: Database) -> GraphFacts:
+    """Return the counts and the state of this home's graph.
 
     Raises:
-        ForeignDatabaseError: it holds another home's images, or images without a home.
+        DatabaseError: there is no graph of this home.
+        GraphRebuildingError: it is being rebuilt for another space.
+        ForeignDatabaseError: the database belongs to another home.
+    """
+    state = require_ready(check_owner(database, home), database.uri)
+    images = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+    return GraphFacts(images, database.rows(cypher.COUNT_SIMILAR_TO)[0]["relationships"], state)
+
+
+def check_owner(database: Database, home: Home) -> GraphState | None:
+    """Return the state if the database belongs to this home or is empty of images.
+
+    Raises:
+        ForeignDatabaseError: it holds images of another home, or images that no home has written.
     """
     state = read_state(database)
     if state is None:
         images = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
         if images:
             raise ForeignDatabaseError(
-                f"The database at {database.uri} holds {images:,} :Image nodes that no imgret home put there",
+                f"The database at {database.uri} holds {images:,} :Image nodes that no imgret home has written",
                 expected="an empty database, or this home's graph",
                 remedy="use another database, or `imgret db adopt --wipe`, which deletes them",
             )
@@ -72,15 +95,23 @@ def check_owner(database: Database, home: Home) -> GraphState | None:
 
 
 def adopt(database: Database) -> int:
-    """Delete every :Image node and state, so that a home can build its graph here; returns the nodes deleted."""
+    """Delete every :Image node and state, so that a home can build its graph there; return the number of nodes."""
     database.schema(cypher.DROP_VECTOR_INDEX)
-    _drain(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
-    deleted = _drain(database, cypher.DELETE_OTHER_MODEL, {"model": ""}, "nodes_deleted")
-    database.write(("MATCH (s:ImgretState) DELETE s", {}))
+    delete_in_batches(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
+    deleted = delete_in_batches(database, cypher.DELETE_OTHER_MODEL, {"model": ""}, "nodes_deleted")
+    database.write((cypher.DELETE_STATE, {}))
     return deleted
 
 
-def _drain(database: Database, statement: str, parameters: dict[str, Any], counter: str) -> int:
+def delete_in_batches(database: Database, statement: str, parameters: Mapping[str, Any], counter: str) -> int:
+    """Send a statement that deletes up to `$batch_rows` rows until it deletes none; return how many were deleted.
+
+    Args:
+        database: the graph.
+        statement: what to send.
+        parameters: its parameters besides `batch_rows`.
+        counter: the server's counter of what it deletes, such as `nodes_deleted`.
+    """
     total = 0
     while True:
         [(counters, _)] = database.write((statement, {**parameters, "batch_rows": DELETED_ROWS}))
@@ -90,28 +121,29 @@ def _drain(database: Database, statement: str, parameters: dict[str, Any], count
             return total
 
 
-def _mark_refreshing(home: Home, database: Database) -> None:
-    said = {"home": home.record.id, "from_state": READY, "state": REFRESHING}
-    database.write((cypher.MARK_STATE, said))
+def mark_refreshing(home: Home, database: Database) -> None:
+    """Change the state from `ready` to `refreshing`, before something is written."""
+    parameters = {"home": home.record.id, "from_state": READY, "state": REFRESHING}
+    database.write((cypher.MARK_STATE, parameters))
 
 
 @contextmanager
 def refreshing(home: Home, database: Database, state: GraphState) -> Iterator[None]:
-    """Call the graph `refreshing` while the block writes to it, and `ready` afterwards where `state` says it was.
+    """Mark the graph as `refreshing` while the block writes to it, and as `ready` afterwards if `state` was that.
 
     A block that fails or is killed leaves it `refreshing`, until the next run's SIMILAR_TO are complete.
     """
-    _mark_refreshing(home, database)
+    mark_refreshing(home, database)
     yield
     if state.state == READY:
         database.write((cypher.MARK_STATE, {"home": home.record.id, "from_state": REFRESHING, "state": READY}))
 
 
 def check_space(state: GraphState | None, space: EmbeddingSpace) -> GraphState:
-    """The state, if the graph holds this space.
+    """Return the state if the graph holds this space.
 
     Raises:
-        StaleTableError: it holds another, or nothing.
+        StaleTableError: it holds another space, or nothing.
     """
     if state is None or state.model != space.id:
         raise StaleTableError(
@@ -123,7 +155,7 @@ def check_space(state: GraphState | None, space: EmbeddingSpace) -> GraphState:
 
 
 def require_ready(state: GraphState | None, uri: str) -> GraphState:
-    """The state, if there is something to ask.
+    """Return the state if there is a graph to query.
 
     Raises:
         DatabaseError: nothing was built yet.

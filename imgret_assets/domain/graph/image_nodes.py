@@ -1,7 +1,8 @@
-"""Keeping the graph equal to the tables: nodes from usable pictures, relationships from pairs.
+"""The :Image nodes, kept equal to the usable rows of the tables by difference.
 
-Belongs here: comparing table and database, validating what is to be written, the graph's state. Not here: statements
-(`domain.graph.cypher`), connections (`domain.graph.connection`), pairs themselves (`domain.similarity.pairs_table`).
+Belongs here: comparing tables and nodes, validating and writing what differs, the vector index. Not here: statements
+(`domain.graph.cypher`), connections (`domain.graph.connection`), relationships (`domain.graph.similar_to`,
+`domain.graph.relationship_sync`), the property `group` (`domain.graph.node_groups`).
 """
 
 import time
@@ -15,7 +16,13 @@ import pyarrow as pa
 from imgret_assets.domain.embeddings.table_reader import usable_rows, vectors_of
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.graph.graph_state import REBUILDING, REFRESHING, _drain, _mark_refreshing, check_owner
+from imgret_assets.domain.graph.graph_state import (
+    REBUILDING,
+    REFRESHING,
+    check_owner,
+    delete_in_batches,
+    mark_refreshing,
+)
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -31,7 +38,7 @@ INDEX_WAIT_S = 1800
 
 @dataclass
 class ShardNodes:
-    """What one shard's nodes needed: `created`, `replaced` (another vector), `updated` (other facts), `deleted`."""
+    """Changes of one shard's nodes: `created`, `replaced` (another vector), `updated` (other facts), `deleted`."""
 
     shard: str
     nodes: int = 0
@@ -42,7 +49,7 @@ class ShardNodes:
 
     @property
     def writes(self) -> int:
-        """Nodes touched."""
+        """Number of changed nodes."""
         return self.created + self.replaced + self.updated + self.deleted
 
 
@@ -50,57 +57,63 @@ class ShardNodes:
 class NodesReport:
     """What a refresh of nodes did.
 
-    Of its `seconds`, `index_seconds` were spent on the vector index after the nodes: making it, where it was missing,
-    and waiting until it had caught up.
+    Attributes:
+        shards: the changes of each shard.
+        rebuilt_from: the embedding space whose graph was deleted first; None if there was none.
+        orphan_nodes: how many nodes that no shard accounts for were deleted.
+        indexed: True if the nodes are under the vector index.
+        seconds: the whole refresh.
+        index_seconds: of these, the time for the vector index after the nodes: creating it if it was missing, and
+            waiting until it was up to date.
     """
 
     shards: list[ShardNodes]
     rebuilt_from: str | None
-    strays: int
+    orphan_nodes: int
     indexed: bool
     seconds: float
     index_seconds: float = 0.0
 
     @property
     def nodes_per_second(self) -> float:
-        """Nodes written a second, the index left out; 0 where none was."""
+        """Nodes written per second, without the time for the index; 0 if none was written."""
         writes = sum(shard.writes for shard in self.shards)
         return round(writes / (self.seconds - self.index_seconds), 1) if writes else 0.0
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
+        """The result in one line."""
         nodes, created, replaced, updated, deleted = (
             sum(getattr(shard, name) for shard in self.shards)
             for name in ("nodes", "created", "replaced", "updated", "deleted")
         )
-        before = f"The graph of {self.rebuilt_from} was cleared away. " if self.rebuilt_from else ""
-        strays = f" {self.strays:,} nodes made by somebody else were deleted." if self.strays else ""
-        if not (created or replaced or updated or deleted or strays):
-            return f"{before}{nodes:,} nodes are as the tables say: nothing was written to Neo4j."
+        rebuilt = f"The graph of {self.rebuilt_from} was deleted. " if self.rebuilt_from else ""
+        orphans = f" {self.orphan_nodes:,} orphan nodes were deleted." if self.orphan_nodes else ""
+        if not (created or replaced or updated or deleted or orphans):
+            return f"{rebuilt}{nodes:,} nodes are up to date: nothing was written to Neo4j."
         return (
-            f"{before}{nodes:,} nodes: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
-            f"{deleted:,} deleted in {self.seconds:.1f} s, {self.index_seconds:.1f} of them for the index.{strays}"
+            f"{rebuilt}{nodes:,} nodes: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
+            f"{deleted:,} deleted in {self.seconds:.1f} s, {self.index_seconds:.1f} s of them for the index.{orphans}"
         )
 
 
 def sync_nodes(
     home: Home, database: Database, space: EmbeddingSpace, shards: Sequence[str] | None = None
 ) -> NodesReport:
-    """Make the shards' nodes equal to their usable rows, in batches; writes only what differs.
+    """Make the shards' nodes equal to their usable rows, in batches; write only what differs.
 
-    A transaction that replaces a node's vector also deletes its relationships, so that no score outlives
-    its two vectors.
+    A transaction that replaces a node's vector also deletes the node's relationships, so that no score outlives the two
+    vectors it was computed from.
 
     Args:
         home: the home, whose tables are read.
         database: where the nodes are.
-        space: the embedding space the graph is to hold; another one there is replaced as a whole.
-        shards: keys of the shards; all where None.
+        space: the embedding space that the graph is to hold; a graph of another space is replaced as a whole.
+        shards: keys of the shards; all if None.
 
     Raises:
         TableError, StaleTableError: a shard's tables are missing, don't belong together, or hold a wrong vector.
-        ForeignDatabaseError: the database is another home's.
+        ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run works on a shard or on the graph.
     """
     selected = list(home.shards if shards is None else shards)
@@ -108,38 +121,40 @@ def sync_nodes(
     with home.hold(names, "writing image nodes"):
         started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
-        done = [_sync_shard(home, database, space, shard) for shard in selected]
-        strays = _delete_strays(home, database) if set(selected) == set(home.shards) else 0
+        changes = [_sync_shard(home, database, space, shard) for shard in selected]
+        orphan_nodes = _delete_orphan_nodes(home, database) if set(selected) == set(home.shards) else 0
         written = time.monotonic()
         indexed = _ensure_vector_index(database, space)
         ended = time.monotonic()
-        return NodesReport(done, rebuilt_from, strays, indexed, ended - started, ended - written)
+        return NodesReport(changes, rebuilt_from, orphan_nodes, indexed, ended - started, ended - written)
 
 
 def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | None:
-    """Claim the database for this home and space; the former space, if it had to be cleared away."""
+    """Claim the database for this home and space; return the former space if its graph had to be deleted."""
     state = check_owner(database, home)
-    wanted = {"root": str(home.images), "model": space.id, "dim": space.dim}
+    properties = {"root": str(home.images), "model": space.id, "dim": space.dim}
     if state is None:
         for statement in cypher.CREATE_SCHEMA:
             database.schema(statement)
-        said = {"home": home.record.id, "properties": {**wanted, "threshold": home.threshold, "state": REFRESHING}}
-        database.write((cypher.WRITE_STATE, said))
+        _write_state(home, database, {**properties, "threshold": home.threshold, "state": REFRESHING})
         return None
-    former = state.model if state.model != space.id else None
-    if former:
-        said = {"home": home.record.id, "properties": {**wanted, "state": REBUILDING}}
-        database.write((cypher.WRITE_STATE, said))
-    elif state.root != wanted["root"]:
-        database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": {**wanted, "state": REFRESHING}}))
-    if former or state.state == REBUILDING:
+    former_space = state.model if state.model != space.id else None
+    if former_space:
+        _write_state(home, database, {**properties, "state": REBUILDING})
+    elif state.root != properties["root"]:
+        _write_state(home, database, {**properties, "state": REFRESHING})
+    if former_space or state.state == REBUILDING:
         # Each step may find itself done already: a killed rebuild goes on here.
         if database.rows(cypher.COUNT_OTHER_MODEL, {"model": space.id})[0]["nodes"]:
-            _drain(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
+            delete_in_batches(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
             database.schema(cypher.DROP_VECTOR_INDEX)
-            _drain(database, cypher.DELETE_OTHER_MODEL, {"model": space.id}, "nodes_deleted")
+            delete_in_batches(database, cypher.DELETE_OTHER_MODEL, {"model": space.id}, "nodes_deleted")
         _drop_index_of_other_dim(database, space)
-    return former
+    return former_space
+
+
+def _write_state(home: Home, database: Database, properties: dict[str, Any]) -> None:
+    database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": properties}))
 
 
 def _drop_index_of_other_dim(database: Database, space: EmbeddingSpace) -> None:
@@ -149,7 +164,7 @@ def _drop_index_of_other_dim(database: Database, space: EmbeddingSpace) -> None:
 
 
 def _ensure_vector_index(database: Database, space: EmbeddingSpace) -> bool:
-    """Make the vector index if it is missing; after the nodes, which is much faster than before them."""
+    """Create the vector index if it is missing; after the nodes, which is much faster than before them."""
     if space.dim > embedding_space.MAX_INDEXED_DIM:
         return False
     if not database.rows(cypher.SHOW_VECTOR_INDEX):
@@ -159,37 +174,37 @@ def _ensure_vector_index(database: Database, space: EmbeddingSpace) -> bool:
     return True
 
 
-def _delete_strays(home: Home, database: Database) -> int:
-    """Delete nodes that no shard accounts for: made by hand, or left of another number of shards."""
-    if not database.rows(cypher.COUNT_STRAYS, {"shards": home.shards})[0]["strays"]:
+def _delete_orphan_nodes(home: Home, database: Database) -> int:
+    """Delete nodes that no shard accounts for: created by hand, or left from another number of shards."""
+    if not database.rows(cypher.COUNT_ORPHAN_NODES, {"shards": home.shards})[0]["nodes"]:
         return 0
-    _mark_refreshing(home, database)
-    return _drain(database, cypher.DELETE_STRAYS, {"shards": home.shards}, "nodes_deleted")
+    mark_refreshing(home, database)
+    return delete_in_batches(database, cypher.DELETE_ORPHAN_NODES, {"shards": home.shards}, "nodes_deleted")
 
 
 def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: str) -> ShardNodes:
     table = usable_rows(home, space.id, shard)
     paths = table["path"].to_pylist()
     facts = [_facts(row, shard, space) for row in table.to_pylist()]
-    there = stored_nodes(database, shard)
+    stored = stored_nodes(database, shard)
     new_vector = np.array(
-        [path not in there or any(there[path][key] != fact[key] for key in ("sha256", "engine", "model"))
+        [path not in stored or any(stored[path][key] != fact[key] for key in ("sha256", "engine", "model"))
          for path, fact in zip(paths, facts, strict=True)],
         dtype=bool,
     )  # fmt: skip
     other_facts = [
         row
         for row, path in enumerate(paths)
-        if not new_vector[row] and any(there[path][key] != facts[row][key] for key in there[path])
+        if not new_vector[row] and any(stored[path][key] != facts[row][key] for key in stored[path])
     ]
-    gone = sorted(there.keys() - set(paths))
-    result = ShardNodes(shard, nodes=len(paths), updated=len(other_facts), deleted=len(gone))
-    result.created = sum(path not in there for path in paths)
+    removed_paths = sorted(stored.keys() - set(paths))
+    result = ShardNodes(shard, nodes=len(paths), updated=len(other_facts), deleted=len(removed_paths))
+    result.created = sum(path not in stored for path in paths)
     result.replaced = int(new_vector.sum()) - result.created
     if not result.writes:
         return result
-    _mark_refreshing(home, database)
-    for part in batches(gone, NODE_ROWS):
+    mark_refreshing(home, database)
+    for part in batches(removed_paths, NODE_ROWS):
         database.write((cypher.DELETE_NODES, {"paths": part}))
     for part in batches(other_facts, NODE_ROWS):
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
@@ -197,13 +212,13 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     if new_vector.any():
         vectors = _embedding_column(home, space.id, shard)
         for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
-            named, its_facts = [paths[row] for row in part], [facts[row] for row in part]
-            _write_vectors(database, space, named, its_facts, vectors.take(part))
+            part_paths, part_facts = [paths[row] for row in part], [facts[row] for row in part]
+            _write_vectors(database, space, part_paths, part_facts, vectors.take(part))
     return result
 
 
 def stored_nodes(database: Database, shard: str) -> dict[str, dict[str, Any]]:
-    """The facts (`cypher.NODE_FACTS`) of every :Image node of a shard, by path."""
+    """Return the facts (`cypher.NODE_FACTS`) of every :Image node of a shard by path."""
     return {
         values[0]: dict(zip(cypher.NODE_FACTS[1:], values[1:], strict=True))
         for row in database.stream(cypher.READ_NODES, {"shard": shard})
@@ -218,12 +233,16 @@ def _write_vectors(
     facts: Sequence[dict[str, Any]],
     column: pa.ChunkedArray,
 ) -> None:
+    """Write nodes with their vectors, and delete their relationships, in one transaction.
+
+    Raises:
+        TableError: a vector is zero, not finite, or of another length.
+    """
     vectors = vectors_of(column)
     bad = unusable_vectors(vectors) if vectors.shape == (len(paths), space.dim) else np.ones(len(paths), dtype=bool)
     if bad.any():
-        name = paths[int(np.argmax(bad))]
         raise TableError(
-            f"The embedding of {name} is zero, not finite or not of {space.dim} numbers",
+            f"The embedding of {paths[int(np.argmax(bad))]} is zero, not finite or not of {space.dim} numbers",
             remedy="remove the shard's embeddings file and run again",
         )
     packed = database.takes_packed_vectors
@@ -234,8 +253,8 @@ def _write_vectors(
     else:
         values = vectors.astype(np.float64).tolist()
     rows = [
-        {"path": path, "properties": fact, "embedding": value}
-        for path, fact, value in zip(paths, facts, values, strict=True)
+        {"path": path, "properties": properties, "embedding": value}
+        for path, properties, value in zip(paths, facts, values, strict=True)
     ]
     database.write(
         (cypher.DELETE_RELATIONSHIPS_OF, {"paths": list(paths)}),
@@ -244,11 +263,11 @@ def _write_vectors(
 
 
 def _embedding_column(home: Home, space: str, shard: str) -> pa.ChunkedArray:
-    """The vectors of a shard's `usable_rows`."""
+    """Return the vectors of a shard's `usable_rows`."""
     rows = tables.read(tables.embeddings_path(home.warehouse, space, shard), ["status", "embedding"])
     return tables.where_equal(rows, "status", Status.OK)["embedding"]
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
-    kept = {key: row[key] for key in ("sha256", "engine", "bytes", "width", "height", "format", "label")}
-    return {**kept, "shard": shard, "model": space.id}
+    facts = {key: row[key] for key in ("sha256", "engine", "bytes", "width", "height", "format", "label")}
+    return {**facts, "shard": shard, "model": space.id}

@@ -1,10 +1,10 @@
-"""The node property `group`: kept equal to the groups table, by difference.
+"""The node property `group`, kept equal to the groups table by difference.
 
-Belongs here: comparing table and nodes, writing what differs, the statements. Not here: the groups themselves
+Belongs here: comparing table and nodes, writing what differs. Not here: the groups themselves
 (`domain.analysis.groups_table`), all other properties (`domain.graph.image_nodes`).
 
-An image that is alone has no group: its property is absent. Nodes' other properties are not touched, and those who
-write them don't touch this one.
+An image that is alone has no group: its property is absent. This module writes no other property, and no other module
+writes this one.
 """
 
 import time
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from imgret_assets.domain.analysis.groups_table import read_groups
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
+from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_state import check_owner, check_space, refreshing
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -22,26 +23,10 @@ from imgret_assets.errors import StaleTableError
 
 GROUP_ROWS = 10_000
 
-HAS_GROUP_INDEX = "SHOW INDEXES YIELD name WHERE name = 'image_group' RETURN count(*) AS found"
-CREATE_GROUP_INDEX = "CREATE INDEX image_group IF NOT EXISTS FOR (n:Image) ON (n.group)"
-# Lists, a row for every two first digits of their contents (see `cypher.READ_NODES`).
-READ_NODE_GROUPS = """
-MATCH (n:Image) WHERE n.model = $model
-WITH left(toStringOrNull(n.sha256), 2) AS digits, collect([n.path, n.group]) AS nodes
-RETURN nodes
-"""
-# To set a property to null is to remove it.
-WRITE_NODE_GROUPS = """
-UNWIND $rows AS row
-MATCH (n:Image {path: row.path})
-SET n.group = row.group
-RETURN count(n) AS written
-"""
-
 
 @dataclass(frozen=True)
 class NodeGroupsReport:
-    """What a refresh of the property did: nodes looked at, of them in a group, changed."""
+    """What a refresh of the property did: numbers of nodes, of nodes in a group, and of changed nodes."""
 
     nodes: int
     grouped: int
@@ -50,41 +35,41 @@ class NodeGroupsReport:
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
-        there = f"{self.grouped:,} of {self.nodes:,} nodes are in a group"
+        """The result in one line."""
+        grouped = f"{self.grouped:,} of {self.nodes:,} nodes are in a group"
         if not self.changed:
-            return f"{there}, as the groups table says: nothing was written to Neo4j."
-        return f"{there}: {self.changed:,} changed in {self.seconds:.1f} s."
+            return f"{grouped}, as in the groups table: nothing was written to Neo4j."
+        return f"{grouped}: {self.changed:,} changed in {self.seconds:.1f} s."
 
 
 def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGroupsReport:
-    """Make the property `group` of all :Image nodes equal to the groups table; writes only what differs.
+    """Make the property `group` of all :Image nodes equal to the groups table; write only what differs.
 
     Raises:
         TableError: the groups are missing or of another space.
         StaleTableError: groups or nodes are older than the embeddings.
-        ForeignDatabaseError: the database is another home's.
+        ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
     with home.hold([locks.GRAPH], "writing groups of nodes"):
         started = time.monotonic()
-        wanted = read_groups(home, space.id, list_embeddings(home, space.id).coverage)
+        expected = read_groups(home, space.id, list_embeddings(home, space.id).coverage)
         state = check_space(check_owner(database, home), space)
-        if not database.rows(HAS_GROUP_INDEX)[0]["found"]:
-            database.schema(CREATE_GROUP_INDEX)
-        stored = database.stream(READ_NODE_GROUPS, {"model": space.id})
-        there: dict[str, str | None] = {path: group for row in stored for path, group in row["nodes"]}
-        if there.keys() != wanted.keys():
+        if not database.rows(cypher.HAS_GROUP_INDEX)[0]["indexes"]:
+            database.schema(cypher.CREATE_GROUP_INDEX)
+        rows = database.stream(cypher.READ_NODE_GROUPS, {"model": space.id})
+        stored: dict[str, str | None] = {path: group for row in rows for path, group in row["nodes"]}
+        if stored.keys() != expected.keys():
             raise StaleTableError(
-                f"The graph has {len(there):,} :Image nodes of {space.id}, the groups table {len(wanted):,} images, "
-                f"{len(there.keys() & wanted.keys()):,} of them the same",
+                f"The graph has {len(stored):,} :Image nodes of {space.id}, the groups table {len(expected):,} "
+                f"images, {len(stored.keys() & expected.keys()):,} of them the same",
                 remedy="materialise `image_nodes` for all shards, or run `imgret run`",
             )
-        wrong = [path for path in sorted(wanted) if there[path] != wanted[path]]
-        if wrong:
+        changed = [path for path in sorted(expected) if stored[path] != expected[path]]
+        if changed:
             with refreshing(home, database, state):
-                for part in batches(wrong, GROUP_ROWS):
-                    rows = [{"path": path, "group": wanted[path]} for path in part]
-                    database.write((WRITE_NODE_GROUPS, {"rows": rows}))
-        grouped = sum(group is not None for group in wanted.values())
-        return NodeGroupsReport(len(wanted), grouped, len(wrong), time.monotonic() - started)
+                for part in batches(changed, GROUP_ROWS):
+                    updates = [{"path": path, "group": expected[path]} for path in part]
+                    database.write((cypher.WRITE_NODE_GROUPS, {"rows": updates}))
+        grouped = sum(group is not None for group in expected.values())
+        return NodeGroupsReport(len(expected), grouped, len(changed), time.monotonic() - started)

@@ -19,18 +19,17 @@ from xml.sax.xmlreader import AttributesImpl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from imgret_assets.domain.embeddings.table_reader import check_shard, coverage_of, vector_keys
-from imgret_assets.domain.graph.decided import decided_links
+from imgret_assets.domain.embeddings.table_reader import Listing, check_shard, list_embeddings
+from imgret_assets.domain.graph.relationship_kinds import KINDS, RelationshipKind
+from imgret_assets.domain.graph.relationship_sync import table_of
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.storage import atomic_files, tables
-from imgret_assets.domain.storage.derived_tables import DUPLICATES, GROUPS, PAIRS
+from imgret_assets.domain.storage.derived_tables import GROUPS, PAIRS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError
 
 PARQUET, CSV, GRAPHML = FORMATS = ("parquet", "csv", "graphml")
-SIMILAR_TO, DUPLICATE_OF, DECIDED = "SIMILAR_TO", "DUPLICATE_OF", "DECIDED"
 NODE_SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -46,22 +45,16 @@ NODE_SCHEMA = pa.schema(
         ("engine", pa.string()),
     ]
 )
+EXPORTED_KINDS = tuple(kind for kind in KINDS if kind.export_columns is not None)
+_COLUMN_TYPES = {name: type_ for kind in EXPORTED_KINDS for name, type_ in (kind.export_columns or {}).items()}
 RELATIONSHIP_SCHEMA = pa.schema(
     [
         ("source", pa.string()),
         ("target", pa.string()),
         ("type", pa.string()),
-        ("score", pa.float64()),
-        ("kind", pa.string()),
-        ("distance", pa.int32()),
-        ("reason", pa.string()),
-        ("verdict", pa.string()),
-        ("keep", pa.string()),
-        ("by", pa.string()),
-        ("at", pa.string()),
+        *((name, pa.type_for_alias(type_)) for name, type_ in _COLUMN_TYPES.items()),
     ]
 )
-_PART_ROWS = 1 << 16
 _SCHEMA_VERSION = "2"
 # What XML 1.0 can't hold even as a character reference, and the carriage return, which readers make a line feed.
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -103,14 +96,11 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
         raise SettingError(f"format is {form!r}", expected=" or ".join(FORMATS))
     if vectors and form != PARQUET:
         raise SettingError(f"Vectors were asked for as {form}", expected="parquet, which can hold them")
-    paths, contents = _keys(home, space)
-    coverage = coverage_of(paths, contents)
-    threshold = PAIRS.require_current(home.warehouse, space.id, coverage).threshold
-    pairs = tables.pairs_path(home.warehouse, space.id)
+    listing = list_embeddings(home, space.id)
+    threshold = PAIRS.require_current(home.warehouse, space.id, listing.coverage).threshold
     notes: list[str] = []
-    groups = _groups(home, space, coverage, notes)
-    copies = _duplicates(home, space, coverage, notes)
-    decided = _decided(home, dict(zip(paths, (content.partition(" ")[0] for content in contents), strict=True)))
+    relationships = _open_relationships(home, space, listing, notes)
+    groups = _groups(home, space, listing.coverage, notes)
     metadata = {
         "schema": _SCHEMA_VERSION,
         "model": space.id,
@@ -120,29 +110,35 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     node_schema = NODE_SCHEMA
     if vectors:
         node_schema = node_schema.append(pa.field("embedding", pa.list_(pa.float32(), space.dim)))
-    counts = {SIMILAR_TO: 0, DUPLICATE_OF: 0, DECIDED: decided.num_rows}
+    counts = {kind.name: 0 for kind in EXPORTED_KINDS}
     nodes = 0
     with _writers(folder, form, node_schema, metadata) as (files, write_nodes, write_relationships):
         for table in _nodes(home, space, groups, node_schema):
             nodes += table.num_rows
             write_nodes(table)
-        for kind, table in _relationships(pairs, copies):
-            counts[kind] += table.num_rows
-            write_relationships(table)
-        if decided.num_rows:
-            write_relationships(decided)
+        for kind, parts in relationships:
+            for columns in parts:
+                table = _as_relationships(kind, columns)
+                counts[kind.name] += table.num_rows
+                write_relationships(table)
     return Export(files, nodes, counts, notes)
 
 
-def _keys(home: Home, space: EmbeddingSpace) -> tuple[list[str], list[str]]:
-    paths: list[str] = []
-    contents: list[str] = []
-    for shard in home.shards:
-        table = check_shard(home, space.id, shard, columns=["path", "sha256", "engine", "status"])
-        usable = tables.where_equal(table, "status", Status.OK)
-        paths += usable["path"].to_pylist()
-        contents += vector_keys(usable)
-    return paths, contents
+def _open_relationships(
+    home: Home, space: EmbeddingSpace, listing: Listing, notes: list[str]
+) -> list[tuple[RelationshipKind, Iterator[Mapping[str, pa.Array]]]]:
+    """Return the rows of every kind that has an up-to-date source; note the others."""
+    opened = []
+    for kind in EXPORTED_KINDS:
+        parts = table_of(kind).exported_rows(home, space.id, listing)
+        if parts is None:
+            notes.append(
+                f"{kind.name} relationships are left out: {kind.source} are missing or older than the embeddings "
+                f"(asset `{kind.table_asset}`)"
+            )
+        else:
+            opened.append((kind, parts))
+    return opened
 
 
 def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> dict[str, str]:
@@ -153,27 +149,6 @@ def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) 
     rows = tables.read(tables.groups_path(home.warehouse, space.id), ["path", "group", "size"]).to_pydict()
     members = zip(rows["path"], rows["group"], rows["size"], strict=True)
     return {name: group for name, group, size in members if size > 1}
-
-
-def _duplicates(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> Path | None:
-    if DUPLICATES.current_metadata(home.warehouse, space.id, coverage):
-        return tables.duplicates_path(home.warehouse)
-    notes.append("duplicates are left out: there are none of these embeddings (asset `duplicates`)")
-    return None
-
-
-def _decided(home: Home, contents: Mapping[str, str]) -> pa.Table:
-    """What people have decided and is in force, of the images there are; `contents` is the sha256 of each."""
-    links, _ = decided_links(read_decisions(home), contents)
-    ends = sorted(links)
-    given: dict[str, pa.Array] = {
-        name: pa.array([links[pair].get(name) for pair in ends], pa.string()) for name in ("verdict", "by", "keep")
-    }
-    given |= {
-        name: pa.array([pair[place] for pair in ends], pa.string()) for place, name in enumerate(("source", "target"))
-    }
-    given["at"] = pa.array([links[pair]["at"].isoformat() for pair in ends], pa.string())
-    return _as_relationships(DECIDED, given, len(ends))
 
 
 def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema: pa.Schema) -> Iterator[pa.Table]:
@@ -201,23 +176,9 @@ def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema:
             yield pa.table([columns[name] for name in schema.names], schema=schema)
 
 
-def _relationships(pairs: Path, copies: Path | None) -> Iterator[tuple[str, pa.Table]]:
-    """Parts of one type each, and that type."""
-    with tables.open_parquet(pairs) as file:
-        for batch in file.iter_batches(_PART_ROWS):
-            given = {"source": batch["path_a"], "target": batch["path_b"], "score": batch["score"]}
-            yield SIMILAR_TO, _as_relationships(SIMILAR_TO, given, batch.num_rows)
-    if copies is None:
-        return
-    with tables.open_parquet(copies) as file:
-        for batch in file.iter_batches(_PART_ROWS):
-            given = {name: batch[name] for name in ("kind", "distance", "reason")}
-            given |= {"source": batch["path_from"], "target": batch["path_keep"], "score": batch["cosine"]}
-            yield DUPLICATE_OF, _as_relationships(DUPLICATE_OF, given, batch.num_rows)
-
-
-def _as_relationships(kind: str, given: dict[str, pa.Array], rows: int) -> pa.Table:
-    columns = {**given, "type": pa.array([kind] * rows, pa.string())}
+def _as_relationships(kind: RelationshipKind, columns: Mapping[str, pa.Array]) -> pa.Table:
+    rows = len(columns["source"])
+    columns = {**columns, "type": pa.array([kind.name] * rows, pa.string())}
     return pa.table(
         [columns.get(field.name, pa.nulls(rows, field.type)) for field in RELATIONSHIP_SCHEMA],
         schema=RELATIONSHIP_SCHEMA,

@@ -55,7 +55,7 @@ def totals(home: Home, database: Database, space: str, *, embedded: int, seconds
         embedded=embedded,
         nodes=database.rows(cypher.COUNT_IMAGES)[0]["nodes"],
         pairs=tables.read(tables.pairs_path(home.warehouse, space), ["score"]).num_rows,
-        relationships=database.rows(cypher.COUNT_RELATIONSHIPS)[0]["relationships"],
+        relationships=database.rows(cypher.COUNT_SIMILAR_TO)[0]["relationships"],
         model=space,
         seconds=seconds,
     )

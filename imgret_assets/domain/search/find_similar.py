@@ -77,7 +77,7 @@ def find_similar(
 
 def _itself(database: Database, image: QueryImage) -> list[str]:
     """Paths under which the picture is in the graph: its own path, else wherever its content is."""
-    same = [row["path"] for row in database.rows(cypher.SAME_CONTENT, {"sha256": image.sha256})]
+    same = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
     return [image.path] if image.path is not None and image.path in same else same
 
 
@@ -88,7 +88,7 @@ def nearest(
     parameters: dict[str, Any] = {
         "vector": vector.astype(np.float64).tolist(),
         "label": query.label,
-        "leave_out_paths": list(leave_out),
+        "excluded_paths": list(leave_out),
     }
     if (
         query.mode == "index"
@@ -128,8 +128,8 @@ def _reranked(
     allowed = collection.allowed(label=query.label, leave_out=leave_out)
     while True:
         ranked = dict(collection.reranked(vector, limit=limit, allowed=allowed))
-        parameters = {"paths": list(ranked), "label": query.label, "leave_out_paths": list(leave_out)}
-        hits = _scored(database.rows(cypher.NEAREST_OF_PATHS, parameters), vector, query, ranked)
+        parameters = {"paths": list(ranked), "label": query.label, "excluded_paths": list(leave_out)}
+        hits = _scored(database.rows(cypher.CANDIDATES_BY_PATH, parameters), vector, query, ranked)
         # More where a lowest score, or a graph behind the tables, has left too few.
         if len(hits) >= query.top_k or len(ranked) < limit:
             return hits
@@ -184,6 +184,6 @@ def _scored(
 
 def _with_relations(database: Database, hits: Sequence[Hit]) -> list[Hit]:
     found: dict[str, list[Relation]] = {hit.path: [] for hit in hits}
-    for row in database.rows(cypher.RELATIONS_OF, {"paths": list(found)}):
+    for row in database.rows(cypher.SIMILAR_TO_OF, {"paths": list(found)}):
         found[row["path"]] = [Relation(*facts) for facts in row["relations"]]
     return [replace(hit, relations=tuple(found[hit.path])) for hit in hits]

@@ -15,7 +15,7 @@ from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.tree import put, put_pictures
 
-DATABASE = CannedDatabase({cypher.COUNT_IMAGES: [{"nodes": 6}], cypher.COUNT_RELATIONSHIPS: [{"relationships": 15}]})
+DATABASE = CannedDatabase({cypher.COUNT_IMAGES: [{"nodes": 6}], cypher.COUNT_SIMILAR_TO: [{"relationships": 15}]})
 SPACE = FakeEmbedder().space.id
 
 

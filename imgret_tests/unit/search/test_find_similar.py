@@ -149,7 +149,7 @@ def test_the_index_is_asked_for_more_than_is_wanted() -> None:
     nearest(database, STATE, np.ones(3, np.float32), Query(top_k=20), leave_out=["itself"])
     (asked,) = database.parameters_of(cypher.NEAREST_BY_INDEX)
     assert asked["candidates"] == 100
-    assert (asked["leave_out_paths"], asked["label"], asked["vector"]) == (["itself"], None, [1.0, 1.0, 1.0])
+    assert (asked["excluded_paths"], asked["label"], asked["vector"]) == (["itself"], None, [1.0, 1.0, 1.0])
 
 
 def test_a_filter_that_leaves_too_few_asks_for_more_until_all_have_been_asked() -> None:
@@ -231,14 +231,14 @@ def answers(state: str = "ready", same: list[str] | None = None) -> dict[str, Ca
     vectors = {f"{seed}.png": vector_of(seed) for seed in range(5)}
 
     def by_index(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        return [row(path, vector) for path, vector in vectors.items() if path not in parameters["leave_out_paths"]]
+        return [row(path, vector) for path, vector in vectors.items() if path not in parameters["excluded_paths"]]
 
     return {
         **INDEXED,
         cypher.READ_STATE: [{**STATE.__dict__, "state": state, "dim": 48}],
-        cypher.SAME_CONTENT: [{"path": path} for path in same or []],
+        cypher.PATHS_OF_CONTENT: [{"path": path} for path in same or []],
         cypher.NEAREST_BY_INDEX: by_index,
-        cypher.RELATIONS_OF: [
+        cypher.SIMILAR_TO_OF: [
             {"path": "0.png", "relations": [["1.png", 0.9, None, True], ["3.png", 0.85, "x", False]]},
         ],
     }

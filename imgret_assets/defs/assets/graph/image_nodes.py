@@ -50,5 +50,5 @@ def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
         "nodes_per_second": report.nodes_per_second,
         "seconds_for_the_index": round(report.index_seconds, 1),
         **({"rebuilt_from": report.rebuilt_from} if report.rebuilt_from else {}),
-        **({"strays_deleted": report.strays} if report.strays else {}),
+        **({"orphan_nodes_deleted": report.orphan_nodes} if report.orphan_nodes else {}),
     }

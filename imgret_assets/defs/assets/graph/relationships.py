@@ -17,10 +17,9 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.graph.decided import DecidedReport, sync_decisions
-from imgret_assets.domain.graph.duplicate_of import DuplicateLinksReport, sync_duplicates
 from imgret_assets.domain.graph.node_groups import NodeGroupsReport, sync_groups
-from imgret_assets.domain.graph.similar_to import RelationshipsReport, sync_relationships
+from imgret_assets.domain.graph.relationship_kinds import DECIDED, DUPLICATE_OF, SIMILAR_TO, RelationshipKind
+from imgret_assets.domain.graph.relationship_sync import RelationshipsReport, table_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.review.decision_log import decisions_path
 from imgret_assets.domain.storage.home import Home
@@ -78,36 +77,40 @@ def build_graph_asset(
     return sync_graph
 
 
-def _similar_to_metadata(_home: Home, report: RelationshipsReport) -> dict[str, Any]:
-    return {
-        "dagster/row_count": report.relationships,
-        "nodes": report.nodes,
-        "created": report.created,
-        "deleted": report.deleted,
-        "relationships_per_second": rate(report.created + report.deleted, report.seconds),
-    }
+def build_relationship_asset(
+    kind: RelationshipKind,
+    *,
+    description: str,
+    metadata: Callable[[Home], Mapping[str, Any]] = lambda _: {},
+) -> dg.AssetsDefinition:
+    """Return the asset that makes the relationships of a kind equal to their source.
 
+    Args:
+        kind: the entry of the list of relationship kinds.
+        description: what exists in the graph afterwards.
+        metadata: further metadata of the materialisation.
+    """
 
-def _duplicate_of_metadata(_home: Home, report: DuplicateLinksReport) -> dict[str, Any]:
-    return {
-        "dagster/row_count": report.relationships,
-        **report.kinds,
-        "created": report.created,
-        "deleted": report.deleted,
-        "relationships_per_second": rate(report.created + report.deleted, report.seconds),
-    }
+    def sync(home: Home, database: Database, space: EmbeddingSpace) -> RelationshipsReport:
+        return table_of(kind).sync_relationships(home, database, space)
 
+    def report_metadata(home: Home, report: RelationshipsReport) -> dict[str, Any]:
+        return {
+            "dagster/row_count": report.relationships,
+            **report.counts,
+            "created": report.created,
+            "deleted": report.deleted,
+            "relationships_per_second": rate(report.created + report.deleted, report.seconds),
+            **metadata(home),
+        }
 
-def _decided_metadata(home: Home, report: DecidedReport) -> dict[str, Any]:
-    return {
-        "dagster/row_count": report.relationships,
-        **report.verdicts,
-        "about_images_not_in_the_graph": report.absent,
-        "created": report.created,
-        "deleted": report.deleted,
-        "relationships_per_second": rate(report.created + report.deleted, report.seconds),
-        "file": dg.MetadataValue.path(str(decisions_path(home))),
-    }
+    return build_graph_asset(
+        kind.asset,
+        description=description,
+        tables=[kind.table_asset] if kind.table_asset else [],
+        sync=sync,
+        metadata=report_metadata,
+    )
 
 
 def _image_node_groups_metadata(_home: Home, report: NodeGroupsReport) -> dict[str, Any]:
@@ -119,29 +122,22 @@ def _image_node_groups_metadata(_home: Home, report: NodeGroupsReport) -> dict[s
     }
 
 
-similar_to = build_graph_asset(
-    "similar_to",
+similar_to = build_relationship_asset(
+    SIMILAR_TO,
     description="One SIMILAR_TO relationship for every row of the pairs table; once they are there, the graph is "
     "ready.",
-    tables=["similarity_pairs"],
-    sync=sync_relationships,
-    metadata=_similar_to_metadata,
 )
 
-duplicate_of = build_graph_asset(
-    "duplicate_of",
+duplicate_of = build_relationship_asset(
+    DUPLICATE_OF,
     description="One DUPLICATE_OF relationship for every row of the duplicates table, from the copy to the one to "
     "keep.",
-    tables=["duplicates"],
-    sync=sync_duplicates,
-    metadata=_duplicate_of_metadata,
 )
 
-decided = build_graph_asset(
-    "decided",
+decided = build_relationship_asset(
+    DECIDED,
     description="One DECIDED relationship for every decision of a person that is in force, from the smaller path on.",
-    sync=sync_decisions,
-    metadata=_decided_metadata,
+    metadata=lambda home: {"file": dg.MetadataValue.path(str(decisions_path(home)))},
 )
 
 image_node_groups = build_graph_asset(

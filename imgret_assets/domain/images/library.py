@@ -1,0 +1,50 @@
+"""The library: the usable images that the manifest lists.
+
+Belongs here: their paths and labels, and a stamp that changes with them. Not here: making the manifest
+(`domain.images.manifest`), what can be searched (`domain.search.find_similar`).
+"""
+
+from dataclasses import dataclass
+
+from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+
+Stamp = tuple[tuple[str, int, int], ...]
+
+
+@dataclass(frozen=True)
+class Library:
+    """Usable paths and the labels among them, both sorted."""
+
+    paths: tuple[str, ...] = ()
+    labels: tuple[str, ...] = ()
+
+    def spread(self, count: int) -> list[str]:
+        """Return a few paths, evenly spread over the library, so that they come from many folders."""
+        shown = min(count, len(self.paths))
+        return [self.paths[(2 * i + 1) * len(self.paths) // (2 * shown)] for i in range(shown)]
+
+
+def library_stamp(home: Home) -> Stamp:
+    """Return a value that differs if the manifest differs: name, modification time and size of its files."""
+    files = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+
+
+def read_library(home: Home) -> Library:
+    """Read the usable images of the manifest; none if no run has listed them yet.
+
+    Raises:
+        TableError: a manifest is damaged.
+    """
+    paths: list[str] = []
+    labels: set[str] = set()
+    for shard in home.shards:
+        file = tables.manifest_path(home.warehouse, shard)
+        if file.is_file():
+            table = tables.read(file, ["path", "label", "status"])
+            usable = tables.where_equal(table, "status", Status.OK)
+            paths += usable["path"].to_pylist()
+            labels.update(label for label in usable["label"].to_pylist() if label is not None)
+    return Library(tuple(sorted(paths)), tuple(sorted(labels)))
