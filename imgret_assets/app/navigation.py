@@ -1,10 +1,10 @@
 """The pages by name, and links between them.
 
-Belongs here: which pages there are, their names in addresses, going from one to another. Not here: what a page shows
-(`app.*_page`).
+Belongs here: the names of pages in addresses, the menu, going from one page to another. Not here: which functions draw
+the pages (`app.page_list`), what a page shows (`app.views`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -19,12 +19,13 @@ SEARCH, DUPLICATES, COMPARE, GROUPS, GRAPH, REVIEW, OVERVIEW = (
     "review",
     "overview",
 )
+# Session state: Streamlit's pages by name, which links need.
 _PAGES = "pages"
 
 
 @dataclass(frozen=True)
 class PageSpec:
-    """A page: its name in the address, its title, a Material icon, and what draws it."""
+    """A page: its name in the address, its title, a Material icon, and the function that draws it."""
 
     name: str
     title: str
@@ -32,8 +33,8 @@ class PageSpec:
     show: Callable[[], None]
 
 
-def choose_page(specs: list[PageSpec]) -> None:
-    """Show the menu, the first page being the start, and draw the page that the address names."""
+def run_page(specs: Sequence[PageSpec]) -> None:
+    """Show the menu and draw the page that the address names; the first page is the default."""
     pages = {
         spec.name: st.Page(
             spec.show, title=spec.title, icon=f":material/{spec.icon}:", url_path=spec.name, default=number == 0
@@ -45,17 +46,10 @@ def choose_page(specs: list[PageSpec]) -> None:
 
 
 def open_page(name: str, **query: str) -> None:
-    """Go to a page, with these query parameters; the script ends here. Not for callbacks.
-
-    Nothing where pages are drawn one by one, as in tests.
-    """
-    pages = st.session_state.get(_PAGES, {})
-    if name in pages:
-        st.switch_page(pages[name], query_params=query)
+    """Go to a page with these query parameters; the script ends here. Not for callbacks."""
+    st.switch_page(st.session_state[_PAGES][name], query_params=query)
 
 
 def show_link(name: str, label: str, **query: str) -> None:
-    """A link to a page with these query parameters; nothing where pages are drawn one by one, as in tests."""
-    pages = st.session_state.get(_PAGES, {})
-    if name in pages:
-        st.page_link(pages[name], label=label, query_params=query)
+    """Show a link to a page with these query parameters."""
+    st.page_link(st.session_state[_PAGES][name], label=label, query_params=query)

@@ -1,99 +1,21 @@
-"""What tests of the page share: a home with a listed library, and a database that answers from a table.
+"""Fixtures of the page's tests: a home with a listed library, a fake database and a fake search.
 
-Belongs here: fakes and fixtures of the page. Not here: a real Neo4j (`server/`).
+Belongs here: fixtures. Not here: the fakes themselves (`support/fake_search.py`), a real Neo4j (`server/`).
 """
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
-from typing import Any, cast
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 import pytest
 import streamlit as st
-from neo4j.exceptions import ServiceUnavailable
 
 from imgret_assets.app import data_access
-from imgret_assets.domain.graph import cypher
-from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.images.files import label_of, shard_of
-from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.settings import Settings
-from imgret_tests.support.fakes import write_pictures
-
-
-class FakeDatabase:
-    """Answers statements from a table, and can break."""
-
-    uri = "bolt://fake:7687"
-
-    def __init__(self, answers: Mapping[str, list[dict[str, Any]]]) -> None:
-        self.answers = dict(answers)
-        self.broken = False
-        self.closed = False
-
-    @property
-    def driver(self) -> "FakeDatabase":
-        return self
-
-    def verify_connectivity(self) -> None:
-        if self.broken:
-            raise ServiceUnavailable("lost")
-
-    def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        return self.answers[statement]
-
-
-class FakeServer:
-    """Lends fake databases, or refuses to; stands for the server behind `open_database`."""
-
-    def __init__(self, home: Home) -> None:
-        self.state: dict[str, Any] | None = {
-            "home": home.record.id,
-            "root": str(home.images),
-            "model": "fake-00000000",
-            "dim": 48,
-            "threshold": 0.8,
-            "state": "ready",
-        }
-        self.failure: Exception | None = None
-        self.copies: list[tuple[str, str]] = []
-        self.lent: list[FakeDatabase] = []
-
-    @contextmanager
-    def open(self, settings: Settings) -> Iterator[Database]:
-        if self.failure is not None:
-            raise self.failure
-        answers = {
-            cypher.READ_STATE: [self.state] if self.state else [],
-            cypher.COUNT_IMAGES: [{"nodes": 12 if self.state else 0}],
-            cypher.COUNT_SIMILAR_TO: [{"relationships": 3}],
-            cypher.DUPLICATES_OF: [{"path": path, "duplicate": other} for path, other in self.copies],
-        }
-        database = FakeDatabase(answers)
-        self.lent.append(database)
-        yield cast("Database", database)
-        database.closed = True
-
-
-class FakeSearch:
-    """Answers every query with the same hits, and notes what was asked."""
-
-    def __init__(self) -> None:
-        self.hits: list[Hit] = []
-        self.itself: list[str] = []
-        self.failure: Exception | None = None
-        self.refreshing = False
-        self.asked: list[tuple[QueryImage, Query]] = []
-
-    def __call__(self, home: Home, image: QueryImage, query: Query, *, database: Database) -> Answer:
-        self.asked.append((image, query))
-        if self.failure is not None:
-            raise self.failure
-        return Answer(image.name, "fake-00000000", query.mode, 12.3, self.refreshing, self.hits, self.itself)
+from imgret_tests.support.fake_search import FakeSearch, FakeServer
+from imgret_tests.support.pictures import write_pictures
 
 
 @pytest.fixture(autouse=True)
@@ -107,6 +29,13 @@ def _nothing_cached() -> Iterator[None]:
     st.cache_resource.clear()
     yield
     st.cache_resource.clear()
+
+
+@pytest.fixture
+def home_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page opens `home`: it reads its settings from the environment."""
+    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
+    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
 
 
 @pytest.fixture
@@ -147,9 +76,3 @@ def library(home: Home, listed: Callable[[list[str]], Home]) -> list[str]:
     paths = sorted(write_pictures(home.images, 12))
     listed(paths)
     return paths
-
-
-def hit(path: str, score: float, *relations: tuple[str, float, bool]) -> Hit:
-    """A hit with its relations: the other path, the score, and whether it goes out."""
-    made = tuple(Relation(other, value, label_of(other), outgoing) for other, value, outgoing in relations)
-    return replace(Hit(path, score, label_of(path)), relations=made)

@@ -9,13 +9,7 @@ from imgret_assets.app.components import comparison
 from imgret_assets.domain.search.explain import Criterion, Explanation, Picture
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
-from imgret_tests.app.conftest import FakeServer
-
-
-def show() -> None:
-    from imgret_assets.app.views.compare_page import show_compare
-
-    show_compare()
+from imgret_tests.support.fake_search import FakeServer, page_test
 
 
 @pytest.fixture
@@ -33,7 +27,7 @@ def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
 
     monkeypatch.setattr(comparison, "explain", explained)
     monkeypatch.setattr(comparison, "resolve_space", lambda _, space: type("Model", (), {"space": space}))
-    return AppTest.from_function(show, default_timeout=60)
+    return page_test("compare")
 
 
 @pytest.mark.usefixtures("server")

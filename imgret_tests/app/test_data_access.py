@@ -9,7 +9,7 @@ from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError
-from imgret_tests.app.conftest import FakeServer
+from imgret_tests.support.fake_search import FakeServer
 
 
 def count(database: Database) -> int:
@@ -19,23 +19,23 @@ def count(database: Database) -> int:
 def test_one_connection_serves_all_uses(home: Home, server: FakeServer) -> None:
     holder = DatabaseHolder(home.settings)
     assert [holder.use(count), holder.use(count)] == [12, 12]
-    assert len(server.lent) == 1
+    assert len(server.opened) == 1
     holder.close()
-    assert server.lent[0].closed
+    assert server.opened[0].closed
 
 
 def test_a_broken_connection_is_closed_and_opened_again(home: Home, server: FakeServer) -> None:
     holder = DatabaseHolder(home.settings)
     holder.use(count)
-    server.lent[0].broken = True
+    server.opened[0].broken = True
     assert holder.use(count) == 12
-    assert [database.closed for database in server.lent] == [True, False]
+    assert [database.closed for database in server.opened] == [True, False]
 
 
 def test_a_server_that_stays_away_is_an_error_until_it_is_back(home: Home, server: FakeServer) -> None:
     holder = DatabaseHolder(home.settings)
     holder.use(count)
-    server.lent[0].broken = True
+    server.opened[0].broken = True
     server.failure = DatabaseError("Neo4j can't be reached")
     with pytest.raises(DatabaseError, match="can't be reached"):
         holder.use(count)

@@ -14,24 +14,12 @@ from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES
 from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import Home
-from imgret_tests.app.conftest import FakeServer
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.fake_search import FakeServer, page_test
 from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
 
 MARKUP = "<b>x<b> **y**.png"
-
-
-def show_duplicates() -> None:
-    from imgret_assets.app.views.duplicates_page import show_duplicates
-
-    show_duplicates()
-
-
-def show_review() -> None:
-    from imgret_assets.app.views.review_page import show_review
-
-    show_review()
 
 
 def refresh(home: Home) -> None:
@@ -57,12 +45,12 @@ def copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 @pytest.fixture
 def page(copied: Home, server: FakeServer) -> AppTest:
-    return AppTest.from_function(show_duplicates, default_timeout=60)
+    return page_test("duplicates")
 
 
 @pytest.fixture
 def review(copied: Home, server: FakeServer) -> AppTest:
-    return AppTest.from_function(show_review, default_timeout=60)
+    return page_test("review")
 
 
 def press(page: AppTest, label: str) -> None:
@@ -192,7 +180,7 @@ def test_without_a_table_of_duplicates_the_next_step_is_said(
     home: Home, server: FakeServer, library: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    page = AppTest.from_function(show_duplicates, default_timeout=60).run()
+    page = page_test("duplicates").run()
     assert not page.exception
     assert "duplicates" in page.error[0].value
     assert "imgret run" in page.error[0].value

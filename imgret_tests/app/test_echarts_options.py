@@ -22,7 +22,7 @@ from imgret_assets.app.graph_chart.echarts_options import (
 )
 from imgret_assets.app.graph_chart.layout import lay_out
 from imgret_assets.domain.search.query import Hit
-from imgret_tests.app.conftest import hit
+from imgret_tests.support.fake_search import hit
 
 HITS = [
     hit("a/1.png", 0.95, ("a/2.png", 0.9, True), ("z/9.png", 0.85, True)),

@@ -16,13 +16,7 @@ from imgret_assets.domain.search.relations import Edge
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
-from imgret_tests.app.conftest import FakeServer
-
-
-def show() -> None:
-    from imgret_assets.app.views.graph_page import show_graph
-
-    show_graph()
+from imgret_tests.support.fake_search import FakeServer, page_test
 
 
 class FakeChart:
@@ -78,7 +72,7 @@ def page(
     monkeypatch.setattr(
         graph_page, "read_nearest_among", lambda *given: [Edge(given[2][0], given[2][-1], 0.3, "nearest")]
     )
-    return AppTest.from_function(show, default_timeout=60)
+    return page_test("graph")
 
 
 def test_without_a_start_one_is_to_be_chosen(page: AppTest, chart: FakeChart) -> None:

@@ -8,7 +8,7 @@ from imgret_assets.app.components.group_list import BY_SIZE, BY_TIGHTNESS, list_
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
-from imgret_tests.app.conftest import FakeServer
+from imgret_tests.support.fake_search import FakeServer, page_test
 
 ROWS = [
     ("x/a.png", "x/a.png", 1.0),
@@ -46,12 +46,6 @@ def test_a_group_has_its_representative_first_and_can_be_split() -> None:
     )
 
 
-def show() -> None:
-    from imgret_assets.app.views.groups_page import show_groups
-
-    show_groups()
-
-
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, home: Home, server: FakeServer, library: list[str]) -> AppTest:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
@@ -65,7 +59,7 @@ def page(monkeypatch: pytest.MonkeyPatch, home: Home, server: FakeServer, librar
     ]
     path = groups_path(home.warehouse, server.state["model"])
     tables.write(path, pa.Table.from_pylist(rows, GROUPS_SCHEMA), {})
-    return AppTest.from_function(show, default_timeout=60)
+    return page_test("groups")
 
 
 def test_the_list_says_sizes_and_folders(page: AppTest) -> None:

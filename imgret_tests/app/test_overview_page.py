@@ -4,20 +4,14 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.domain.storage.home import Home
-from imgret_tests.app.conftest import FakeServer
-
-
-def show() -> None:
-    from imgret_assets.app.views.overview_page import show_overview
-
-    show_overview()
+from imgret_tests.support.fake_search import FakeServer, page_test
 
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
     monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
-    return AppTest.from_function(show, default_timeout=60)
+    return page_test("overview")
 
 
 def test_an_empty_library_is_one_sentence_and_a_next_step(page: AppTest, server: FakeServer) -> None:

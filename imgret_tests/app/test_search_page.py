@@ -1,26 +1,22 @@
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app import navigation
 from imgret_assets.app.components import library_picker
 from imgret_assets.app.views import search_page
 from imgret_assets.domain.search.query import Query
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
-from imgret_tests.app.conftest import FakeSearch, FakeServer, hit
+from imgret_tests.support.fake_search import FakeSearch, FakeServer, hit, page_test
 from imgret_tests.support.fakes import picture_bytes
-
-PAGE = Path(navigation.__file__).with_name("main.py")
 
 
 @pytest.fixture
 def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
     monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
-    return AppTest.from_file(str(PAGE), default_timeout=60)
+    return page_test("search")
 
 
 def texts(page: AppTest) -> str:
@@ -43,7 +39,7 @@ def test_the_start_offers_pictures_to_click(page: AppTest, server: FakeServer, l
     assert "**12** images · **3** relations" in texts(page)
     assert "begin with one of these" in texts(page)
     assert [button.label for button in page.button].count("Similar") == search_page.EXAMPLES
-    assert server.lent
+    assert server.opened
 
 
 def test_samples_come_first(page: AppTest, server: FakeServer, library: list[str], home: Home) -> None:
@@ -59,7 +55,7 @@ def test_an_empty_library_says_what_to_do_and_starts_no_server(page: AppTest, se
     page.run()
     assert "The library is empty" in page.info[0].value
     assert "imgret run" in page.info[0].value
-    assert not server.lent
+    assert not server.opened
 
 
 @pytest.mark.usefixtures("library")
@@ -87,7 +83,7 @@ def test_a_refresh_is_said_but_answers(page: AppTest, server: FakeServer, search
     page.run()
     upload(page, "mine.png", picture_bytes(5))
     assert len(page.warning) == 2
-    assert search.asked
+    assert search.queries
 
 
 def test_a_database_that_is_down_shows_the_query_and_comes_back(
@@ -98,7 +94,7 @@ def test_a_database_that_is_down_shows_the_query_and_comes_back(
     upload(page, "mine.png", picture_bytes(5))
     assert page.error[0].value == r"Neo4j can\'t be reached\. What to do\: start it\."
     assert "mine.png" in texts(page)
-    assert not search.asked
+    assert not search.queries
     server.failure = None
     search.hits = [hit(library[0], 0.9)]
     next(button for button in page.button if button.label == "Try again").click().run()
@@ -113,7 +109,7 @@ def test_an_upload_is_asked_with_and_its_hits_are_shown(
     data = picture_bytes(5)
     page.run()
     upload(page, "mine.png", data)
-    image, query = search.asked[-1]
+    image, query = search.queries[-1]
     assert (image.name, image.data, image.path) == ("mine.png", data, None)
     assert query == Query(top_k=24, relations=True)
     shown = texts(page)
@@ -130,7 +126,7 @@ def test_nothing_of_an_upload_is_written(
     page.run()
     before = sorted(home.path.rglob("*"))
     upload(page, "mine.png", picture_bytes(5))
-    assert search.asked
+    assert search.queries
     assert sorted(home.path.rglob("*")) == before
 
 
@@ -141,16 +137,16 @@ def test_similar_asks_with_the_hit_and_back_returns(
     page.run()
     upload(page, "mine.png", picture_bytes(5))
     similar(page, f"hit-0-{library[3]}")
-    assert (search.asked[-1][0].name, search.asked[-1][0].path) == (library[3], library[3])
+    assert (search.queries[-1][0].name, search.queries[-1][0].path) == (library[3], library[3])
     assert page.query_params["image"] in (library[3], [library[3]])
     assert page.file_uploader[0].value is None
     similar(page, f"hit-1-{library[4]}")
     assert page.query_params["image"] in (library[4], [library[4]])
     back = next(button for button in page.button if button.label == "Back")
     back.click().run()
-    assert search.asked[-1][0].path == library[3]
+    assert search.queries[-1][0].path == library[3]
     next(button for button in page.button if button.label == "Back").click().run()
-    assert search.asked[-1][0].name == "mine.png"
+    assert search.queries[-1][0].name == "mine.png"
     assert "image" not in page.query_params
     next(button for button in page.button if button.label == "Clear").click().run()
     assert "begin with one of these" in texts(page)
@@ -160,7 +156,7 @@ def test_a_link_restores_the_view(page: AppTest, server: FakeServer, search: Fak
     for name, value in {"image": library[2], "k": "7", "mode": "exact", "self": "true", "min": "0.25"}.items():
         page.query_params[name] = value
     page.run()
-    image, query = search.asked[-1]
+    image, query = search.queries[-1]
     assert image.path == library[2]
     assert query == Query(7, "exact", 0.25, None, exclude_self=False, relations=True)
 
@@ -171,7 +167,7 @@ def test_a_link_to_anything_else_is_refused(page: AppTest, server: FakeServer, s
     page.query_params["image"] = path
     page.run()
     assert "There is no picture" in page.error[0].value
-    assert not search.asked
+    assert not search.queries
 
 
 @pytest.mark.usefixtures("library")
@@ -187,7 +183,7 @@ def test_one_of_the_library_can_be_picked(
 ) -> None:
     page.run()
     page.selectbox(key="pick-image-0").select(library[6]).run()
-    assert search.asked[-1][0].path == library[6]
+    assert search.queries[-1][0].path == library[6]
     assert page.selectbox(key="pick-image-1").value is None
 
 
@@ -210,7 +206,7 @@ def test_controls_are_asked_with(page: AppTest, server: FakeServer, search: Fake
     page.selectbox(key="label").select("family2")
     page.toggle(key="self").set_value(True)
     page.run()
-    assert search.asked[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
+    assert search.queries[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
     assert "Nothing was found" in texts(page)
     assert "lower the lowest score or choose all folders" in texts(page)
 
@@ -219,7 +215,7 @@ def test_copies_of_one_picture_are_shown_once_unless_asked_for(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     search.hits = [hit(path, 0.9 - number / 10) for number, path in enumerate(library[1:5])]
-    server.copies = [(library[3], library[1])]
+    server.duplicates = [(library[3], library[1])]
     page.query_params["image"] = library[0]
     page.run()
     assert "#1 · **0.900** · :violet-badge[+1 copy]" in texts(page)

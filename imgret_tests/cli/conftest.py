@@ -3,14 +3,11 @@
 Belongs here: the collection and how a command is run over it. Not here: commands that ask the graph (`server/`).
 """
 
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pytest
 from click.testing import CliRunner, Result
-from PIL import Image
 
 from imgret_assets.cli.main import imgret
 from imgret_assets.cli.support import image_arguments
@@ -23,11 +20,10 @@ from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.photos import write_photos
 from imgret_tests.support.pictures import write_pictures
 
 THRESHOLD = 0.8
-ORIGINAL, EXACT_COPY, NEAR_COPY = "photo.png", "copies/same bytes.png", "copies/a tab\tand a\nbreak.jpg"
-BAD_NAME = b"invalid \xff bytes.png"
 
 
 @dataclass(frozen=True)
@@ -55,22 +51,6 @@ class Library:
         refresh_neighbours(self.home, self.space.id)
         refresh_groups(self.home, self.space.id)
         refresh_duplicates(self.home, self.space.id)
-
-
-def photo(seed: int) -> Image.Image:
-    """A picture with enough structure to be told from others."""
-    small = np.random.default_rng(seed).integers(0, 256, (12, 16, 3), dtype=np.uint8)
-    return Image.fromarray(small).resize((640, 480), Image.Resampling.BICUBIC)
-
-
-def write_photos(root: Path) -> None:
-    """An original, its two copies, and a file whose name is no UTF-8."""
-    (root / "copies").mkdir()
-    photo(1).save(root / ORIGINAL)
-    shutil.copy(root / ORIGINAL, root / EXACT_COPY)
-    photo(1).resize((320, 240), Image.Resampling.LANCZOS).save(root / NEAR_COPY, "JPEG", quality=85)
-    with open(bytes(root) + b"/" + BAD_NAME, "wb") as file:  # noqa: PTH123 - the name is bytes
-        photo(2).save(file, "PNG")
 
 
 @pytest.fixture

@@ -14,9 +14,10 @@ from imgret_assets.domain.search import explain as module
 from imgret_assets.domain.search.explain import judge, verdict
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import ImageError
-from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
+from imgret_tests.cli.conftest import THRESHOLD, Library
 from imgret_tests.support.chain import cosine
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo
 
 
 @pytest.fixture(autouse=True)

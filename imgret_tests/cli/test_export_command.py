@@ -15,9 +15,10 @@ from imgret_assets.domain.review.decisions import DUPLICATE, keep_one
 from imgret_assets.domain.review.removals import find_library_file
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import SettingError, StaleTableError, TableError
-from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, THRESHOLD, Library, photo
+from imgret_tests.cli.conftest import THRESHOLD, Library
 from imgret_tests.support.chain import cosine
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo
 
 EDGE = ["source", "target", "type"]
 

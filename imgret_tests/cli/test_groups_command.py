@@ -5,7 +5,8 @@ import pytest
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.tables import groups_path
 from imgret_assets.errors import TableError
-from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, Library
+from imgret_tests.cli.conftest import Library
+from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL
 
 
 def groups_in(library: Library) -> dict[str, set[str]]:

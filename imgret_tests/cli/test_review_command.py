@@ -10,7 +10,8 @@ import pytest
 
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.errors import DecisionError, TableError
-from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, Library
+from imgret_tests.cli.conftest import Library
+from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL
 
 
 def sets(library: Library, *options: object) -> list[dict[str, Any]]:

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from neo4j import Driver
 
-from imgret_tests.cli.conftest import EXACT_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.server.test_command_line import Place
 from imgret_tests.support.docs_commands import COMMAND_LINE, PAGES, Shown, all_shown, shown_on
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.photos import EXACT_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]

@@ -22,8 +22,8 @@ from PIL import Image
 
 from imgret_assets.cli.main import COMMANDS
 from imgret_assets.settings import PROJECT
-from imgret_tests.cli.conftest import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
 # Many processes one after another; a machine may be busy with others.

@@ -24,9 +24,9 @@ from neo4j import Driver
 
 from imgret_assets.app import navigation
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
-from imgret_tests.cli.conftest import photo
 from imgret_tests.support.browser import missing, running_browser, running_page, wait_until_drawn
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.photos import photo
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 if TYPE_CHECKING:
