@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -86,7 +86,7 @@ def usable_vectors(home: Home, space: str) -> tuple[list[str], np.ndarray]:
         [pq.read_table(tables.embeddings_path(home.warehouse, space, key)) for key in home.shards]
     ).sort_by("path")
     usable = tables.where_equal(whole, "status", "ok")
-    return usable["path"].to_pylist(), vectors_of(usable["embedding"])
+    return usable["path"].to_pylist(), embedding_matrix(usable["embedding"])
 
 
 def stamps(folder: Path) -> dict[str, tuple[int, int, bytes]]:

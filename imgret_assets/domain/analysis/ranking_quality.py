@@ -188,7 +188,7 @@ def measure(
 
 def precision(embeddings: Embeddings, labels: Sequence[str | None], *, block_rows: int = 1024) -> Precision:
     """Ask with every labelled image for its nearest others, exact copies left out; see `measure`."""
-    found = measure(embeddings.vectors, embeddings.contents, labels, block_rows=block_rows)
+    found = measure(embeddings.vectors, embeddings.vector_keys, labels, block_rows=block_rows)
     asked = [label for label in labels if label]
     return Precision(found.precision_1 or 0.0, found.precision_10 or 0.0, len(asked))
 

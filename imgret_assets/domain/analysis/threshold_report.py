@@ -68,10 +68,10 @@ def refresh_threshold_report(home: Home, space: str, *, anew: bool = False) -> R
         neighbours = load_neighbours(home, space)
         labels = labels_of(home, listing.paths)
         nearest = neighbours.scores[:, 0] if neighbours.scores.shape[1] else np.full(len(labels), -np.inf)
-        report = calibrate(space, read_vectors(home, space, listing), listing.contents, labels, nearest)
+        report = calibrate(space, read_vectors(home, space, listing), listing.vector_keys, labels, nearest)
         threshold_plot.draw(report, picture)
         # First what goes with the table, as for the pairs: the table names it.
-        write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+        write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
         metadata = _metadata_of(report, listing.coverage, computed_for=listing.coverage)
         tables.write(path, table, metadata.as_metadata())
@@ -89,7 +89,7 @@ def _still_good(home: Home, space: str, listing: Listing) -> Report | None:
     if not snapshot_matches(home, _KIND, space, metadata.computed_for):
         return None
     before = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
-    now = dict(zip(listing.paths, listing.contents, strict=True))
+    now = listing.key_of
     # Labels are folders: another label is another path.
     changed = len({path for path, _ in before.items() ^ now.items()})
     if changed > KEPT_CHANGE * min(len(before), len(now)):

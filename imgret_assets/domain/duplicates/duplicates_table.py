@@ -37,14 +37,15 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     merge_duplicates,
 )
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
-from imgret_assets.domain.duplicates.fingerprints import RETRIED_STATUSES, fingerprint_contents
+from imgret_assets.domain.duplicates.fingerprints import fingerprint_contents
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
     load_usable_images,
     rank_contents,
 )
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.table_reader import vectors_of_paths
+from imgret_assets.domain.images.decode import RETRIED_STATUSES
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage import locks, tables
@@ -185,16 +186,7 @@ def _fingerprint_new(
 def _with_cosines(home: Home, space: str, rows: Sequence[Duplicate]) -> list[Duplicate]:
     """Return the rows with the cosines of their embeddings. Row groups without any of the images are not read."""
     paths = {image.path for row in rows for image in (row.image, row.keep)}
-    vectors: dict[str, np.ndarray] = {}
-    for shard in home.shards if paths else []:
-        with tables.open_parquet(tables.embeddings_path(home.warehouse, space, shard)) as file:
-            for group in range(file.num_row_groups):
-                names = file.read_row_group(group, columns=["path"])["path"].to_pylist()
-                numbers = [number for number, name in enumerate(names) if name in paths]
-                if numbers:
-                    column = file.read_row_group(group, columns=["embedding"])["embedding"]
-                    part = vectors_of(column)[numbers]
-                    vectors.update(zip((names[number] for number in numbers), part, strict=True))
+    vectors = vectors_of_paths(home, space, paths)
     result = []
     for start in range(0, len(rows), PAIR_BATCH):
         part = rows[start : start + PAIR_BATCH]

@@ -20,8 +20,6 @@ from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, Content, Pixe
 from imgret_assets.domain.runtime.cpu import usable_threads
 
 GREY_SIDE = 64
-# The file may be readable or back to its expected content at the next run, so the next run tries again.
-RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
 FLAT = "flat"
 _COMPARED_SIDE = 32
 # Standard deviation in grey levels. Below it an image has no structure to compare: noise would decide.

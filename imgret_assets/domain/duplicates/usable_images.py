@@ -7,9 +7,7 @@ duplicate is kept. Not here: comparing images (`domain.duplicates.duplicate_sear
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from imgret_assets.domain.embeddings.table_reader import check_shard, coverage_of, vector_keys
-from imgret_assets.domain.images.decode import Status
-from imgret_assets.domain.storage import tables
+from imgret_assets.domain.embeddings.table_reader import coverage_of, usable_rows, vector_keys_of
 from imgret_assets.domain.storage.home import Home
 
 
@@ -22,7 +20,7 @@ class UsableImage:
         sha256: of the file's bytes.
         bytes: size of the file.
         width, height: in pixels, after EXIF rotation.
-        vector_key: identifies the image's embedding (`table_reader.vector_keys`); empty if the image was read from a
+        vector_key: identifies the image's embedding (`table_reader.vector_keys_of`); empty if the image was read from a
             manifest alone.
     """
 
@@ -71,17 +69,10 @@ def load_usable_images(home: Home, space: str) -> list[UsableImage]:
     """
     images: list[UsableImage] = []
     for shard in home.shards:
-        embeddings = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
-        manifest = tables.read(
-            tables.manifest_path(home.warehouse, shard), ["path", "bytes", "width", "height", "status"]
-        )
-        listed = tables.where_equal(manifest, "status", Status.OK).to_pydict()
-        sizes = dict(
-            zip(listed["path"], zip(listed["bytes"], listed["width"], listed["height"], strict=True), strict=True)
-        )
-        usable = tables.where_equal(embeddings, "status", Status.OK)
-        paths, contents = usable["path"].to_pylist(), usable["sha256"].to_pylist()
-        for path, sha256, vector_key in zip(paths, contents, vector_keys(usable), strict=True):
-            file_bytes, width, height = sizes[path]
+        rows = usable_rows(home, space, shard)
+        columns = rows.select(["path", "sha256", "bytes", "width", "height"]).to_pydict()
+        for path, sha256, file_bytes, width, height, vector_key in zip(
+            *columns.values(), vector_keys_of(rows), strict=True
+        ):
             images.append(UsableImage(path, sha256, file_bytes or 0, width or 0, height or 0, vector_key))
     return sorted(images, key=lambda image: image.path)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.embeddings.pending_vectors import Embedded
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.decode import Status, UnusableImageError
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, Content, PixelBudget, decoded
 from imgret_assets.domain.inference.embedder import Embedder
@@ -22,7 +22,7 @@ from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ModelError
 
-_Prepared = tuple[str, "np.ndarray | Embedded"]
+_Prepared = tuple[str, "np.ndarray | EmbeddingResult"]
 _LEAST_THREADS = 4
 _NO_DIRECTION = "the model gives it a zero or non-finite vector"
 
@@ -50,7 +50,7 @@ def embed_files(
     max_pixels: int,
     times: StageTimes | None = None,
     pixel_budget: int = PIXEL_BUDGET,
-) -> Iterator[tuple[str, Embedded]]:
+) -> Iterator[tuple[str, EmbeddingResult]]:
     """Embed files, in whatever order they come to be done.
 
     Memory does not depend on the number of files: at most two batches of prepared pictures wait, and no more than
@@ -73,30 +73,30 @@ def embed_files(
     times = StageTimes() if times is None else times
     before = embedder.forward_s
     readers = _Readers(embedder, contents, root, max_pixels, PixelBudget(pixel_budget))
-    unusable: deque[tuple[str, Embedded]] = deque()
+    unusable: deque[tuple[str, EmbeddingResult]] = deque()
 
     def pictures() -> Iterator[tuple[str, np.ndarray]]:
         for sha, prepared in readers.results():
-            if isinstance(prepared, Embedded):
+            if isinstance(prepared, EmbeddingResult):
                 unusable.append((sha, prepared))
             else:
                 yield sha, prepared
 
-    doubtful: list[tuple[str, Embedded]] = []
+    doubtful: list[tuple[str, EmbeddingResult]] = []
     any_good = False
     try:
         for sha, vector in embedder.stream(pictures()):
             while unusable:
                 yield unusable.popleft()
             if unusable_vectors(vector[np.newaxis])[0]:
-                doubtful.append((sha, Embedded(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)))
+                doubtful.append((sha, EmbeddingResult(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)))
                 if len(doubtful) >= max(2, embedder.batch_size):
                     raise _broken_model(embedder, len(doubtful))
                 continue
             any_good = True
             yield from doubtful
             doubtful = []
-            yield sha, Embedded(Status.OK, None, embedder.engine, vector)
+            yield sha, EmbeddingResult(Status.OK, None, embedder.engine, vector)
         if len(doubtful) > 1 and not any_good:
             raise _broken_model(embedder, len(doubtful))
         yield from doubtful
@@ -173,7 +173,7 @@ class _Readers:
         finally:
             self._done.put(None)
 
-    def _prepare(self, sha: str, paths: Sequence[str]) -> "np.ndarray | Embedded":
+    def _prepare(self, sha: str, paths: Sequence[str]) -> "np.ndarray | EmbeddingResult":
         enough = self._embedder.space.preprocessing.decoded_at_least
         lent = decoded(
             sha,
@@ -188,7 +188,7 @@ class _Readers:
             with lent as picture:
                 return self._embedder.prepare(picture)
         except UnusableImageError as error:
-            return Embedded(error.status, error.reason, None, None)
+            return EmbeddingResult(error.status, error.reason, None, None)
 
     def _spent(self, stage: str, seconds: float) -> None:
         with self._add:

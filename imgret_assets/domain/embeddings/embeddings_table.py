@@ -11,16 +11,14 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
-from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
-from imgret_assets.domain.embeddings.table_reader import vectors_of
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
+from imgret_assets.domain.embeddings.table_reader import StoredContents
+from imgret_assets.domain.images.decode import RETRIED_STATUSES, Status
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.batching import batches
@@ -33,7 +31,6 @@ from imgret_assets.errors import StaleTableError, TableError
 GROUP_IMAGES = 8192
 # What a kill may cost: vectors are kept in the store at least this often.
 CHECKPOINT_IMAGES = 256
-_RETRY = frozenset({Status.VANISHED, Status.UNREADABLE})
 
 
 @dataclass
@@ -88,7 +85,7 @@ class _Plan:
 
     shard: str
     wanted: pa.Table
-    old: "_OldTable"
+    old: StoredContents
     missing: dict[str, list[str]]
     same: bool
 
@@ -129,47 +126,6 @@ def refresh_embeddings(
         return run.report()
 
 
-class _OldTable:
-    """A shard's table as it was: which contents have a vector in it, and where."""
-
-    def __init__(self, path: Path, space: str) -> None:
-        self.path = path
-        self.file: pq.ParquetFile | None = None
-        self.rows: dict[str, int] = {}
-        self.keys: list[tuple[str, str, str]] = []
-        self._groups: dict[int, np.ndarray] = {}
-        if not path.is_file() or tables.read_metadata(path).get("space") != space:
-            return
-        self.file = pq.ParquetFile(path)
-        columns = self.file.read(columns=["path", "sha256", "status", "error", "engine"]).to_pydict()
-        self.keys = list(zip(columns["path"], columns["sha256"], columns["status"], strict=True))
-        self.facts = {
-            sha: Embedded(status, error, engine, None)
-            for sha, status, error, engine in zip(
-                columns["sha256"], columns["status"], columns["error"], columns["engine"], strict=True
-            )
-            if status not in _RETRY
-        }
-        self.rows = {sha: row for row, (_, sha, status) in enumerate(self.keys) if status not in _RETRY}
-
-    def get(self, sha: str) -> Embedded:
-        """What the table says of a content it has."""
-        fact = self.facts[sha]
-        if fact.status != Status.OK:
-            return fact
-        group, row = divmod(self.rows[sha], tables.EMBEDDING_GROUP_ROWS)
-        return Embedded(fact.status, fact.error, fact.engine, self._group(group)[row])
-
-    def _group(self, group: int) -> np.ndarray:
-        # Old and new rows are both sorted by path, so the next row is nearly always in a group just used.
-        if group not in self._groups:
-            if len(self._groups) >= 4:
-                self._groups.pop(next(iter(self._groups)))
-            assert self.file is not None  # noqa: S101
-            self._groups[group] = vectors_of(self.file.read_row_group(group, columns=["embedding"])["embedding"])
-        return self._groups[group]
-
-
 class _Run:
     """One refresh: plans of shards, the pictures they lack, the tables they become."""
 
@@ -177,7 +133,7 @@ class _Run:
         self.home = home
         self.embedder = embedder
         self.space = embedder.space
-        self.store = VectorStore(home.work, self.space.id)
+        self.store = PendingVectors(home.work, self.space.id)
         self.progress = progress
         # Shards that no group has been planned for, and what each lacks, counted when something is embedded before.
         self.waiting = deque(shards)
@@ -234,11 +190,7 @@ class _Run:
             return 0
         rows = tables.read(manifest, ["sha256", "status"])
         wanted = set(tables.where_equal(rows, "status", Status.OK)["sha256"].to_pylist())
-        table = tables.embeddings_path(self.home.warehouse, self.space.id, shard)
-        if table.is_file():
-            old = tables.read(table, ["sha256", "status"]).to_pydict()
-            wanted -= {sha for sha, status in zip(old["sha256"], old["status"], strict=True) if status not in _RETRY}
-        return len(wanted)
+        return len(wanted - StoredContents(self.home, self.space.id, shard).row_of.keys())
 
     def plan(self, shard: str) -> _Plan:
         """Compare a shard's manifest with its table."""
@@ -254,13 +206,13 @@ class _Run:
             )
         rows = tables.read(manifest, ["path", "sha256", "status"])
         wanted = tables.where_equal(rows, "status", Status.OK).select(["path", "sha256"])
-        old = _OldTable(tables.embeddings_path(self.home.warehouse, self.space.id, shard), self.space.id)
+        old = StoredContents(self.home, self.space.id, shard)
         missing: dict[str, list[str]] = {}
         keys = list(zip(wanted["path"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))
         for path, sha in keys:
-            if sha not in old.rows:
+            if sha not in old.row_of:
                 missing.setdefault(sha, []).append(path)
-        same = not missing and old.file is not None and [key[:2] for key in old.keys] == keys
+        same = not missing and old.exists and [key[:2] for key in old.rows] == keys
         return _Plan(shard, wanted, old, missing, same)
 
     def finish(self, group: Sequence[_Plan]) -> None:
@@ -269,7 +221,7 @@ class _Run:
         for plan in group:
             for sha, paths in plan.missing.items():
                 missing.setdefault(sha, []).extend(paths)
-        had = self.store.which(list(missing))
+        had = self.store.known(list(missing))
         lacking = {sha: paths for sha, paths in missing.items() if sha not in had}
         had |= self._rescue(set(lacking))
         lacking = {sha: paths for sha, paths in lacking.items() if sha not in had}
@@ -279,7 +231,7 @@ class _Run:
             for plan in group:
                 self.done.append(self._write(plan, passing, set(lacking)))
             # Only now: a content may have been wanted by several shards of the group.
-            self.store.drop_many(list(missing))
+            self.store.delete_many(list(missing))
 
         self._write_aside(write_tables)
 
@@ -287,20 +239,19 @@ class _Run:
         """Take vectors of these contents from other shards' tables: files that were renamed or copied."""
         found: set[str] = set()
         for shard in self.home.shards:
-            path = tables.embeddings_path(self.home.warehouse, self.space.id, shard)
-            if lacking == found or not path.is_file() or tables.read_metadata(path).get("space") != self.space.id:
-                continue
-            other = _OldTable(path, self.space.id)
-            here = sorted((lacking - found) & other.rows.keys(), key=other.rows.__getitem__)
+            if lacking == found:
+                break
+            other = StoredContents(self.home, self.space.id, shard)
+            here = sorted((lacking - found) & other.row_of.keys(), key=other.row_of.__getitem__)
             for part in batches(here, tables.EMBEDDING_GROUP_ROWS):
                 self.store.put_many((sha, other.get(sha)) for sha in part)
             found.update(here)
         return found
 
-    def _embed(self, lacking: dict[str, list[str]]) -> dict[str, Embedded]:
+    def _embed(self, lacking: dict[str, list[str]]) -> dict[str, EmbeddingResult]:
         """Embed contents into the store; returns those whose file was not to be had this time."""
-        passing: dict[str, Embedded] = {}
-        keep: list[tuple[str, Embedded]] = []
+        passing: dict[str, EmbeddingResult] = {}
+        keep: list[tuple[str, EmbeddingResult]] = []
         loading = time.monotonic()
         self.embedder.load()
         self.times.load += time.monotonic() - loading
@@ -315,7 +266,7 @@ class _Run:
         )
         try:
             for sha, outcome in files:
-                if outcome.status in _RETRY:
+                if outcome.status in RETRIED_STATUSES:
                     passing[sha] = outcome
                 else:
                     keep.append((sha, outcome))
@@ -334,11 +285,11 @@ class _Run:
             self.seconds = before + time.monotonic() - started
         return passing
 
-    def _write(self, plan: _Plan, passing: dict[str, Embedded], fresh: set[str]) -> ShardEmbeddings:
+    def _write(self, plan: _Plan, passing: dict[str, EmbeddingResult], fresh: set[str]) -> ShardEmbeddings:
         result = ShardEmbeddings(plan.shard, rows=plan.wanted.num_rows)
-        self.engines.update(fact.engine for fact in plan.old.facts.values() if fact.engine) if plan.old.file else None
+        self.engines.update(plan.old.engines)
         if plan.same:
-            result.statuses = Counter(status for _, _, status in plan.old.keys)
+            result.statuses = Counter(status for _, _, status in plan.old.rows)
             result.reused = result.rows
             return result
         self._save_dropped(plan)
@@ -355,11 +306,15 @@ class _Run:
 
     def _save_dropped(self, plan: _Plan) -> None:
         # A file that leaves this shard may have been renamed into one that is refreshed later, by another run.
-        dropped = sorted(plan.old.rows.keys() - set(plan.wanted["sha256"].to_pylist()), key=plan.old.rows.__getitem__)
+        dropped = sorted(
+            plan.old.row_of.keys() - set(plan.wanted["sha256"].to_pylist()), key=plan.old.row_of.__getitem__
+        )
         for part in batches(dropped, tables.EMBEDDING_GROUP_ROWS):
             self.store.put_many((sha, plan.old.get(sha)) for sha in part)
 
-    def _outcomes(self, plan: _Plan, contents: Sequence[str], passing: dict[str, Embedded]) -> list[Embedded]:
+    def _outcomes(
+        self, plan: _Plan, contents: Sequence[str], passing: dict[str, EmbeddingResult]
+    ) -> list[EmbeddingResult]:
         wanted = [sha for sha in contents if sha in plan.missing]
         stored = self.store.get_many(wanted)
         # A run on other shards that wanted the same content may have taken it into its table and out of the store.
@@ -367,11 +322,11 @@ class _Run:
             self._rescue(set(gone))
             stored |= self.store.get_many(gone)
         return [
-            plan.old.get(sha) if sha in plan.old.rows else stored[sha] if sha in stored else passing[sha]
+            plan.old.get(sha) if sha in plan.old.row_of else stored[sha] if sha in stored else passing[sha]
             for sha in contents
         ]
 
-    def _as_table(self, part: dict[str, list[str]], outcomes: Sequence[Embedded]) -> pa.Table:
+    def _as_table(self, part: dict[str, list[str]], outcomes: Sequence[EmbeddingResult]) -> pa.Table:
         dim = self.space.dim
         values = np.zeros((len(outcomes), dim), dtype=np.float32)
         absent = np.ones(len(outcomes), dtype=bool)
@@ -395,7 +350,7 @@ class _Run:
         return pa.Table.from_arrays([*arrays, embedding], schema=schema)
 
     def _account(
-        self, result: ShardEmbeddings, part: dict[str, list[str]], outcomes: Sequence[Embedded], fresh: set[str]
+        self, result: ShardEmbeddings, part: dict[str, list[str]], outcomes: Sequence[EmbeddingResult], fresh: set[str]
     ) -> None:
         for path, sha, outcome in zip(part["path"], part["sha256"], outcomes, strict=True):
             result.statuses[outcome.status] += 1

@@ -10,23 +10,20 @@ Fukumizu, "Centering similarity measures to reduce hubs", 2013.
 
 import hashlib
 import io
-from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
 
 from imgret_assets.domain.embeddings.embedding_spaces import tables_in
-from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
+from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches, usable_vectors
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import keep_mean
 from imgret_assets.domain.models.registry import space_of_last_run
 from imgret_assets.domain.numerics.vectors import unit_rows, unusable_vectors
-from imgret_assets.domain.runtime.batching import batches
-from imgret_assets.domain.storage import atomic_files, tables
+from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -117,13 +114,13 @@ def mean_direction(home: Home, space: EmbeddingSpace) -> tuple[np.ndarray, int]:
     """
     total = np.zeros(space.dim, np.float64)
     seen: set[str] = set()
-    for table in _shards(home, space):
-        usable = tables.where_equal(table, "status", Status.OK)
+    for shard in home.shards:
+        stored, vectors = usable_vectors(home, space.id, shard, ["sha256"])
         # The first row of each content that no earlier shard had.
-        first = {content: row for row, content in reversed(list(enumerate(usable["sha256"].to_pylist())))}
+        first = {content: row for row, content in reversed(list(enumerate(stored["sha256"].to_pylist())))}
         rows = [row for content, row in first.items() if content not in seen]
         seen |= first.keys()
-        total += unit_rows(vectors_of(usable["embedding"])[rows], dtype=np.float64).sum(axis=0)
+        total += unit_rows(vectors[rows], dtype=np.float64).sum(axis=0)
     if len(seen) < LEAST_IMAGES:
         raise TableError(
             f"{space.id} has {len(seen)} usable images",
@@ -138,31 +135,26 @@ def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
     return (unit_rows(vectors, dtype=np.float64) - mean).astype(np.float32)
 
 
-def _shards(home: Home, space: EmbeddingSpace) -> Iterator[pa.Table]:
-    for shard in home.shards:
-        file = tables.embeddings_path(home.warehouse, space.id, shard)
-        yield tables.read(tables.require(file, f"The embeddings of shard {shard} in {space.id}", "embeddings"))
-
-
 def _have_ready(home: Home, source: EmbeddingSpace, space: EmbeddingSpace, mean: np.ndarray) -> int:
     """Put what the source's tables say into the centred space's store, which a run asks first; how many vectors."""
-    store = VectorStore(home.work, space.id)
+    store = PendingVectors(home.work, space.id)
     ready: list[str] = []
-    for shard, table in zip(home.shards, _shards(home, source), strict=True):
-        own = tables.embeddings_path(home.warehouse, space.id, shard)
-        there = set(tables.read(own, ["sha256"])["sha256"].to_pylist()) if own.is_file() else set()
-        usable = tables.where_equal(table, "status", Status.OK)
-        contents, engines = usable["sha256"].to_pylist(), usable["engine"].to_pylist()
-        for rows in batches(range(len(contents)), tables.EMBEDDING_GROUP_ROWS):
-            made = centred(vectors_of(usable["embedding"].slice(rows[0], len(rows))), mean)
+    for shard in home.shards:
+        there: set[str] = set()
+        if shard_metadata(home, space.id, shard) is not None:
+            there.update(read_shard(home, space.id, shard, ["sha256"])["sha256"].to_pylist())
+        for rows, vectors in usable_batches(home, source.id, shard, ["sha256", "engine"]):
+            made = centred(vectors, mean)
             # What is the mean itself is left to the run, which says so of the picture.
             keep = [
-                (contents[row], Embedded(Status.OK, None, engines[row], vector))
-                for row, vector, bad in zip(rows, made, unusable_vectors(made), strict=True)
-                if not bad and contents[row] not in there
+                (content, EmbeddingResult(Status.OK, None, engine, vector))
+                for content, engine, vector, bad in zip(
+                    rows["sha256"].to_pylist(), rows["engine"].to_pylist(), made, unusable_vectors(made), strict=True
+                )
+                if not bad and content not in there
             ]
             store.put_many(keep)
             there |= {content for content, _ in keep}
             ready += [content for content, _ in keep]
-    store.drop_many(ready[:1])
+    store.delete_many(ready[:1])
     return max(0, len(set(ready)) - 1)

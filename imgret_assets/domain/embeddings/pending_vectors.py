@@ -24,7 +24,7 @@ _SCHEMA = (
 
 
 @dataclass(frozen=True)
-class Embedded:
+class EmbeddingResult:
     """What came of embedding one content: a float32 (dim,) vector where `status` is ok, else the reason."""
 
     status: str
@@ -33,7 +33,7 @@ class Embedded:
     vector: np.ndarray | None
 
 
-class VectorStore:
+class PendingVectors:
     """The store of one embedding space; what `put_many` returned from is there after a kill."""
 
     def __init__(self, work: Path, space: str) -> None:
@@ -42,7 +42,7 @@ class VectorStore:
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
 
-    def put_many(self, rows: Iterable[tuple[str, Embedded]]) -> None:
+    def put_many(self, rows: Iterable[tuple[str, EmbeddingResult]]) -> None:
         """Keep what came of some contents, all or none."""
         values = [
             (sha, row.status, row.error, row.engine, None if row.vector is None else row.vector.astype("<f4").tobytes())
@@ -52,9 +52,9 @@ class VectorStore:
             with self._open() as connection:
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", values)
 
-    def get_many(self, contents: Sequence[str]) -> dict[str, Embedded]:
+    def get_many(self, contents: Sequence[str]) -> dict[str, EmbeddingResult]:
         """What is kept of these contents."""
-        found: dict[str, Embedded] = {}
+        found: dict[str, EmbeddingResult] = {}
         if not self.path.is_file():
             return found
         with self._open() as connection:
@@ -63,10 +63,10 @@ class VectorStore:
                 rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
                 for sha, status, error, engine, blob in rows:
                     vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
-                    found[sha] = Embedded(status, error, engine, vector)
+                    found[sha] = EmbeddingResult(status, error, engine, vector)
         return found
 
-    def which(self, contents: Sequence[str]) -> set[str]:
+    def known(self, contents: Sequence[str]) -> set[str]:
         """Those of the contents that are kept."""
         if not self.path.is_file():
             return set()
@@ -80,7 +80,7 @@ class VectorStore:
                 )
             }
 
-    def drop_many(self, contents: Sequence[str]) -> None:
+    def delete_many(self, contents: Sequence[str]) -> None:
         """Forget contents that are safe in a table now."""
         if contents and self.path.is_file():
             with self._open() as connection:

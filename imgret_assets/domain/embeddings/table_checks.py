@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
@@ -29,8 +29,8 @@ def one_space(home: Home, space: str) -> Finding:
     """Every shard's embeddings are there and of one space."""
     found: dict[str, str] = {}
     for shard in home.shards:
-        path = tables.embeddings_path(home.warehouse, space, shard)
-        found[shard] = tables.read_metadata(path).get("space", "none") if path.is_file() else "missing"
+        metadata = shard_metadata(home, space, shard)
+        found[shard] = metadata.space if metadata is not None else "missing"
     wrong = sorted(shard for shard, name in found.items() if name != space)
     return Finding(
         not wrong,
@@ -46,16 +46,11 @@ def usable_vectors(home: Home, space: str) -> Finding:
     vectors = 0
     bad: list[str] = []
     for shard in home.shards:
-        path = tables.embeddings_path(home.warehouse, space, shard)
-        if not path.is_file():
+        if shard_metadata(home, space, shard) is None:
             continue
-        with tables.open_parquet(path) as file:
-            for group in range(file.num_row_groups):
-                rows = file.read_row_group(group, columns=["path", "status", "embedding"])
-                rows = tables.where_equal(rows, "status", Status.OK)
-                vectors += rows.num_rows
-                wrong = np.flatnonzero(unusable_vectors(vectors_of(rows["embedding"])))
-                bad += [rows["path"][int(row)].as_py() for row in wrong]
+        for rows, batch in usable_batches(home, space, shard, ["path"]):
+            vectors += len(batch)
+            bad += [rows["path"][int(row)].as_py() for row in np.flatnonzero(unusable_vectors(batch))]
     summary = (
         f"{vectors:,} vectors are finite and not zero" if not bad else f"{len(bad):,} vectors are zero or not finite"
     )
@@ -74,9 +69,8 @@ def unusable_share(home: Home, space: str | None, *, limit: float) -> Finding:
             tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
         )
         statuses.update(tables.read(path, ["status"])["status"].to_pylist())
-        embedded = tables.embeddings_path(home.warehouse, space, shard) if space else None
-        if embedded and embedded.is_file():
-            found = Counter(tables.read(embedded, ["status"])["status"].to_pylist())
+        if space and shard_metadata(home, space, shard) is not None:
+            found = Counter(read_shard(home, space, shard, ["status"])["status"].to_pylist())
             found.pop(Status.OK, None)
             statuses.update(found)
             statuses[Status.OK] -= found.total()

@@ -1,28 +1,146 @@
-"""The one way to read stored vectors.
+"""Reader of the stored embeddings: the only module that reads rows and vectors of the embeddings tables.
 
-Belongs here: listing and reading the embeddings tables, and checking them against the manifest. Not here: writing
-them (`domain.embeddings.embeddings_table`).
+Belongs here: rows and vectors of one shard or of a whole space, and the check that a shard's embeddings belong to its
+manifest. Not here: writing the tables (`domain.embeddings.embeddings_table`), their schema and paths
+(`domain.storage.tables`), vectors that are kept in memory for queries (`domain.search.vector_cache`).
+
+Terms: a content is the bytes of a file, named by their SHA-256. A vector key names one vector: content and engine. A
+row is usable where its status is `ok`, so that it has a vector. The coverage of a space is a hash of all usable paths
+and their vector keys: tables made from the embeddings carry it (`domain.storage.derived_tables`).
 """
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
+from imgret_assets.domain.images.decode import RETRIED_STATUSES, Status
+from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.labels import shard_labels
 from imgret_assets.domain.numerics.vectors import row_norms
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
 from imgret_assets.errors import StaleTableError, TableError
 
+_CACHED_ROW_GROUPS = 4
 
-def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
-    """An embedding column as float32 (rows, dim), numbers as they are stored; null rows are zero."""
+
+# Rows and vectors of one shard
+
+
+def embeddings_files(home: Home, space: str) -> list[Path]:
+    """Return the files of all shards, whether or not they exist."""
+    return [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
+
+
+def shard_metadata(home: Home, space: str, shard: str) -> EmbeddingsMetadata | None:
+    """Read the metadata of one shard's embeddings; None where there is no file, or one that names no space.
+
+    Raises:
+        TableError: the file is damaged.
+    """
+    path = tables.embeddings_path(home.warehouse, space, shard)
+    return EmbeddingsMetadata.from_metadata(tables.read_metadata(path)) if path.is_file() else None
+
+
+def read_shard(home: Home, space: str, shard: str, columns: Sequence[str]) -> pa.Table:
+    """Read columns of one shard's embeddings as they are stored, whether or not the manifest has changed since.
+
+    Raises:
+        TableError: the file is missing or damaged.
+    """
+    return tables.read(_require(home, space, shard), list(columns))
+
+
+def read_current_shard(home: Home, space: str, shard: str, columns: Sequence[str]) -> pa.Table:
+    """Read columns of one shard's embeddings after checking that they belong to the shard's present manifest.
+
+    Raises:
+        TableError: a table is missing or of another space.
+        StaleTableError: the manifest has changed since.
+    """
+    manifest = tables.require(
+        tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
+    )
+    path = _require(home, space, shard)
+    metadata = shard_metadata(home, space, shard)
+    if metadata is None or (metadata.space, metadata.shards) != (space, home.record.shards):
+        raise TableError(
+            f"{path} is of space {metadata and metadata.space} in {metadata and metadata.shards} shards",
+            expected=f"space {space} in {home.record.shards} shards",
+            remedy=f"remove it and materialise `embeddings` for shard {shard}",
+        )
+    listed = tables.where_equal(tables.read(manifest, ["path", "sha256", "status"]), "status", Status.OK)
+    table = tables.read(path, list(dict.fromkeys(["path", "sha256", *columns])))
+    if not (listed["path"].equals(table["path"]) and listed["sha256"].equals(table["sha256"])):
+        raise StaleTableError(
+            f"The embeddings of shard {shard} are older than its manifest",
+            remedy=f"materialise `embeddings` for shard {shard}, or run `imgret run`",
+        )
+    return table.select(list(columns))
+
+
+def usable_rows(home: Home, space: str, shard: str, *, with_vectors: bool = False) -> pa.Table:
+    """Read one shard's usable rows: the columns of the manifest and `engine`, sorted by path.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        shard: key of the shard.
+        with_vectors: add the column `embedding`, float32 lists of the space's dimension.
+
+    Raises:
+        TableError, StaleTableError: the shard's tables are missing or don't belong together.
+    """
+    added = ["engine", "status", *(["embedding"] if with_vectors else [])]
+    embeddings = read_current_shard(home, space, shard, added)
+    manifest = tables.read(tables.manifest_path(home.warehouse, shard))
+    # The manifest's usable rows are the rows of the embeddings, in the same order: just checked.
+    merged = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
+    for column in added:
+        merged = merged.append_column(column, embeddings[column])
+    return _usable(merged).drop_columns(["status"])
+
+
+def usable_batches(
+    home: Home, space: str, shard: str, columns: Sequence[str] = ()
+) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Read one shard's usable rows with their vectors, one row group at a time.
+
+    A batch is small enough to stay in a core's cache while it is processed, and no second copy of all vectors is made.
+
+    Yields:
+        The columns of some rows, and their vectors: float32 (rows, dim) as stored. Nothing for an empty row group.
+
+    Raises:
+        TableError: the file is missing or damaged.
+    """
+    with tables.open_parquet(_require(home, space, shard)) as file:
+        for group in range(file.num_row_groups):
+            rows = _usable(file.read_row_group(group, columns=[*columns, "status", "embedding"]))
+            if len(rows):
+                yield rows.select(list(columns)), embedding_matrix(rows["embedding"])
+
+
+def usable_vectors(home: Home, space: str, shard: str, columns: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray]:
+    """Read all of one shard's usable rows with their vectors: the columns, and float32 (rows, dim) as stored.
+
+    Raises:
+        TableError: the file is missing or damaged.
+    """
+    rows = _usable(tables.read(_require(home, space, shard), [*columns, "status", "embedding"]))
+    return rows.select(list(columns)), embedding_matrix(rows["embedding"])
+
+
+def embedding_matrix(column: pa.ChunkedArray) -> np.ndarray:
+    """Convert an `embedding` column to float32 (rows, dim), numbers as they are stored; null rows become zero."""
     array = column.combine_chunks()
     if isinstance(array, pa.ChunkedArray):
         array = array.chunk(0) if array.num_chunks else pa.array([], column.type)
@@ -33,178 +151,271 @@ def vectors_of(column: pa.ChunkedArray) -> np.ndarray:
     return vectors
 
 
-def usable_rows(home: Home, space: str, shard: str) -> pa.Table:
-    """One shard's usable rows without their vectors: manifest and engine side by side, sorted by path.
-
-    Raises:
-        TableError, StaleTableError: the shard's tables are missing or don't belong together.
-    """
-    embeddings = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
-    manifest = tables.read(tables.manifest_path(home.warehouse, shard))
-    both = tables.where_equal(manifest, "status", Status.OK).drop_columns(["status", "error"])
-    for column in ("engine", "status"):
-        both = both.append_column(column, embeddings[column])
-    return tables.where_equal(both, "status", Status.OK).drop_columns(["status"])
+def _require(home: Home, space: str, shard: str) -> Path:
+    path = tables.embeddings_path(home.warehouse, space, shard)
+    return tables.require(path, f"The embeddings of shard {shard} in {space}", "embeddings")
 
 
-@dataclass(frozen=True)
-class Embeddings:
-    """All usable vectors of a space, sorted by path.
+def _usable(table: pa.Table) -> pa.Table:
+    is_usable = pc.call_function("equal", [table["status"], pa.scalar(str(Status.OK))])
+    # Mostly all rows are usable, and a filter would copy the vectors.
+    all_usable = pc.call_function("all", [is_usable], pc.ScalarAggregateOptions(skip_nulls=False, min_count=0))
+    return table if all_usable.as_py() else table.filter(is_usable)
+
+
+class StoredContents:
+    """Embeddings of one shard by content, with random access to their vectors.
 
     Attributes:
-        paths: of each row.
-        contents: which vector each row has: sha256 and engine (`vector_keys`).
-        vectors: float32 (n, dim) as stored, finite and not zero.
-        coverage: hash over all paths and contents.
+        exists: whether the shard has a table of this space.
+        rows: path, sha256 and status of each row, in the table's order.
+        row_of: row number of each content, contents that are tried again by the next run left out.
     """
 
-    paths: list[str]
-    contents: list[str]
-    vectors: np.ndarray
-    coverage: str
+    def __init__(self, home: Home, space: str, shard: str) -> None:
+        metadata = shard_metadata(home, space, shard)
+        self.exists = metadata is not None and metadata.space == space
+        self.rows: list[tuple[str, str, str]] = []
+        self.row_of: dict[str, int] = {}
+        self._results: dict[str, EmbeddingResult] = {}
+        self._row_groups: dict[int, np.ndarray] = {}
+        if not self.exists:
+            return
+        self._file = pq.ParquetFile(tables.embeddings_path(home.warehouse, space, shard))
+        columns = self._file.read(columns=["path", "sha256", "status", "error", "engine"]).to_pydict()
+        for row, (path, content, status, error, engine) in enumerate(zip(*columns.values(), strict=True)):
+            self.rows.append((path, content, status))
+            if status not in RETRIED_STATUSES:
+                self.row_of[content] = row
+                self._results[content] = EmbeddingResult(status, error, engine, None)
+
+    @property
+    def engines(self) -> set[str]:
+        """Engines that made the vectors."""
+        return {result.engine for result in self._results.values() if result.engine}
+
+    def get(self, content: str) -> EmbeddingResult:
+        """Return the stored result of a content in `row_of`, with its vector where it is usable."""
+        result = self._results[content]
+        if result.status != Status.OK:
+            return result
+        group, row = divmod(self.row_of[content], tables.EMBEDDING_GROUP_ROWS)
+        return EmbeddingResult(result.status, result.error, result.engine, self._row_group(group)[row])
+
+    def _row_group(self, group: int) -> np.ndarray:
+        # Old and new rows are both sorted by path, so the next row is nearly always in a group that was just read.
+        if group not in self._row_groups:
+            if len(self._row_groups) >= _CACHED_ROW_GROUPS:
+                self._row_groups.pop(next(iter(self._row_groups)))
+            column = self._file.read_row_group(group, columns=["embedding"])["embedding"]
+            self._row_groups[group] = embedding_matrix(column)
+        return self._row_groups[group]
+
+
+# All shards of a space
 
 
 @dataclass(frozen=True)
 class Listing:
-    """Which images of a space have which vectors, sorted by path, without the vectors.
+    """Paths and vector keys of all usable embeddings of a space, sorted by path, without the vectors.
 
     Attributes:
-        paths, contents, coverage: as in `Embeddings`.
-        shards: of each shard, paths of its usable rows in their order, and whether all of its rows are usable.
+        paths: of each embedding.
+        vector_keys: of each embedding (`vector_keys_of`).
+        coverage: hash over both.
+        shards: paths of each shard's usable rows, in their order.
     """
 
     paths: list[str]
-    contents: list[str]
+    vector_keys: list[str]
     coverage: str
-    shards: dict[str, tuple[pa.ChunkedArray, bool]]
+    shards: dict[str, pa.ChunkedArray]
+
+    @property
+    def key_of(self) -> dict[str, str]:
+        """Vector key of each path."""
+        return dict(zip(self.paths, self.vector_keys, strict=True))
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """All usable embeddings of a space, sorted by path.
+
+    Attributes:
+        paths, vector_keys, coverage: as in `Listing`.
+        vectors: float32 (n, dim) as stored, finite and not zero.
+    """
+
+    paths: list[str]
+    vector_keys: list[str]
+    vectors: np.ndarray
+    coverage: str
 
 
 def list_embeddings(home: Home, space: str) -> Listing:
-    """The keys of all usable vectors of a space, after checking that every shard's tables belong together.
+    """List all usable embeddings of a space after checking that every shard's tables belong together.
 
     Raises:
         TableError: a shard is missing or of another space.
-        StaleTableError: a shard's embeddings are of another manifest.
+        StaleTableError: a shard's embeddings are older than its manifest.
     """
     keys: list[tuple[str, str]] = []
-    shards: dict[str, tuple[pa.ChunkedArray, bool]] = {}
+    shards: dict[str, pa.ChunkedArray] = {}
     for shard in home.shards:
-        table = check_shard(home, space, shard, columns=["path", "sha256", "engine", "status"])
-        usable = tables.where_equal(table, "status", Status.OK)
-        keys += zip(usable["path"].to_pylist(), vector_keys(usable), strict=True)
-        shards[shard] = usable["path"], len(usable) == len(table)
+        rows = _usable(read_current_shard(home, space, shard, ["path", "sha256", "engine", "status"]))
+        keys += zip(rows["path"].to_pylist(), vector_keys_of(rows), strict=True)
+        shards[shard] = rows["path"]
     keys.sort()
-    paths, contents = [path for path, _ in keys], [content for _, content in keys]
-    return Listing(paths, contents, coverage_of(paths, contents), shards)
+    paths, vector_keys = [path for path, _ in keys], [key for _, key in keys]
+    return Listing(paths, vector_keys, coverage_of(paths, vector_keys), shards)
 
 
 def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
-    """The vectors of a listing, float32 (n, dim), in its order. Whoever calls holds the lock it was listed under.
+    """Read the vectors of a listing, float32 (n, dim) in its order.
+
+    The caller holds the lock under which the listing was made.
 
     Raises:
-        TableError: a vector has no direction.
+        TableError: a vector is zero or not finite.
     """
-    names = pa.array(listing.paths, pa.string())
-    vectors: np.ndarray | None = None
-    for shard, (paths, whole) in listing.shards.items():
-        file = tables.embeddings_path(home.warehouse, space, shard)
-        place = pc.index_in(paths, value_set=names).to_numpy()  # type: ignore[attr-defined]
+    all_paths = pa.array(listing.paths, pa.string())
+    _, dim = stored_size(home, space)
+    vectors = np.empty((len(listing.paths), dim), np.float32)
+    for shard, paths in listing.shards.items():
+        row_of = pc.index_in(paths, value_set=all_paths).to_numpy()  # type: ignore[attr-defined]
         start = 0
-        # Piece by piece: all vectors are in memory once, and a piece is in the cache while it is looked at.
-        for found in _pieces(file, whole):
-            norms = row_norms(found)
+        for _, batch in usable_batches(home, space, shard):
+            norms = row_norms(batch)
             if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
+                file = tables.embeddings_path(home.warehouse, space, shard)
                 raise TableError(
                     f"The embedding of {paths[start + int(np.argmax(bad))]} is zero or not finite",
                     remedy=f"remove {file} and run again",
                 )
-            if vectors is None:
-                vectors = np.empty((len(listing.paths), found.shape[1]), np.float32)
-            vectors[place[start : start + len(found)]] = found
-            start += len(found)
-    return np.empty((0, 1), np.float32) if vectors is None else vectors
-
-
-def _pieces(file: Path, whole: bool) -> Iterator[np.ndarray]:
-    """The usable vectors of a shard, by row group: float32 (rows, dim); one piece at least."""
-    columns = ["embedding"] if whole else ["status", "embedding"]
-    with tables.open_parquet(file) as opened:
-        if not opened.num_row_groups:
-            yield vectors_of(opened.read(columns=["embedding"])["embedding"])
-        for group in range(opened.num_row_groups):
-            rows = opened.read_row_group(group, columns=columns)
-            yield vectors_of((rows if whole else tables.where_equal(rows, "status", Status.OK))["embedding"])
+            vectors[row_of[start : start + len(batch)]] = batch
+            start += len(batch)
+    return vectors
 
 
 def load_embeddings(home: Home, space: str) -> Embeddings:
-    """All usable vectors of a space, after checking that every shard's tables belong together.
+    """Read all usable embeddings of a space after checking that every shard's tables belong together.
 
     Raises:
-        TableError: a shard is missing, of another space, or holds a vector without direction.
-        StaleTableError: a shard's embeddings are of another manifest.
+        TableError: a shard is missing, of another space, or has a vector that is zero or not finite.
+        StaleTableError: a shard's embeddings are older than its manifest.
     """
     listing = list_embeddings(home, space)
-    return Embeddings(listing.paths, listing.contents, read_vectors(home, space, listing), listing.coverage)
+    return Embeddings(listing.paths, listing.vector_keys, read_vectors(home, space, listing), listing.coverage)
 
 
-def vector_keys(rows: pa.Table) -> list[str]:
-    """What tells the vectors of embeddings rows apart: content and engine.
-
-    Two engines give one content vectors that differ a little, and a score belongs to the vectors it was made from.
-    """
-    return [
-        f"{sha} {engine}" for sha, engine in zip(*rows.select(["sha256", "engine"]).to_pydict().values(), strict=True)
-    ]
-
-
-def check_shard(home: Home, space: str, shard: str, *, columns: Sequence[str] | None = None) -> pa.Table:
-    """One shard's embeddings, all columns or some, if they are of this space and of the shard's present manifest.
+def stored_vector_keys(home: Home, space: str) -> dict[str, str]:
+    """Read the vector key of every usable embedding by path, whether or not the manifest has changed since.
 
     Raises:
-        TableError: a table is missing or of another space.
-        StaleTableError: the manifest has changed since.
+        TableError: a shard is missing or damaged.
     """
-    manifest = tables.require(
-        tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
-    )
-    path = tables.require(
-        tables.embeddings_path(home.warehouse, space, shard),
-        f"The embeddings of shard {shard} in {space}",
-        "embeddings",
-    )
-    metadata = tables.read_metadata(path)
-    if metadata.get("space") != space or metadata.get("shards") != str(home.record.shards):
-        raise TableError(
-            f"{path} is of space {metadata.get('space')} in {metadata.get('shards')} shards",
-            expected=f"space {space} in {home.record.shards} shards",
-            remedy=f"remove it and materialise `embeddings` for shard {shard}",
-        )
-    listed = tables.where_equal(tables.read(manifest, ["path", "sha256", "status"]), "status", Status.OK)
-    table = tables.read(path, None if columns is None else list(columns))
-    if not (listed["path"].equals(table["path"]) and listed["sha256"].equals(table["sha256"])):
-        raise StaleTableError(
-            f"The embeddings of shard {shard} are older than its manifest",
-            remedy=f"materialise `embeddings` for shard {shard}, or run `imgret run`",
-        )
-    return table
+    keys: dict[str, str] = {}
+    for shard in home.shards:
+        rows = _usable(read_shard(home, space, shard, ["path", "sha256", "engine", "status"]))
+        keys.update(zip(rows["path"].to_pylist(), vector_keys_of(rows), strict=True))
+    return keys
 
 
-def coverage_of(paths: Sequence[str], contents: Sequence[str]) -> str:
-    """Hash of which contents are where: SHA-256 over the sorted paths with their contents."""
+def vector_keys_of(rows: pa.Table) -> list[str]:
+    """Return the vector key of each row: `sha256` and `engine`.
+
+    The engine belongs to the key because two engines give one content vectors that differ a little, and a score
+    belongs to the vectors that it was computed from.
+    """
+    columns = rows.select(["sha256", "engine"]).to_pydict()
+    return [f"{content} {engine}" for content, engine in zip(*columns.values(), strict=True)]
+
+
+def coverage_of(paths: Sequence[str], vector_keys: Sequence[str]) -> str:
+    """Return the coverage of these paths and their vector keys: SHA-256 over both, sorted by path."""
     digest = hashlib.sha256()
-    for path, sha in sorted(zip(paths, contents, strict=True)):
-        digest.update(f"{path}\0{sha}\n".encode())
+    for path, key in sorted(zip(paths, vector_keys, strict=True)):
+        digest.update(f"{path}\0{key}\n".encode())
     return digest.hexdigest()
 
 
+def stored_size(home: Home, space: str) -> tuple[int, int]:
+    """Return the number of rows of all existing shards and the dimension of their vectors; 0 where there are none.
+
+    Raises:
+        TableError: a shard is damaged.
+    """
+    rows = dim = 0
+    for path in embeddings_files(home, space):
+        if path.is_file():
+            with tables.open_parquet(path) as file:
+                rows += file.metadata.num_rows
+                dim = max(dim, file.schema_arrow.field("embedding").type.list_size)
+    return rows, dim
+
+
+# Some images of a space
+
+
+def vectors_of_paths(home: Home, space: str, paths: Collection[str]) -> dict[str, np.ndarray]:
+    """Read the vectors of some images by path, float32 (dim,) each; row groups without any of them are not read.
+
+    Raises:
+        TableError: a shard is missing or damaged.
+    """
+    vectors: dict[str, np.ndarray] = {}
+    shards = {shard_of(path, home.record.shards) for path in paths}
+    for shard in sorted(shards):
+        with tables.open_parquet(_require(home, space, shard)) as file:
+            for group in range(file.num_row_groups):
+                group_paths = file.read_row_group(group, columns=["path"])["path"].to_pylist()
+                rows = [row for row, path in enumerate(group_paths) if path in paths]
+                if rows:
+                    matrix = embedding_matrix(file.read_row_group(group, columns=["embedding"])["embedding"])
+                    vectors.update((group_paths[row], matrix[row]) for row in rows)
+    return vectors
+
+
 @dataclass(frozen=True)
-class Labelled:
+class StoredEmbedding:
+    """The stored embedding of one image: `vector` is float32 (dim,) where `status` is ok, else None."""
+
+    sha256: str
+    status: str
+    vector: np.ndarray | None
+
+
+def find_embedding(home: Home, space: str, path: str) -> StoredEmbedding | None:
+    """Read the embedding of one image; None where its shard has no row of this path.
+
+    Raises:
+        TableError: the image's shard is missing or damaged.
+    """
+    with tables.open_parquet(_require(home, space, shard_of(path, home.record.shards))) as file:
+        for group in range(file.num_row_groups):
+            rows = file.read_row_group(group, columns=["path", "sha256", "status"]).to_pydict()
+            if path not in rows["path"]:
+                continue
+            row = rows["path"].index(path)
+            vector = None
+            if rows["status"][row] == Status.OK:
+                column = file.read_row_group(group, columns=["embedding"])["embedding"]
+                vector = embedding_matrix(column.slice(row, 1))[0]
+            return StoredEmbedding(rows["sha256"][row], rows["status"][row], vector)
+    return None
+
+
+# With the labels of the manifest
+
+
+@dataclass(frozen=True)
+class LabelledVectors:
     """A space's usable vectors with the labels of the manifest, sorted by path within each shard.
 
     Attributes:
         paths, contents, labels: of each row.
         vectors: float32 (n, dim).
-        stale: rows left out because the manifest says something else of the file by now.
+        stale: number of rows left out because the file has changed or vanished since it was embedded.
     """
 
     paths: list[str]
@@ -214,17 +425,15 @@ class Labelled:
     stale: int
 
 
-def labelled_vectors(home: Home, space_id: str) -> Labelled:
-    """All usable vectors of a space, with the labels the manifest gives.
+def labelled_vectors(home: Home, space: str) -> LabelledVectors:
+    """Read all usable vectors of a space with their labels.
 
     Rows of files that have changed or vanished since they were embedded are left out and counted: a space that is not
-    in use is not kept up to date.
+    in use is not refreshed.
 
     Raises:
         TableError: a shard's manifest or embeddings are missing or damaged.
     """
-    from imgret_assets.domain.embeddings.table_reader import vectors_of
-
     paths: list[str] = []
     contents: list[str] = []
     labels: list[str | None] = []
@@ -232,17 +441,12 @@ def labelled_vectors(home: Home, space_id: str) -> Labelled:
     stale = 0
     for shard in home.shards:
         label_of = shard_labels(home, shard)
-        embeddings = tables.require(
-            tables.embeddings_path(home.warehouse, space_id, shard),
-            f"The embeddings of shard {shard} in {space_id}",
-            "embeddings",
-        )
-        rows = tables.where_equal(tables.read(embeddings), "status", Status.OK)
+        rows, vectors = usable_vectors(home, space, shard, ["path", "sha256"])
         keys = list(zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), strict=True))
-        fresh = [number for number, key in enumerate(keys) if key in label_of]
-        stale += len(keys) - len(fresh)
-        paths += [keys[number][0] for number in fresh]
-        contents += [keys[number][1] for number in fresh]
-        labels += [label_of[keys[number]] for number in fresh]
-        parts.append(vectors_of(rows["embedding"])[fresh])
-    return Labelled(paths, contents, labels, np.concatenate(parts), stale)
+        current = [row for row, key in enumerate(keys) if key in label_of]
+        stale += len(keys) - len(current)
+        paths += [keys[row][0] for row in current]
+        contents += [keys[row][1] for row in current]
+        labels += [label_of[keys[row]] for row in current]
+        parts.append(vectors[current])
+    return LabelledVectors(paths, contents, labels, np.concatenate(parts), stale)

@@ -6,11 +6,10 @@ of each kind's table module), the validation that keeps wrong rows out, which th
 """
 
 from imgret_assets.domain.embeddings.table_checks import Finding
-from imgret_assets.domain.embeddings.table_reader import usable_rows, vector_keys
+from imgret_assets.domain.embeddings.table_reader import stored_size, usable_rows, vector_keys_of
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.image_nodes import stored_nodes
-from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
 
@@ -19,7 +18,7 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
     missing = extra = different = rows = 0
     for shard in home.shards:
         table = usable_rows(home, space, shard)
-        expected = dict(zip(table["path"].to_pylist(), vector_keys(table), strict=True))
+        expected = dict(zip(table["path"].to_pylist(), vector_keys_of(table), strict=True))
         stored = stored_nodes(database, shard)
         rows += len(expected)
         missing += len(expected.keys() - stored.keys())
@@ -30,9 +29,7 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
             if path in stored
         )
     orphan_nodes = database.rows(cypher.COUNT_ORPHAN_NODES, {"shards": home.shards})[0]["nodes"]
-    # All shards were read above, so that this file exists and is of the space.
-    with tables.open_parquet(tables.embeddings_path(home.warehouse, space, home.shards[-1])) as file:
-        dim = file.schema_arrow.field("embedding").type.list_size
+    _, dim = stored_size(home, space)
     bad_vectors = database.rows(cypher.BAD_VECTORS, {"dim": dim})
     facts = {
         "rows": rows,

@@ -70,9 +70,7 @@ def exported_rows(home: Home, space: str, listing: Listing) -> Iterator[Mapping[
         HomeError: the decisions can't be read.
     """
     del space
-    contents = {
-        path: vector_key.partition(" ")[0] for path, vector_key in zip(listing.paths, listing.contents, strict=True)
-    }
+    contents = {path: vector_key.partition(" ")[0] for path, vector_key in listing.key_of.items()}
     properties = relate_decisions(read_decisions(home), contents).properties
     pairs = sorted(properties)
     columns: dict[str, Any] = {

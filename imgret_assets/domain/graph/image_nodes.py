@@ -11,9 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 
-from imgret_assets.domain.embeddings.table_reader import usable_rows, vectors_of
+from imgret_assets.domain.embeddings.table_reader import usable_rows, usable_vectors
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_state import (
@@ -23,12 +22,11 @@ from imgret_assets.domain.graph.graph_state import (
     delete_in_batches,
     mark_refreshing,
 )
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.batching import batches
-from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -210,10 +208,10 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
         database.write((cypher.UPDATE_NODES, {"rows": rows}))
     if new_vector.any():
-        vectors = _embedding_column(home, space.id, shard)
+        _, vectors = usable_vectors(home, space.id, shard)
         for part in batches(np.flatnonzero(new_vector).tolist(), NODE_ROWS):
             part_paths, part_facts = [paths[row] for row in part], [facts[row] for row in part]
-            _write_vectors(database, space, part_paths, part_facts, vectors.take(part))
+            _write_vectors(database, space, part_paths, part_facts, vectors[part])
     return result
 
 
@@ -231,14 +229,13 @@ def _write_vectors(
     space: EmbeddingSpace,
     paths: Sequence[str],
     facts: Sequence[dict[str, Any]],
-    column: pa.ChunkedArray,
+    vectors: np.ndarray,
 ) -> None:
-    """Write nodes with their vectors, and delete their relationships, in one transaction.
+    """Write nodes with their vectors, float32 (n, dim), and delete their relationships, in one transaction.
 
     Raises:
         TableError: a vector is zero, not finite, or of another length.
     """
-    vectors = vectors_of(column)
     bad = unusable_vectors(vectors) if vectors.shape == (len(paths), space.dim) else np.ones(len(paths), dtype=bool)
     if bad.any():
         raise TableError(
@@ -260,12 +257,6 @@ def _write_vectors(
         (cypher.DELETE_RELATIONSHIPS_OF, {"paths": list(paths)}),
         (cypher.WRITE_NODES_PACKED if packed else cypher.WRITE_NODES, {"rows": rows}),
     )
-
-
-def _embedding_column(home: Home, space: str, shard: str) -> pa.ChunkedArray:
-    """Return the vectors of a shard's `usable_rows`."""
-    rows = tables.read(tables.embeddings_path(home.warehouse, space, shard), ["status", "embedding"])
-    return tables.where_equal(rows, "status", Status.OK)["embedding"]
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:

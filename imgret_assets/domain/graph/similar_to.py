@@ -17,7 +17,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_checks import Finding
-from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, vector_keys
+from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, stored_vector_keys
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_state import (
@@ -36,7 +36,6 @@ from imgret_assets.domain.graph.relationship_sync import (
     delete_relationships,
     require_count,
 )
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.similarity.pairs_table import validate_pairs
@@ -64,7 +63,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
     """
     with home.hold([locks.GRAPH], "writing SIMILAR_TO relationships"):
         started = time.monotonic()
-        keys = _usable_vector_keys(home, space.id)
+        keys = stored_vector_keys(home, space.id)
         unwritten, threshold = _validated_scores(home, space.id, keys)
         expected = len(unwritten)
         _check_nodes(database, check_owner(database, home), space, len(keys))
@@ -94,7 +93,7 @@ def check_relationships(home: Home, database: Database, space: str) -> Finding:
     path = PAIRS.require(home.warehouse, space)
     listing = list_embeddings(home, space)
     try:
-        validate_pairs(home, space, dict(zip(listing.paths, listing.contents, strict=True)))
+        validate_pairs(home, space, listing.key_of)
     except TableError as error:
         return Finding(False, str(error), {})
     expected = _scores_by_pair(path)
@@ -131,19 +130,6 @@ def _table_rows(path: Path) -> Iterator[Mapping[str, pa.Array]]:
     with tables.open_parquet(path) as file:
         for batch in file.iter_batches(EXPORT_ROWS):
             yield {"source": batch["path_a"], "target": batch["path_b"], "score": batch["score"]}
-
-
-def _usable_vector_keys(home: Home, space: str) -> dict[str, str]:
-    """Return the vector key (`table_reader.vector_keys`) of every usable image by path."""
-    keys: dict[str, str] = {}
-    for shard in home.shards:
-        path = tables.require(
-            tables.embeddings_path(home.warehouse, space, shard), f"The embeddings of shard {shard}", "embeddings"
-        )
-        rows = tables.read(path, ["path", "sha256", "engine", "status"])
-        rows = tables.where_equal(rows, "status", Status.OK)
-        keys.update(zip(rows["path"].to_pylist(), vector_keys(rows), strict=True))
-    return keys
 
 
 def _validated_scores(home: Home, space: str, keys: dict[str, str]) -> tuple[dict[PathPair, float], float]:

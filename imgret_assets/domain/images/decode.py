@@ -54,6 +54,10 @@ class Status(StrEnum):
     BAD_NAME = "bad_name"
 
 
+# A later run may find such a file readable, so it tries the file again.
+RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
+
+
 class UnusableImageError(Exception):
     """This file gives no pixels, and why; becomes a row with a status, never the end of a run."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgret_assets.domain.embeddings.pending_vectors import VectorStore
+from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
 from imgret_assets.domain.images.thumbnail_cache import unused_thumbnails
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
@@ -34,7 +34,7 @@ def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
     with home.hold(names, "removing leftovers"):
         doomed = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
         stores = sorted(home.work.glob("vectors/*.sqlite"))
-        vectors = sum(VectorStore(home.work, store.stem).count() for store in stores)
+        vectors = sum(PendingVectors(home.work, store.stem).count() for store in stores)
         doomed += stores
         keys = {f"shard={shard}.parquet" for shard in home.shards}
         doomed += [file for file in home.warehouse.rglob("shard=*.parquet") if file.name not in keys]

@@ -19,10 +19,9 @@ from xml.sax.xmlreader import AttributesImpl
 import pyarrow as pa
 import pyarrow.csv as pa_csv
 
-from imgret_assets.domain.embeddings.table_reader import Listing, check_shard, list_embeddings
+from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, usable_rows
 from imgret_assets.domain.graph.relationship_kinds import KINDS, RelationshipKind
 from imgret_assets.domain.graph.relationship_sync import table_of
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.derived_tables import GROUPS, PAIRS
@@ -153,25 +152,15 @@ def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) 
 
 def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema: pa.Schema) -> Iterator[pa.Table]:
     """Usable images, shard by shard, sorted by path in each."""
-    wanted = ["path", "sha256", "engine", "status", *(["embedding"] if "embedding" in schema.names else [])]
     for shard in home.shards:
-        embedded = tables.where_equal(check_shard(home, space.id, shard, columns=wanted), "status", Status.OK)
-        listed = tables.read(
-            tables.manifest_path(home.warehouse, shard),
-            ["path", "label", "sha256", "bytes", "width", "height", "format", "status"],
-        )
-        row_of = {path: row for row, path in enumerate(listed["path"].to_pylist())}
-        paths = embedded["path"].to_pylist()
-        facts = listed.take(pa.array([row_of[path] for path in paths], pa.int64()))
+        rows = usable_rows(home, space.id, shard, with_vectors="embedding" in schema.names)
+        paths = rows["path"].to_pylist()
         columns = {
-            **{name: facts[name] for name in ("path", "label", "sha256", "bytes", "width", "height", "format")},
+            **{name: rows[name] for name in rows.column_names},
             "group": pa.array([groups.get(path) for path in paths], pa.string()),
             "shard": pa.array([shard] * len(paths), pa.string()),
             "model": pa.array([space.id] * len(paths), pa.string()),
-            "engine": embedded["engine"],
         }
-        if "embedding" in schema.names:
-            columns["embedding"] = embedded["embedding"]
         if paths:
             yield pa.table([columns[name] for name in schema.names], schema=schema)
 

@@ -6,11 +6,14 @@ Belongs here: looking at the tables' metadata and statuses. Not here: whether ta
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from imgret_assets.domain.embeddings.table_reader import list_embeddings
+import pyarrow as pa
+
+from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_shard
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
@@ -68,18 +71,20 @@ def look_over(home: Home, space: str | None) -> Overview:
     """
     files, length, statuses, examples = 0, 0, Counter[str](), dict[str, list[tuple[str, str]]]()
     manifests = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
-    embedded = [] if space is None else [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
-    for file in [*manifests, *embedded]:
-        if not file.is_file():
-            continue
-        try:
-            rows = tables.read(file, ["path", "status", "error", *(["bytes"] if file in manifests else [])])
-        except TableError:
-            continue
-        if file in manifests:
-            files += rows.num_rows
-            length += sum(count or 0 for count in rows["bytes"].to_pylist())
-        for path, status, error in zip(*(rows[name].to_pylist() for name in ("path", "status", "error")), strict=True):
+    parts: list[pa.Table] = []
+    for path in manifests:
+        with suppress(TableError):
+            listed = tables.read(path, ["path", "status", "error", "bytes"])
+            files += listed.num_rows
+            length += sum(count or 0 for count in listed["bytes"].to_pylist())
+            parts.append(listed)
+    if space is not None:
+        for shard in home.shards:
+            with suppress(TableError):
+                parts.append(read_shard(home, space, shard, ["path", "status", "error"]))
+    for part in parts:
+        columns = part.select(["path", "status", "error"]).to_pydict()
+        for path, status, error in zip(*columns.values(), strict=True):
             if status != Status.OK:
                 statuses[status] += 1
                 named = examples.setdefault(status, [])
@@ -90,7 +95,7 @@ def look_over(home: Home, space: str | None) -> Overview:
     ]
     found = [_sharded("raw_images", manifests)]
     if space is not None:
-        found += [_sharded("embeddings", embedded), *_covering(home, space)]
+        found += [_sharded("embeddings", embeddings_files(home, space)), *_covering(home, space)]
     return Overview(files, length, found, unusable)
 
 

@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
+from imgret_assets.domain.embeddings.table_reader import read_shard
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.images.decode import Status
@@ -46,9 +47,7 @@ def totals(home: Home, database: Database, space: str, *, embedded: int, seconds
     statuses: Counter[str] = Counter()
     for shard in home.shards:
         images += tables.read(tables.manifest_path(home.warehouse, shard), ["path"]).num_rows
-        statuses.update(
-            tables.read(tables.embeddings_path(home.warehouse, space, shard), ["status"])["status"].to_pylist()
-        )
+        statuses.update(read_shard(home, space, shard, ["status"])["status"].to_pylist())
     return Totals(
         images=images,
         usable=statuses[Status.OK],

@@ -22,6 +22,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     group_by_content,
     load_usable_images,
 )
+from imgret_assets.domain.embeddings.table_reader import embeddings_files
 from imgret_assets.domain.review.decisions import File, is_protected
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
@@ -139,11 +140,8 @@ def _tables_stamp(home: Home) -> tuple[Any, ...]:
     """Return a value that changes whenever a table, or a setting, that the sets are made from changes."""
     space = require_duplicates(home).space
     files = [tables.duplicates_path(home.warehouse), tables.pairs_path(home.warehouse, space)]
-    for shard in home.shards:
-        files += [
-            tables.manifest_path(home.warehouse, shard),
-            tables.embeddings_path(home.warehouse, space, shard),
-        ]
+    files += [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
+    files += embeddings_files(home, space)
     return (home.settings.protected, home.record.shards, *map(_file_stamp, files))
 
 

@@ -18,10 +18,10 @@ import pyarrow as pa
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, MIN_CORRELATION, NEAR, RADIUS_BITS
 from imgret_assets.domain.duplicates.duplicates_table import MIN_COSINE
 from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.table_reader import find_embedding
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.images.decode import Status, UnusableImageError, read_header
+from imgret_assets.domain.images.decode import UnusableImageError, read_header
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.neo4j_server import lifecycle
@@ -258,23 +258,16 @@ def _unusable(image: QueryImage, status: str, reason: str) -> ImageError:
 
 def _stored(home: Home, space: EmbeddingSpace, path: str, sha256: str, notes: list[str]) -> np.ndarray | None:
     """The stored vector of a file of the library, if it is still that file."""
-    file = tables.embeddings_path(home.warehouse, space.id, shard_of(path, home.record.shards))
-    if not file.is_file():
+    if not tables.embeddings_path(home.warehouse, space.id, shard_of(path, home.record.shards)).is_file():
         return None
-    with tables.open_parquet(file) as table:
-        for group in range(table.num_row_groups):
-            rows = table.read_row_group(group, columns=["path", "sha256", "status"]).to_pydict()
-            if path not in rows["path"]:
-                continue
-            row = rows["path"].index(path)
-            if rows["sha256"][row] != sha256:
-                notes.append(f"{path} has changed since the last run: it was embedded now; `imgret run` stores that")
-                return None
-            if rows["status"][row] != Status.OK:
-                return None
-            return vectors_of(table.read_row_group(group, columns=["embedding"])["embedding"].slice(row, 1))[0]
-    notes.append(f"{path} is not in the library yet: it was embedded now; `imgret run` adds it")
-    return None
+    stored = find_embedding(home, space.id, path)
+    if stored is None:
+        notes.append(f"{path} is not in the library yet: it was embedded now; `imgret run` adds it")
+        return None
+    if stored.sha256 != sha256:
+        notes.append(f"{path} has changed since the last run: it was embedded now; `imgret run` stores that")
+        return None
+    return stored.vector
 
 
 def _facts(home: Home, space: EmbeddingSpace, path: str) -> dict[str, str | None]:

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
+from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_vectors, stored_size
 from imgret_assets.domain.numerics.vectors import row_norms
 from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.similarity.query_expansion import averaged_norms, averaging_weights, rerank
@@ -142,10 +142,7 @@ def _load(home: Home, space: str) -> Collection:
 
 
 def _check_memory(home: Home, space: str) -> None:
-    files = [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
-    present = [file for file in files if file.is_file()]
-    rows = sum(tables.count_rows(file) for file in present)
-    dim = max((int(tables.read_metadata(file).get("dim", 0)) for file in present), default=0)
+    rows, dim = stored_size(home, space)
     # The vectors, and a shard's table while they are read.
     needed = 1.25 * 4 * rows * dim / _BYTES_PER_GB
     if needed > home.settings.memory_gb:
@@ -157,6 +154,5 @@ def _check_memory(home: Home, space: str) -> None:
 
 
 def _stamp(home: Home, space: str) -> Stamp:
-    files = [tables.embeddings_path(home.warehouse, space, shard) for shard in home.shards]
-    files.append(tables.nearest_path(home.warehouse, space))
+    files = [*embeddings_files(home, space), tables.nearest_path(home.warehouse, space)]
     return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())

@@ -105,7 +105,7 @@ def refresh_neighbours(
         rows, scores, compared = _search(home, space, vectors, previous, progress or (lambda _: None))
         table = _as_table(listing.paths, rows[:, :KEPT], scores[:, :KEPT])
         # First what goes with the table: its own hash tells whether they belong together.
-        write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+        write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         _write_lists(home, space, rows, scores, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
@@ -183,7 +183,7 @@ def _previous(
         return None, "all against all: what the earlier table covers is not known"
     old_paths, old_contents = read_snapshot(home, _KIND, space)
     before = dict(zip(old_paths, old_contents, strict=True))
-    fresh = [row for row, path in enumerate(listing.paths) if before.get(path) != listing.contents[row]]
+    fresh = [row for row, path in enumerate(listing.paths) if before.get(path) != listing.vector_keys[row]]
     count = len(listing.paths)
     if 2 * len(fresh) > count:
         return None, f"all against all: {len(fresh):,} of {count:,} images are new"

@@ -132,7 +132,7 @@ def _recompute(
         most = settings.max_neighbours
         merged = both if most is None else both.where(best_neighbours(both, count, most))
         cut += len(both) - len(merged) + (previous.cut if previous is not None else 0)
-    write_snapshot(home, _KIND, space, listing.paths, listing.contents, listing.coverage)
+    write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
     metadata = PairsMetadata(
         space=space,
         coverage=listing.coverage,
@@ -163,7 +163,7 @@ def _what_is_left(
         return None, None, f"all against all: more neighbours are wanted than the {previous.max_neighbours} kept"
     before = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
     row_of = {path: row for row, path in enumerate(listing.paths)}
-    changed = {row for path, row in row_of.items() if before.get(path) != listing.contents[row]}
+    changed = {row for path, row in row_of.items() if before.get(path) != listing.vector_keys[row]}
     old = tables.read(tables.pairs_path(home.warehouse, space))
     # As row numbers; -1 for images that are gone or changed.
     stable = pa.array([path for path, row in row_of.items() if row not in changed], pa.string())

@@ -23,7 +23,7 @@ def snapshot_path(home: Home, kind: str, space: str) -> Path:
 
 
 def write_snapshot(
-    home: Home, kind: str, space: str, paths: Sequence[str], contents: Sequence[str], coverage: str
+    home: Home, kind: str, space: str, paths: Sequence[str], vector_keys: Sequence[str], coverage: str
 ) -> None:
     """Write the snapshot for a table that is about to be written.
 
@@ -32,10 +32,10 @@ def write_snapshot(
         kind: of the table.
         space: id of the embedding space.
         paths: of the images, sorted.
-        contents: key of each image's vector (`embeddings.table_reader.vector_keys`).
-        coverage: hash of paths and contents (`embeddings.table_reader.coverage_of`).
+        vector_keys: of each image (`embeddings.table_reader.vector_keys_of`).
+        coverage: hash of paths and vector keys (`embeddings.table_reader.coverage_of`).
     """
-    table = pa.table({"path": list(paths), "vector": list(contents)}, _SCHEMA)
+    table = pa.table({"path": list(paths), "vector": list(vector_keys)}, _SCHEMA)
     tables.write(snapshot_path(home, kind, space), table, {"coverage": coverage})
 
 

@@ -12,8 +12,8 @@ import pytest
 
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, refresh_embeddings
-from imgret_assets.domain.embeddings.pending_vectors import VectorStore
-from imgret_assets.domain.embeddings.table_reader import vectors_of
+from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
+from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images import image_reader
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
@@ -264,7 +264,7 @@ def test_the_store_between_tables_is_empty_when_nothing_is_on_its_way(
 ) -> None:
     put_pictures(images, range(20))
     refresh(home, embedder)
-    assert VectorStore(home.work, embedder.space.id).count() == 0
+    assert PendingVectors(home.work, embedder.space.id).count() == 0
 
 
 def test_a_second_engine_is_said(home: Home, images: Path, embedder: FakeEmbedder) -> None:
@@ -477,16 +477,16 @@ def test_a_run_on_another_shard_may_take_a_vector_from_the_store_first(
     put(images, path_in("02"), picture_bytes(1))
     refresh(home, embedder, ["00"])
     refresh_manifest(home)
-    real = VectorStore.which
+    real = PendingVectors.known
 
-    def which(self: VectorStore, contents: Sequence[str]) -> set[str]:
+    def known(self: PendingVectors, contents: Sequence[str]) -> set[str]:
         found = real(self, contents)
-        monkeypatch.setattr(VectorStore, "which", real)
+        monkeypatch.setattr(PendingVectors, "known", real)
         refresh_embeddings(home, embedder, ["02"])
         assert self.count() == 0
         return found
 
-    monkeypatch.setattr(VectorStore, "which", which)
+    monkeypatch.setattr(PendingVectors, "known", known)
     refresh_embeddings(home, embedder, ["01"])
     assert embedder.embedded == 1
     assert sorted(embedding_rows(home, embedder.space.id)) == sorted([path_in("01"), path_in("02")])
@@ -527,7 +527,7 @@ def test_vectors_of_a_column_are_as_stored(chunks: int) -> None:
     rows = [[1.0, 2.0], None, [np.nan, 1.0], [np.inf, 0.0]]
     column = pa.chunked_array([pa.array(rows, kind)] * chunks)
     expected = np.array([[1, 2], [0, 0], [np.nan, 1], [np.inf, 0]] * chunks, dtype=np.float32)
-    np.testing.assert_array_equal(vectors_of(column), expected)
-    np.testing.assert_array_equal(vectors_of(column.slice(1, 2)), expected[1:3])
-    assert vectors_of(column.slice(0, 0)).shape == (0, 2)
-    assert vectors_of(pa.chunked_array([], kind)).shape == (0, 2)
+    np.testing.assert_array_equal(embedding_matrix(column), expected)
+    np.testing.assert_array_equal(embedding_matrix(column.slice(1, 2)), expected[1:3])
+    assert embedding_matrix(column.slice(0, 0)).shape == (0, 2)
+    assert embedding_matrix(pa.chunked_array([], kind)).shape == (0, 2)

@@ -4,26 +4,26 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.storage import sqlite
 from imgret_assets.errors import DiskFullError
 from imgret_tests.support.processes import Process
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> VectorStore:
-    return VectorStore(tmp_path / "work", "fake-12345678")
+def store(tmp_path: Path) -> PendingVectors:
+    return PendingVectors(tmp_path / "work", "fake-12345678")
 
 
-def vector(number: int) -> Embedded:
-    return Embedded("ok", None, "fake", np.arange(number, number + 4, dtype=np.float32))
+def vector(number: int) -> EmbeddingResult:
+    return EmbeddingResult("ok", None, "fake", np.arange(number, number + 4, dtype=np.float32))
 
 
-FAILED = Embedded("truncated", "it ends early", None, None)
+FAILED = EmbeddingResult("truncated", "it ends early", None, None)
 
 
-def test_what_is_put_is_got_back_bit_by_bit(store: VectorStore) -> None:
-    odd = Embedded("ok", None, "torch", np.array([1e-45, -0.0, 3.4e38, np.pi], dtype=np.float32))
+def test_what_is_put_is_got_back_bit_by_bit(store: PendingVectors) -> None:
+    odd = EmbeddingResult("ok", None, "torch", np.array([1e-45, -0.0, 3.4e38, np.pi], dtype=np.float32))
     store.put_many([("a", vector(1)), ("b", FAILED), ("c", odd)])
     found = store.get_many(["a", "b", "c", "d"])
     assert sorted(found) == ["a", "b", "c"]
@@ -36,53 +36,53 @@ def test_what_is_put_is_got_back_bit_by_bit(store: VectorStore) -> None:
         assert stored.tobytes() == expected.vector.tobytes()  # type: ignore[union-attr]
 
 
-def test_asking_an_absent_store_makes_no_file(store: VectorStore) -> None:
+def test_asking_an_absent_store_makes_no_file(store: PendingVectors) -> None:
     assert store.get_many(["a"]) == {}
-    assert store.which(["a"]) == set()
-    store.drop_many(["a"])
+    assert store.known(["a"]) == set()
+    store.delete_many(["a"])
     store.put_many([])
     assert store.count() == 0
     assert not store.path.exists()
 
 
-def test_which_and_drop(store: VectorStore) -> None:
+def test_which_and_drop(store: PendingVectors) -> None:
     store.put_many((str(number), vector(number)) for number in range(5))
-    assert store.which(["0", "4", "5"]) == {"0", "4"}
-    store.drop_many(["0", "5"])
-    assert store.which(["0", "4"]) == {"4"}
+    assert store.known(["0", "4", "5"]) == {"0", "4"}
+    store.delete_many(["0", "5"])
+    assert store.known(["0", "4"]) == {"4"}
     assert store.count() == 4
 
 
-def test_more_contents_than_one_statement_takes(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_more_contents_than_one_statement_takes(store: PendingVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sqlite, "MAX_VALUES", 3)
     names = [str(number) for number in range(10)]
     store.put_many((name, vector(int(name))) for name in names)
-    assert store.which(names) == set(names)
+    assert store.known(names) == set(names)
     assert sorted(store.get_many(names)) == names
 
 
-def test_a_content_put_again_is_replaced(store: VectorStore) -> None:
+def test_a_content_put_again_is_replaced(store: PendingVectors) -> None:
     store.put_many([("a", FAILED)])
     store.put_many([("a", vector(7))])
     assert store.get_many(["a"])["a"].status == "ok"
     assert store.count() == 1
 
 
-def test_all_or_none_are_put(store: VectorStore) -> None:
+def test_all_or_none_are_put(store: PendingVectors) -> None:
     store.put_many([("before", vector(1))])
     with pytest.raises(AttributeError):
         store.put_many([("a", vector(2)), ("b", None)])  # type: ignore[list-item]
     with pytest.raises(sqlite3.IntegrityError):
-        store.put_many([("a", vector(2)), ("b", Embedded(None, None, None, None))])  # type: ignore[arg-type]
-    assert store.which(["before", "a", "b"]) == {"before"}
+        store.put_many([("a", vector(2)), ("b", EmbeddingResult(None, None, None, None))])  # type: ignore[arg-type]
+    assert store.known(["before", "a", "b"]) == {"before"}
 
 
-def test_spaces_are_kept_apart(store: VectorStore, tmp_path: Path) -> None:
+def test_spaces_are_kept_apart(store: PendingVectors, tmp_path: Path) -> None:
     store.put_many([("a", vector(1))])
-    assert VectorStore(tmp_path / "work", "other-12345678").which(["a"]) == set()
+    assert PendingVectors(tmp_path / "work", "other-12345678").known(["a"]) == set()
 
 
-def test_a_full_disk_is_named(store: VectorStore, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named(store: PendingVectors, monkeypatch: pytest.MonkeyPatch) -> None:
     class Full(sqlite3.Connection):
         def executemany(self, *_: object) -> sqlite3.Cursor:
             raise sqlite3.OperationalError("database or disk is full")
@@ -93,17 +93,17 @@ def test_a_full_disk_is_named(store: VectorStore, monkeypatch: pytest.MonkeyPatc
         store.put_many([("a", vector(1))])
 
 
-def test_what_was_put_is_there_after_kill_9(store: VectorStore, tmp_path: Path) -> None:
+def test_what_was_put_is_there_after_kill_9(store: PendingVectors, tmp_path: Path) -> None:
     code = """
 from pathlib import Path
 import numpy as np
-from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
-store = VectorStore(Path(sys.argv[1]), "fake-12345678")
-store.put_many([("a", Embedded("ok", None, "fake", np.ones(4, np.float32)))])
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
+store = PendingVectors(Path(sys.argv[1]), "fake-12345678")
+store.put_many([("a", EmbeddingResult("ok", None, "fake", np.ones(4, np.float32)))])
 say("put")
 wait()
 """
     with Process(code, [tmp_path / "work"]) as process:
         assert process.hear() == "put"
         process.kill()
-    assert store.which(["a"]) == {"a"}
+    assert store.known(["a"]) == {"a"}

@@ -10,7 +10,7 @@ import pytest
 
 from imgret_assets.domain.analysis.ranking_quality import precision
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
-from imgret_assets.domain.embeddings.pending_vectors import Embedded, VectorStore
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.embeddings.table_reader import Embeddings
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -91,7 +91,7 @@ def test_a_number_of_shards_out_of_range_is_refused(home: Home) -> None:
 
 def test_gc_removes_leftovers_and_nothing_that_is_needed(home: Home, images: Path) -> None:
     embedder = built(home, images)
-    VectorStore(home.work, embedder.space.id).put_many([("f" * 64, Embedded("truncated", "x", None, None))])
+    PendingVectors(home.work, embedder.space.id).put_many([("f" * 64, EmbeddingResult("truncated", "x", None, None))])
     (home.work / "scan-killed").mkdir(parents=True)
     (home.warehouse / "manifest" / ".shard=00.parquet.tmp").write_bytes(b"half")
     other = home.warehouse / "embeddings" / "model=other-00000000"

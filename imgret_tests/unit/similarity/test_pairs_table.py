@@ -244,7 +244,7 @@ def test_the_table_says_what_it_covers(home: Home) -> None:
     said = tables.read_metadata(tables.pairs_path(home.warehouse, SPACE.id))
     assert (said["space"], said["threshold"], said["images"]) == (SPACE.id, "0.9", "16")
     embeddings = load_embeddings(home, SPACE.id)
-    assert said["coverage"] == embeddings.coverage == coverage_of(embeddings.paths, embeddings.contents)
+    assert said["coverage"] == embeddings.coverage == coverage_of(embeddings.paths, embeddings.vector_keys)
 
 
 def test_coverage_depends_on_paths_and_contents_but_not_on_their_order() -> None:
