@@ -82,11 +82,3 @@ def test_a_library_is_read_again_when_it_changed(home: Home, listed: Callable[[l
     assert read_library(home) is first
     listed(["b/2.png", "c/with a longer name.png"])
     assert read_library(home).labels == ("b", "c")
-
-
-@pytest.mark.parametrize(("count", "shown"), [(0, 0), (3, 3), (8, 8), (500, 8)])
-def test_examples_are_spread_over_the_library(count: int, shown: int) -> None:
-    paths = tuple(f"{number:04}.png" for number in range(count))
-    spread = Library(paths).spread(8)
-    assert len(spread) == len(set(spread)) == shown
-    assert set(spread) <= set(paths)
