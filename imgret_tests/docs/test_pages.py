@@ -214,7 +214,7 @@ def test_every_package_of_the_domain_is_in_the_map() -> None:
 
 
 def test_every_table_is_described_with_its_columns() -> None:
-    page = text_of("docs/architecture.md")
+    page = text_of("docs/reference/tables.md")
     schemas: dict[str, pa.Schema] = {
         "manifest": tables.MANIFEST_SCHEMA,
         "embeddings": tables.embeddings_schema(4),
