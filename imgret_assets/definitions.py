@@ -1,4 +1,4 @@
-"""The code location: the one module Dagster is pointed at."""
+"""The code location: the module that Dagster loads."""
 
 from imgret_assets.defs.build import build_defs
 

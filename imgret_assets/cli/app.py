@@ -1,7 +1,7 @@
 """`imgret app`: the web page.
 
-Belongs here: flags, the address, Streamlit's options. Not here: the page (`app.main`). Streamlit is imported when
-the page starts.
+Belongs here: options, the address, the configuration of Streamlit. Not here: the page (`app.main`). Streamlit is
+imported when the page starts.
 """
 
 import os
@@ -14,17 +14,17 @@ from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501
 _PAGE = Path(__file__).resolve().parent.parent / "app" / "main.py"
-# What a container may set otherwise, by Streamlit's own names.
+# Environment variables of Streamlit, which a container may set to other values.
 _DEFAULTS = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_HEADLESS": "true"}
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - only compared
 _OPTIONS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "viewer",
-    # The page is no script under work; watching its modules would also import all of torch's.
+    # The page is not edited while it runs, and watching its modules would import all modules of torch.
     "server.fileWatcherType": "none",
     "server.maxUploadSize": "50",
     "server.showEmailPrompt": "false",
-    # It prints addresses on stdout, and asks a service on the internet for one of them.
+    # The message prints addresses on stdout and asks a service on the internet for one of them.
     "logger.hideWelcomeMessage": "true",
 }
 
@@ -33,20 +33,19 @@ _OPTIONS = {
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Port (default: {DEFAULT_PORT}, else the next free one).")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def app(port: int | None, home: Path | None) -> None:
-    """Open the web page: upload a picture, see what is similar and how it is related.
+    """Start the web page: search with an image, see similar images and how they are related.
 
-    It listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
+    The page listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
     """
     settings = load_settings({"home": home})
     environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
     address = environment["STREAMLIT_SERVER_ADDRESS"]
-    chosen = free_port(address, DEFAULT_PORT, asked=port)
+    page_port = free_port(address, DEFAULT_PORT, requested=port)
     os.environ.update(environment, IMGRET_HOME=str(settings.home))
-    shown = "127.0.0.1" if address in _WILDCARDS else address
-    click.echo(
-        f"imgret: the page is at http://{f'[{shown}]' if ':' in shown else shown}:{chosen} (Ctrl-C stops it)", err=True
-    )
-    serve(chosen)
+    host = "127.0.0.1" if address in _WILDCARDS else address
+    url_host = f"[{host}]" if ":" in host else host
+    click.echo(f"imgret: the page is at http://{url_host}:{page_port} (Ctrl-C stops it)", err=True)
+    serve(page_port)
 
 
 def serve(port: int) -> None:

@@ -1,6 +1,6 @@
-"""`imgret completion SHELL`: the script with which a shell completes commands, options and file names.
+"""`imgret completion SHELL`: the script that makes a shell complete commands, options and file names.
 
-Belongs here: printing click's script. Not here: what is completed (`cli.main`).
+Belongs here: printing the script of click. Not here: the completions themselves (`cli.main`).
 """
 
 import click
@@ -12,11 +12,11 @@ SHELLS = ("bash", "zsh", "fish")
 @click.command()
 @click.argument("shell", type=click.Choice(SHELLS))
 def completion(shell: str) -> None:
-    """Print the script that completes imgret's commands in SHELL.
+    """Print the completion script of SHELL.
 
     For bash, in ~/.bashrc: eval "$(imgret completion bash)". For zsh, in ~/.zshrc: eval "$(imgret completion zsh)".
     For fish: imgret completion fish > ~/.config/fish/completions/imgret.fish
     """
-    found = get_completion_class(shell)
-    assert found is not None  # noqa: S101 - click has the three
-    click.echo(found(click.Command("imgret"), {}, "imgret", "_IMGRET_COMPLETE").source())
+    completion_class = get_completion_class(shell)
+    assert completion_class is not None  # noqa: S101 - click supports these shells
+    click.echo(completion_class(click.Command("imgret"), {}, "imgret", "_IMGRET_COMPLETE").source())

@@ -1,4 +1,4 @@
-"""`imgret demo`: the whole chain on the sample pictures, and how good its answers are.
+"""`imgret demo`: a refresh and a query on the sample images, and the quality of the answers.
 
 Belongs here: the order of the steps, the printed summary. Not here: any step.
 """
@@ -11,7 +11,7 @@ from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
 
-# Fewer, and the graph has nothing to click through; more, and it is a ball of wool.
+# With fewer relationships there is nothing to explore in the graph; with more it cannot be read.
 RELATIONSHIPS_PER_IMAGE = (0.5, 15.0)
 SHEET = "demo.png"
 
@@ -19,7 +19,7 @@ SHEET = "demo.png"
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def demo(home: Path | None) -> None:
-    """Draw the samples, materialise every asset through Dagster, ask one query, show how good the answers are."""
+    """Draw the samples, refresh all assets through Dagster, run one query, measure the quality of the answers."""
     from imgret_assets.cli.run import refresh_with_progress
     from imgret_assets.domain.analysis.ranking_quality import precision
     from imgret_assets.domain.embeddings.table_reader import load_embeddings
@@ -28,26 +28,26 @@ def demo(home: Path | None) -> None:
     from imgret_assets.domain.search.query import Query, read_query
     from imgret_assets.samples.folders import draw_catalogue, read_truth, sample_query
 
-    opened = open_home(load_settings({"home": home}))
-    samples = opened.path / "samples"
-    if opened.record.root not in (None, str(samples)):
+    demo_home = open_home(load_settings({"home": home}))
+    samples = demo_home.path / "samples"
+    if demo_home.record.root not in (None, str(samples)):
         raise ImgretError(
-            f"{opened.path} holds the collection of {opened.record.root}, which the demo would replace",
-            remedy="run it with another home: `imgret demo --home DIR`",
+            f"{demo_home.path} contains the collection of {demo_home.record.root}, which the demo would replace",
+            remedy="use another home: `imgret demo --home DIR`",
         )
     catalogue = draw_catalogue(samples)
-    settings = load_settings({"home": opened.path, "images": samples})
+    settings = load_settings({"home": demo_home.path, "images": samples})
     totals = refresh_with_progress(settings)
 
-    opened = open_home(settings)
+    demo_home = open_home(settings)
     truth = {row.path: row.label for row in read_truth(samples)}
-    embeddings = load_embeddings(opened, totals.model)
-    found = precision(embeddings, [truth.get(path) for path in embeddings.paths])
-    picture = sample_query(samples)
-    answer = find_similar(opened, read_query(picture, samples), Query(top_k=12))
-    sheet = opened.path / SHEET
-    title = f"What looks like {picture.name}? {answer.model}"
-    query_sheet(picture, answer.results, sheet, root=samples, title=title)
+    embeddings = load_embeddings(demo_home, totals.model)
+    quality = precision(embeddings, [truth.get(path) for path in embeddings.paths])
+    query_image = sample_query(samples)
+    answer = find_similar(demo_home, read_query(query_image, samples), Query(top_k=12))
+    sheet = demo_home.path / SHEET
+    title = f"Images similar to {query_image.name}, {answer.model}"
+    query_sheet(query_image, answer.results, sheet, root=samples, title=title)
 
     best = answer.results[0]
     density = totals.relationships / max(1, totals.nodes)
@@ -56,21 +56,21 @@ def demo(home: Path | None) -> None:
 images               {totals.images:>8,}   drawn, {len(catalogue.families)} products, {len(catalogue.labels)} labels
 usable               {totals.usable:>8,}   embedded in this run: {totals.embedded:,} ({totals.model})
 nodes                {totals.nodes:>8,}   :Image, with a vector index
-relationships        {totals.relationships:>8,}   :SIMILAR_TO, {density:.2f} an image
-right first answer   {found.first:>8.1%}   by label, exact copies left out; of the first ten {found.first_ten:.1%}
-best answer          {best.score:>8.3f}   {best.path} for {picture.name}, {answer.took_ms:.0f} ms
-picture of a query   {sheet}
+relationships        {totals.relationships:>8,}   :SIMILAR_TO, {density:.2f} per image
+first hit correct    {quality.first:>8.1%}   by label, without exact duplicates; first ten hits {quality.first_ten:.1%}
+best hit             {best.score:>8.3f}   {best.path} for {query_image.name}, {answer.took_ms:.0f} ms
+sheet of the query   {sheet}
 
-What to open next
-  make dev             the assets, runs and the query job in Dagster's UI
-  make app             the page: upload a picture, click through its look-alikes
-  .venv/bin/imgret db browse    the graph itself, in the Neo4j Browser
-  .venv/bin/imgret run --images DIR --home DIR2    the same with your own pictures"""
+Next steps
+  make dev             assets, runs and the query job in Dagster's UI
+  make app             the web page: upload an image and explore similar ones
+  .venv/bin/imgret db browse    the graph in the Neo4j Browser
+  .venv/bin/imgret run --images DIR --home DIR2    the same with your own images"""
     )
     low, high = RELATIONSHIPS_PER_IMAGE
     if not low <= density <= high:
         raise ImgretError(
-            f"The samples give {density:.2f} relationships an image",
+            f"The samples give {density:.2f} relationships per image",
             expected=f"{low:g} to {high:g}",
             remedy="set IMGRET_THRESHOLD",
         )

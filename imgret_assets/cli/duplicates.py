@@ -46,7 +46,7 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
     freed = sum(row["bytes"] for row in rows)
     copies = "1 copy; removing it" if len(rows) == 1 else f"{len(rows):,} copies; removing them"
     click.echo(f"imgret: {copies} would free {freed / 1e6:,.1f} MB", err=True)
-    return exit_code(found=bool(rows), asked=fail_on_found)
+    return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
 
 
 def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:

@@ -1,7 +1,7 @@
-"""The `imgret` command: its group, its exit codes.
+"""The `imgret` command: its subcommands and exit codes.
 
-Belongs here: finding a command's module when it is called, turning failures into messages and exit codes.
-Not here: any command, each in a module of its own, so that one doesn't pay for another's imports.
+Belongs here: importing the module of a command when it is called, turning errors into messages and exit codes.
+Not here: any command. Each has its own module, so that it does not import what only others need.
 """
 
 import importlib
@@ -17,51 +17,52 @@ from click.shell_completion import CompletionItem
 
 from imgret_assets.errors import ImgretError
 
-# What shells say of a command that Ctrl-C, or the end of its reader, has ended: 128 and the signal's number. Programs
-# such as git and ls end so, and a script with `set -o pipefail` can tell `| head -1` from a failure.
+# Exit codes of shells for a command that a signal has ended, by Ctrl-C or a closed pipe: 128 and the signal's number.
+# git and ls return the same, and a script with `set -o pipefail` can distinguish `| head -1` from a failure.
 EXIT_INTERRUPTED = 128 + 2
 EXIT_CLOSED_PIPE = 128 + 13
 
-# Name -> module and what it does: known without importing the module.
+# Name -> module and short help, so that listing the commands imports none of them.
 COMMANDS = {
-    "setup": ("imgret_assets.cli.setup", "Make ready: the default model, the home, Dagster's storage, secrets."),
-    "run": ("imgret_assets.cli.run", "Bring tables and graph up to date with the image files."),
-    "query": ("imgret_assets.cli.query", "Find the images that look like a picture."),
-    "duplicates": ("imgret_assets.cli.duplicates", "List copies of files: the same bytes, or the same picture."),
-    "review": ("imgret_assets.cli.review", "Decide about duplicates: what is left, what was decided, undo, export."),
-    "groups": ("imgret_assets.cli.groups", "List groups of images that belong together, or a group's members."),
-    "explain": ("imgret_assets.cli.explain", "Say how alike two pictures are, and why they are joined or not."),
+    "setup": ("imgret_assets.cli.setup", "Set up the default model, the home, Dagster's storage and secrets."),
+    "run": ("imgret_assets.cli.run", "Refresh tables and graph from the image files."),
+    "query": ("imgret_assets.cli.query", "Find images similar to a query image."),
+    "duplicates": ("imgret_assets.cli.duplicates", "List exact duplicates and near-duplicates."),
+    "review": ("imgret_assets.cli.review", "Decide about duplicates; list, undo and export decisions."),
+    "groups": ("imgret_assets.cli.groups", "List groups of similar images, or the members of a group."),
+    "explain": ("imgret_assets.cli.explain", "Explain how similar two images are and how they are related."),
     "export": ("imgret_assets.cli.export", "Write nodes and relationships as parquet, CSV or GraphML."),
-    "db": ("imgret_assets.cli.db", "The Neo4j database: start, stop, status, shell, browse, adopt."),
-    "app": ("imgret_assets.cli.app", "Open the web page."),
-    "dev": ("imgret_assets.cli.dev", "Start Dagster's webserver and daemon."),
-    "models": ("imgret_assets.cli.models", "List models and embedding spaces, and compare how good they are."),
-    "samples": ("imgret_assets.cli.samples", "Draw the sample catalogue, or fetch a real data set."),
-    "demo": ("imgret_assets.cli.demo", "Run the whole chain on the samples and show how good the answers are."),
-    "doctor": ("imgret_assets.cli.doctor", "Check what imgret needs, and say what to do."),
+    "db": ("imgret_assets.cli.db", "Manage the Neo4j database: start, stop, status, shell, browse, adopt."),
+    "app": ("imgret_assets.cli.app", "Start the web page."),
+    "dev": ("imgret_assets.cli.dev", "Start Dagster's webserver and daemon, and the web page."),
+    "models": ("imgret_assets.cli.models", "List and compare models and embedding spaces."),
+    "samples": ("imgret_assets.cli.samples", "Draw the sample catalogue, or download a public data set."),
+    "demo": ("imgret_assets.cli.demo", "Refresh and query the samples, and measure the quality of the answers."),
+    "doctor": ("imgret_assets.cli.doctor", "Check the requirements of imgret and suggest remedies."),
     "reshard": ("imgret_assets.cli.reshard", "Rewrite the tables into another number of partitions."),
-    "gc": ("imgret_assets.cli.gc", "Remove what nothing uses any more."),
-    "completion": ("imgret_assets.cli.completion", "Print the script that completes imgret's commands in a shell."),
+    "gc": ("imgret_assets.cli.gc", "Remove files that nothing uses."),
+    "completion": ("imgret_assets.cli.completion", "Print the completion script of a shell."),
 }
 
 
 class ClosedPipeError(Exception):
-    """Who reads the output has had enough (`| head -1`)."""
+    """The reader closed the pipe (`| head -1`)."""
 
 
 @contextmanager
-def _closed_pipe_by_name() -> Iterator[None]:
-    """Let a closed output be told from every other broken pipe, which click would end with 1."""
+def _closed_pipe_as_error() -> Iterator[None]:
+    """Turn the `BrokenPipeError` of a closed output into `ClosedPipeError`; click would exit with 1."""
     try:
         yield
     except BrokenPipeError as error:
-        if any(_nobody_reads(stream) for stream in (sys.stdout, sys.stderr)):
+        if any(_is_closed(stream) for stream in (sys.stdout, sys.stderr)):
             raise ClosedPipeError from error
-        # Not as it is: click takes any broken pipe for its own and says nothing.
-        raise RuntimeError("A pipe or connection that is not the output broke") from error
+        # Not re-raised as it is, because click would treat any broken pipe as a closed output and print nothing.
+        raise RuntimeError("A pipe or connection other than the output broke") from error
 
 
-def _nobody_reads(stream: IO[str]) -> bool:
+def _is_closed(stream: IO[str]) -> bool:
+    """Return True if nobody can read what is written to the stream."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)
@@ -74,34 +75,34 @@ class LazyGroup(click.Group):
     """A group that imports a command's module only when the command is called."""
 
     def make_context(self, *arguments: Any, **named: Any) -> click.Context:
-        """Parse; prints the help, where that is asked for."""
-        with _closed_pipe_by_name():
+        """Parse the arguments; print the help if it is requested."""
+        with _closed_pipe_as_error():
             return super().make_context(*arguments, **named)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
-        with _closed_pipe_by_name():
+        with _closed_pipe_as_error():
             return super().invoke(ctx)
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        """Commands and options that go on with what was typed; no command is imported."""
+        """Return the commands and options that start with `incomplete`, without importing any command."""
         commands = [
             CompletionItem(name, help=text) for name, (_, text) in COMMANDS.items() if name.startswith(incomplete)
         ]
         return commands + click.Command.shell_complete(self, ctx, incomplete)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Names in the order of the table."""
+        """Return the names in the order of `COMMANDS`."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name."""
+        """Import and return a command; None if there is none with that name."""
         if cmd_name not in COMMANDS:
             return None
         return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """List the commands without importing them."""
+        """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
@@ -109,18 +110,18 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="imgret", prog_name="imgret")
 def imgret() -> None:
-    """Find look-alike images in a collection that keeps changing."""
+    """Find similar images in a collection that keeps changing."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command and exit: 0 done, 1 failed, 2 wrong use, 11 found, 130 interrupted, 141 output closed."""
+    """Run a command and exit: 0 success, 1 failure, 2 wrong use, 11 result found, 130 Ctrl-C, 141 output closed."""
     sys.exit(run_command(arguments))
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; its exit code."""
+    """Run a command and return its exit code."""
     try:
-        with _closed_pipe_by_name():
+        with _closed_pipe_as_error():
             result = imgret.main(args=arguments, prog_name="imgret", standalone_mode=False)
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
@@ -131,12 +132,12 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        click.echo("imgret: stopped; run again: it goes on where it was", err=True)
+        click.echo("imgret: interrupted; run again to continue where it stopped", err=True)
         return EXIT_INTERRUPTED
     except ClosedPipeError:
-        # Python would complain once more when it closes the streams.
+        # Python would report the closed pipe again when it closes the streams.
         for stream in (sys.stdout, sys.stderr):
-            if _nobody_reads(stream):
+            if _is_closed(stream):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return EXIT_CLOSED_PIPE
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.support.image_arguments import as_file, pictures_in
+from imgret_assets.cli.support.image_arguments import as_file, files_in
 from imgret_assets.cli.support.output import (
     COSINE,
     Output,
@@ -94,7 +94,7 @@ def query(
     several = len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images)
     if sheet is not None and (several or sheet.suffix.lower() != ".png"):
         raise click.UsageError("--sheet draws the answer to one picture, into a file that ends with .png")
-    found = _ask(opened, pictures_in(images, opened.images), asked, several=several)
+    found = _ask(opened, files_in(images, opened.images), asked, several=several)
     answers = [answer for _, answer in found.answers]
     _tell(found, several=several, excluded=not include_self)
     if sheet is not None:
@@ -109,7 +109,7 @@ def query(
     )
     if found.unusable and not answers:
         return EXIT_FAILED
-    return exit_code(found=any(answer.results for answer in answers), asked=fail_on_found)
+    return exit_code(any_result=any(answer.results for answer in answers), fail_on_found=fail_on_found)
 
 
 def _ask(home: Home, pictures: Sequence[Path], asked: Query, *, several: bool) -> Asked:

@@ -58,7 +58,7 @@ def review(
         return None
     opened = open_home(load_settings({"home": home}))
     if dry_run:
-        return exit_code(found=_dry_run(opened, output), asked=fail_on_found)
+        return exit_code(any_result=_dry_run(opened, output), fail_on_found=fail_on_found)
     left = read_review_queue(opened)
     kinds = [kind] if kind else [EXACT, NEAR]
     sets = [one for name in kinds for one in left.sets(name, 0, limit)]
@@ -79,7 +79,7 @@ def review(
         f"{counts[SIMILAR]:,} similar pairs",
         err=True,
     )
-    return exit_code(found=bool(sets), asked=fail_on_found)
+    return exit_code(any_result=bool(sets), fail_on_found=fail_on_found)
 
 
 def _members(number: int, one: ReviewSet) -> Iterator[dict[str, Any]]:

@@ -20,10 +20,10 @@ from imgret_assets.settings import Settings, check_threshold, load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--model", help="resnet50, efficientnet_lite0 or timm:<name>.")
 @click.option("--weights", type=click.Path(path_type=Path), help="File with the model's weights.")
-@click.option("--beside", multiple=True, help="Another model whose tables are kept too: name or name=weights file.")
-@click.option("--threshold", type=float, help="Raw cosine above which two images are joined, -1 to 1.")
-@click.option("--verify", is_flag=True, help="Open every file, whatever its size and times say.")
-@click.option("--allow-deletes", is_flag=True, help="Go on although most known files have vanished.")
+@click.option("--beside", multiple=True, help="Additional model to embed with: name or name=weights file.")
+@click.option("--threshold", type=float, help="Raw cosine above which two images are related, -1 to 1.")
+@click.option("--verify", is_flag=True, help="Open every file, even if its size and times have not changed.")
+@click.option("--allow-deletes", is_flag=True, help="Continue although most known files are missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON document.")
 def run(
     images: Path | None,
@@ -36,7 +36,7 @@ def run(
     allow_deletes: bool,
     as_json: bool,
 ) -> None:
-    """Bring tables and graph up to date with the image files: list, embed, write nodes, pairs, relationships."""
+    """Refresh tables and graph from the image files: list, embed, compare, write nodes and relationships."""
     if threshold is not None:
         check_threshold(threshold, "--threshold")
     flags = {"images": images, "home": home, "model": model, "weights": weights, "beside": ",".join(beside) or None}

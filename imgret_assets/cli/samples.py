@@ -1,6 +1,6 @@
-"""`imgret samples`: pictures to try imgret with.
+"""`imgret samples`: images to try imgret with.
 
-Belongs here: flags and what is said. Not here: making the pictures (`samples.folders`).
+Belongs here: options and messages. Not here: making the images (`samples.folders`).
 """
 
 import sys
@@ -21,32 +21,36 @@ _DATASETS = ("drawn", "caltech101", "oxford-iiit-pet", "flowers102")
     type=click.Choice(_DATASETS),
     default="drawn",
     show_default=True,
-    help="The drawn catalogue, or a public dataset to download.",
+    help="The drawn catalogue, or a public data set to download.",
 )
-@click.option("--force", is_flag=True, help="Make them again, in a folder that imgret made.")
-@click.option("--home", type=click.Path(path_type=Path), help="Home folder (default: IMGRET_HOME, else ./data).")
+@click.option("--force", is_flag=True, help="Make the images again in a folder that imgret made.")
+@click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def samples(out: Path | None, dataset: str, force: bool, home: Path | None) -> None:
-    """Make a folder of sample images, and some to ask with beside it.
+    """Make a folder of sample images, and a folder of query images next to it.
 
-    The drawn catalogue needs no network: products, cars first, in several colours, angles and scenes, with
-    cropped, recompressed and exact copies. truth.csv says which is which.
+    The drawn catalogue needs no network. It contains products, cars first, in several colours, angles and scenes,
+    with cropped and recompressed near-duplicates and with exact duplicates. truth.csv lists them.
     """
     from imgret_assets.samples.folders import draw_catalogue, fetch_dataset
 
     folder = (out or load_settings({"home": home}).home / "samples").absolute()
     if dataset == "drawn":
-        made = draw_catalogue(folder, progress=_progress("products drawn"), force=force)
+        collection = draw_catalogue(folder, progress=_progress("products drawn"), force=force)
     else:
-        made = fetch_dataset(dataset, folder, progress=_progress("photos written"), force=force)
-    what = f"{made.n_images} images of {len(made.families)} families under {len(made.labels)} labels in {made.folder}"
-    click.echo(f"{what}; queries in {made.queries}" if made.drawn else f"Nothing to do: {what} are there already")
+        collection = fetch_dataset(dataset, folder, progress=_progress("images written"), force=force)
+    content = (
+        f"{collection.n_images} images of {len(collection.families)} families under {len(collection.labels)} labels "
+        f"in {collection.folder}"
+    )
+    click.echo(f"{content}; queries in {collection.queries}" if collection.drawn else f"Nothing to do: {content} exist")
 
 
-def _progress(what: str) -> Callable[[int, int], None] | None:
+def _progress(action: str) -> Callable[[int, int], None] | None:
+    """Return a function that shows progress on a terminal; None if stderr is not one."""
     if not sys.stderr.isatty():
         return None
 
     def show(done: int, total: int) -> None:
-        click.echo(f"\r{done} of {total} {what}", err=True, nl=done == total)
+        click.echo(f"\r{done} of {total} {action}", err=True, nl=done == total)
 
     return show

@@ -1,1 +1,1 @@
-"""Dagster objects only; every answer comes from `imgret_assets.domain`."""
+"""Dagster definitions; the work itself is done by `imgret_assets.domain`."""

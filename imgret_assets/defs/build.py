@@ -1,6 +1,6 @@
-"""Putting the code location together.
+"""Assembly of the code location.
 
-Belongs here: the one place that makes `Definitions`. Not here: any single definition.
+Belongs here: the only place that makes `Definitions`. Not here: any single definition.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from imgret_assets.defs.assets.vectors.similarity_report import similarity_repor
 from imgret_assets.defs.checks import default_checks
 from imgret_assets.defs.environment import started_environment
 from imgret_assets.defs.jobs import build_query_job, refresh_job
-from imgret_assets.defs.metadata import with_layer_notes
+from imgret_assets.defs.metadata import with_layer_descriptions
 from imgret_assets.defs.partitions import shards_definition
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.schedules import build_nightly_refresh
@@ -35,22 +35,22 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
     """Assemble the code location.
 
     Args:
-        settings: decides the number of shards and the sample in the query job's configuration; read from the
-            environment where None.
-        resources: replaces default resources, key by key.
+        settings: the number of shards and the sample image in the query job's configuration come from here. Read
+            from the environment if None.
+        resources: replace default resources, key by key.
 
     Raises:
-        ValueError: `resources` has a key that no default has.
-        SettingError: a setting is not usable.
+        ValueError: a key of `resources` is not a key of the default resources.
+        SettingError: a setting is invalid.
     """
     settings = settings or load_settings(env=started_environment())
     count = shard_count(settings)
     shards = shards_definition(count)
-    chosen = default_resources()
-    if unknown := set(resources or {}) - set(chosen):
-        raise ValueError(f"unknown resource keys {sorted(unknown)}; known: {sorted(chosen)}")
+    defaults = default_resources()
+    if unknown := set(resources or {}) - set(defaults):
+        raise ValueError(f"unknown resource keys {sorted(unknown)}; known: {sorted(defaults)}")
     return dg.Definitions(
-        assets=with_layer_notes(
+        assets=with_layer_descriptions(
             [
                 # The three assets with partitions have builders, because the home decides on the number of shards.
                 build_raw_images(shards),
@@ -71,7 +71,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         jobs=[refresh_job, build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],
         sensors=[changed_images],
-        resources=chosen | dict(resources or {}),
-        # One process a run: the model is loaded once and the steps are few.
+        resources=defaults | dict(resources or {}),
+        # All steps of a run in one process: there are few, and the model is loaded once.
         executor=dg.in_process_executor,
     )

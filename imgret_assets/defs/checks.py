@@ -1,11 +1,12 @@
-"""Asset checks: the findings of `domain.graph.consistency`, reported where an operator looks.
+"""Asset checks, which report the findings of the domain in the UI.
 
-Belongs here: one factory for all, the list of checks, their limits. Not here: what is looked at
-(`domain.graph.consistency`), and the validation that keeps wrong rows out, which the writing functions do themselves.
+Belongs here: the factory of checks, the list of checks, their limits. Not here: finding faults in tables
+(`domain.embeddings.table_checks`) and in the graph (`domain.graph.consistency`, `duplicate_of`, `decided`), and
+validation before writing, which the writing functions do themselves.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from functools import partial
 
 import dagster as dg
 
@@ -15,95 +16,109 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embeddings import table_checks
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.graph import consistency
-from imgret_assets.domain.graph.relationship_kinds import KINDS, RelationshipKind
+from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.relationship_kinds import KINDS
 from imgret_assets.domain.graph.relationship_sync import table_of
-from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
-UNUSABLE_LIMIT = 0.1
+MAX_UNUSABLE_SHARE = 0.1
+
+# Both take the id of the embedding space in use as their last argument.
+FindInTables = Callable[[Home, str], Finding]
+FindInGraph = Callable[[Home, Database, str], Finding]
 
 
-@dataclass(frozen=True)
-class Looking:
-    """What a check may look at."""
-
-    home: Home
-    embedder: EmbedderResource
-    neo4j: Neo4jResource
-
-    @property
-    def space(self) -> EmbeddingSpace:
-        """The space in use."""
-        return self.embedder.space(self.home)
-
-
-def build_check(
+def build_table_check(
     asset: str,
     name: str,
-    look: Callable[[Looking], Finding],
+    find: FindInTables,
     *,
+    description: str,
     severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
 ) -> dg.AssetChecksDefinition:
-    """A check of one asset that reports what `look` finds; its first docstring line is the description."""
+    """Return a check of an asset that reports what `find` finds in the tables."""
 
-    @dg.asset_check(asset=asset, name=name, description=(look.__doc__ or "").splitlines()[0])
-    def check(warehouse: WarehouseResource, embedder: EmbedderResource, neo4j: Neo4jResource) -> dg.AssetCheckResult:
-        try:
-            finding = look(Looking(warehouse.open(), embedder, neo4j))
-        except TableError as error:
-            # No data fails: what is missing or stale is the finding, and no reason to stop a run of some shards.
-            finding = Finding(False, str(error))
-        return dg.AssetCheckResult(
-            passed=finding.passed, severity=severity, description=finding.summary, metadata=finding.facts
-        )
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def check(warehouse: WarehouseResource, embedder: EmbedderResource) -> dg.AssetCheckResult:
+        home = warehouse.open()
+        return _result(lambda: find(home, embedder.space(home).id), severity)
 
     return check
 
 
-def _usable_files(looking: Looking) -> Finding:
-    """Few enough files are unusable."""
-    return table_checks.unusable_share(looking.home, looking.space.id, limit=UNUSABLE_LIMIT)
+def build_graph_check(asset: str, name: str, find: FindInGraph, *, description: str) -> dg.AssetChecksDefinition:
+    """Return a check of an asset that reports what `find` finds in the graph."""
+
+    @dg.asset_check(asset=asset, name=name, description=description)
+    def check(warehouse: WarehouseResource, embedder: EmbedderResource, neo4j: Neo4jResource) -> dg.AssetCheckResult:
+        home = warehouse.open()
+
+        def find_in_graph() -> Finding:
+            with neo4j.open(home) as database:
+                return find(home, database, embedder.space(home).id)
+
+        return _result(find_in_graph, dg.AssetCheckSeverity.ERROR)
+
+    return check
 
 
-def _one_space(looking: Looking) -> Finding:
-    """Every shard's embeddings are there and of one embedding space."""
-    return table_checks.one_space(looking.home, looking.space.id)
+def _result(find: Callable[[], Finding], severity: dg.AssetCheckSeverity) -> dg.AssetCheckResult:
+    try:
+        finding = find()
+    except TableError as error:
+        # A missing or outdated table is a finding: it must not stop a run over some shards.
+        finding = Finding(False, str(error))
+    return dg.AssetCheckResult(
+        passed=finding.passed, severity=severity, description=finding.summary, metadata=finding.facts
+    )
 
 
-def _usable_vectors(looking: Looking) -> Finding:
-    """Every vector is finite and not zero."""
-    return table_checks.usable_vectors(looking.home, looking.space.id)
-
-
-def _nodes_equal_rows(looking: Looking) -> Finding:
-    """The :Image nodes are the usable rows of manifest and embeddings."""
-    with looking.neo4j.open(looking.home) as database:
-        return consistency.nodes_equal_rows(looking.home, database, looking.space.id)
-
-
-def _no_bad_relationships(looking: Looking) -> Finding:
-    """No image is joined to itself or twice to the same."""
-    with looking.neo4j.open(looking.home) as database:
-        return consistency.no_bad_relationships(database)
-
-
-def _relationships_equal_source(kind: RelationshipKind) -> Callable[[Looking], Finding]:
-    def look(looking: Looking) -> Finding:
-        with looking.neo4j.open(looking.home) as database:
-            return table_of(kind).check_relationships(looking.home, database, looking.space.id)
-
-    look.__doc__ = f"The {kind.name} relationships are {kind.source}."
-    return look
+def _no_self_or_doubled_pair(_home: Home, database: Database, _space: str) -> Finding:
+    return consistency.no_bad_relationships(database)
 
 
 def default_checks() -> list[dg.AssetChecksDefinition]:
-    """All checks."""
+    """Return all checks."""
     return [
-        build_check("raw_images", "unusable_files_below_limit", _usable_files, severity=dg.AssetCheckSeverity.WARN),
-        build_check("embeddings", "one_embedding_space", _one_space),
-        build_check("embeddings", "finite_nonzero_vectors", _usable_vectors),
-        build_check("image_nodes", "nodes_equal_usable_rows", _nodes_equal_rows),
-        build_check("similar_to", "no_self_or_doubled_pair", _no_bad_relationships),
-        *(build_check(kind.asset, kind.check, _relationships_equal_source(kind)) for kind in KINDS),
+        build_table_check(
+            "raw_images",
+            "unusable_files_below_limit",
+            partial(table_checks.unusable_share, limit=MAX_UNUSABLE_SHARE),
+            description=f"Less than {MAX_UNUSABLE_SHARE:.0%} of the files are unusable.",
+            severity=dg.AssetCheckSeverity.WARN,
+        ),
+        build_table_check(
+            "embeddings",
+            "one_embedding_space",
+            table_checks.one_space,
+            description="The embeddings of all shards exist and belong to one embedding space.",
+        ),
+        build_table_check(
+            "embeddings",
+            "finite_nonzero_vectors",
+            table_checks.usable_vectors,
+            description="All vectors are finite and not zero.",
+        ),
+        build_graph_check(
+            "image_nodes",
+            "nodes_equal_usable_rows",
+            consistency.nodes_equal_rows,
+            description="The :Image nodes equal the usable rows of manifest and embeddings.",
+        ),
+        build_graph_check(
+            "similar_to",
+            "no_self_or_doubled_pair",
+            _no_self_or_doubled_pair,
+            description="No image is related to itself, or to another image more than once.",
+        ),
+        *(
+            build_graph_check(
+                kind.asset,
+                kind.check,
+                table_of(kind).check_relationships,
+                description=f"The {kind.name} relationships equal {kind.source}.",
+            )
+            for kind in KINDS
+        ),
     ]

@@ -1,4 +1,4 @@
-"""Jobs: the refresh of everything, and the query.
+"""Jobs: the refresh of all assets, and the query.
 
 Belongs here: selections, executors, prefilled configuration. Not here: ops (`defs.ops`), when jobs run
 (`defs.schedules`, `defs.sensors`).
@@ -12,7 +12,7 @@ from imgret_assets.defs.ops import find_similar_images
 
 REFRESH = "nightly_refresh"
 QUERY = "query_similar_images"
-# Every choice an analyst may want to change stands in the launchpad, so that nobody has to know its name.
+# The launchpad shows all options that an analyst may want to change, so that their names need not be known.
 PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}
 
 
@@ -20,19 +20,20 @@ refresh_job = dg.define_asset_job(
     REFRESH,
     selection=dg.AssetSelection.all(),
     executor_def=dg.in_process_executor,
-    description="Bring manifest, embeddings, nodes, pairs and relationships up to date with the image files. "
-    "Launch it for all shards as one run; what has not changed costs next to nothing.",
+    description="Refresh manifest, embeddings, tables, nodes and relationships from the image files. Launch it "
+    "for all shards as one run: unchanged images cost almost nothing.",
 )
 
 
 def build_query_job(sample: Path) -> dg.JobDefinition:
-    """The job that answers one query; its configuration comes prefilled with a sample picture."""
+    """Return the job that answers one query; its configuration is prefilled with a sample image."""
 
     @dg.job(
         name=QUERY,
         executor_def=dg.in_process_executor,
         config={"ops": {"find_similar_images": {"config": {"image_path": str(sample), **PREFILLED}}}},
-        description="What looks like this picture? The answer is a table with thumbnails in the op's output metadata.",
+        description="Find images similar to a query image. The result is a table with thumbnails in the output "
+        "metadata of the op.",
     )
     def query_similar_images() -> None:
         find_similar_images()

@@ -1,6 +1,6 @@
-"""The op that answers "what looks like this?", and its configuration.
+"""The op that finds images similar to a query image, and its configuration.
 
-Belongs here: `SimilarityQuery`, the op, its answer as Markdown. Not here: finding (`domain.search.find_similar`).
+Belongs here: `SimilarityQuery`, the op, the answer as Markdown. Not here: the search (`domain.search.find_similar`).
 """
 
 from pathlib import Path
@@ -17,34 +17,34 @@ from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Query, read_query
 
 THUMBNAIL_PIXELS = 96
-# Dagster keeps metadata in its event log; more pictures than this make the log heavy.
+# Dagster stores metadata in its event log, which more thumbnails would make too large.
 MAX_THUMBNAILS = 16
 
 
 class SimilarityQuery(dg.Config):
-    """What is asked."""
+    """Configuration of a query."""
 
-    image_path: str = Field(description="The picture to ask with: a file on the machine that runs the job.")
-    top_k: int = Field(default=5, description="Hits wanted, 1 to 1000.")
+    image_path: str = Field(description="Query image: a file on the machine that runs the job.")
+    top_k: int = Field(default=5, description="Number of hits, 1 to 1000.")
     mode: Literal["index", "exact", "rerank"] = Field(
         default="index",
-        description="index: the vector index, scored again exactly; exact: every node; rerank: every image, ranked "
-        "with the help of its nearest neighbours.",
+        description="index: the vector index, with exact scores; exact: all nodes; rerank: all images, ranked "
+        "with the help of their nearest neighbours.",
     )
     metric: Literal["cosine", "euclidean", "dot"] = Field(
-        default="cosine", description="What ranks the hits; any but cosine with mode exact."
+        default="cosine", description="What ranks the hits; euclidean and dot need mode exact."
     )
-    min_score: float | None = Field(default=None, description="Hits have at least this raw cosine, -1 to 1.")
-    label: str | None = Field(default=None, description="Hits have this label (their folder).")
-    exclude_self: bool = Field(default=True, description="Leave the picture itself out, where it is in the graph.")
-    relations: bool = Field(default=False, description="Show each hit's SIMILAR_TO relations, too.")
+    min_score: float | None = Field(default=None, description="Minimum raw cosine of a hit, -1 to 1.")
+    label: str | None = Field(default=None, description="Label (folder) of the hits.")
+    exclude_self: bool = Field(default=True, description="Omit the query image itself if it is in the graph.")
+    relations: bool = Field(default=False, description="Show the SIMILAR_TO relations of each hit.")
 
 
-@dg.op(out=dg.Out(dict, description="The answer, as `imgret query --json` prints it."))
+@dg.op(out=dg.Out(dict, description="The answer in the form of `imgret query --json`."))
 def find_similar_images(
     context: dg.OpExecutionContext, config: SimilarityQuery, warehouse: WarehouseResource, neo4j: Neo4jResource
 ) -> dict:
-    """Find the images of the graph that look like one picture."""
+    """Find the images of the graph that are similar to a query image."""
     home = warehouse.open()
     query = Query(**config.model_dump(exclude={"image_path"})).check()
     image = read_query(Path(config.image_path).expanduser(), home.images)
@@ -65,48 +65,48 @@ def find_similar_images(
 
 
 def page_link(app_url: str, answer: Answer, query: Query) -> str:
-    """Address of the same question on the page; of the page alone for a picture that is not in the library."""
+    """Return the address of the same query on the web page; of its first view if the image is not in the library."""
     if not answer.itself:
         return app_url
-    asked = {
+    parameters = {
         "image": answer.itself[0],
         "k": query.top_k,
         "mode": query.mode,
         "min": query.min_score,
         "label": query.label,
     }
-    return f"{app_url}/?{urlencode({name: value for name, value in asked.items() if value is not None})}"
+    return f"{app_url}/?{urlencode({name: value for name, value in parameters.items() if value is not None})}"
 
 
 def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
-    """An answer as a Markdown table with thumbnails; columns of rank scores and relations where there are any."""
+    """Return an answer as a Markdown table with thumbnails; rank scores and relations have columns if there are any."""
 
-    def ranked(text: str) -> str:
+    def rank_score_cell(text: str) -> str:
         return f" {text} |" if any(hit.rank_score is not None for hit in answer.results) else ""
 
-    def related(text: str) -> str:
+    def relations_cell(text: str) -> str:
         return f" {text} |" if any(hit.relations is not None for hit in answer.results) else ""
 
     lines = [
         f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
         "",
-        "| | score |" + ranked("rank score") + " label | path |" + related("relations"),
-        "|---|---|" + ranked("---") + "---|---|" + related("---"),
+        "| | score |" + rank_score_cell("rank score") + " label | path |" + relations_cell("relations"),
+        "|---|---|" + rank_score_cell("---") + "---|---|" + relations_cell("---"),
     ]
     for rank, hit in enumerate(answer.results):
-        picture = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
+        thumbnail = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
         relations = "<br>".join(
             f"{relation.score:.3f} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
-        rank_score = ranked("" if hit.rank_score is None else f"{hit.rank_score:.4f}")
-        cells = f"| {picture} | {hit.score:.4f} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
-        lines.append(cells + related(relations))
+        rank_score = rank_score_cell("" if hit.rank_score is None else f"{hit.rank_score:.4f}")
+        cells = f"| {thumbnail} | {hit.score:.4f} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
+        lines.append(cells + relations_cell(relations))
     if not answer.results:
-        lines.append("| | | | nothing was found |")
+        lines.append("| | | | no hits |")
     return "\n".join(lines)
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is."""
+    """Return the text with all characters escaped that mean something in Markdown."""
     special = "\\`*_{}[]<>()#+-!|~"
     return "".join(f"\\{char}" if char in special else " " if char in "\r\n" else char for char in text)

@@ -1,20 +1,20 @@
-"""Partitions: the shards of a home, and how runs over several of them are launched.
+"""Partitions: the shards of a home, and the tags of runs over several shards.
 
-Belongs here: the partitions definition and run tags. Not here: which path is in which shard (`domain.images.files`).
+Belongs here: the partitions definition and run tags. Not here: the shard of a path (`domain.images.files`).
 """
 
 import dagster as dg
 
 from imgret_assets.domain.storage.home_record import shard_keys
 
-# All shards of a backfill in one run: they share one model load, one walk and one connection.
+# A backfill takes all its shards in one run: they share one loaded model, one listing and one connection.
 ONE_RUN = dg.BackfillPolicy.single_run()
 RANGE_START = "dagster/asset_partition_range_start"
 RANGE_END = "dagster/asset_partition_range_end"
 
 
 def shards_definition(count: int) -> dg.StaticPartitionsDefinition:
-    """The shards as partitions: keys of two hex digits."""
+    """Return the shards as partitions, with keys of two hexadecimal digits."""
     return dg.StaticPartitionsDefinition(shard_keys(count))
 
 
@@ -24,5 +24,5 @@ def all_shards(asset: str) -> dg.AssetDep:
 
 
 def range_tags(first: str, last: str) -> dict[str, str]:
-    """Run tags that make one run of all shards from `first` to `last`."""
+    """Return the tags of one run over all shards from `first` to `last`."""
     return {RANGE_START: first, RANGE_END: last}

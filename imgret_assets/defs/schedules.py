@@ -1,6 +1,6 @@
 """Schedules: the nightly refresh.
 
-Belongs here: when and over which shards. Not here: what a refresh is (`defs.jobs`).
+Belongs here: the time and the shards of scheduled runs. Not here: the job (`defs.jobs`).
 """
 
 import dagster as dg
@@ -12,7 +12,7 @@ NIGHTLY = "0 3 * * *"
 
 
 def build_nightly_refresh(shards: list[str]) -> dg.ScheduleDefinition:
-    """Every night at three, all shards in one run; off until somebody turns it on."""
+    """Return the schedule of a nightly refresh of all shards in one run; it is stopped by default."""
 
     @dg.schedule(
         name=REFRESH,

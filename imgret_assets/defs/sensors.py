@@ -1,7 +1,7 @@
-"""Sensors: noticing changed files.
+"""Sensors: runs for changed files.
 
-Belongs here: when to look, when to ask for a run, why not. Not here: how changes are found
-(`domain.images.change_detection`).
+Belongs here: how often files are listed, when a run is requested, the reasons to skip. Not here: the comparison of
+files with the manifest (`domain.images.change_detection`).
 """
 
 import dagster as dg
@@ -16,9 +16,9 @@ from imgret_assets.errors import ImgretError
 MAX_FILES = 50_000
 MAX_SECONDS = 20.0
 INTERVAL_S = 30
-# The second one is Dagster's own, of what the UI materialises and backfills.
-REFRESHING = (REFRESH, "__ASSET_JOB")
-WAITING = [
+# The second job is Dagster's own: materialisations and backfills started in the UI.
+REFRESH_JOBS = (REFRESH, "__ASSET_JOB")
+UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,
     dg.DagsterRunStatus.STARTING,
@@ -31,18 +31,20 @@ WAITING = [
     name="changed_images",
     job_name=REFRESH,
     minimum_interval_seconds=INTERVAL_S,
-    description="Asks for a refresh of the shards whose files have changed: one run over the smallest range of shards "
-    "that holds them all. Unchanged shards in that range cost a look at each file's size and times.",
+    description="Requests a refresh of the shards whose files have changed: one run over the smallest range of shards "
+    "that contains them. For unchanged shards in that range only the size and times of each file are read.",
 )
 def changed_images(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource
 ) -> dg.SensorResult | dg.SkipReason:
-    """Walk a bounded piece of the image root; ask for one run when a whole walk has found changes."""
+    """List a bounded part of the image root; request one run when a complete listing has found changes."""
     end_dead_runs(context.instance)
-    busy = [run for run in context.instance.get_runs(dg.RunsFilter(statuses=WAITING)) if run.job_name in REFRESHING]
-    if busy:
+    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+    refresh_run = next((run for run in unfinished if run.job_name in REFRESH_JOBS), None)
+    if refresh_run is not None:
         return dg.SkipReason(
-            f"A refresh is {busy[0].status.value.lower()} (run {busy[0].run_id[:8]}); looking again when it has ended."
+            f"A refresh is {refresh_run.status.value.lower()} (run {refresh_run.run_id[:8]}). "
+            "Files are listed again after it has ended."
         )
     try:
         home = warehouse.open()
@@ -51,7 +53,7 @@ def changed_images(
     except ImgretError as error:
         return dg.SkipReason(str(error))
     if changes is None:
-        reason = f"{cursor.files:,} files listed, {len(cursor.pending):,} folders to go; the next tick goes on."
+        reason = f"{cursor.files:,} files listed, {len(cursor.pending):,} folders left; the next tick continues."
         return dg.SensorResult(skip_reason=reason, cursor=cursor.dump())
     if not changes.shards:
         reason = f"Nothing has changed: {changes.files:,} files in {home.record.shards} shards are as recorded."

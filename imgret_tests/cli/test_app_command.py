@@ -1,3 +1,5 @@
+"""`imgret app`: its address, its port, and a page that starts and stops."""
+
 import os
 import signal
 import socket
@@ -16,68 +18,69 @@ from imgret_assets.cli import app as command
 from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.errors import SettingError
 
-READY_WITHIN_S = 90.0
+READY_TIMEOUT_S = 90.0
 
 
 @pytest.fixture
-def served(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def served_ports(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Record the ports that would be served."""
     ports: list[int] = []
     monkeypatch.setattr(command, "serve", ports.append)
-    # The command writes its environment for Streamlit; what a test set here is put back afterwards.
+    # The command changes the environment for Streamlit; monkeypatch restores these variables after the test.
     for name in ("STREAMLIT_SERVER_ADDRESS", "STREAMLIT_SERVER_HEADLESS"):
         monkeypatch.setenv(name, "")
     return ports
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
-    """A port somebody listens on."""
+def used_port() -> Iterator[int]:
+    """A port in use."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(1)
         yield listener.getsockname()[1]
 
 
-def any_port() -> int:
+def any_free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return probe.getsockname()[1]
 
 
-def test_the_address_is_said_on_stderr_and_the_home_passed_on(served: list[int], tmp_path: Path) -> None:
-    port = any_port()
+def test_the_address_is_on_stderr_and_the_home_in_the_environment(served_ports: list[int], tmp_path: Path) -> None:
+    port = any_free_port()
     done = CliRunner().invoke(command.app, ["--port", str(port), "--home", str(tmp_path / "h")], catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stdout == ""
     assert f"http://127.0.0.1:{port} " in done.stderr
-    assert served == [port]
+    assert served_ports == [port]
     assert os.environ["IMGRET_HOME"] == str(tmp_path / "h")
     assert os.environ["STREAMLIT_SERVER_ADDRESS"] == "127.0.0.1"
     assert os.environ["STREAMLIT_SERVER_HEADLESS"] == "true"
 
 
-def test_a_containers_address_is_honoured(served: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_address_of_a_container_is_kept(served_ports: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMLIT_SERVER_ADDRESS", "0.0.0.0")  # noqa: S104 - what a container sets
     monkeypatch.setenv("STREAMLIT_SERVER_HEADLESS", "false")
-    port = any_port()
+    port = any_free_port()
     done = CliRunner().invoke(command.app, ["--port", str(port)], catch_exceptions=False)
     assert f"http://127.0.0.1:{port} " in done.stderr
     assert os.environ["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"  # noqa: S104
     assert os.environ["STREAMLIT_SERVER_HEADLESS"] == "false"
 
 
-def test_a_taken_port_is_refused_when_asked_for(taken: int, served: list[int]) -> None:
-    with pytest.raises(SettingError, match=f"Port {taken} is taken"):
-        CliRunner().invoke(command.app, ["--port", str(taken)], catch_exceptions=False)
-    assert served == []
+def test_a_requested_port_in_use_is_an_error(used_port: int, served_ports: list[int]) -> None:
+    with pytest.raises(SettingError, match=f"Port {used_port} is in use"):
+        CliRunner().invoke(command.app, ["--port", str(used_port)], catch_exceptions=False)
+    assert served_ports == []
 
 
-def test_the_next_free_port_is_taken_otherwise(taken: int) -> None:
-    assert taken < free_port("127.0.0.1", taken) < taken + 100
+def test_without_a_request_the_next_free_port_is_chosen(used_port: int) -> None:
+    assert used_port < free_port("127.0.0.1", used_port) < used_port + 100
 
 
-def test_the_page_comes_up_and_stops(tmp_path: Path) -> None:
-    port = any_port()
+def test_the_page_starts_and_stops(tmp_path: Path) -> None:
+    port = any_free_port()
     environment = {**os.environ, "IMGRET_HOME": str(tmp_path / "home"), "HOME": str(tmp_path)}
     environment.pop("STREAMLIT_SERVER_ADDRESS", None)
     log = tmp_path / "log"
@@ -90,26 +93,26 @@ def test_the_page_comes_up_and_stops(tmp_path: Path) -> None:
             stderr=subprocess.STDOUT,
         )
     try:
-        assert answers(f"http://127.0.0.1:{port}/_stcore/health", page) == b"ok", log.read_text()
-        with socket.socket() as elsewhere:
-            # Every address of 127/8 is this machine: only the one asked for is listened on.
-            assert elsewhere.connect_ex(("127.0.0.2", port)) != 0
+        assert response_of(f"http://127.0.0.1:{port}/_stcore/health", page) == b"ok", log.read_text()
+        with socket.socket() as client:
+            # All addresses of 127/8 belong to this machine, but the page listens on one only.
+            assert client.connect_ex(("127.0.0.2", port)) != 0
         page.send_signal(signal.SIGTERM)
         page.wait(timeout=30)
     finally:
         page.kill()
         page.wait()
-    said = log.read_text()
-    assert f"http://127.0.0.1:{port} " in said
-    assert "Traceback" not in said
+    output = log.read_text()
+    assert f"http://127.0.0.1:{port} " in output
+    assert "Traceback" not in output
 
 
-def answers(address: str, page: subprocess.Popen[bytes]) -> bytes | None:
-    """What the address says, once it says something; None if the page ended or took too long."""
-    deadline = time.monotonic() + READY_WITHIN_S
+def response_of(address: str, page: subprocess.Popen[bytes]) -> bytes | None:
+    """Return the first response of the address; None if the page ended or took too long."""
+    deadline = time.monotonic() + READY_TIMEOUT_S
     while time.monotonic() < deadline and page.poll() is None:
         try:
-            with urllib.request.urlopen(address, timeout=5) as response:  # noqa: S310 - an address made here
+            with urllib.request.urlopen(address, timeout=5) as response:  # noqa: S310 - the address is made in this test
                 return response.read()
         except (URLError, ConnectionError, TimeoutError):
             time.sleep(0.2)

@@ -1,3 +1,5 @@
+"""Statements, commands and values of `imgret db shell`."""
+
 import pytest
 from neo4j.graph import Graph, Node
 from neo4j.vector import Vector
@@ -27,28 +29,28 @@ from imgret_assets.cli.support.cypher_text import Command, show, split
         ("RETURN 'a\\", [], "RETURN 'a\\"),
     ],
 )
-def test_statements_are_cut_at_their_ends_only(text: str, statements: list[str], rest: str) -> None:
+def test_a_script_is_split_at_the_ends_of_statements(text: str, statements: list[str], rest: str) -> None:
     assert split(text) == (statements, rest)
 
 
-def test_commands_are_lines_where_a_statement_could_begin() -> None:
+def test_a_command_is_a_line_where_a_statement_could_begin() -> None:
     parts, rest = split("// first\n:param k 3\nRETURN\n:not;\n:HELP;\n:exit")
     assert parts == [Command("param", "k 3"), "RETURN\n:not", Command("help", ""), Command("exit", "")]
     assert rest == ""
 
 
 @pytest.mark.parametrize(
-    ("rest", "found"),
+    ("rest", "name_and_value"),
     [
         ("k 3", ("k", "3")),
         ("k => {a: 1}", ("k", "{a: 1}")),
-        ("image my pictures/a b.jpg", ("image", "my pictures/a b.jpg")),
+        ("image my images/a b.jpg", ("image", "my images/a b.jpg")),
         ("k", None),
         ("", None),
     ],
 )
-def test_a_name_and_its_value(rest: str, found: tuple[str, str] | None) -> None:
-    assert Command("param", rest).name_and_value() == found
+def test_a_name_and_its_value(rest: str, name_and_value: tuple[str, str] | None) -> None:
+    assert Command("param", rest).name_and_value() == name_and_value
 
 
 @pytest.mark.parametrize(
@@ -66,7 +68,7 @@ def test_a_name_and_its_value(rest: str, found: tuple[str, str] | None) -> None:
         (0.8123456789, "0.8123456789"),
     ],
 )
-def test_values_are_shown_shortly(value: object, shown: str) -> None:
+def test_values_are_shown_in_cypher_notation_with_long_lists_cut(value: object, shown: str) -> None:
     assert show(value) == shown
 
 
@@ -75,7 +77,7 @@ def test_a_node_is_shown_with_its_vector_cut() -> None:
     assert show(node) == '(:Image {embeddings: [0.5, 0.5, … 2048 numbers], path: "a.jpg"})'
 
 
-def test_a_table_lines_up() -> None:
+def test_a_table_is_aligned() -> None:
     assert cypher_text.table(["path", "score"], [["a.jpg", 0.5], ["long.jpg", None]]).splitlines() == [
         "path     | score",
         "---------+------",

@@ -1,5 +1,6 @@
-"""`imgret dev` keeps its processes together: they start together, and none outlives the others."""
+"""`imgret dev`: its processes start together and stop together."""
 
+import json
 import os
 import signal
 import socket
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from imgret_assets.cli import dev
 from imgret_assets.cli.main import imgret
 from imgret_assets.defs.instance.dagster_home import open_instance
-from imgret_assets.defs.instance.process_runs import PROCESS
+from imgret_assets.defs.instance.process_runs import PROCESS_TAG
 from imgret_assets.domain.neo4j_server.host import process_start
 from imgret_assets.settings import Settings
 
@@ -26,12 +27,13 @@ SUPERVISE = (
 
 
 def child(folder: Path, name: str, then: str) -> list[str]:
-    """A command that writes down its process number, and then does something."""
-    said = f"import os, pathlib, sys, time; pathlib.Path({str(folder / name)!r}).write_text(str(os.getpid()))"
-    return [sys.executable, "-c", f"{said}\n{then}"]
+    """Return a command that writes its process id to a file and then runs `then`."""
+    write_pid = f"import os, pathlib, sys, time; pathlib.Path({str(folder / name)!r}).write_text(str(os.getpid()))"
+    return [sys.executable, "-c", f"{write_pid}\n{then}"]
 
 
-def started(folder: Path, *names: str) -> list[int]:
+def pids_of_started(folder: Path, *names: str) -> list[int]:
+    """Wait until the commands have started, and return their process ids."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         files = [folder / name for name in names]
@@ -45,58 +47,58 @@ def alive(pid: int) -> bool:
     return process_start(pid) is not None
 
 
-def supervising(*commands: list[str]) -> "subprocess.Popen[bytes]":
-    import json
-
+def start_supervisor(*commands: list[str]) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", SUPERVISE, json.dumps(commands)])
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_all_stop_when_it_is_told_to_stop(tmp_path: Path, number: signal.Signals, status: int) -> None:
-    parent = supervising(child(tmp_path, "a", "time.sleep(600)"), child(tmp_path, "b", "time.sleep(600)"))
-    pids = started(tmp_path, "a", "b")
+def test_a_signal_stops_all_processes(tmp_path: Path, number: signal.Signals, status: int) -> None:
+    parent = start_supervisor(child(tmp_path, "a", "time.sleep(600)"), child(tmp_path, "b", "time.sleep(600)"))
+    pids = pids_of_started(tmp_path, "a", "b")
     parent.send_signal(number)
     assert parent.wait(30) == status
     assert not any(alive(pid) for pid in pids)
 
 
-def test_the_others_stop_when_one_ends_and_its_status_counts(tmp_path: Path) -> None:
-    parent = supervising(child(tmp_path, "a", "time.sleep(600)"), child(tmp_path, "b", "time.sleep(1); sys.exit(3)"))
-    pids = started(tmp_path, "a", "b")
+def test_when_one_ends_the_others_stop_and_its_status_is_returned(tmp_path: Path) -> None:
+    parent = start_supervisor(
+        child(tmp_path, "a", "time.sleep(600)"), child(tmp_path, "b", "time.sleep(1); sys.exit(3)")
+    )
+    pids = pids_of_started(tmp_path, "a", "b")
     assert parent.wait(30) == 3
     assert not any(alive(pid) for pid in pids)
 
 
-def test_a_process_that_does_not_stop_is_ended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dev, "_STOP_WITHIN_S", 1.0)
-    stubborn = child(tmp_path, "a", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)")
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def test_a_process_that_ignores_the_signal_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dev, "STOP_TIMEOUT_S", 1.0)
+    ignoring_sigint = child(
+        tmp_path, "a", "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); time.sleep(600)"
+    )
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
-        assert dev.supervise([stubborn, child(tmp_path, "b", "time.sleep(1.5); sys.exit(4)")]) == 4
+        assert dev.supervise([ignoring_sigint, child(tmp_path, "b", "time.sleep(1.5); sys.exit(4)")]) == 4
     finally:
-        for number, handler in before.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
-    [pid] = started(tmp_path, "a")
+    [pid] = pids_of_started(tmp_path, "a")
     assert not alive(pid)
     assert os.getpid() != pid
 
 
-def test_runs_that_died_are_ended_before_anything_is_started(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dead_runs_are_ended_before_dagster_starts(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     @dg.job
-    def nothing() -> None: ...
+    def empty_job() -> None: ...
 
     with open_instance(settings) as instance:
         tag = f"{socket.gethostname()} 1 of another boot"
-        instance.create_run_for_job(nothing, status=dg.DagsterRunStatus.STARTED, tags={PROCESS: tag})
-        seen: list[dg.DagsterRunStatus] = []
+        instance.create_run_for_job(empty_job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS_TAG: tag})
+        statuses: list[dg.DagsterRunStatus] = []
 
         def supervise(_: Sequence[Sequence[str]]) -> int:
-            seen.extend(run.status for run in instance.get_runs())
+            statuses.extend(run.status for run in instance.get_runs())
             return 0
 
         monkeypatch.setattr(dev, "supervise", supervise)
         monkeypatch.setattr(os, "chdir", lambda _: None)
         done = CliRunner().invoke(imgret, ["dev", "--no-page", "--home", str(settings.home)])
-    assert (done.exit_code, seen) == (0, [dg.DagsterRunStatus.FAILURE])
+    assert (done.exit_code, statuses) == (0, [dg.DagsterRunStatus.FAILURE])

@@ -1,4 +1,4 @@
-"""What every command says of itself, reviewed like code: `pytest imgret_tests/cli/test_help.py --snapshot-update`."""
+"""The help texts of all commands, reviewed like code: `pytest imgret_tests/cli/test_help.py --snapshot-update`."""
 
 import json
 import os
@@ -16,18 +16,18 @@ PRINT_HELPS = f"import json; from {__name__} import all_helps; print(json.dumps(
 
 
 def every_command(command: click.Command, *names: str) -> Iterator[tuple[str, ...]]:
-    """Names of the command and of all beneath it."""
+    """Yield the names of the command and of all its subcommands."""
     yield names
     if isinstance(command, click.Group):
         context = click.Context(command)
         for name in command.list_commands(context):
-            beneath = command.get_command(context, name)
-            assert beneath is not None
-            yield from every_command(beneath, *names, name)
+            subcommand = command.get_command(context, name)
+            assert subcommand is not None
+            yield from every_command(subcommand, *names, name)
 
 
 def all_helps() -> dict[str, list[str]]:
-    """What every command prints, line by line."""
+    """Return the help of each command as lines."""
     os.environ["COLUMNS"] = "80"
     helps = {}
     for names in every_command(imgret):
@@ -39,6 +39,7 @@ def all_helps() -> dict[str, list[str]]:
 
 
 def test_help_of_every_command(snapshot: SnapshotAssertion) -> None:
-    # In a fresh process: click remembers how a command's help was first asked for, and other tests call commands alone.
+    # In a new process, because click stores how the help of a command was first shown, and other tests call single
+    # commands.
     done = subprocess.run([sys.executable, "-c", PRINT_HELPS], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == snapshot

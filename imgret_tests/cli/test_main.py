@@ -1,3 +1,5 @@
+"""The `imgret` command: exit codes, completion, and what it imports."""
+
 import errno
 import importlib
 import importlib.metadata
@@ -32,7 +34,7 @@ HEAVY = [
 
 
 def loaded_after(code: str, *names: str) -> set[str]:
-    """Which of the modules a fresh process has loaded after running the code."""
+    """Return the modules among `names` that a new process has loaded after it ran the code."""
     report = f"\nimport json, sys\nprint(json.dumps([name for name in {names!r} if name in sys.modules]))"
     done = subprocess.run(
         [sys.executable, "-c", code + report], capture_output=True, text=True, cwd=PROJECT, check=True
@@ -40,8 +42,8 @@ def loaded_after(code: str, *names: str) -> set[str]:
     return set(json.loads(done.stdout.splitlines()[-1]))
 
 
-def command_that(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
-    """Let `imgret demo` end so."""
+def replace_demo(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
+    """Replace `imgret demo` by a command that raises or returns the outcome."""
 
     @click.command()
     def demo() -> object:
@@ -77,41 +79,41 @@ def command_that(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
     ids=repr,
 )
 def test_exit_codes(monkeypatch: pytest.MonkeyPatch, outcome: object, code: int) -> None:
-    command_that(monkeypatch, outcome)
+    replace_demo(monkeypatch, outcome)
     assert run_command(["demo"]) == code
 
 
 def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:
-    command_that(monkeypatch, TableError("It is damaged"))
+    replace_demo(monkeypatch, TableError("It is damaged"))
     with pytest.raises(SystemExit) as problem:
         main(["demo"])
     assert problem.value.code == 1
 
 
 @pytest.mark.parametrize(
-    ("outcome", "said"),
+    ("outcome", "message"),
     [
         (ImgretError("It is gone", remedy="look for it"), "imgret: It is gone. What to do: look for it.\n"),
-        (KeyboardInterrupt(), "\nimgret: stopped; run again: it goes on where it was\n"),
+        (KeyboardInterrupt(), "\nimgret: interrupted; run again to continue where it stopped\n"),
     ],
 )
 def test_a_failure_is_a_line_on_stderr(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: BaseException, said: str
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], outcome: BaseException, message: str
 ) -> None:
-    command_that(monkeypatch, outcome)
+    replace_demo(monkeypatch, outcome)
     run_command(["demo"])
     captured = capsys.readouterr()
-    assert (captured.out, captured.err) == ("", said)
+    assert (captured.out, captured.err) == ("", message)
 
 
-def test_what_nobody_foresaw_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    command_that(monkeypatch, ZeroDivisionError("a bug"))
+def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    replace_demo(monkeypatch, ZeroDivisionError("a bug"))
     with pytest.raises(ZeroDivisionError, match="a bug"):
         run_command(["demo"])
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["query"], ["query", "a.png", "-k", "many"]])
-def test_wrong_use_exits_with_2_and_says_how(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_wrong_use_exits_with_2_and_shows_the_usage(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run_command(arguments) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
@@ -128,13 +130,13 @@ def test_a_setting_out_of_range_is_wrong_use(
     assert captured.err.startswith("imgret: IMGRET_SHARDS is 'many'. Expected: a whole number")
 
 
-def test_a_query_that_is_no_file_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_query_image_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["query", "/nowhere/a.png"]) == 2
     assert "/nowhere/a.png can't be read" in capsys.readouterr().err
 
 
-# Says a lot in pieces, and returns what the exit code is to be if all was read.
-TALKS = """
+# Prints a lot in pieces and returns the exit code that the command has if everything was read.
+PRINT_LINES = """
 import sys, types, click
 from imgret_assets.cli import main as module
 
@@ -150,23 +152,23 @@ module.main(sys.argv[1:])
 
 
 def read_and_close(command: list[str], bytes_read: int) -> tuple[int, bytes]:
-    """Run with a reader who has had enough after so many bytes; exit code and what was said on stderr."""
+    """Run a command whose reader closes the pipe after some bytes; return the exit code and stderr."""
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT)
     assert process.stdout is not None
     assert len(process.stdout.read(bytes_read)) == bytes_read
     process.stdout.close()
     assert process.stderr is not None
-    said = process.stderr.read()
+    errors = process.stderr.read()
     process.stderr.close()
-    return process.wait(60), said
+    return process.wait(60), errors
 
 
-def test_a_reader_who_has_had_enough_causes_no_complaint() -> None:
-    """As in `imgret … | head -1`; the code is that of git and ls, which the closed pipe's signal ends."""
-    assert read_and_close([sys.executable, "-c", TALKS, "demo"], 10) == (141, b"")
+def test_a_closed_pipe_prints_no_error() -> None:
+    """As in `imgret … | head -1`: the exit code is that of git and ls, which end by the signal of the closed pipe."""
+    assert read_and_close([sys.executable, "-c", PRINT_LINES, "demo"], 10) == (141, b"")
 
 
-def test_help_to_a_reader_who_is_gone() -> None:
+def test_help_with_a_closed_output() -> None:
     code = "import sys; from imgret_assets.cli.main import main; sys.stdin.readline(); main(['--help'])"
     command = [sys.executable, "-c", code]
     with subprocess.Popen(
@@ -182,48 +184,51 @@ def test_help_to_a_reader_who_is_gone() -> None:
         assert process.wait(60) == 141
 
 
-def test_all_read_is_the_command_s_own_code() -> None:
-    done = subprocess.run([sys.executable, "-c", TALKS, "demo"], capture_output=True, cwd=PROJECT, check=False)
+def test_the_exit_code_of_a_command_whose_output_is_read() -> None:
+    done = subprocess.run([sys.executable, "-c", PRINT_LINES, "demo"], capture_output=True, cwd=PROJECT, check=False)
     assert (done.returncode, len(done.stdout.splitlines())) == (11, 20_000)
 
 
-def test_another_broken_pipe_is_no_closed_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection that broke, say, while somebody still reads."""
-    command_that(monkeypatch, BrokenPipeError(errno.EPIPE, "a socket"))
+def test_a_broken_pipe_other_than_the_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For example a connection that broke while the output is still read."""
+    replace_demo(monkeypatch, BrokenPipeError(errno.EPIPE, "a socket"))
     read, write = os.pipe()
     with os.fdopen(read), os.fdopen(write, "w") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
         patch.setattr(sys, "stderr", stdout)
-        with pytest.raises(RuntimeError, match="not the output broke"):
+        with pytest.raises(RuntimeError, match="other than the output broke"):
             run_command(["demo"])
 
 
-def test_ctrl_c_ends_with_a_line_and_130() -> None:
-    waits = TALKS.replace("for number in range(20_000)", "for number in [print('ready', flush=True)]").replace(
+def test_ctrl_c_prints_one_line_and_exits_with_130() -> None:
+    program = PRINT_LINES.replace("for number in range(20_000)", "for number in [print('ready', flush=True)]").replace(
         'click.echo("a line of some length " * 4)', "__import__('time').sleep(60)"
     )
-    # As from a terminal: what a script starts in the background ignores it, and so would all that these tests start.
-    heard = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    # As on a terminal: programs that a script starts in the background ignore SIGINT, and their children do too.
+    with_handler = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     with subprocess.Popen(
-        [sys.executable, "-c", heard + waits, "demo"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=PROJECT
+        [sys.executable, "-c", with_handler + program, "demo"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=PROJECT,
     ) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"ready\n"
         process.send_signal(signal.SIGINT)
-        out, said = process.communicate(timeout=60)
+        out, errors = process.communicate(timeout=60)
     assert (process.returncode, out) == (130, b"")
-    assert said.strip() == b"imgret: stopped; run again: it goes on where it was"
+    assert errors.strip() == b"imgret: interrupted; run again to continue where it stopped"
 
 
 # Completion
 
 
-def completed(words: str, **environment: str) -> list[str]:
+def completions(words: str, **environment: str) -> list[str]:
     number = len(words.split(" ")) - 1
-    given = {"_IMGRET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number), **environment}
+    variables = {"_IMGRET_COMPLETE": "bash_complete", "COMP_WORDS": words, "COMP_CWORD": str(number), **environment}
     done = subprocess.run(
         [sys.executable, "-m", "imgret_assets.cli.main"],
-        env=os.environ | given,
+        env=os.environ | variables,
         capture_output=True,
         text=True,
         cwd=PROJECT,
@@ -234,14 +239,14 @@ def completed(words: str, **environment: str) -> list[str]:
 
 
 def test_commands_options_and_values_are_completed() -> None:
-    assert completed("imgret ex") == ["plain,explain", "plain,export"]
-    assert completed("imgret query --rel") == ["plain,--relations"]
-    assert completed("imgret query --mode ex") == ["plain,exact"]
-    assert completed("imgret query ") == ["file,"]
-    assert "plain,start" in completed("imgret db st")
+    assert completions("imgret ex") == ["plain,explain", "plain,export"]
+    assert completions("imgret query --rel") == ["plain,--relations"]
+    assert completions("imgret query --mode ex") == ["plain,exact"]
+    assert completions("imgret query ") == ["file,"]
+    assert "plain,start" in completions("imgret db st")
 
 
-def test_completing_a_command_imports_none() -> None:
+def test_completing_a_command_imports_no_command() -> None:
     modules = [module for module, _ in COMMANDS.values()]
     code = """
 import os
@@ -256,12 +261,12 @@ except SystemExit:
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-def test_a_shell_gets_its_script(capsys: pytest.CaptureFixture[str], shell: str) -> None:
+def test_the_completion_script_of_a_shell(capsys: pytest.CaptureFixture[str], shell: str) -> None:
     assert run_command(["completion", shell]) == 0
-    said = capsys.readouterr().out
-    assert f"_IMGRET_COMPLETE={shell}_complete" in said
-    if found := shutil.which(shell):
-        subprocess.run([found, "-n"], input=said, text=True, check=True)
+    script = capsys.readouterr().out
+    assert f"_IMGRET_COMPLETE={shell}_complete" in script
+    if program := shutil.which(shell):
+        subprocess.run([program, "-n"], input=script, text=True, check=True)
 
 
 def test_an_unknown_shell_is_wrong_use() -> None:
@@ -273,10 +278,10 @@ def test_an_unknown_shell_is_wrong_use() -> None:
 
 def test_help_lists_every_command_without_importing_any(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["--help"]) == 0
-    said = capsys.readouterr().out
+    output = capsys.readouterr().out
     for name, (_, text) in COMMANDS.items():
-        assert f"\n  {name} " in said
-        assert text.split()[0] in said
+        assert f"\n  {name} " in output
+        assert text.split()[0] in output
 
 
 def test_help_imports_nothing_heavy_and_no_command() -> None:
@@ -301,7 +306,7 @@ def test_the_driver_is_loaded_for_a_query_without_pandas_which_can_be_loaded_lat
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_a_command_is_where_the_table_says_and_tells_its_name(name: str) -> None:
+def test_each_command_is_in_its_module_and_has_a_help_text(name: str) -> None:
     module = importlib.import_module(COMMANDS[name][0])
     command = getattr(module, name)
     assert isinstance(command, click.Command)
@@ -310,7 +315,7 @@ def test_a_command_is_where_the_table_says_and_tells_its_name(name: str) -> None
 
 
 @pytest.mark.parametrize("arguments", [["-h"], ["--help"], ["query", "-h"], ["samples", "--help"], ["--version"]])
-def test_asking_for_help_is_done(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_help_and_version_exit_with_0(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
     assert run_command(arguments) == 0
     captured = capsys.readouterr()
     assert captured.err == ""

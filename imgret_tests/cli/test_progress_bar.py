@@ -1,4 +1,4 @@
-"""The progress bar is for people at a terminal; a pipe or a log gets lines instead."""
+"""The progress bar: shown on a terminal; otherwise the log receives lines."""
 
 import os
 import pty
@@ -19,20 +19,20 @@ print("logged", len(lines))
 """
 
 
-def test_without_a_terminal_the_log_is_told() -> None:
+def test_without_a_terminal_the_log_receives_progress() -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("logged 3\n", "")
 
 
-def test_on_a_terminal_there_is_a_bar_with_a_rate_and_stdout_stays_clean() -> None:
-    ours, theirs = pty.openpty()
-    termios.tcsetwinsize(theirs, (24, 100))
+def test_a_terminal_shows_a_bar_with_a_rate_and_stdout_stays_empty() -> None:
+    reader, terminal = pty.openpty()
+    termios.tcsetwinsize(terminal, (24, 100))
     done = subprocess.run(
-        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=theirs, text=True, check=True, timeout=60
+        [sys.executable, "-c", SCRIPT], stdout=subprocess.PIPE, stderr=terminal, text=True, check=True, timeout=60
     )
-    os.close(theirs)
-    shown = os.read(ours, 65536).decode()
-    os.close(ours)
+    os.close(terminal)
+    shown = os.read(reader, 65536).decode()
+    os.close(reader)
     assert done.stdout == "logged 0\n"
     assert "3/3" in shown
     assert "images/s" in shown

@@ -63,7 +63,7 @@ def test_it_says_for_whom_and_ends_when_it_is_told_to(home: Home, number: signal
         said_until(run, WAITING)
         run.send_signal(number)
         _, said = run.communicate(timeout=ENDS_WITHIN_S)
-    assert said.splitlines()[-1] == "imgret: stopped; run again: it goes on where it was"
+    assert said.splitlines()[-1] == "imgret: interrupted; run again to continue where it stopped"
     assert run.returncode == 130
 
 

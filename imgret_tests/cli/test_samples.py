@@ -1,3 +1,5 @@
+"""`imgret samples`, with a drawn catalogue of two images."""
+
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +20,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     Image.new("RGB", (8, 6)).save(data, "PNG")
 
     def drawn(families: int | None, progress: object) -> Iterator[Shot]:
-        assert progress is None  # the runner's stderr is no terminal
+        assert progress is None  # stderr of the runner is not a terminal
         yield Shot("cars/bus/whale.png", "cars/bus", "whale", "studio", "", data.getvalue())
         yield Shot("whale.png", "cars/bus", "whale", "query", "", data.getvalue())
 
@@ -26,7 +28,7 @@ def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMGRET_ENV_FILE", str(tmp_path / "no.env"))
 
 
-def test_samples_go_to_the_home_and_one_line_says_so(tmp_path: Path) -> None:
+def test_samples_are_written_to_the_home_with_one_line_of_output(tmp_path: Path) -> None:
     done = CliRunner().invoke(command, ["--home", str(tmp_path / "home")], catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stderr == ""
@@ -36,15 +38,15 @@ def test_samples_go_to_the_home_and_one_line_says_so(tmp_path: Path) -> None:
     assert (tmp_path / "home/queries/whale.png").is_file()
 
 
-def test_a_second_run_says_that_nothing_was_to_do(tmp_path: Path) -> None:
-    arguments = ["--out", str(tmp_path / "pictures")]
+def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
+    arguments = ["--out", str(tmp_path / "images")]
     CliRunner().invoke(command, arguments, catch_exceptions=False)
     done = CliRunner().invoke(command, arguments, catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stdout.startswith("Nothing to do")
 
 
-def test_a_foreign_folder_is_refused(tmp_path: Path) -> None:
+def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.jpg").write_bytes(b"mine")
     with pytest.raises(ImgretError, match="did not put there"):
         CliRunner().invoke(command, ["--out", str(tmp_path), "--force"], catch_exceptions=False)

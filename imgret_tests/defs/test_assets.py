@@ -109,12 +109,12 @@ def test_thumbnails_keep_to_their_limit_and_end_when_nothing_changes(chain: Chai
         Image.fromarray(pixels).save(chain.root / f"noise{number:03d}.png")
     first = chain.run(assets=TABLES)
     for asset in ("raw_images", "embeddings"):
-        sheets = [row["pictures"] for row in first.metadata(asset)]
+        sheets = [row["thumbnails"] for row in first.metadata(asset)]
         assert len(sheets) == 4
         assert all("data:image/" in sheet for sheet in sheets)
         assert max(len(sheet.encode()) for sheet in sheets) <= THUMBNAIL_BYTES
     second = chain.run(assets=TABLES)
-    assert not any("pictures" in row for asset in TABLES for row in second.metadata(asset))
+    assert not any("thumbnails" in row for asset in TABLES for row in second.metadata(asset))
 
 
 def test_a_second_run_does_nothing_and_says_so(
@@ -132,7 +132,7 @@ def test_a_second_run_does_nothing_and_says_so(
     assert "24 files listed" in text
     assert "none changed: no file was opened" in text
     assert f"24 images have their vectors in {chain.space.id}: nothing was embedded" in text
-    assert second.metadata("similarity_pairs")[0]["how"] == "nothing changed"
+    assert second.metadata("similarity_pairs")[0]["method"] == "nothing changed"
 
 
 def test_only_what_changed_is_embedded(chain: Chain) -> None:
@@ -149,7 +149,7 @@ def test_only_what_changed_is_embedded(chain: Chain) -> None:
     assert outcome.total("raw_images", "changed") == 1
     assert outcome.total("raw_images", "removed") == 2
     how = "5 new or changed images against all 26; 2 removed"
-    assert outcome.metadata("similarity_pairs")[0]["how"].startswith(how)
+    assert outcome.metadata("similarity_pairs")[0]["method"].startswith(how)
     assert_tables_right(chain)
 
 
@@ -268,7 +268,7 @@ def test_another_model_s_tables_are_kept_beside_and_the_pairs_stay_the_graph_mod
     outcome = both.run(assets=TABLES)
     assert_tables_right(chain)
     small = fake_embedder("small").space
-    assert {row["spaces_beside"] for row in outcome.metadata("embeddings")} == {small.id}
+    assert {row["additional_spaces"] for row in outcome.metadata("embeddings")} == {small.id}
     assert len(usable_vectors(chain.home, small.id)[0]) == 20
     assert not pairs_path(chain.home.warehouse, small.id).exists()
     write_pictures(chain.root, 5, start=20)

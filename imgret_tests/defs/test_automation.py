@@ -13,7 +13,7 @@ import pytest
 
 from imgret_assets.defs import sensors
 from imgret_assets.defs.instance.dagster_home import open_instance
-from imgret_assets.defs.instance.process_runs import PROCESS, end_dead_runs, process_tag
+from imgret_assets.defs.instance.process_runs import PROCESS_TAG, end_dead_runs, process_tag
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
 from imgret_assets.defs.sensors import changed_images
@@ -178,7 +178,7 @@ def test_a_long_walk_is_resumed_by_its_cursor(tick: Tick, chain: Chain, monkeypa
     ticks = 1
     while not (isinstance(found, dg.SensorResult) and found.run_requests):
         assert isinstance(found, dg.SensorResult)
-        assert "folders to go; the next tick goes on" in reason_of(found)
+        assert "folders left; the next tick continues" in reason_of(found)
         found = tick(found.cursor)
         ticks += 1
         assert ticks < 20
@@ -263,7 +263,7 @@ def run_of(
     chain: Chain, instance: dg.DagsterInstance, tag: str, status: dg.DagsterRunStatus = dg.DagsterRunStatus.STARTED
 ) -> dg.DagsterRun:
     return instance.create_run_for_job(
-        chain.definitions.resolve_job_def(REFRESH), status=status, tags={PROCESS: tag} if tag else {}
+        chain.definitions.resolve_job_def(REFRESH), status=status, tags={PROCESS_TAG: tag} if tag else {}
     )
 
 
@@ -290,7 +290,7 @@ def test_a_run_whose_process_died_is_ended_and_the_sensor_goes_on(
 
 
 def test_runs_of_living_processes_and_of_nobody_are_left_alone(chain: Chain, instance: dg.DagsterInstance) -> None:
-    run_of(chain, instance, process_tag()[PROCESS])
+    run_of(chain, instance, process_tag()[PROCESS_TAG])
     run_of(chain, instance, "another-host 1 boot 1")
     run_of(chain, instance, "")
     assert end_dead_runs(instance) == []
@@ -305,7 +305,7 @@ def test_a_killed_refresh_is_ended_by_the_next_one(chain: Chain, instance: dg.Da
     run = run_of(chain, instance, f"{socket.gethostname()} 1 of another boot")
     assert end_dead_runs(instance) == [run.run_id]
     said = [entry.message for entry in instance.all_logs(run.run_id)]
-    assert any("Its process 1 has died; run again" in message for message in said)
+    assert any("Process 1 of this run has died. Run again" in message for message in said)
 
 
 # What a run by an earlier version may have left: a slot of its pool that it held, or one that it waited for.
@@ -331,7 +331,7 @@ def test_slots_of_dead_runs_are_freed_also_of_those_that_were_ended_before(
     storage = lasting_instance.event_log_storage
     storage.set_concurrency_slots("imgret_embedding", 2)
     dead = run_of(chain, lasting_instance, f"{socket.gethostname()} 1 of another boot", status)
-    living = run_of(chain, lasting_instance, process_tag()[PROCESS])
+    living = run_of(chain, lasting_instance, process_tag()[PROCESS_TAG])
     for run in (dead, living):
         assert storage.claim_concurrency_slot("imgret_embedding", run.run_id, "embeddings").is_claimed
     assert not storage.claim_concurrency_slot("imgret_embedding", dead.run_id, "another").is_claimed

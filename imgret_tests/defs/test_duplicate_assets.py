@@ -33,15 +33,15 @@ def test_metadata_counts_copies_and_shows_them(copied: Chain) -> None:
     assert said["bytes_freed_by_removal"] == sum(
         file.stat().st_size for file in copied.root.iterdir() if file.name not in kept
     )
-    assert said["pictures"].count("data:image/") == 2 * 6, "each copy beside the one to keep"
-    assert "half-again.png" in said["pictures"]
+    assert said["thumbnails"].count("data:image/") == 2 * 6, "each copy beside the one to keep"
+    assert "half-again.png" in said["thumbnails"]
 
 
 def test_a_second_run_computes_nothing(copied: Chain) -> None:
     copied.run(assets=ASSETS)
     [said] = copied.run(assets=ASSETS).metadata("duplicates")
-    assert (said["written"], said["looked_at"], said["compared_pairs"], said["near"]) == (False, 0, 0, 5)
-    assert "pictures" not in said
+    assert (said["written"], said["fingerprinted"], said["compared_pairs"], said["near"]) == (False, 0, 0, 5)
+    assert "thumbnails" not in said
 
 
 def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,10 +25,10 @@ def test_groups_say_how_many_and_how_good(chain: Chain) -> None:
     assert said["dagster/row_count"] == len(rows) == 40
     sizes = {row["group"]: row["size"] for row in rows}
     assert said["groups"] == sum(size > 1 for size in sizes.values())
-    assert said["alone"] == sum(size == 1 for size in sizes.values())
-    assert said["largest"] == max(sizes.values())
+    assert said["single_images"] == sum(size == 1 for size in sizes.values())
+    assert said["largest_group_size"] == max(sizes.values())
     assert all(0 < said[f"b_cubed_f1_{when}"] <= 1 for when in ("before_split", "after_split"))
-    assert min(row["score"] for row in rows) >= said["least_score"]
+    assert min(row["score"] for row in rows) >= said["min_score"]
     assert said["written"]
     pictures = said.pop("largest_groups")
     largest = sorted(((-size, name) for name, size in sizes.items() if size > 1))[:12]
@@ -57,13 +57,13 @@ def test_neighbours_and_pairs_show_pictures_while_they_are_written(chain: Chain)
 
 def test_the_least_score_can_be_configured(chain: Chain) -> None:
     write_pictures(chain.root, 20)
-    config = {"image_groups": {"config": {"least_score": 0.97}}}
+    config = {"image_groups": {"config": {"min_score": 0.97}}}
     [said] = chain.run(assets=ASSETS, config=config).metadata("image_groups")
-    assert said["least_score"] == 0.97
+    assert said["min_score"] == 0.97
     rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
     assert min(row["score"] for row in rows) >= 0.97
     with pytest.raises(SettingError, match=r"least_score is 1\.5"):
-        chain.run(assets=["image_groups"], config={"image_groups": {"config": {"least_score": 1.5}}})
+        chain.run(assets=["image_groups"], config={"image_groups": {"config": {"min_score": 1.5}}})
 
 
 def test_the_report_is_a_table_a_plot_and_a_picture(chain: Chain) -> None:
@@ -78,7 +78,7 @@ def test_the_report_is_a_table_a_plot_and_a_picture(chain: Chain) -> None:
     columns = [field.name for field in THRESHOLDS_SCHEMA]
     assert all(list(record.data) == columns for record in said["thresholds"].records)
     assert {0.5, 0.8, 0.95} <= {record.data["threshold"] for record in said["thresholds"].records}
-    assert said["why"]
+    assert said["reason"]
     assert 0 <= said["precision_at_1"] <= 1
     assert "->" in said["rerank_mean_average_precision"]
 

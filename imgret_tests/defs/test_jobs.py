@@ -114,7 +114,7 @@ def test_an_answer_shows_relations_of_each_hit(images: Path) -> None:
 
 def test_an_answer_without_hits_says_so(images: Path) -> None:
     [path] = write_pictures(images, 1)
-    assert "nothing was found" in answer_markdown(_answer([]), images / path, images)
+    assert "no hits" in answer_markdown(_answer([]), images / path, images)
 
 
 def test_a_hit_whose_file_has_gone_still_has_its_row(images: Path) -> None:

@@ -262,7 +262,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on(place: Place) -> None:
         process.send_signal(signal.SIGINT)
         out, said = process.communicate(timeout=WITHIN_S)
     assert (process.returncode, out) == (130, "")
-    assert said.splitlines()[-1] == "imgret: stopped; run again: it goes on where it was"
+    assert said.splitlines()[-1] == "imgret: interrupted; run again to continue where it stopped"
     assert "Stack Trace" not in said
     again = place.run("run", "--json")
     assert again.returncode == 0, again.stderr.decode()

@@ -197,5 +197,5 @@ def test_a_run_brings_them_into_the_graph(tested_server: TestedServer, database:
     assert (made["dagster/row_count"], made[NOT_DUPLICATES], made["created"]) == (1, 1, 1)
     put(graph.root, paths[0], picture_bytes(99))
     [made] = chain.run().metadata("decided")
-    assert (made["dagster/row_count"], made["about_images_not_in_the_graph"]) == (0, 1)
+    assert (made["dagster/row_count"], made["decisions_without_nodes"]) == (0, 1)
     assert decided(graph) == {}

@@ -114,7 +114,7 @@ def _show_runs(home: Home) -> None:
         {
             "job": [run.job for run in runs],
             "status": [run.status.lower().replace("_", " ") for run in runs],
-            "began": [run.began for run in runs],
+            "began": [run.started_at for run in runs],
             "took": [_took(run) for run in runs],
         },
         hide_index=True,
@@ -123,10 +123,10 @@ def _show_runs(home: Home) -> None:
 
 
 def _took(run: "LastRun") -> str:
-    if run.began is None:
+    if run.started_at is None:
         return ""
-    seconds = ((run.ended or datetime.now(UTC)) - run.began).total_seconds()
-    return f"{seconds:,.0f} s" + ("" if run.ended else " so far")
+    seconds = ((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds()
+    return f"{seconds:,.0f} s" + ("" if run.ended_at else " so far")
 
 
 def _show_unusable(overview: Overview) -> None:

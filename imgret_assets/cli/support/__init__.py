@@ -1,1 +1,1 @@
-"""What several commands use: output, arguments, progress bar, ports."""
+"""Parts that several commands share: output, arguments, progress bar, ports."""

@@ -1,25 +1,25 @@
-"""Ports that are free to listen on.
+"""Choice of a free port.
 
-Belongs here: finding one. Not here: who listens (`cli.app`, `cli.dev`), whether one is free
+Belongs here: the choice. Not here: listening (`cli.app`, `cli.dev`), testing one port
 (`domain.neo4j_server.host`).
 """
 
 from imgret_assets.domain.neo4j_server.host import is_free
 from imgret_assets.errors import SettingError
 
-_TRIED = 100
+MAX_TRIED_PORTS = 100
 
 
-def free_port(address: str, first: int, *, asked: int | None = None) -> int:
-    """The port asked for; where none is, the first free one of an address from `first` on.
+def free_port(address: str, first: int, *, requested: int | None = None) -> int:
+    """Return the requested port; without a request, the first free port of the address from `first` on.
 
     Raises:
-        SettingError: the port asked for, or every port tried, is taken.
+        SettingError: the requested port, or all ports tried, are in use.
     """
-    for port in [asked] if asked else range(first, first + _TRIED):
+    for port in [requested] if requested else range(first, first + MAX_TRIED_PORTS):
         if is_free(port, address):
             return port
     raise SettingError(
-        f"Port {asked} is taken on {address}" if asked else f"No port from {first} on is free on {address}",
-        remedy="name a free one with --port",
+        f"Port {requested} is in use on {address}" if requested else f"No port from {first} on is free on {address}",
+        remedy="choose a free port with --port",
     )

@@ -1,7 +1,7 @@
-"""Pictures as they are named on a command line: files, folders of them, or paths under the image root.
+"""Image arguments of the command line: files, folders of files, or paths under the image root.
 
-Belongs here: finding the file that is meant, and its path in the library; the embedding space that is asked. Not here:
-reading pictures (`domain.search.find_similar`), listing a collection (`domain.images.manifest`).
+Belongs here: resolving an argument to a file and to its path in the library, the embedding space of the last run. Not
+here: reading images (`domain.search.query`), listing a collection (`domain.images.manifest`).
 """
 
 import os
@@ -16,51 +16,54 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError, TableError
 
 
-def as_file(given: Path, root: Path) -> Path:
-    """The file or folder that is meant: seen from the working folder, else from the image root, else as given."""
-    return root / given if not os.path.lexists(given) and os.path.lexists(root / given) else given
+def as_file(argument: Path, root: Path) -> Path:
+    """Return the file or folder of an argument: relative to the working folder if it exists there, else to the root.
+
+    If it exists in neither, the argument is returned unchanged.
+    """
+    return root / argument if not os.path.lexists(argument) and os.path.lexists(root / argument) else argument
 
 
 def in_library(file: Path, root: Path) -> str | None:
-    """The path by which tables and graph would know a file: POSIX, relative to the root; None outside it."""
-    # Not resolve(): a link inside the root is known by its own name.
-    path, base = (os.path.abspath(one) for one in (file, root))  # noqa: PTH100
+    """Return the path of a file in tables and graph: POSIX, relative to the root; None if it is outside the root."""
+    # Not resolve(): a link inside the root is listed by its own name.
+    path, base = os.path.abspath(file), os.path.abspath(root)  # noqa: PTH100
     if not path.startswith(base.rstrip("/") + "/"):
         path, base = os.path.realpath(file), os.path.realpath(root)
     inside = path.startswith(base.rstrip("/") + "/")
     return Path(path).relative_to(base).as_posix() if inside else None
 
 
-def pictures_in(given: Sequence[Path], root: Path) -> list[Path]:
-    """The files that are meant, folders replaced by what lies in them, sorted, each file once.
+def files_in(arguments: Sequence[Path], root: Path) -> list[Path]:
+    """Return the files of arguments; a folder is replaced by its image files, sorted. No file is listed twice.
 
-    A file that is not there is among them: whoever opens it says so.
+    A file that does not exist is included: opening it raises the error.
 
     Raises:
-        ImageError: a folder holds no picture.
-        RootError: a folder can't be listed.
+        ImageError: a folder contains no image.
+        RootError: a folder cannot be listed.
     """
-    found: list[Path] = []
-    for one in given:
-        place = as_file(one, root)
-        if not place.is_dir():
-            found.append(place)
+    files: list[Path] = []
+    for argument in arguments:
+        path = as_file(argument, root)
+        if not path.is_dir():
+            files.append(path)
             continue
-        # A name that is not UTF-8 can't be in the library, but can be asked with.
-        inside = [Path(one.location) for one in walk(place) if one.status in (None, Status.BAD_NAME)]
-        if not inside:
-            raise ImageError(f"{place} holds no picture", expected="files with the extension of an image format")
-        found += inside
-    return list(dict.fromkeys(found))
+        # A file whose name is not UTF-8 cannot be in the library, but it can be a query image.
+        images = [Path(entry.location) for entry in walk(path) if entry.status in (None, Status.BAD_NAME)]
+        if not images:
+            raise ImageError(f"{path} contains no image", expected="files with the extension of an image format")
+        files += images
+    return list(dict.fromkeys(files))
 
 
 def space_in_use(home: Home) -> EmbeddingSpace:
-    """The embedding space of the home's last run, which tables and graph are in.
+    """Return the embedding space of the home's last run, in which tables and graph are.
 
     Raises:
-        TableError: there was no run yet.
+        TableError: the home has no run yet.
     """
     space = space_of_last_run(home)
     if space is None:
-        raise TableError(f"{home.path} holds no collection yet", remedy="run `imgret run --images FOLDER`")
+        raise TableError(f"{home.path} contains no collection yet", remedy="run `imgret run --images FOLDER`")
     return space

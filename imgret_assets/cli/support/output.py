@@ -1,9 +1,10 @@
-"""Results on stdout: a table for people, tab-separated lines for a pipe, or the form that was asked for.
+"""Results on stdout: a table on a terminal, tab-separated values for a pipe, or the requested format.
 
-Belongs here: the options `--format`, `-0`, `--json` and `--fail-on-found`, and writing rows in each form so that no
-file name can break it. Not here: what the rows are (the commands), progress (`cli.support.progress_bar`).
+Belongs here: the options `--format`, `-0`, `--json` and `--fail-on-found`, and writing rows in each format such that no
+file name can break it. Not here: the rows (the commands), aligning columns (`cli.support.text_table`), progress
+(`cli.support.progress_bar`).
 
-Whatever the form, stdout is UTF-8 and nothing but results; everything else goes to stderr.
+In all formats stdout is UTF-8 and contains only results; messages go to stderr.
 """
 
 import csv
@@ -25,15 +26,15 @@ from imgret_assets.errors import ImgretError
 EXIT_FOUND = 11
 SCHEMA = 1
 TABLE, TSV, JSON, JSONL, CSV, PATHS = FORMATS = ("table", "tsv", "json", "jsonl", "csv", "paths")
-# What every document says of its scores.
+# Fields of every document that has scores.
 COSINE: Mapping[str, Any] = {"schema": SCHEMA, "metric": "cosine", "higher_is_closer": True}
-_DIGITS = 4
+SCORE_DIGITS = 4
 Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
 class Output:
-    """How results are to be written.
+    """The format of results.
 
     Attributes:
         form: one of `FORMATS`.
@@ -55,14 +56,14 @@ class Output:
         """Write results to stdout.
 
         Args:
-            columns: the keys of the rows that are shown, in order; of `table`, `tsv` and `csv`.
-            rows: what they show.
-            document: what `json` writes: one document.
-            lines: what `jsonl` writes, one document a line; the rows where None.
-            paths: what `paths` writes; the rows' `path` where None.
+            columns: keys of the rows to write, in order, for `table`, `tsv` and `csv`.
+            rows: one mapping per result.
+            document: the document of `json`.
+            lines: documents of `jsonl`, one per line; the rows if None.
+            paths: paths of `paths`; the `path` of each row if None.
 
         Raises:
-            ImgretError: the format is `paths` without `-0`, and a path holds a line break.
+            ImgretError: the format is `paths` without `-0`, and a path contains a line break.
         """
         if self.form == JSON:
             _write(f"{_json(document)}\n".encode("utf-8", "backslashreplace"))
@@ -83,47 +84,52 @@ _UTF8 = ("utf-8", "backslashreplace")
 
 
 def output_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command the options of output; it is called with `output`, an Output, in their place."""
+    """Add the output options to a command, which receives them as one argument `output`, an `Output`."""
 
     @click.option(
         "--format",
         "form",
         type=click.Choice(FORMATS),
-        help="Form of the results; a table on a terminal, else tsv. paths: the files alone, absolute.",
+        help="Format of the results (default: table on a terminal, else tsv). paths: absolute paths only.",
     )
-    @click.option("-0", "--null", is_flag=True, help="Paths that end with NUL, for xargs -0; means --format paths.")
-    @click.option("--json", "as_json", is_flag=True, help="One JSON document; the same as --format json.")
+    @click.option("-0", "--null", is_flag=True, help="End paths with NUL, for xargs -0; implies --format paths.")
+    @click.option("--json", "as_json", is_flag=True, help="Print one JSON document; same as --format json.")
     @wraps(command)
     def with_output(*arguments: Any, form: str | None, null: bool, as_json: bool, **named: Any) -> Any:
-        return command(*arguments, output=_chosen(form, null, as_json), **named)
+        return command(*arguments, output=choose_output(form, null, as_json), **named)
 
     return with_output
 
 
 def fail_on_found(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The option `--fail-on-found`, which scripts use to ask; see `exit_code`."""
+    """Add the option `--fail-on-found` to a command, for scripts; see `exit_code`."""
     return click.option("--fail-on-found", is_flag=True, help=f"Exit with {EXIT_FOUND} if there is a result.")(command)
 
 
-def exit_code(*, found: bool, asked: bool) -> int:
-    """The exit code of a command that has done what it should: 11 if something was found and that was asked for."""
-    return EXIT_FOUND if found and asked else 0
+def exit_code(*, any_result: bool, fail_on_found: bool) -> int:
+    """Return the exit code of a successful command: 11 if there is a result and `--fail-on-found` is set, else 0."""
+    return EXIT_FOUND if any_result and fail_on_found else 0
 
 
-def _chosen(form: str | None, null: bool, as_json: bool) -> Output:
-    asked = [name for name, there in ((form, form), (PATHS, null), (JSON, as_json)) if there]
-    if len(set(asked)) > 1:
-        raise click.UsageError("--format, --json and -0 ask for different forms: give one")
+def choose_output(form: str | None, null: bool, as_json: bool) -> Output:
+    """Return the output that the options request.
+
+    Raises:
+        UsageError: two options request different formats.
+    """
+    requested = {name for name, is_set in ((form, form), (PATHS, null), (JSON, as_json)) if name and is_set}
+    if len(requested) > 1:
+        raise click.UsageError("--format, --json and -0 request different formats: give one")
     default = TABLE if sys.stdout.isatty() else TSV
-    return Output(asked[0] or default if asked else default, null)
+    return Output(requested.pop() if requested else default, null)
 
 
 def table(columns: Sequence[str], rows: Sequence[Row]) -> str:
-    """Columns side by side under their names, numbers to the right and rounded; no character that moves the cursor.
+    """Return a table with a header, numbers rounded and to the right, without characters that move the cursor.
 
-    None shows as `-`, a key that a row has not as nothing.
+    None is shown as `-`, a missing key as an empty cell.
     """
-    cells = [list(columns), *([_shown(row[name]) if name in row else "" for name in columns] for row in rows)]
+    cells = [list(columns), *([_cell(row[name]) if name in row else "" for name in columns] for row in rows)]
     return "\n".join(align(cells, right=[all(_is_number(row.get(name)) for row in rows) for name in columns]))
 
 
@@ -131,53 +137,53 @@ def _is_number(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and not isinstance(value, bool))
 
 
-def _shown(value: Any) -> str:
+def _cell(value: Any) -> str:
     if value is None:
         return "-"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.{_DIGITS}f}"
+        return f"{value:.{SCORE_DIGITS}f}"
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
 def printable(text: str) -> str:
-    r"""A text as it may be shown on a terminal: what is not printable as \n or \x1b, invalid bytes as \xNN."""
+    r"""Return a text that a terminal can show: unprintable characters as \n or \x1b, invalid bytes as \xNN."""
     if text.isprintable():
         return text
-    return "".join(sign if sign.isprintable() else _escaped(sign) for sign in text)
+    return "".join(char if char.isprintable() else _escaped(char) for char in text)
 
 
-def _escaped(sign: str) -> str:
-    # Python reads a file name's invalid byte NN as the lone surrogate U+DCNN.
-    return f"\\x{ord(sign) - 0xDC00:02x}" if 0xDC80 <= ord(sign) <= 0xDCFF else repr(sign)[1:-1]
+def _escaped(char: str) -> str:
+    # Python decodes an invalid byte NN of a file name as the lone surrogate U+DCNN.
+    return f"\\x{ord(char) - 0xDC00:02x}" if 0xDC80 <= ord(char) <= 0xDCFF else repr(char)[1:-1]
 
 
 def tsv_cell(value: Any) -> str:
-    r"""A cell of tab-separated values: backslash and controls as \\, \t, \n, \x1b; invalid bytes as \xNN."""
-    text = _machine(value).replace("\\", "\\\\")
-    return "".join(_escaped(sign) if unicodedata.category(sign) in ("Cc", "Cs") else sign for sign in text)
+    r"""Return a cell of tab-separated values: backslash and controls as \\, \t, \n, \x1b; invalid bytes as \xNN."""
+    text = _machine_text(value).replace("\\", "\\\\")
+    return "".join(_escaped(char) if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
     text = io.StringIO(newline="")
-    # RFC 4180, whose line ends also have the writer quote a lone carriage return.
+    # Line ends of RFC 4180, with which the writer also quotes a lone carriage return.
     writer = csv.writer(text, lineterminator="\r\n")
     writer.writerow(columns)
-    writer.writerows([_valid(_machine(row.get(name))) for name in columns] for row in rows)
+    writer.writerows([_encodable(_machine_text(row.get(name))) for name in columns] for row in rows)
     return text.getvalue()
 
 
-def _machine(value: Any) -> str:
-    """A value for programs: all digits of a number, true and false, nothing for None."""
+def _machine_text(value: Any) -> str:
+    """Return a value for programs: all digits of a number, true and false, an empty text for None."""
     if value is None:
         return ""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _valid(text: str) -> str:
-    r"""A text that is UTF-8: invalid bytes of a file name as \xNN."""
-    return "".join(_escaped(sign) if 0xDC80 <= ord(sign) <= 0xDCFF else sign for sign in text)
+def _encodable(text: str) -> str:
+    r"""Return a text that can be encoded as UTF-8: invalid bytes of a file name as \xNN."""
+    return "".join(_escaped(char) if 0xDC80 <= ord(char) <= 0xDCFF else char for char in text)
 
 
 def _json(value: Any) -> str:
@@ -188,13 +194,13 @@ def _write_paths(paths: Sequence[str], *, null: bool) -> None:
     broken = [path for path in paths if "\n" in path]
     if broken and not null:
         raise ImgretError(
-            f"{len(broken):,} paths hold a line break, such as {printable(broken[0])}, and would be read as two",
-            remedy="ask with -0, and read with xargs -0; or take --format json",
+            f"{len(broken):,} paths contain a line break, such as {printable(broken[0])}, and would be read as two",
+            remedy="use -0 and xargs -0, or --format json",
         )
     if not null and sys.stdout.isatty():
         paths = [printable(path) for path in paths]
     end = "\0" if null else "\n"
-    # As bytes: the name is what the file system has, whether it is UTF-8 or not.
+    # As bytes, because names in the file system need not be UTF-8.
     _write("".join(f"{path}{end}" for path in paths).encode("utf-8", "surrogateescape"))
 
 
@@ -205,5 +211,5 @@ def _write(data: bytes) -> None:
 
 
 def absolute_paths(root: Path, paths: Iterable[str]) -> list[str]:
-    """Paths of images as files that any program can open."""
+    """Return the paths of images as absolute paths that any program can open."""
     return [str(root / path) for path in paths]

@@ -1,6 +1,6 @@
-"""Progress on a terminal: a bar with rate and remaining time.
+"""Progress bars on a terminal, with rate and remaining time.
 
-Belongs here: the bar. Not here: what progress is (`domain.runtime.progress`).
+Belongs here: the bars. Not here: measuring progress (`domain.runtime.progress`).
 """
 
 import sys
@@ -12,10 +12,11 @@ from imgret_assets.domain.runtime.progress import Progress, send_progress_to
 
 @contextmanager
 def progress_bar() -> Iterator[None]:
-    """Show the progress of what happens in the block on stderr; where that is no terminal, the log has it instead."""
+    """Show the progress of the block on stderr. If that is not a terminal, the log receives it instead."""
     if not sys.stderr.isatty():
         yield
         return
+    # Imported here because most commands show no bar.
     from tqdm import tqdm
 
     bars: dict[str, tqdm] = {}

@@ -1,1 +1,1 @@
-"""Assets, in layers: `raw` -> `vectors` -> `graph`."""
+"""Assets, in three layers: `raw`, `vectors`, `graph`."""

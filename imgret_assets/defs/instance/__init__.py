@@ -1,1 +1,1 @@
-"""Dagster's own home, and the runs in it."""
+"""Dagster's own storage and the runs in it."""

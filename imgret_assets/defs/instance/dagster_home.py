@@ -1,6 +1,6 @@
-"""Dagster's own home: made once, under a lock, and the same for every way of running.
+"""DAGSTER_HOME: created once, under a lock, and the same for every command.
 
-Belongs here: `dagster.yaml` and the first opening of its storage. Not here: running (`cli.run`).
+Belongs here: `dagster.yaml` and the first opening of the storage. Not here: executing runs (`defs.execute_refresh`).
 """
 
 import os
@@ -31,9 +31,9 @@ concurrency:
 
 
 def prepare(settings: Settings) -> None:
-    """Make DAGSTER_HOME if it is not there, and point this process at it.
+    """Create DAGSTER_HOME if it does not exist, and set it in the environment of this process.
 
-    Several processes that open a fresh storage at once can ruin it: the first one opens it here, alone.
+    Processes that open a new storage at the same time can damage it. Therefore the first one opens it here, alone.
     """
     folder = settings.dagster_home
     os.environ["DAGSTER_HOME"] = str(folder)
@@ -57,7 +57,7 @@ def prepare(settings: Settings) -> None:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Lend the instance of these settings, made if need be."""
+    """Provide the Dagster instance of these settings; create it if it does not exist."""
     prepare(settings)
     with dg.DagsterInstance.get() as instance:
         yield instance

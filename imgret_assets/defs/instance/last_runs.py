@@ -1,6 +1,6 @@
-"""The last runs, as Dagster's own storage has them.
+"""The last runs in Dagster's storage.
 
-Belongs here: asking it. Not here: running (`cli.run`), showing (`app.views.overview_page`).
+Belongs here: reading them. Not here: executing runs (`defs.execute_refresh`), showing them (`app.views.overview_page`).
 """
 
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from imgret_assets.settings import Settings
 
 @dataclass(frozen=True)
 class LastRun:
-    """A run: its job, its status as Dagster names it, and when it began and ended, UTC."""
+    """A run: its job, its status as Dagster names it, and the times of its start and end, UTC."""
 
     job: str
     status: str
-    began: datetime | None
-    ended: datetime | None
+    started_at: datetime | None
+    ended_at: datetime | None
 
 
 def last_runs(settings: Settings, count: int = 5) -> list[LastRun]:
-    """The last runs, newest first; none where no run has made Dagster's storage yet."""
+    """Return the last runs, newest first; none if Dagster's storage does not exist yet."""
     if not (settings.dagster_home / "dagster.yaml").is_file():
         return []
     with dg.DagsterInstance.from_config(str(settings.dagster_home)) as instance:
@@ -31,12 +31,12 @@ def last_runs(settings: Settings, count: int = 5) -> list[LastRun]:
             LastRun(
                 record.dagster_run.job_name,
                 record.dagster_run.status.value,
-                _moment(record.start_time),
-                _moment(record.end_time),
+                _utc(record.start_time),
+                _utc(record.end_time),
             )
             for record in cast("list[Any]", instance.get_run_records(limit=count))
         ]
 
 
-def _moment(seconds: float | None) -> datetime | None:
+def _utc(seconds: float | None) -> datetime | None:
     return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

@@ -1,6 +1,6 @@
-"""Resources: what assets and ops borrow.
+"""Resources of assets and ops.
 
-Belongs here: the default of each key. Not here: the resources themselves, one module each.
+Belongs here: the default resource of each key. Not here: the resources themselves, one module each.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 
 
 def default_resources() -> dict[str, Any]:
-    """The resources by key, each completed from the settings when it is used."""
+    """Return the default resources by key; each completes itself from the settings when it is used."""
     image_store = ImageStoreResource()
     return {
         "image_store": image_store,

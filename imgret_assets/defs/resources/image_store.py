@@ -1,6 +1,7 @@
-"""The resource that says where the pictures are.
+"""The resource with the location of the image files.
 
-Belongs here: its configuration. Not here: walking and reading (`domain.images.files`, `domain.images.manifest`).
+Belongs here: configuration. Not here: listing folders and reading files (`domain.images.files`,
+`domain.images.manifest`).
 """
 
 import dagster as dg
@@ -8,13 +9,13 @@ from pydantic import Field
 
 
 class ImageStoreResource(dg.ConfigurableResource):
-    """A folder of image files; what is left empty comes from the settings."""
+    """A folder of image files; empty fields are completed from the settings."""
 
     root: str | None = Field(
         default=None,
-        description="Folder of the image files; IMGRET_IMAGES, the home's record or its samples where empty.",
+        description="Folder of the image files. If empty: IMGRET_IMAGES, else the home's record, else its samples.",
     )
     max_pixels: int | None = Field(
         default=None,
-        description="A picture with more pixels becomes a row with status too_large; IMGRET_MAX_PIXELS where empty.",
+        description="An image with more pixels gets the status too_large. If empty: IMGRET_MAX_PIXELS.",
     )

@@ -1,4 +1,4 @@
-"""The resource that lends a connection to Neo4j: any server by its URI, else the embedded one.
+"""The resource that provides a connection to Neo4j: to any server by its URI, else to the embedded server.
 
 Belongs here: configuration. Not here: statements (`domain.graph.cypher`), the embedded server
 (`domain.neo4j_server.lifecycle`).
@@ -17,26 +17,28 @@ from imgret_assets.settings import load_settings
 
 
 class Neo4jResource(dg.ConfigurableResource):
-    """A Neo4j server; without a URI the embedded one of the home, started when first needed."""
+    """A Neo4j server; without a URI the home's embedded server, which is started on first use."""
 
     uri: str | None = Field(
-        default=None, description="Such as bolt://host:7687; NEO4J_URI or the embedded server where empty."
+        default=None, description="Address, such as bolt://host:7687. If empty: NEO4J_URI, else the embedded server."
     )
-    username: str | None = Field(default=None, description="NEO4J_USERNAME or neo4j where empty.")
+    username: str | None = Field(default=None, description="User name. If empty: NEO4J_USERNAME, else neo4j.")
     password: str | None = Field(
         default=None,
         repr=False,
-        description="NEO4J_PASSWORD where empty. Give it as an EnvVar: plain values are shown in the UI.",
+        description="Password. If empty: NEO4J_PASSWORD. Set it as an EnvVar: the UI shows plain values.",
     )
-    database: str | None = Field(default=None, description="Name of the database; the server's default where empty.")
+    database: str | None = Field(
+        default=None, description="Name of the database. If empty: NEO4J_DATABASE, else the server's default."
+    )
 
     @contextmanager
     def open(self, home: Home) -> Iterator[Database]:
-        """Lend a connection, closed afterwards.
+        """Provide a connection, and close it at the end of the block.
 
         Raises:
-            DatabaseError: the server can't be reached or refuses the login.
-            ServerError: the embedded server can't be started.
+            DatabaseError: the server cannot be reached or refuses the login.
+            ServerError: the embedded server cannot be started.
         """
         flags = {
             "home": home.path,

@@ -1,6 +1,6 @@
-"""The resource that lends the home: its tables, and the locks that keep two runs apart.
+"""The resource that provides the home: its tables, and the locks that separate runs.
 
-Belongs here: completing configuration from the settings. Not here: tables and locks themselves
+Belongs here: completing the configuration from the settings. Not here: tables and locks themselves
 (`domain.storage.tables`, `domain.storage.locks`).
 """
 
@@ -15,29 +15,25 @@ from imgret_assets.settings import load_settings
 
 
 class WarehouseResource(dg.ConfigurableResource):
-    """The home with its tables; what is left empty comes from the settings."""
+    """The home with its tables; empty fields are completed from the settings."""
 
     image_store: dg.ResourceDependency[ImageStoreResource]
-    home: str | None = Field(
-        default=None, description="Folder of tables, database and caches; IMGRET_HOME where empty."
-    )
-    shards: int | None = Field(
-        default=None, description="Number of partitions, for a new home; IMGRET_SHARDS where empty."
-    )
+    home: str | None = Field(default=None, description="Folder of tables, database and caches. If empty: IMGRET_HOME.")
+    shards: int | None = Field(default=None, description="Number of partitions of a new home. If empty: IMGRET_SHARDS.")
     lock_timeout_s: float | None = Field(
-        default=None, description="How long to wait for another run, in seconds; IMGRET_LOCK_TIMEOUT_S where empty."
+        default=None, description="Seconds to wait for another run. If empty: IMGRET_LOCK_TIMEOUT_S."
     )
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
-        """Note on the run which process executes it, so that a dead one is noticed (`defs.instance.process_runs`)."""
+        """Tag the run with its process, so that a process that dies is noticed (`defs.instance.process_runs`)."""
         if context.run is not None and context.instance is not None and context.instance.has_run(context.run.run_id):
             context.instance.add_run_tags(context.run.run_id, process_tag())
 
     def open(self) -> Home:
-        """The home, made at first use.
+        """Return the home; create it on first use.
 
         Raises:
-            SettingError: a setting is not usable, or contradicts the home.
+            SettingError: a setting is invalid or contradicts the home.
         """
         flags = {
             "home": self.home,

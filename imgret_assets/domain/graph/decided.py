@@ -32,7 +32,7 @@ from imgret_assets.domain.review.decisions import DUPLICATE, VERDICTS, Decision,
 from imgret_assets.domain.storage.home import Home
 
 # Count of decisions in force about images that are not in the graph.
-ABSENT = "about_images_not_in_the_graph"
+ABSENT = "decisions_without_nodes"
 
 
 def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) -> RelationshipsReport:

@@ -1,1 +1,1 @@
-"""Layer three: nodes and relationships in Neo4j."""
+"""Third layer: nodes and relationships in Neo4j."""

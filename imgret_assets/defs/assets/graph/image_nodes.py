@@ -1,6 +1,6 @@
-"""The asset of :Image nodes.
+"""The asset `image_nodes`: the :Image nodes in Neo4j.
 
-Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), how rows become changes
+Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher`), comparing rows with nodes
 (`domain.graph.image_nodes`).
 """
 
@@ -14,7 +14,7 @@ from imgret_assets.domain.graph.image_nodes import NodesReport, ShardNodes, sync
 
 
 def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset, over these partitions."""
+    """Return the asset with these partitions."""
 
     @imgret_asset(
         partitions_def=shards,
@@ -28,7 +28,7 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         embedder: EmbedderResource,
         neo4j: Neo4jResource,
     ) -> None:
-        """One :Image node for every usable picture of the shard, with its vector, under the vector index."""
+        """One :Image node for each usable image of the shard, with its vector, in the vector index."""
         home = warehouse.open()
         with neo4j.open(home) as database:
             report = sync_nodes(home, database, embedder.space(home), context.partition_keys)
@@ -48,7 +48,7 @@ def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
         "deleted": shard.deleted,
         "vector_index": report.indexed,
         "nodes_per_second": report.nodes_per_second,
-        "seconds_for_the_index": round(report.index_seconds, 1),
+        "index_seconds": round(report.index_seconds, 1),
         **({"rebuilt_from": report.rebuilt_from} if report.rebuilt_from else {}),
         **({"orphan_nodes_deleted": report.orphan_nodes} if report.orphan_nodes else {}),
     }

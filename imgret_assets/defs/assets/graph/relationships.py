@@ -1,4 +1,4 @@
-"""Assets that write relationships and groups to Neo4j once the nodes exist: one factory and the four assets made by it.
+"""Assets that write relationships and groups to Neo4j after the nodes: one factory and its four assets.
 
 Belongs here: the factory, and the description and metadata of each asset. Not here: Cypher (`domain.graph.cypher`),
 comparing a table with the database (`domain.graph.similar_to`, `duplicate_of`, `decided`, `node_groups`), the tables
@@ -124,25 +124,26 @@ def _image_node_groups_metadata(_home: Home, report: NodeGroupsReport) -> dict[s
 
 similar_to = build_relationship_asset(
     SIMILAR_TO,
-    description="One SIMILAR_TO relationship for every row of the pairs table; once they are there, the graph is "
+    description="One SIMILAR_TO relationship for each row of the pairs table. When they are written, the graph is "
     "ready.",
 )
 
 duplicate_of = build_relationship_asset(
     DUPLICATE_OF,
-    description="One DUPLICATE_OF relationship for every row of the duplicates table, from the copy to the one to "
-    "keep.",
+    description="One DUPLICATE_OF relationship for each row of the duplicates table, from the duplicate to the image "
+    "to keep.",
 )
 
 decided = build_relationship_asset(
     DECIDED,
-    description="One DECIDED relationship for every decision of a person that is in force, from the smaller path on.",
+    description="One DECIDED relationship for each decision in force, from the smaller path to the larger.",
     metadata=lambda home: {"file": dg.MetadataValue.path(str(decisions_path(home)))},
 )
 
 image_node_groups = build_graph_asset(
     "image_node_groups",
-    description="The property `group` of every :Image node that is not alone: the path of its group's representative.",
+    description="The property `group` of each :Image node in a group of at least two images: the path of the group's "
+    "representative.",
     tables=["image_groups"],
     sync=sync_groups,
     metadata=_image_node_groups_metadata,

@@ -1,1 +1,1 @@
-"""Layer one: what files there are."""
+"""First layer: the list of image files."""

@@ -1,6 +1,7 @@
-"""The asset that keeps the manifest equal to the files.
+"""The asset `raw_images`: the manifest of the image files.
 
-Belongs here: the asset, its configuration and metadata. Not here: walking and reading (`domain.images.manifest`).
+Belongs here: the asset, its configuration and metadata. Not here: listing folders and reading files
+(`domain.images.manifest`).
 """
 
 import dagster as dg
@@ -15,14 +16,14 @@ from imgret_assets.domain.storage.tables import MANIFEST_SCHEMA, manifest_path
 
 
 class ScanConfig(dg.Config):
-    """How far a listing may go."""
+    """Options of a listing."""
 
-    verify: bool = Field(default=False, description="Open every file, whatever its size and times say.")
-    allow_deletes: bool = Field(default=False, description="Go on although most known files have vanished.")
+    verify: bool = Field(default=False, description="Open every file, even if its size and times have not changed.")
+    allow_deletes: bool = Field(default=False, description="Continue although most known files are missing.")
 
 
 def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset, over these partitions."""
+    """Return the asset with these partitions."""
 
     @imgret_asset(
         partitions_def=shards,
@@ -31,7 +32,7 @@ def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         metadata={"dagster/column_schema": column_schema(MANIFEST_SCHEMA)},
     )
     def raw_images(context: dg.AssetExecutionContext, config: ScanConfig, warehouse: WarehouseResource) -> None:
-        """The manifest: one row for every candidate image file of the shard, with its hash, size and status."""
+        """The manifest: one row for each candidate image file of the shard, with its hash, size and status."""
         home = warehouse.open()
         shards = context.partition_keys
         report = refresh_manifest(home, shards, verify=config.verify, allow_deletes=config.allow_deletes)

@@ -1,1 +1,1 @@
-"""Layer two: what the pictures look like, as numbers, and which look alike."""
+"""Second layer: vectors and the tables that are computed from them."""

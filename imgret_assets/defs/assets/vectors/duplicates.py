@@ -1,6 +1,7 @@
-"""The asset of duplicates: which files are copies of which.
+"""The asset `duplicates`: exact and near-duplicates of files, each with the file to keep.
 
-Belongs here: the asset and its metadata. Not here: finding copies (`domain.duplicates.duplicates_table`).
+Belongs here: the asset and its metadata. Not here: the search for duplicates
+(`domain.duplicates.duplicates_table`).
 """
 
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, picture_table
+from imgret_assets.defs.metadata import column_schema, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -17,7 +18,7 @@ from imgret_assets.domain.duplicates.duplicates_table import read_closest_duplic
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import DUPLICATES_SCHEMA, duplicates_path
 
-SHOWN = 8
+DUPLICATES_SHOWN = 8
 
 
 @imgret_asset(
@@ -29,7 +30,7 @@ SHOWN = 8
 def duplicates(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
 ) -> dg.MaterializeResult:
-    """One row for every file that is a copy of another, with the one to keep: same bytes, or the same picture."""
+    """One row for each duplicate, with the file to keep: exact (the same bytes) or near (the same image)."""
     home = warehouse.open()
     report = refresh_duplicates(home, embedder.space(home).id)
     context.log.info(report.summary)
@@ -40,20 +41,22 @@ def duplicates(
             "near": report.near,
             "bytes_freed_by_removal": report.duplicate_bytes,
             "images": report.images,
-            "looked_at": report.fingerprinted,
+            "fingerprinted": report.fingerprinted,
             "compared_pairs": report.compared_pairs,
-            "not_readable": report.pending,
+            "unreadable": report.pending,
             "written": report.written,
             "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
-            **(_pictures(home) if report.written else {}),
+            **(_thumbnails(home) if report.written else {}),
         }
     )
 
 
-def _pictures(home: Home) -> Mapping[str, Any]:
+def _thumbnails(home: Home) -> Mapping[str, Any]:
     root = home.images
-    shown = [
+    rows = [
         (root / row["path_from"], root / row["path_keep"], *(row[name] for name in ("path_from", "kind", "reason")))
-        for row in read_closest_duplicates(home, SHOWN)
+        for row in read_closest_duplicates(home, DUPLICATES_SHOWN)
     ]
-    return picture_table("pictures", shown, headers=("copy", "keep", "path of the copy", "kind", "reason"), size=48)
+    return thumbnail_table(
+        "thumbnails", rows, headers=("duplicate", "keep", "path of the duplicate", "kind", "reason"), size=48
+    )

@@ -1,7 +1,7 @@
-"""The asset that gives every usable picture its vector.
+"""The asset `embeddings`: the vector of each usable image.
 
-Belongs here: the asset and its metadata. Not here: what needs a vector and how it comes
-(`domain.embeddings.embeddings_table`).
+Belongs here: the asset and its metadata. Not here: choosing the images that need a vector
+and computing it (`domain.embeddings.embeddings_table`).
 """
 
 from dataclasses import asdict
@@ -9,7 +9,7 @@ from dataclasses import asdict
 import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, skipped_sheet, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.metadata import column_schema, skipped_thumbnails, status_counts, thumbnails, unusable_table
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -19,16 +19,16 @@ from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import embeddings_path, embeddings_schema
 
-# Thumbnails take milliseconds each: a run over many shards shows a few of each, so that they never take longer than
-# a small collection's embedding.
-SHOWN_IN_A_RUN = 64
-LEAST_SHOWN = 4
-# Fewer pictures than this say nothing of an engine's speed.
-WORTH_NOTING = 64
+# A thumbnail takes milliseconds. A run over many shards shows fewer per shard, so that the thumbnails never take longer
+# than the embedding of a small collection.
+THUMBNAILS_PER_RUN = 64
+MIN_THUMBNAILS_PER_SHARD = 4
+# With fewer images the measured speed of an engine means nothing.
+MIN_IMAGES_FOR_SPEED = 64
 
 
 def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
-    """The asset, over these partitions."""
+    """Return the asset with these partitions."""
 
     @imgret_asset(
         partitions_def=shards,
@@ -42,7 +42,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         embedder: EmbedderResource,
         run_counts: dg.ResourceParam[RunCounts],
     ) -> None:
-        """One row for every usable manifest row of the shard, with its vector in the chosen embedding space."""
+        """One row for each usable manifest row of the shard, with its vector in the chosen embedding space."""
         home = embedder.record_models(warehouse.open())
         model = embedder.provide(home)
         if notice := exact_only_notice(model.space):
@@ -54,12 +54,14 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         run_counts.embedded += reports[0].embedded
         for report in reports:
             context.log.info(report.summary)
-            if report.engine and report.embedded >= WORTH_NOTING:
+            if report.engine and report.embedded >= MIN_IMAGES_FOR_SPEED:
                 record_speed(home, report.space, report.engine, report.images_per_second)
-        beside = ", ".join(report.space for report in reports[1:])
+        additional_spaces = ", ".join(report.space for report in reports[1:])
         for shard in reports[0].shards:
-            said = _metadata(home, reports[0], shard, model.space.dim) | ({"spaces_beside": beside} if beside else {})
-            context.add_asset_metadata(said, partition_key=shard.shard)
+            metadata = _metadata(home, reports[0], shard, model.space.dim)
+            if additional_spaces:
+                metadata["additional_spaces"] = additional_spaces
+            context.add_asset_metadata(metadata, partition_key=shard.shard)
 
     return embeddings
 
@@ -78,6 +80,8 @@ def _metadata(home: Home, report: EmbedReport, shard: ShardEmbeddings, dim: int)
         "table": dg.MetadataValue.path(str(embeddings_path(home.warehouse, report.space, shard.shard))),
         **status_counts(shard.statuses),
         **unusable_table(shard.unusable),
-        **skipped_sheet(home.images, shard.unusable),
-        **thumbnails(home.images, shard.examples[: max(LEAST_SHOWN, SHOWN_IN_A_RUN // len(report.shards))]),
+        **skipped_thumbnails(home.images, shard.unusable),
+        **thumbnails(
+            home.images, shard.examples[: max(MIN_THUMBNAILS_PER_SHARD, THUMBNAILS_PER_RUN // len(report.shards))]
+        ),
     }

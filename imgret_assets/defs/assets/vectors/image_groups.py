@@ -1,7 +1,7 @@
-"""The asset of groups of images that belong together.
+"""The asset `image_groups`: groups of similar images.
 
 Belongs here: the asset, its configuration and metadata. Not here: the grouping (`domain.analysis.groups_table`), the
-node property (`defs.assets.graph.image_node_groups`).
+property of the nodes (`defs.assets.graph.relationships`).
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, picture_table
+from imgret_assets.defs.metadata import column_schema, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -20,17 +20,18 @@ from imgret_assets.domain.analysis.groups_table import largest_groups, refresh_g
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
 
-SHOWN = 12
+GROUPS_SHOWN = 12
 
 
 class GroupsConfig(dg.Config):
-    """How alike the members of a group must be."""
+    """How similar the members of a group must be."""
 
-    least_score: float | None = Field(
+    min_score: float | None = Field(
         default=None,
-        description="Least raw cosine of a member with its group's representative, -1 to 1; a fifth of the way from "
-        "the cosine of two random images to 1 where empty.",
+        description="Minimum raw cosine of a member with its group's representative, -1 to 1. If empty, it lies one "
+        "fifth of the way from the cosine of two random images to 1.",
     )
+    least_score: float | None = Field(default=None, description="Deprecated name of min_score.")
 
 
 @imgret_asset(
@@ -47,38 +48,40 @@ def image_groups(
     warehouse: WarehouseResource,
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """One row for every image: its group, named by the group's representative, and how near it is to that one."""
+    """One row for each image: its group, named by the group's representative, and its score with the representative."""
     home = warehouse.open()
-    report = refresh_groups(home, embedder.space(home).id, least=config.least_score)
+    report = refresh_groups(
+        home, embedder.space(home).id, least=config.least_score if config.min_score is None else config.min_score
+    )
     context.log.info(report.summary)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.images,
             "groups": report.groups,
-            "alone": report.alone,
-            "largest": report.largest,
+            "single_images": report.alone,
+            "largest_group_size": report.largest,
             "communities_before_split": report.communities,
-            "least_score": report.least,
+            "min_score": report.least,
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
             **_agreement("before_split", report.before),
             **_agreement("after_split", report.after),
-            **(_pictures(home, report.space) if report.written else {}),
+            **(_thumbnails(home, report.space) if report.written else {}),
         }
     )
 
 
-def _pictures(home: Home, space: str) -> Mapping[str, Any]:
-    shown = [
+def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
+    rows = [
         (home.images / row["group"], row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}")
-        for row in largest_groups(home, space, SHOWN)
+        for row in largest_groups(home, space, GROUPS_SHOWN)
     ]
-    return picture_table("largest_groups", shown, headers=("", "representative", "images", "weakest score"), size=64)
+    return thumbnail_table("largest_groups", rows, headers=("", "representative", "images", "weakest score"), size=64)
 
 
-def _agreement(when: str, found: Agreement | None) -> dict[str, float]:
-    if found is None:
+def _agreement(stage: str, agreement: Agreement | None) -> dict[str, float]:
+    if agreement is None:
         return {}
-    parts = {"precision": found.precision, "recall": found.recall, "f1": found.f1}
-    return {f"b_cubed_{name}_{when}": round(value, 4) for name, value in parts.items()}
+    parts = {"precision": agreement.precision, "recall": agreement.recall, "f1": agreement.f1}
+    return {f"b_cubed_{name}_{stage}": round(value, 4) for name, value in parts.items()}

@@ -1,4 +1,4 @@
-"""The asset of every image's nearest neighbours, whatever their score.
+"""The asset `nearest_neighbours`: the nearest neighbours of each image, whatever their scores are.
 
 Belongs here: the asset and its metadata. Not here: the search (`domain.similarity.neighbours_table`).
 """
@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, picture_table, rate
+from imgret_assets.defs.metadata import column_schema, rate, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -41,26 +41,26 @@ def nearest_neighbours(
         metadata={
             "dagster/row_count": report.rows,
             "images": report.images,
-            "kept_of_each": KEPT,
+            "neighbours_per_image": KEPT,
             "compared_pairs": report.compared,
             "compared_per_second": rate(report.compared, report.seconds),
-            "how": report.how,
+            "method": report.how,
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(nearest_path(home.warehouse, report.space))),
-            **(_pictures(home, report.space) if report.written else {}),
+            **(_thumbnails(home, report.space) if report.written else {}),
         }
     )
 
 
-def _pictures(home: Home, space: str) -> Mapping[str, Any]:
-    """A few images, each in a row with its nearest and their cosines."""
-    shown = []
+def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
+    """Return a few images, each in a row with its nearest neighbours and their scores."""
+    rows = []
     for image, nearest in some_neighbours(home, space, IMAGES_SHOWN, NEAREST_SHOWN):
-        pictures = [home.images / path for path, _ in nearest]
+        neighbours = [home.images / path for path, _ in nearest]
         scores = ", ".join(f"{score:.3f}" for _, score in nearest)
-        # Every row has all columns: an image of a small collection has fewer neighbours.
-        blank = [""] * (NEAREST_SHOWN - len(nearest))
-        shown.append([home.images / image, *pictures, *blank, scores])
+        # In a small collection an image has fewer neighbours, but each row needs all columns.
+        empty_cells = [""] * (NEAREST_SHOWN - len(nearest))
+        rows.append([home.images / image, *neighbours, *empty_cells, scores])
     headers = ("image", *(f"nearest {rank}" for rank in range(1, NEAREST_SHOWN + 1)), "scores")
-    return picture_table("some_neighbours", shown, headers=headers, size=56)
+    return thumbnail_table("some_neighbours", rows, headers=headers, size=56)

@@ -1,6 +1,7 @@
-"""The asset of all pairs of images whose cosine is above the threshold.
+"""The asset `similarity_pairs`: all pairs of images whose score is above the threshold.
 
-Belongs here: the asset, its configuration and metadata. Not here: the arithmetic (`domain.similarity.pairs_table`).
+Belongs here: the asset, its configuration and metadata. Not here: the search for pairs
+(`domain.similarity.pairs_table`).
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, picture_table, rate
+from imgret_assets.defs.metadata import column_schema, rate, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -21,14 +22,15 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
 
-SHOWN = 8
+PAIRS_SHOWN = 8
 
 
 class PairsConfig(dg.Config):
-    """Which pairs are wanted."""
+    """Which pairs the table holds."""
 
     threshold: float | None = Field(
-        default=None, description="Raw cosine, -1 to 1; IMGRET_THRESHOLD, the home's last one or 0.8 where empty."
+        default=None,
+        description="Raw cosine, -1 to 1. If empty: IMGRET_THRESHOLD, else the home's last threshold, else 0.8.",
     )
 
 
@@ -41,7 +43,7 @@ class PairsConfig(dg.Config):
 def similarity_pairs(
     context: dg.AssetExecutionContext, config: PairsConfig, warehouse: WarehouseResource, embedder: EmbedderResource
 ) -> dg.MaterializeResult:
-    """One row for every unordered pair of images whose exact cosine is greater than the threshold."""
+    """One row for each unordered pair of images whose exact cosine is greater than the threshold."""
     home = warehouse.open()
     threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
     log = context.log.info
@@ -55,21 +57,24 @@ def similarity_pairs(
             "pairs_per_image": round(2 * report.pairs / max(1, report.images), 3),
             "compared_pairs": report.compared,
             "compared_per_second": rate(report.compared, report.seconds),
-            "how": report.how,
+            "method": report.how,
             "means": report.means,
-            "left_out_beyond_max_neighbours": report.cut,
+            "pairs_beyond_max_neighbours": report.cut,
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
-            **(_pictures(home, report.space) if report.written else {}),
+            **(_thumbnails(home, report.space) if report.written else {}),
         }
     )
 
 
-def _pictures(home: Home, space: str) -> Mapping[str, Any]:
-    """The pairs just above the threshold: where these look alike, it may be lowered; where not, it should be raised."""
-    shown = [
+def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
+    """Return the pairs just above the threshold.
+
+    If they look similar, the threshold can be lowered; if not, it should be raised.
+    """
+    rows = [
         (home.images / a, home.images / b, f"{score:.4f}", f"{a} and {b}")
-        for a, b, score in weakest_pairs(home, space, SHOWN)
+        for a, b, score in weakest_pairs(home, space, PAIRS_SHOWN)
     ]
-    return picture_table("weakest_pairs", shown, headers=("", "", "score", "pair"), size=64)
+    return thumbnail_table("weakest_pairs", rows, headers=("", "", "score", "pair"), size=64)

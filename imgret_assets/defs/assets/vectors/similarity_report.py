@@ -1,4 +1,4 @@
-"""The asset that says what cosines mean in this space.
+"""The asset `similarity_report`: what scores mean in an embedding space, and a suggested threshold.
 
 Belongs here: the asset and its metadata. Not here: counting (`domain.analysis.threshold_report`), drawing
 (`domain.analysis.threshold_plot`).
@@ -24,12 +24,12 @@ PLOT_BYTES = 48 * 1024
 
 
 class ReportConfig(dg.Config):
-    """Whether figures that are still good may be kept."""
+    """Whether the figures of the last report may be kept."""
 
-    anew: bool = Field(
-        default=False,
-        description="Compute everything, even where no more than one image in fifty has changed since the last time.",
+    force: bool = Field(
+        default=False, description="Compute all figures, even if no more than one image in fifty has changed."
     )
+    anew: bool = Field(default=False, description="Deprecated name of force.")
 
 
 @imgret_asset(
@@ -44,15 +44,15 @@ def similarity_report(
     warehouse: WarehouseResource,
     embedder: EmbedderResource,
 ) -> dg.MaterializeResult:
-    """What each threshold from 0.5 to 0.99 gives in this embedding space, which one to take, and why."""
+    """One row for each threshold from 0.5 to 0.99: the pairs above it and how many are right. One is suggested."""
     home = warehouse.open()
-    report = refresh_threshold_report(home, embedder.space(home).id, anew=config.anew)
+    report = refresh_threshold_report(home, embedder.space(home).id, anew=config.force or config.anew)
     context.log.info(report.summary)
     return dg.MaterializeResult(metadata=_metadata(home, report))
 
 
 def _metadata(home: Home, report: Report) -> dict[str, Any]:
-    picture = plot_path(home.warehouse, report.space)
+    plot = plot_path(home.warehouse, report.space)
     measures = {
         "precision_at_1": report.precision_1,
         "precision_at_10": report.precision_10,
@@ -63,15 +63,15 @@ def _metadata(home: Home, report: Report) -> dict[str, Any]:
         "dagster/row_count": len(report.rows),
         "images": report.images,
         "labelled": report.labelled,
-        "changed_since": report.changed_since,
+        "images_changed_since": report.changed_since,
         "background": report.background,
-        "why": report.why,
+        "reason": report.why,
         "written": report.written,
         "space": report.space,
         "thresholds": _table(report),
         "table": dg.MetadataValue.path(str(thresholds_path(home.warehouse, report.space))),
-        "picture": dg.MetadataValue.path(str(picture)),
-        "plot": dg.MetadataValue.md(threshold_plot.markdown(picture, max_bytes=PLOT_BYTES)),
+        "plot_file": dg.MetadataValue.path(str(plot)),
+        "plot": dg.MetadataValue.md(threshold_plot.markdown(plot, max_bytes=PLOT_BYTES)),
         **{name: value for name, value in measures.items() if value is not None},
         **_rerank(report),
     }
@@ -91,7 +91,7 @@ def _rerank(report: Report) -> dict[str, Any]:
 def _table(report: Report) -> dg.TableMetadataValue:
     names = [field.name for field in THRESHOLDS_SCHEMA]
     records = [
-        # A table's cells can't be null.
+        # Cells of a Dagster table cannot be null.
         dg.TableRecord({name: "" if getattr(row, name) is None else round(getattr(row, name), 4) for name in names})
         for row in report.rows
         if round(row.threshold * 100) % 5 == 0 or row.threshold == report.suggested
