@@ -12,7 +12,7 @@ from bench.rounds import own_peak_memory_mb
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.models.resolution import resolve
 
 
 def main() -> None:

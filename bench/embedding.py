@@ -28,8 +28,8 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, resolve
-from imgret_assets.domain.models.weights import resnet50_cache
+from imgret_assets.domain.models.families.resnet50 import cached_weights
+from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -105,8 +105,8 @@ def _resnet50_target(processor: str) -> float:
 
 def _resnet50_weights(work: Path, report: Report) -> Path:
     """The real weights where this machine has them; else drawn ones, which take as long."""
-    if resnet50_cache().is_file():
-        return resnet50_cache()
+    if cached_weights().is_file():
+        return cached_weights()
     import torch
     import torchvision
 

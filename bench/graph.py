@@ -32,7 +32,7 @@ from imgret_assets.domain.graph import cypher, graph_state, image_nodes, similar
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.neo4j_server import lifecycle
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.search import find_similar

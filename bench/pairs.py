@@ -23,7 +23,7 @@ from bench.homes import open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Contender, interleaved, last_json
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.similarity.cascade.nearest_search import nearest

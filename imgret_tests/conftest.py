@@ -36,7 +36,7 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
 def lite0_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which EfficientNet-Lite0 is converted and compiled: that takes longer than most tests."""
     from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
-    from imgret_assets.domain.models.registry import record_space
+    from imgret_assets.domain.models.resolution import record_space
 
     folder = tmp_path_factory.mktemp("lite0")
     model = record_space(open_home(load_settings({"home": folder})), "efficientnet_lite0")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.domain.models.registry import resolve
+from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.operations.cleanup import collect, spaces_with_tables
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings

@@ -128,9 +128,9 @@ def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
     known = known_models(open_home(load_settings({"home": home})))
     others = []
     if pattern:
-        from imgret_assets.domain.models.networks import timm_models
+        from imgret_assets.domain.models.families.timm_models import list_timm_models
 
-        others = timm_models(pattern)
+        others = list_timm_models(pattern)
     if as_json:
         said: dict[str, Any] = {"models": [model.as_json() for model in known]}
         if pattern:

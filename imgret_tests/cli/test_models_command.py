@@ -13,7 +13,7 @@ from imgret_assets.domain.embeddings.embedding_spaces import record_speed
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import record_space
+from imgret_assets.domain.models.resolution import record_space
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables

@@ -9,7 +9,7 @@ from imgret_assets.cli.models import models as models_command
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
-from imgret_assets.domain.models.registry import resolve_space
+from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.operations import doctor
 from imgret_assets.domain.search.query_embedding import query_embedder

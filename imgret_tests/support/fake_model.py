@@ -13,7 +13,8 @@ from PIL import Image
 
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, Preprocessing
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.resolution import Model
 from imgret_tests.support.pictures import picture
 
 
@@ -49,7 +50,7 @@ class FakeEmbedder:
         """There is nothing to load."""
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        return self._space.preprocessing.pixels(image)
+        return self._space.preprocessing.resize_and_crop(image)
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
         self.batches.append(len(batch))

@@ -13,7 +13,7 @@ from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.page_frame import attempt
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.decode import UnusableImageError, decode
-from imgret_assets.domain.models.registry import resolve_space
+from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.search.explain import Criterion, Explanation, Picture, explain
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home

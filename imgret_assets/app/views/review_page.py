@@ -14,7 +14,7 @@ from imgret_assets.app.navigation import DUPLICATES, show_link
 from imgret_assets.app.page_frame import Shown, attempt, open_shown
 from imgret_assets.app.plain_text import counted
 from imgret_assets.domain.graph import decided
-from imgret_assets.domain.models.registry import resolve_space
+from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.review.decision_log import export_csv, export_json, read_history, undo
 from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, HistoryEntry
 from imgret_assets.domain.review.removals import list_removals

@@ -11,7 +11,7 @@ from pathlib import Path
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.files import walk
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import space_of_last_run
+from imgret_assets.domain.models.resolution import space_of_last_run
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError, TableError
 

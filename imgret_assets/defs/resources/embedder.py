@@ -14,7 +14,7 @@ from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, chosen_space, record_space, resolve
+from imgret_assets.domain.models.resolution import Model, chosen_decoding_and_pooling, record_space, resolve
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings, load_settings
 
@@ -85,7 +85,7 @@ class EmbedderResource(dg.ConfigurableResource):
         """
         settings = self._settings()
         name, weights = self._choice(home, settings)
-        decoding, pooling = chosen_space(home, name)
+        decoding, pooling = chosen_decoding_and_pooling(home, name)
         model = record_space(home, name, weights, decoding=decoding, pooling=pooling)
         for additional_name, additional_weights in settings.beside:
             record_space(home, additional_name, additional_weights, centre="")
@@ -105,7 +105,7 @@ class EmbedderResource(dg.ConfigurableResource):
 
     def _model(self, home: Home, settings: Settings) -> Model:
         name, weights = self._choice(home, settings)
-        decoding, pooling = chosen_space(home, name)
+        decoding, pooling = chosen_decoding_and_pooling(home, name)
         return resolve(home, name, weights, decoding=decoding, pooling=pooling)
 
     def _settings(self) -> Settings:

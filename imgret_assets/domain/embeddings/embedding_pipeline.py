@@ -174,7 +174,7 @@ class _Readers:
             self._done.put(None)
 
     def _prepare(self, sha: str, paths: Sequence[str]) -> "np.ndarray | EmbeddingResult":
-        enough = self._embedder.space.preprocessing.decoded_at_least
+        enough = self._embedder.space.preprocessing.min_decoded_size
         lent = decoded(
             sha,
             paths,

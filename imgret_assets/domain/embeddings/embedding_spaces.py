@@ -6,22 +6,19 @@ Belongs here: looking. Not here: making a space or its tables (`domain.models.re
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import FIXED, space_of_last_run
-from imgret_assets.domain.models.space_records import remembered
-from imgret_assets.domain.models.weights import find_weights
+from imgret_assets.domain.models.registry import NAMED_MODELS, weights_state
+from imgret_assets.domain.models.resolution import space_of_last_run
+from imgret_assets.domain.models.space_records import recorded_spaces
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import ModelError, TableError
+from imgret_assets.errors import TableError
 from imgret_assets.settings import DEFAULT_MODEL
-
-HERE, MISSING, AT_HUB = "here", "missing", "at the hub"
 
 
 @dataclass(frozen=True)
@@ -119,11 +116,11 @@ def _tables_of(home: Home, folder: Path) -> SpaceTables | None:
 def known_models(home: Home) -> list[KnownModel]:
     """The models that need no download, and every space that this home remembers or has tables of."""
     there, rates, last = tables_in(home), speeds(home), space_of_last_run(home)
-    spaces = {found.space.id: (found.space, _weights(found.space.model, None)) for found in there.values()}
-    for known in remembered(home):
+    spaces = {found.space.id: (found.space, weights_state(found.space.model, None)) for found in there.values()}
+    for known in recorded_spaces(home):
         # The same weights may have been given as several files; one that is there is enough.
-        if spaces.get(known.space.id, (None, MISSING))[1] != HERE:
-            spaces[known.space.id] = (known.space, _weights(known.space.model, known.weights))
+        if spaces.get(known.space.id, (None, "missing"))[1] != "here":
+            spaces[known.space.id] = (known.space, weights_state(known.space.model, known.weights))
     rows = [
         KnownModel(
             name=space.model,
@@ -141,34 +138,23 @@ def known_models(home: Home) -> list[KnownModel]:
     ]
     used = {row.name for row in rows}
     rows += [
-        KnownModel(name, fixed.dim, fixed.preprocessing.size, None, None, None, _weights(name, None), None, False, {})
-        for name, fixed in FIXED.items()
-        if name not in used
+        KnownModel(
+            name=model.name,
+            dim=model.dim,
+            size=model.preprocessing.size,
+            decoding=None,
+            pooling=None,
+            space=None,
+            weights=weights_state(model.name, None),
+            tables=None,
+            in_graph=False,
+            speeds={},
+        )
+        for model in NAMED_MODELS
+        if model.name not in used
     ]
-    return sorted(rows, key=lambda row: (row.name not in FIXED, row.name != DEFAULT_MODEL, row.name, row.space or ""))
-
-
-def _weights(name: str, given: Path | None) -> str:
-    """Whether a model's weights are on this machine, without asking torch or timm."""
-    if given is None and name.startswith("timm:"):
-        return HERE if _cached_by_hub(name.removeprefix("timm:")) else AT_HUB
-    try:
-        find_weights(name, given)
-    except ModelError:
-        return MISSING
-    return HERE
-
-
-def _cached_by_hub(name: str) -> bool:
-    # Where huggingface_hub keeps what timm has fetched; a name without a tag stands for one of several.
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
-    for prefix in ("hf_hub:", "hf-hub:"):
-        if name.startswith(prefix):
-            folder = "models--" + name.removeprefix(prefix).replace("/", "--")
-            return any(hub.glob(f"{folder}/snapshots/*/*"))
-    tagged = name if "." in name else f"{name}.*"
-    return any(hub.glob(f"models--timm--{tagged}/snapshots/*/*"))
+    named = {model.name for model in NAMED_MODELS}
+    return sorted(rows, key=lambda row: (row.name not in named, row.name != DEFAULT_MODEL, row.name, row.space or ""))
 
 
 def speeds(home: Home) -> dict[str, dict[str, float]]:

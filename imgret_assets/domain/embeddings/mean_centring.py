@@ -21,7 +21,7 @@ from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metad
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import keep_mean
-from imgret_assets.domain.models.registry import space_of_last_run
+from imgret_assets.domain.models.resolution import space_of_last_run
 from imgret_assets.domain.numerics.vectors import unit_rows, unusable_vectors
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.models.registry import Model
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import ModelError

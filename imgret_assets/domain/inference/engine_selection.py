@@ -9,7 +9,7 @@ from pathlib import Path
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder, choose_device
-from imgret_assets.domain.models.registry import Model
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError
 

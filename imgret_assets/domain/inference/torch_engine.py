@@ -19,7 +19,7 @@ from PIL import Image
 from imgret_assets.domain.inference import engine_agreement
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.errors import ModelError
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class TorchEmbedder:
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """An RGB picture as the engine takes it, uint8 (height, width, 3)."""
-        return self.space.preprocessing.pixels(image)
+        return self.space.preprocessing.resize_and_crop(image)
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
         """Vectors float32 (n, dim) of a batch uint8 (n, height, width, 3), in as many passes as memory asks for.

@@ -1,7 +1,7 @@
 """The choice of a home's model at set-up: resnet50 if its weights are available, else EfficientNet-Lite0.
 
-Belongs here: downloading the weights with time-outs, recording the choice in the home. Not here: loading models
-(`domain.models.registry`).
+Belongs here: downloading the weights with time-outs, recording the choice in the home. Not here: the list of
+models (`domain.models.registry`), which model is in force later (`domain.models.resolution`).
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from imgret_assets.domain.models.weights import RESNET50_WEIGHTS_FILE, resnet50_cache
+from imgret_assets.domain.models.families.resnet50 import WEIGHTS_FILE, cached_weights
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ModelError
@@ -19,7 +19,7 @@ FALLBACK = "efficientnet_lite0"
 CONNECT_WITHIN_S = 10
 READ_WITHIN_S = 30
 FETCH_WITHIN_S = 900
-_CHUNK = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 def choose(home: Home, log: Callable[[str], None]) -> str:
@@ -35,7 +35,7 @@ def choose(home: Home, log: Callable[[str], None]) -> str:
     chosen = home.settings.model or home.record.model
     if chosen:
         return chosen
-    if home.settings.weights is not None or resnet50_cache().is_file():
+    if home.settings.weights is not None or cached_weights().is_file():
         return DEFAULT_MODEL
     try:
         log(f"Downloading the weights of {DEFAULT_MODEL} (98 MB) to {fetch_resnet50()}.")
@@ -50,17 +50,21 @@ def choose(home: Home, log: Callable[[str], None]) -> str:
 
 
 def fetch_resnet50(url: str | None = None, target: Path | None = None) -> Path:
-    """Download the weights of resnet50 to torch's cache; the file.
+    """Download the weights of resnet50 to torch's cache and return the file.
 
-    torch's own download function has no time-out, so this one has: 10 s to connect, 30 s without a byte, 15 minutes
-    in all. The name carries the first eight digits of the file's SHA-256, which is checked before it is used.
+    torch's own download function has no time-out. This one waits at most 10 s for a connection, 30 s for the next byte
+    and 15 minutes in all. The file's name carries the first eight digits of its SHA-256, which are checked.
+
+    Args:
+        url: where to download from; torchvision's address where None.
+        target: the file to write; torch's cache where None.
 
     Raises:
-        ModelError: the file can't be had or is not the right one.
+        ModelError: the file can't be downloaded, or it is not the right one.
     """
     import requests
 
-    target = target or resnet50_cache()
+    target = target or cached_weights()
     digest = hashlib.sha256()
     deadline = time.monotonic() + FETCH_WITHIN_S
     try:
@@ -69,20 +73,21 @@ def fetch_resnet50(url: str | None = None, target: Path | None = None) -> Path:
 
             url = str(torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url)
         with (
-            requests.get(url, stream=True, timeout=(CONNECT_WITHIN_S, READ_WITHIN_S)) as answer,
+            requests.get(url, stream=True, timeout=(CONNECT_WITHIN_S, READ_WITHIN_S)) as response,
             atomic_files.replacing(target) as temporary,
             temporary.open("wb") as file,
         ):
-            answer.raise_for_status()
-            for chunk in answer.iter_content(_CHUNK):
+            response.raise_for_status()
+            for chunk in response.iter_content(_CHUNK_BYTES):
                 digest.update(chunk)
                 file.write(chunk)
                 if time.monotonic() > deadline:
                     raise ModelError(f"The weights of resnet50 did not arrive within {FETCH_WITHIN_S} s")
-            expected = RESNET50_WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
+            expected = WEIGHTS_FILE.removesuffix(".pth").rpartition("-")[2]
             if not digest.hexdigest().startswith(expected):
                 raise ModelError(
-                    f"What was downloaded as resnet50's weights has hash {digest.hexdigest()[:8]}, not {expected}"
+                    f"The file downloaded as the weights of resnet50 has the hash {digest.hexdigest()[:8]}",
+                    expected=f"the hash {expected}",
                 )
     except (requests.RequestException, OSError) as error:
         raise ModelError(f"The weights of resnet50 can't be downloaded ({type(error).__name__})") from error

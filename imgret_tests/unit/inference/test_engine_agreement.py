@@ -16,7 +16,8 @@ from imgret_assets.domain.inference.engine_agreement import (
     reference_vectors,
 )
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, Preprocessing
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.errors import ModelError
 
 torch = pytest.importorskip("torch")

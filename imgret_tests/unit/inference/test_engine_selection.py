@@ -4,7 +4,7 @@ from imgret_assets.domain.inference import engine_selection
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
-from imgret_assets.domain.models.registry import Model
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError
 from imgret_tests.support.fakes import FakeEmbedder

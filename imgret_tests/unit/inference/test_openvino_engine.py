@@ -16,7 +16,8 @@ from imgret_assets.domain.inference.engine_agreement import MIN_AGREEMENT, known
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
-from imgret_assets.domain.models.registry import Model, Preprocessing, resolve
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import LockTimeoutError, ModelError, SettingError
 from imgret_assets.settings import load_settings
@@ -60,7 +61,7 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, lite0_
         "import sys, numpy as np\n"
         "from pathlib import Path\n"
         "from imgret_assets.domain.storage.home import open_home\n"
-        "from imgret_assets.domain.models.registry import resolve\n"
+        "from imgret_assets.domain.models.resolution import resolve\n"
         "from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder\n"
         "from imgret_assets.settings import load_settings\n"
         "home = open_home(load_settings({'home': sys.argv[1]}))\n"

