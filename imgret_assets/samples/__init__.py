@@ -1,4 +1,5 @@
-"""The sample catalogue: drawn product pictures with known look-alikes, or a public data set.
+"""Sample images: drawn product images with known similar images and duplicates, or a public data set.
 
-Belongs here: drawing and laying out pictures to try imgret on. Not here: anything that a user's own pictures need.
+Belongs here: drawing images to try imgret with, and the folders of these. Not here: anything that a user's own images
+need.
 """

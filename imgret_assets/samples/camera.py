@@ -1,7 +1,7 @@
-"""How a drawn product is photographed.
+"""Composition of a drawn product and a background, like a photo.
 
-Belongs here: the camera's angle, shadows, reflections, light and grain. Not here: the products (`cars`,
-`goods`, `household`, `outdoors`) and what is behind them (`scenes`).
+Belongs here: angle, shadows, reflections, light and grain. Not here: the products (`cars`, `goods`, `household`,
+`outdoors`) and the backgrounds (`scenes`).
 """
 
 import math
@@ -27,7 +27,7 @@ _UNIT = FRAME[0] / WIDTH
 
 @dataclass(frozen=True)
 class Backdrop:
-    """A background of FRAME's size, and how it lights what stands before it."""
+    """A background in the size of FRAME, and how it lights the product in front of it."""
 
     image: Image.Image
     light: Colour = WHITE
@@ -37,15 +37,15 @@ class Backdrop:
 
 @dataclass(frozen=True)
 class Pose:
-    """How the product stands before the camera.
+    """The position of the product in front of the camera.
 
     Attributes:
-        mirror: facing the other way.
-        tilt: turned in the picture's plane, degrees.
-        squeeze: width shown, 1 being seen straight on.
-        keystone: by how much the right side is larger than the left, as a fraction.
-        zoom: size, 1 being as drawn.
-        shift: moved to the right and down, in units.
+        mirror: True if the product faces the other way.
+        tilt: rotation in the image plane, in degrees.
+        squeeze: visible width; 1 is a view from straight ahead.
+        keystone: fraction by which the right side is larger than the left.
+        zoom: size; 1 is the drawn size.
+        shift: offset to the right and down, in units.
     """
 
     mirror: bool = False
@@ -57,16 +57,16 @@ class Pose:
 
 
 def photograph(product: Image.Image, ground: float | None, backdrop: Backdrop, pose: Pose) -> Image.Image:
-    """Put a product before a background.
+    """Place a product in front of a background.
 
     Args:
-        product: RGBA of 400 x 300 units at any scale; a little larger than FRAME looks best.
-        ground: y where it stands, in units; None for what lies flat and is seen from above.
-        backdrop: what is behind it.
-        pose: how it stands.
+        product: RGBA image of 400 x 300 units at any scale; slightly larger than FRAME looks best.
+        ground: y on which it stands, in units; None for a product that lies flat and is seen from above.
+        backdrop: the background.
+        pose: the position of the product.
 
     Returns:
-        RGB of FRAME's size.
+        RGB image in the size of FRAME.
     """
     base = HEIGHT / 2 if ground is None else ground
     figure = _posed(product, base, pose)
@@ -83,10 +83,10 @@ def photograph(product: Image.Image, ground: float | None, backdrop: Backdrop, p
     return scene
 
 
-def develop(picture: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
-    """The picture at a size, cut to its proportions, with a little vignetting and grain."""
+def develop(image: Image.Image, size: tuple[int, int], rng: np.random.Generator) -> Image.Image:
+    """Return the image in a size, cropped to its proportions, with slight vignetting and grain."""
     width, height = size
-    fitted = np.asarray(ImageOps.fit(picture, size, Image.Resampling.LANCZOS), np.float32)
+    fitted = np.asarray(ImageOps.fit(image, size, Image.Resampling.LANCZOS), np.float32)
     x, y = np.linspace(-1, 1, width, dtype=np.float32), np.linspace(-1, 1, height, dtype=np.float32)
     vignette = 1 - 0.05 * (x[None, :] ** 2 + y[:, None] ** 2)
     grain = rng.standard_normal((height, width), dtype=np.float32) * 1.8
@@ -108,17 +108,17 @@ def _posed(product: Image.Image, base: float, pose: Pose) -> Image.Image:
     return product.transform(FRAME, Image.Transform.PERSPECTIVE, _homography(target, source), Image.Resampling.BILINEAR)
 
 
-def _homography(at: list[Point], to: list[tuple[int, int]]) -> list[float]:
-    """The eight numbers with which Pillow's PERSPECTIVE reads output point `at[i]` from input point `to[i]`."""
+def _homography(outputs: list[Point], inputs: list[tuple[int, int]]) -> list[float]:
+    """Return the eight numbers of Pillow's PERSPECTIVE that map output point `outputs[i]` to `inputs[i]`."""
     rows, values = [], []
-    for (x, y), (u, v) in zip(at, to, strict=True):
+    for (x, y), (u, v) in zip(outputs, inputs, strict=True):
         rows += [[x, y, 1, 0, 0, 0, -u * x, -u * y], [0, 0, 0, x, y, 1, -v * x, -v * y]]
         values += [u, v]
     return np.linalg.solve(np.array(rows, float), np.array(values, float)).tolist()
 
 
 def _cast_shadow(scene: Image.Image, figure: Image.Image, floor: int | None, strength: float) -> None:
-    # Only what is opaque throws a shadow: a lamp's glow does not.
+    # Only opaque parts cast a shadow; the glow of a lamp does not.
     solid = figure.getchannel("A").point([0] * 150 + [255] * 106)
     ink = Image.new("RGB", FRAME, (10, 12, 18))
     if floor is None:

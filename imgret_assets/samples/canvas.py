@@ -1,7 +1,7 @@
-"""A small vector canvas for the drawn sample pictures: curves, gradients, soft shapes.
+"""A small vector canvas for the drawn sample images: curves, gradients, soft shapes.
 
-Belongs here: geometry and paint that know nothing of what is drawn. Not here: the products
-(`cars`, `goods`, `household`), backgrounds and composition (`scenes`).
+Belongs here: geometry and paint, independent of what is drawn. Not here: the products (`cars`, `goods`, `household`,
+`outdoors`), backgrounds (`scenes`), composition (`camera`).
 
 Coordinates are units on a canvas of 400 x 300, y downwards; angles are degrees, clockwise from the right.
 """
@@ -37,7 +37,7 @@ class Gradient:
     axis: str = "v"
 
     def image(self, size: tuple[int, int]) -> Image.Image:
-        """The gradient as an RGB picture of (width, height) pixels."""
+        """Return the gradient as an RGB image of (width, height) pixels."""
         if self.axis == "r":
             ramp = np.linspace(-1, 1, 128)
             grid = np.minimum(1.0, np.hypot(ramp[:, None], ramp[None, :]))
@@ -57,30 +57,30 @@ Paint = Colour | Gradient
 
 
 def shade(colour: Colour, amount: float) -> Colour:
-    """The colour, `amount` in [-1, 1] of the way to black (negative) or white (positive)."""
+    """Return a colour mixed with black (negative `amount`) or white (positive `amount`); `amount` is in [-1, 1]."""
     target = 255 if amount > 0 else 0
     red, green, blue = (round(c + (target - c) * abs(amount)) for c in colour)
     return red, green, blue
 
 
 def down(colour: Colour, top: float = 0.25, bottom: float = -0.3) -> Gradient:
-    """A vertical gradient round a colour."""
+    """Return a vertical gradient around a colour."""
     return Gradient(((0, shade(colour, top)), (0.5, colour), (1, shade(colour, bottom))))
 
 
 def cylinder(colour: Colour, gloss: float = 1.0) -> Gradient:
-    """A horizontal gradient that makes a shape look round, lit from the upper left."""
+    """Return a horizontal gradient that makes a shape look like a cylinder lit from the upper left."""
     amounts = ((0, -0.42), (0.1, -0.12), (0.28, 0.42), (0.42, 0.06), (0.72, -0.16), (0.92, -0.46), (1, -0.3))
     return Gradient(tuple((at, shade(colour, amount * gloss)) for at, amount in amounts), "h")
 
 
 def ball(colour: Colour, top: float = 0.45, rim: float = -0.4) -> Gradient:
-    """A radial gradient from a lit centre to a dark rim."""
+    """Return a radial gradient from a bright centre to a dark rim."""
     return Gradient(((0, shade(colour, top)), (0.6, colour), (1, shade(colour, rim))), "r")
 
 
 def rounded(corners: Iterable[Corner]) -> list[Point]:
-    """A closed polygon whose corners (x, y, radius) are rounded; the radius is cut to half an edge."""
+    """Return a closed polygon with rounded corners (x, y, radius); a radius is limited to half an edge."""
     points = list(corners)
     outline: list[Point] = []
     for i, (x, y, radius) in enumerate(points):
@@ -97,18 +97,18 @@ def rounded(corners: Iterable[Corner]) -> list[Point]:
 
 
 def box(x0: float, y0: float, x1: float, y1: float, radius: float = 0.0) -> list[Point]:
-    """A rectangle with rounded corners."""
+    """Return a rectangle with rounded corners."""
     return rounded([(x0, y0, radius), (x1, y0, radius), (x1, y1, radius), (x0, y1, radius)])
 
 
 def ellipse(cx: float, cy: float, rx: float, ry: float, start: float = 0, end: float = 360) -> list[Point]:
-    """An ellipse, or the part of one between two angles."""
+    """Return an ellipse, or its arc between two angles."""
     angles = np.radians(np.linspace(start, end, max(8, int(abs(end - start) / 4))))
     return [(cx + rx * math.cos(a), cy + ry * math.sin(a)) for a in angles]
 
 
 def spline(points: Sequence[Point], *, closed: bool = True) -> list[Point]:
-    """A smooth curve through the points (Catmull-Rom)."""
+    """Return a smooth curve through the points (Catmull-Rom)."""
     n = len(points)
     at = np.asarray(points, float)
     steps = np.linspace(0, 1, 12, endpoint=False)[:, None]
@@ -127,22 +127,22 @@ def spline(points: Sequence[Point], *, closed: bool = True) -> list[Point]:
 
 
 def turned(points: Iterable[Point], angle: float, about: Point) -> list[Point]:
-    """The points turned by an angle in degrees about a point."""
+    """Return the points rotated by an angle in degrees about a point."""
     cos, sin = math.cos(math.radians(angle)), math.sin(math.radians(angle))
     cx, cy = about
     return [(cx + (x - cx) * cos - (y - cy) * sin, cy + (x - cx) * sin + (y - cy) * cos) for x, y in points]
 
 
 def scaled(points: Iterable[Point], kx: float, ky: float, about: Point) -> list[Point]:
-    """The points stretched about a point."""
+    """Return the points stretched about a point."""
     cx, cy = about
     return [(cx + (x - cx) * kx, cy + (y - cy) * ky) for x, y in points]
 
 
 class Canvas:
-    """An RGBA picture of 400 x 300 units, transparent at first, painted shape by shape.
+    """An RGBA image of 400 x 300 units, transparent at first, painted shape by shape.
 
-    Shapes have hard edges: who uses the picture makes them smooth by reducing it.
+    Shapes have hard edges; the user of the image smooths them by reducing its size.
     """
 
     def __init__(self, scale: float) -> None:
@@ -150,7 +150,7 @@ class Canvas:
         self.image = Image.new("RGBA", (round(WIDTH * scale), round(HEIGHT * scale)))
 
     def mask(self, points: Sequence[Point]) -> Image.Image:
-        """The shape as a clip for other shapes: mode L, of the canvas's size."""
+        """Return the shape as a clip for other shapes: mode L, in the size of the canvas."""
         mask = Image.new("L", self.image.size)
         ImageDraw.Draw(mask).polygon([(x * self.scale, y * self.scale) for x, y in points], fill=255)
         return mask
@@ -170,8 +170,8 @@ class Canvas:
             points: the outline.
             paint: a colour or a gradient over the shape's bounding box.
             alpha: opacity in [0, 1].
-            blur: how far the edge is softened, in units.
-            clip: what `mask` gave; nothing is painted outside of it.
+            blur: blur radius of the edge, in units.
+            clip: result of `mask`; nothing is painted outside of it.
         """
         at = [(x * self.scale, y * self.scale) for x, y in points]
         self._paint(at, paint, (alpha, blur * self.scale, clip), None)
@@ -186,7 +186,7 @@ class Canvas:
         blur: float = 0.0,
         clip: Image.Image | None = None,
     ) -> None:
-        """Draw along the points with round ends; `width` in units, the rest as in `fill`."""
+        """Draw a line along the points with round ends; `width` in units, other arguments as in `fill`."""
         at = [(x * self.scale, y * self.scale) for x, y in points]
         self._paint(at, paint, (alpha, blur * self.scale, clip), max(1, round(width * self.scale)))
 
@@ -223,7 +223,7 @@ class Canvas:
 
 
 def soften(mask: Image.Image, radius: float) -> Image.Image:
-    """The mask blurred by a radius in pixels; wide blurs work on a smaller picture, where nobody sees it."""
+    """Return the mask blurred by a radius in pixels; wide blurs use a smaller mask, without a visible difference."""
     step = min(8, int(radius // 4) or 1)
     if step == 1:
         return mask.filter(ImageFilter.GaussianBlur(radius))

@@ -1,6 +1,6 @@
-"""The shapes of the drawn cars: eight body types in side view, front to the left.
+"""Shapes of the drawn cars: eight body types in side view, front to the left.
 
-Belongs here: outlines and measures. Not here: how they are painted (`cars`).
+Belongs here: outlines and measures. Not here: painting (`cars`).
 """
 
 from dataclasses import dataclass, replace
@@ -21,14 +21,14 @@ class Car:
     """One car design, in units.
 
     Attributes:
-        profile: outline of body and cabin with corner radii, from the front's lower corner over the roof.
-        windows: outlines of the side windows, the front one first.
+        profile: outline of body and cabin with corner radii, from the lower front corner over the roof.
+        windows: outlines of the side windows, front window first.
         doors: x of the door gaps.
-        wheels: x of the axles, and the wheels' radius.
+        wheels: x of the two axles, and the radius of the wheels.
         belt: y of the line under the windows.
         lamps: y of head lamp and tail lamp.
         rim: one of `five`, `multi`, `steel`, `turbine`.
-        extras: among `roof` (second colour), `stripe`, `rails`, `cladding`, `spoiler`, `ladder`, `panel`, `tarp`.
+        extras: any of `roof` (second colour), `stripe`, `rails`, `cladding`, `spoiler`, `ladder`, `panel`, `tarp`.
         second: colour of roof, stripe or panel.
     """
 
@@ -43,7 +43,7 @@ class Car:
     second: Colour = WHITE
 
     def stretched(self, kx: float, ky: float) -> "Car":
-        """The same car longer by `kx` and taller by `ky`; its wheels stay round."""
+        """Return the car stretched by `kx` in length and `ky` in height; its wheels stay round."""
 
         def x(value: float) -> float:
             return 200 + (value - 200) * kx

@@ -1,7 +1,6 @@
-"""Painting the cars of the drawn sample pictures.
+"""Cars of the drawn sample images.
 
-Belongs here: lacquer, glass, wheels, trim. Not here: the shapes (`car_shapes`), what they stand on
-(`scenes`).
+Belongs here: painting lacquer, glass, wheels, trim. Not here: the shapes (`car_shapes`), the ground (`scenes`).
 """
 
 from PIL import Image
@@ -82,7 +81,7 @@ def draw_wheel(canvas: Canvas, centre: Point, radius: float, rim: str) -> None:
 
 
 def _lacquer(colour: Colour, belt: float) -> Gradient:
-    """Lacquer under an open sky: bright above, a reflected horizon below the belt line, dark towards the ground."""
+    """Return lacquer outdoors: bright at the top, a reflected horizon below the belt line, dark near the ground."""
     light, dark = (0.5, -0.12) if sum(colour) > 150 else (0.32, 0.06)
     return Gradient(
         (
@@ -105,7 +104,7 @@ def _underbody(canvas: Canvas, car: Car) -> None:
 
 
 def _attachments(canvas: Canvas, car: Car, colour: Colour) -> None:
-    """What stands out behind the body: rails on the roof, a spoiler, air conditioning on a bus."""
+    """Paint the parts behind the body: rails on the roof, a spoiler, the air conditioning of a bus, a tarpaulin."""
     roof = min(y for _, y, _ in car.profile)
     xs = [x for x, y, _ in car.profile if y < roof + 8]
     if "rails" in car.extras:
@@ -151,7 +150,7 @@ def _attachments(canvas: Canvas, car: Car, colour: Colour) -> None:
 
 
 def _coachwork(canvas: Canvas, car: Car, colour: Colour, body: Image.Image) -> None:
-    """Second colours, sills, gaps and the creases that catch light."""
+    """Paint second colours, sills, gaps and creases."""
     left, right = min(x for x, _, _ in car.profile), max(x for x, _, _ in car.profile)
     bottom = max(y for _, y, _ in car.profile)
     if "roof" in car.extras:
@@ -196,7 +195,7 @@ def _coachwork(canvas: Canvas, car: Car, colour: Colour, body: Image.Image) -> N
 
 
 def _trim(canvas: Canvas, car: Car, colour: Colour, body: Image.Image) -> None:
-    """Bumpers, grille and the plastic of cars for bad roads."""
+    """Paint bumpers, the plastic cladding of off-road cars and the doors of a bus."""
     left, right = min(x for x, _, _ in car.profile), max(x for x, _, _ in car.profile)
     bottom = max(y for _, y, _ in car.profile)
     canvas.fill(box(left - 2, bottom - 24, left + 17, bottom - 14, 4), (26, 27, 30), clip=body, alpha=0.85)

@@ -1,8 +1,7 @@
-"""Which pictures the drawn catalogue has, and drawing one family of them.
+"""The designs of the drawn catalogue, and drawing the images of one design.
 
-Belongs here: the designs, their colours, and how one design becomes several pictures. Not here: shapes
-(`cars`, `goods`, `household`, `outdoors`), backgrounds (`scenes`),
-folders (`samples`).
+Belongs here: the designs, their colours, and the variants of a design. Not here: shapes (`cars`, `goods`, `household`,
+`outdoors`), backgrounds (`scenes`), folders (`folders`).
 """
 
 import io
@@ -24,8 +23,8 @@ from imgret_assets.samples.scenes import SCENES, plain, studio
 
 SCALE = 3.2
 NEW_ARRIVALS = "new-arrivals"
-# Products with one more picture that stays out of the collection, and the scene it is taken in.
-_QUERIED = {
+# Products with a query image outside of the collection, and the scene of that image.
+_QUERY_SCENES = {
     "robin": "street",
     "ibex": "forest",
     "swift": "showroom",
@@ -55,15 +54,15 @@ Painter = Callable[[Canvas, Colour, Colour], None]
 
 @dataclass(frozen=True)
 class Design:
-    """One product of the catalogue: a family of pictures.
+    """One product of the catalogue: a family of images.
 
     Attributes:
-        label: folder of its pictures, such as `cars/hatchback`.
-        name: what its files begin with; unique.
-        paint: draws it in a main and a second colour.
+        label: folder of its images, such as `cars/hatchback`.
+        name: prefix of its file names; unique.
+        paint: draws the product in a main and a second colour.
         colours: pairs of main and second colour, by name.
         scenes: names in SCENES.
-        ground: y where it stands, in units; None for what lies flat.
+        ground: y on which it stands, in units; None for a product that lies flat.
     """
 
     label: str
@@ -75,17 +74,17 @@ class Design:
 
 
 @dataclass(frozen=True)
-class Shot:
-    """One picture: its place in the catalogue and its file's bytes.
+class SampleImage:
+    """One image: its place in the catalogue and the bytes of its file.
 
     Attributes:
-        path: POSIX, relative to the catalogue.
+        path: POSIX path, relative to the catalogue.
         label: the folder.
         family: the design's name.
-        variant: what was done: `studio`, `plain`, `colour`, `angle`, `scene-1`, `scene-2`, `crop`, `recompressed`,
-            `copy`; a `query` stays out of the collection and its path has no folder.
-        copy_of: path of the picture it was made from; empty for an original.
-        data: the encoded picture.
+        variant: how it was made: `studio`, `plain`, `colour`, `angle`, `scene-1`, `scene-2`, `crop`, `recompressed`,
+            `copy`. A `query` is not part of the collection and its path has no folder.
+        copy_of: path of the image it was made from; empty for an original.
+        data: the encoded image.
     """
 
     path: str
@@ -168,21 +167,21 @@ _FLAT = frozenset({"watches", "guitars", "station"})
 
 
 def designs() -> list[Design]:
-    """All products, cars first."""
-    found = _car_designs()
+    """Return all products, cars first."""
+    products = _car_designs()
     for label, paint, first, first_colours, second, second_colours, scenes in _THINGS:
         for design, name, colours in ((0, first, first_colours), (1, second, second_colours)):
             flat = label in _FLAT or name in _FLAT
             scene = tuple(scenes.split())
             if name == "station":
                 scene = ("stone", "table_top")
-            found.append(
+            products.append(
                 Design(
                     label, name, partial(_paint_thing, paint, design), _pairs(colours),
                     scene if design == 0 else scene[::-1], None if flat else goods.GROUND,
                 )
             )  # fmt: skip
-    return found
+    return products
 
 
 def _paint_thing(
@@ -191,72 +190,72 @@ def _paint_thing(
     paint(canvas, colour, second, design)
 
 
-def draw_family(design: Design, number: int) -> list[Shot]:
-    """Draw all pictures of one product; the same bytes every time.
+def draw_family(design: Design, number: int) -> list[SampleImage]:
+    """Draw all images of one product; the bytes are the same every time.
 
     Args:
         design: the product.
-        number: its place among `designs()`, which varies papers, sizes and formats.
+        number: its index in `designs()`, which varies papers, sizes and formats.
     """
     rng = np.random.default_rng(zlib.crc32(design.name.encode()))
     products = [_product(design, colours) for colours in design.colours]
     papers = [_PAPERS[(number * 5 + i * 3) % len(_PAPERS)] for i in range(3)]
 
     def take(backdrop: Backdrop, pose: Pose, *, colour: int = 0, size: int = 0) -> Image.Image:
-        picture = photograph(products[colour], design.ground, backdrop, pose)
-        return develop(picture, _SIZES[(number + size) % len(_SIZES)], rng)
+        photo = photograph(products[colour], design.ground, backdrop, pose)
+        return develop(photo, _SIZES[(number + size) % len(_SIZES)], rng)
 
     first = take(studio(papers[0], rng), Pose(zoom=rng.uniform(0.9, 0.98)))
-    original = _shot(design, "studio", first)
+    original = _encoded(design, "studio", first)
     blank = plain(_PLAINS[number % len(_PLAINS)], rng)
     catalogue = take(blank, Pose(zoom=rng.uniform(0.82, 0.95)), size=1)
-    shots = [original, _shot(design, "plain", catalogue, "PNG" if number % 6 == 0 else "JPEG")]
+    images = [original, _encoded(design, "plain", catalogue, "PNG" if number % 6 == 0 else "JPEG")]
     repainted = take(studio(papers[1], rng), Pose(zoom=rng.uniform(0.88, 0.96)), colour=1, size=2)
-    shots.append(_shot(design, "colour", repainted))
+    images.append(_encoded(design, "colour", repainted))
     turned = take(studio(papers[2], rng), _turned(design, rng), size=3)
-    shots.append(_shot(design, "angle", turned, "WEBP" if number % 5 == 0 else "JPEG"))
+    images.append(_encoded(design, "angle", turned, "WEBP" if number % 5 == 0 else "JPEG"))
     outings = 2 if design.label.startswith("cars/") else 1
     for i, scene in enumerate(design.scenes[:outings]):
         pose = Pose(
             mirror=bool((number + i) % 2),
-            zoom=rng.uniform(*_near(design)),
+            zoom=rng.uniform(*_zoom_range(design)),
             shift=(rng.uniform(-8, 8), 6.0 + 2 * i),
         )
-        shots.append(_shot(design, f"scene-{i + 1}", take(SCENES[scene](rng), pose, colour=i, size=4 + i)))
-    shots.append(_shot(design, "crop", _cropped(first, rng), copy_of=original.path))
+        images.append(_encoded(design, f"scene-{i + 1}", take(SCENES[scene](rng), pose, colour=i, size=4 + i)))
+    images.append(_encoded(design, "crop", _cropped(first, rng), copy_of=original.path))
     if number % 2 == 0:
-        shots.append(_shot(design, "recompressed", first, quality=40, copy_of=original.path))
-    if design.name in _QUERIED:
-        asked = take(SCENES[_QUERIED[design.name]](rng), _turned(design, rng), size=6)
-        shots.append(replace(_shot(design, "query", asked), path=f"{design.name}.jpg"))
-    return shots + _copies(original, shots[1], number)
+        images.append(_encoded(design, "recompressed", first, quality=40, copy_of=original.path))
+    if design.name in _QUERY_SCENES:
+        query = take(SCENES[_QUERY_SCENES[design.name]](rng), _turned(design, rng), size=6)
+        images.append(replace(_encoded(design, "query", query), path=f"{design.name}.jpg"))
+    return images + _exact_duplicates(original, images[1], number)
 
 
-def _shot(
+def _encoded(
     design: Design,
     variant: str,
-    picture: Image.Image,
+    image: Image.Image,
     file_format: str = "JPEG",
     *,
     quality: int = 88,
     copy_of: str = "",
-) -> Shot:
+) -> SampleImage:
     data = io.BytesIO()
-    picture.save(data, file_format, quality=quality)
+    image.save(data, file_format, quality=quality)
     path = f"{design.label}/{design.name}-{variant}.{_SUFFIXES[file_format]}"
-    return Shot(path, design.label, design.name, variant, copy_of, data.getvalue())
+    return SampleImage(path, design.label, design.name, variant, copy_of, data.getvalue())
 
 
-def _copies(studio_shot: Shot, plain_shot: Shot, number: int) -> list[Shot]:
-    """The same bytes once more: under another name in the folder, or among what has just come in."""
-    copies = []
+def _exact_duplicates(studio_image: SampleImage, plain_image: SampleImage, number: int) -> list[SampleImage]:
+    """Return exact duplicates: with another name in the same folder, or in the folder of new arrivals."""
+    duplicates = []
     if number % 4 == 1:
-        path = f"{studio_shot.label}/{studio_shot.family}-copy.jpg"
-        copies.append(replace(studio_shot, path=path, variant="copy", copy_of=studio_shot.path))
+        path = f"{studio_image.label}/{studio_image.family}-copy.jpg"
+        duplicates.append(replace(studio_image, path=path, variant="copy", copy_of=studio_image.path))
     if number % 24 == 3:
-        path = f"{NEW_ARRIVALS}/img-{4200 + number}.{plain_shot.path.rpartition('.')[2]}"
-        copies.append(replace(plain_shot, path=path, label=NEW_ARRIVALS, variant="copy", copy_of=plain_shot.path))
-    return copies
+        path = f"{NEW_ARRIVALS}/img-{4200 + number}.{plain_image.path.rpartition('.')[2]}"
+        duplicates.append(replace(plain_image, path=path, label=NEW_ARRIVALS, variant="copy", copy_of=plain_image.path))
+    return duplicates
 
 
 def _product(design: Design, colours: tuple[str, str]) -> Image.Image:
@@ -265,8 +264,8 @@ def _product(design: Design, colours: tuple[str, str]) -> Image.Image:
     return canvas.image.reduce(2)
 
 
-def _near(design: Design) -> Point:
-    """Range of the zoom in a scene: a car fills the picture, a smaller thing shows where it stands."""
+def _zoom_range(design: Design) -> Point:
+    """Return the range of the zoom in a scene: a car fills the image, a smaller product shows its surroundings."""
     return (0.92, 1.02) if design.label.startswith("cars/") else (0.76, 0.9)
 
 
@@ -280,9 +279,9 @@ def _turned(design: Design, rng: np.random.Generator) -> Pose:
     )  # fmt: skip
 
 
-def _cropped(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
-    width, height = picture.size
+def _cropped(image: Image.Image, rng: np.random.Generator) -> Image.Image:
+    width, height = image.size
     part = rng.uniform(0.68, 0.8)
     left, top = rng.uniform(0, 1 - part) * width, rng.uniform(0.6, 1) * (1 - part) * height
     box = (round(left), round(top), round(left + part * width), round(top + part * height))
-    return picture.crop(box).resize((480, 360) if width * 3 == height * 4 else (480, 320), Image.Resampling.LANCZOS)
+    return image.crop(box).resize((480, 360) if width * 3 == height * 4 else (480, 320), Image.Resampling.LANCZOS)

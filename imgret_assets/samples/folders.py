@@ -1,8 +1,8 @@
-"""Sample images to try imgret with: the drawn catalogue, or a public dataset.
+"""Folders of sample images: the drawn catalogue, or a public data set.
 
-Belongs here: making the folder of samples and the folder of queries beside it, whole or not at all, and
-reading what is known of their pictures. Not here: which pictures there are (`catalogue`), how they
-are drawn (`cars`, `goods`, `household`, `scenes`), downloads (`datasets`).
+Belongs here: creating the folder of samples and the folder of queries next to it, completely or not at all, and reading
+the ground truth of their images. Not here: the list of images (`catalogue`), drawing (`cars`, `goods`, `household`,
+`outdoors`, `scenes`), downloads (`datasets`).
 """
 
 import csv
@@ -19,8 +19,8 @@ from filelock import FileLock
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.errors import ImgretError
-from imgret_assets.samples.catalogue import Shot, designs, draw_family
-from imgret_assets.samples.datasets import fetch_photos
+from imgret_assets.samples.catalogue import SampleImage, designs, draw_family
+from imgret_assets.samples.datasets import fetch_images
 
 VERSION = 1
 DRAWN = "drawn"
@@ -33,14 +33,14 @@ Progress = Callable[[int, int], None]
 
 @dataclass(frozen=True)
 class Truth:
-    """What is known of one picture.
+    """The ground truth of one image.
 
     Attributes:
-        path: POSIX, relative to its folder.
-        label: the folder, as imgret labels it; of a query, the label its answers should have.
-        family: the product; pictures of one family show the same one.
+        path: POSIX path, relative to its folder.
+        label: the folder, as imgret labels it; for a query image, the label that its hits should have.
+        family: the product; images of one family show the same product.
         variant: how it was made, such as `studio`, `crop` or `copy`.
-        copy_of: path of the picture it was made from; empty for an original.
+        copy_of: path of the image it was made from; empty for an original.
     """
 
     path: str
@@ -52,15 +52,15 @@ class Truth:
 
 @dataclass(frozen=True)
 class Catalogue:
-    """A folder of samples.
+    """A folder of sample images.
 
     Attributes:
         folder: its root.
-        queries: the folder of pictures to ask with, outside of the root.
-        n_images: pictures in the root.
+        queries: folder of query images, outside of the root.
+        n_images: number of images in the root.
         families: names of the products, sorted.
-        labels: labels of the pictures, sorted.
-        drawn: False when everything was there already.
+        labels: labels of the images, sorted.
+        drawn: False if everything existed already.
     """
 
     folder: Path
@@ -74,44 +74,44 @@ class Catalogue:
 def draw_catalogue(
     out: Path, *, progress: Progress | None = None, force: bool = False, families: int | None = None
 ) -> Catalogue:
-    """Draw the catalogue into a folder and the queries into `queries` beside it, unless they are there.
+    """Draw the catalogue into a folder and the queries into the folder `queries` next to it, unless they exist.
 
-    Pictures that were removed come back; files of others in a folder that imgret made are left alone.
+    Images that were removed are drawn again. Other files in a folder that imgret made are kept.
 
     Args:
-        out: the folder; may be missing or empty.
-        progress: called with the products drawn so far and their number.
-        force: draw again, also over another dataset, in a folder that imgret made.
-        families: draw only so many products, spread over the catalogue.
+        out: the folder; it may be missing or empty.
+        progress: called with the number of products drawn so far and in total.
+        force: draw again, also over another data set, in a folder that imgret made.
+        families: draw only this number of products, spread over the catalogue.
 
     Raises:
-        ImgretError: a folder holds files that imgret did not put there, or can't be written.
+        ImgretError: a folder contains files that imgret did not create, or cannot be written.
     """
     recipe = {"dataset": DRAWN, "version": VERSION, "families": families}
-    return _make(out, recipe, lambda _scratch: _drawn(families, progress), force=force)
+    return _make(out, recipe, lambda _scratch: drawn_images(families, progress), force=force)
 
 
 def fetch_dataset(name: str, out: Path, *, progress: Progress | None = None, force: bool = False) -> Catalogue:
-    """Download a public dataset as <out>/<label>/<name>.jpg, with some pictures held out as queries.
+    """Download a public data set as <out>/<label>/<name>.jpg; some images become queries instead.
 
     Args:
         name: one of `datasets.DATASETS`.
-        out: the folder; may be missing or empty.
-        progress: called with the photos written so far and their number.
-        force: fetch again, also over another dataset, in a folder that imgret made.
+        out: the folder; it may be missing or empty.
+        progress: called with the number of images written so far and in total.
+        force: download again, also over another data set, in a folder that imgret made.
 
     Raises:
-        ImgretError: it can't be downloaded, or as for `draw_catalogue`.
+        ImgretError: it cannot be downloaded, or as for `draw_catalogue`.
     """
     recipe = {"dataset": name, "version": VERSION, "families": None}
-    return _make(out, recipe, lambda scratch: fetch_photos(name, scratch, progress), force=force)
+    return _make(out, recipe, lambda scratch: fetch_images(name, scratch, progress), force=force)
 
 
 def read_truth(folder: Path) -> list[Truth]:
-    """What is known of the pictures in a folder of samples or queries, by path.
+    """Return the ground truth of a folder of samples or queries, by path.
 
     Raises:
-        ImgretError: imgret made no samples there.
+        ImgretError: imgret did not make the folder.
     """
     try:
         with (folder / TRUTH).open(encoding="utf-8", newline="") as file:
@@ -131,33 +131,34 @@ def read_truth(folder: Path) -> list[Truth]:
 
 
 def queries_folder(out: Path) -> Path:
-    """Where the queries of a folder of samples are."""
+    """Return the folder of query images that belongs to a folder of samples."""
     return out.parent / "queries"
 
 
 def sample_query(out: Path) -> Path:
-    """A picture to ask with, a car where there is one; it is not in the collection.
+    """Return the path of a query image that is not in the collection; a car if there is one.
 
-    Where no samples were made yet, this is where the drawn catalogue will have it.
+    Before any samples are made, it is the path at which the drawn catalogue will have that image.
     """
     folder = queries_folder(out)
-    known = read_truth(folder) if (folder / TRUTH).is_file() else []
-    there = [truth for truth in known if (folder / truth.path).is_file()]
-    if not there:
+    truths = read_truth(folder) if (folder / TRUTH).is_file() else []
+    existing = [truth for truth in truths if (folder / truth.path).is_file()]
+    if not existing:
         return folder / FIRST_QUERY
-    first = min(there, key=lambda truth: (truth.path != FIRST_QUERY, not truth.label.startswith("cars"), truth.path))
+    first = min(existing, key=lambda truth: (truth.path != FIRST_QUERY, not truth.label.startswith("cars"), truth.path))
     return folder / first.path
 
 
-def _drawn(families: int | None, progress: Progress | None) -> Iterator[Shot]:
+def drawn_images(families: int | None, progress: Progress | None) -> Iterator[SampleImage]:
+    """Draw the images of the catalogue, or of `families` products; yield them in the order in which they are ready."""
     numbered = list(enumerate(designs()))
     if families is not None:
         numbered = numbered[:: max(1, len(numbered) // families)][:families]
-    # Threads, because Pillow works without the interpreter's lock and processes would import a caller's __main__.
+    # Threads, because Pillow releases the interpreter's lock and processes would import the __main__ of the caller.
     pool = ThreadPoolExecutor(min(8, usable_threads()))
     try:
-        drawing = [pool.submit(draw_family, design, number) for number, design in numbered]
-        for done, family in enumerate(as_completed(drawing), 1):
+        tasks = [pool.submit(draw_family, design, number) for number, design in numbered]
+        for done, family in enumerate(as_completed(tasks), 1):
             yield from family.result()
             if progress:
                 progress(done, len(numbered))
@@ -165,27 +166,29 @@ def _drawn(families: int | None, progress: Progress | None) -> Iterator[Shot]:
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def _make(out: Path, recipe: dict[str, Any], pictures: Callable[[Path], Iterable[Shot]], *, force: bool) -> Catalogue:
+def _make(
+    out: Path, recipe: dict[str, Any], draw: Callable[[Path], Iterable[SampleImage]], *, force: bool
+) -> Catalogue:
     queries = queries_folder(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(out.parent / ".samples.lock"):
-            # Both are looked at first, so that a refusal comes before anything is changed.
+            # Both are checked first, so that an error comes before any change.
             complete = [_is_current(folder, recipe, force=force) for folder in (queries, out)]
             current = all(complete)
             if not current:
                 scratch = out.parent / ".samples.tmp"
                 shutil.rmtree(scratch, ignore_errors=True)
                 try:
-                    _write(scratch, pictures(scratch / "download"), recipe)
+                    _write(scratch, draw(scratch / "download"), recipe)
                     _install(scratch / "queries", queries)
                     _install(scratch / "samples", out)
                 finally:
                     shutil.rmtree(scratch, ignore_errors=True)
     except OSError as error:
         raise ImgretError(
-            f"The samples can't be written to {out} ({error.strerror or error})",
-            remedy="make room there or make it writable, or name another folder with --out",
+            f"The samples cannot be written to {out} ({error.strerror or error})",
+            remedy="free some space or make the folder writable, or choose another folder with --out",
         ) from error
     truths = read_truth(out)
     return Catalogue(
@@ -199,48 +202,48 @@ def _make(out: Path, recipe: dict[str, Any], pictures: Callable[[Path], Iterable
 
 
 def _is_current(folder: Path, recipe: dict[str, Any], *, force: bool) -> bool:
-    """Whether the folder holds all that the recipe makes.
+    """Return True if the folder contains everything that the recipe makes.
 
     Raises:
-        ImgretError: it may not be changed.
+        ImgretError: the folder must not be changed.
     """
     if folder.exists() and not folder.is_dir():
-        raise ImgretError(f"{folder} is not a folder", remedy="name another one with --out")
-    made = _marker(folder)
-    if made is None:
+        raise ImgretError(f"{folder} is not a folder", remedy="choose another folder with --out")
+    marker = _read_marker(folder)
+    if marker is None:
         if folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir()):
             raise ImgretError(
-                f"{folder} holds files that `imgret samples` did not put there",
-                expected="a missing or empty folder, or one it made",
-                remedy="name another folder with --out (--force works only on folders it made)",
+                f"{folder} contains files that `imgret samples` did not create",
+                expected="a missing or empty folder, or one that it made",
+                remedy="choose another folder with --out (--force works only on folders that it made)",
             )
         return False
-    if made.get("dataset") != recipe["dataset"] and not force:
+    if marker.get("dataset") != recipe["dataset"] and not force:
         raise ImgretError(
-            f"{folder} holds the samples {made.get('dataset')!r}, not {recipe['dataset']!r}",
-            remedy="--force replaces them, or name another folder with --out",
+            f"{folder} contains the samples {marker.get('dataset')!r}, not {recipe['dataset']!r}",
+            remedy="replace them with --force, or choose another folder with --out",
         )
-    same = all(made.get(key) == value for key, value in recipe.items())
-    return same and not force and all((folder / truth.path).is_file() for truth in read_truth(folder))
+    is_same = all(marker.get(key) == value for key, value in recipe.items())
+    return is_same and not force and all((folder / truth.path).is_file() for truth in read_truth(folder))
 
 
-def _marker(folder: Path) -> dict[str, Any] | None:
+def _read_marker(folder: Path) -> dict[str, Any] | None:
     try:
-        made = json.loads((folder / MARKER).read_text(encoding="utf-8"))
+        marker = json.loads((folder / MARKER).read_text(encoding="utf-8"))
     except (FileNotFoundError, ValueError):
         return None
-    return made if isinstance(made, dict) and made.get("made_by") == "imgret samples" else None
+    return marker if isinstance(marker, dict) and marker.get("made_by") == "imgret samples" else None
 
 
-def _write(scratch: Path, pictures: Iterable[Shot], recipe: dict[str, Any]) -> None:
-    known: dict[str, list[Truth]] = {"samples": [], "queries": []}
-    for shot in pictures:
-        part = "queries" if shot.variant == "query" else "samples"
-        path = scratch / part / shot.path
+def _write(scratch: Path, images: Iterable[SampleImage], recipe: dict[str, Any]) -> None:
+    truths_of: dict[str, list[Truth]] = {"samples": [], "queries": []}
+    for image in images:
+        part = "queries" if image.variant == "query" else "samples"
+        path = scratch / part / image.path
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(shot.data)
-        known[part].append(Truth(shot.path, shot.label, shot.family, shot.variant, shot.copy_of))
-    for part, truths in known.items():
+        path.write_bytes(image.data)
+        truths_of[part].append(Truth(image.path, image.label, image.family, image.variant, image.copy_of))
+    for part, truths in truths_of.items():
         folder = scratch / part
         folder.mkdir(exist_ok=True)
         with (folder / TRUTH).open("w", encoding="utf-8", newline="") as file:
@@ -250,28 +253,28 @@ def _write(scratch: Path, pictures: Iterable[Shot], recipe: dict[str, Any]) -> N
         write_json(folder / MARKER, {"made_by": "imgret samples", **recipe, "images": len(truths)})
 
 
-def _install(fresh: Path, folder: Path) -> None:
-    """Put a finished folder in its place, at once where nothing is there, else file by file, its marker last."""
-    if folder.is_dir() and not folder.is_symlink() and _marker(folder) is None:
-        shutil.rmtree(folder)  # `_is_current` found nothing in it but hidden files
+def _install(source: Path, folder: Path) -> None:
+    """Move a finished folder to its place: as a whole if nothing exists there, else file by file, its marker last."""
+    if folder.is_dir() and not folder.is_symlink() and _read_marker(folder) is None:
+        shutil.rmtree(folder)  # `_is_current` has checked that it contains only hidden files
     if not folder.exists():
-        fresh.rename(folder)
+        source.rename(folder)
         return
-    ours = {truth.path for truth in read_truth(folder)} if (folder / TRUTH).is_file() else set()
-    new = {truth.path for truth in read_truth(fresh)}
-    for path in sorted(new - ours):
+    old_paths = {truth.path for truth in read_truth(folder)} if (folder / TRUTH).is_file() else set()
+    new_paths = {truth.path for truth in read_truth(source)}
+    for path in sorted(new_paths - old_paths):
         if (folder / path).exists():
             raise ImgretError(
-                f"{folder / path} is not from `imgret samples` but has the name of a sample",
-                remedy="move it away and run again",
+                f"{folder / path} was not made by `imgret samples` but has the name of a sample",
+                remedy="move it to another folder and run again",
             )
-    for path in sorted(new):
+    for path in sorted(new_paths):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
-        (fresh / path).replace(folder / path)
-    for path in sorted(ours - new):
+        (source / path).replace(folder / path)
+    for path in sorted(old_paths - new_paths):
         _remove(folder, path)
     for name in (TRUTH, MARKER):
-        (fresh / name).replace(folder / name)
+        (source / name).replace(folder / name)
 
 
 def _remove(folder: Path, path: str) -> None:
@@ -279,7 +282,7 @@ def _remove(folder: Path, path: str) -> None:
         return
     (folder / path).unlink(missing_ok=True)
     for parent in PurePosixPath(path).parents:
-        place = folder / parent
-        if place == folder or not place.is_dir() or any(place.iterdir()):
+        subfolder = folder / parent
+        if subfolder == folder or not subfolder.is_dir() or any(subfolder.iterdir()):
             return
-        place.rmdir()
+        subfolder.rmdir()

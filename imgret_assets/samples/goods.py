@@ -1,7 +1,7 @@
-"""Things one carries or wears, for the drawn sample pictures: shoes, bags, watches, instruments, cameras.
+"""Products to carry or wear, for the drawn sample images: shoes, bags, watches, guitars, headphones, cameras.
 
-Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what stands in a room (`household`), umbrellas (`outdoors`), cars (`cars`).
+Belongs here: their shapes. Each function paints one of two designs in a main and a second colour. Not here: products
+of a household (`household`), products for outdoors (`outdoors`), cars (`cars`).
 """
 
 import math
@@ -31,7 +31,7 @@ _WOOD: Colour = (150, 98, 56)
 
 
 def shoe(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A running shoe, or a boot; the toe to the left."""
+    """Paint a running shoe, or a boot; the toe to the left."""
     if design == 0:
         _running_shoe(canvas, colour, second)
     else:
@@ -140,7 +140,7 @@ def _boot(canvas: Canvas, colour: Colour, second: Colour) -> None:
 
 
 def bag(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A handbag with two handles, or a backpack."""
+    """Paint a handbag with two handles, or a backpack."""
     if design == 0:
         canvas.line(ellipse(200, 128, 52, 78, 180, 360), shade(colour, -0.45), 8)
         canvas.line(ellipse(200, 134, 46, 72, 180, 360), down(shade(colour, -0.1)), 7)
@@ -194,7 +194,7 @@ def bag(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def watch(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A wrist watch with hands, or a square smart watch; lying flat."""
+    """Paint a wrist watch with hands, or a square smart watch; lying flat."""
     strap = rounded(
         [
             (166, 12, 10),
@@ -243,7 +243,7 @@ def watch(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def guitar(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """An acoustic or an electric guitar, lying; the neck to the left."""
+    """Paint an acoustic or an electric guitar, lying; the neck to the left."""
     canvas.fill(
         rounded([(20, 138, 6), (58, 140, 6), (60, 162, 6), (20, 164, 8), (12, 150, 4)]),
         down(shade(second, -0.3), 0.2, -0.3),
@@ -326,7 +326,7 @@ def guitar(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def headphones(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """Headphones seen from the front, with wide or with round cups."""
+    """Paint headphones seen from the front, with wide or with round cups."""
     canvas.line(ellipse(200, 168, 92, 120, 184, 356), down(shade(colour, -0.1), 0.3, -0.4), 19)
     canvas.line(ellipse(200, 170, 84, 112, 200, 340), shade(second, -0.25), 7)
     canvas.line(ellipse(200, 165, 96, 124, 215, 290), WHITE, 3, alpha=0.4, blur=1.5)
@@ -346,7 +346,7 @@ def headphones(canvas: Canvas, colour: Colour, second: Colour, design: int) -> N
 
 
 def camera(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A reflex camera, or a small retro one."""
+    """Paint a reflex camera, or a small retro one."""
     top = 96 if design == 0 else 112
     if design == 0:
         canvas.fill(

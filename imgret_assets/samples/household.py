@@ -1,7 +1,7 @@
-"""Things of a household, for the drawn sample pictures: tableware, furniture, lamps, plants, clocks.
+"""Products of a household, for the drawn sample images: tableware, furniture, lamps, plants, clocks.
 
-Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what one carries (`goods`), houses and bicycles (`outdoors`), cars (`cars`).
+Belongs here: their shapes. Each function paints one of two designs in a main and a second colour. Not here: products
+to carry or wear (`goods`), products for outdoors (`outdoors`), cars (`cars`).
 """
 
 import math
@@ -34,7 +34,7 @@ _LEAF: Colour = (58, 126, 66)
 
 
 def mug(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A mug with stripes, or a cup on a saucer."""
+    """Paint a mug with stripes, or a cup on a saucer."""
     if design == 0:
         canvas.line(
             spline([(268, 134), (316, 130), (330, 170), (306, 208), (264, 222)], closed=False),
@@ -77,7 +77,7 @@ def mug(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def bottle(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A wine bottle, or a drinking flask."""
+    """Paint a wine bottle, or a drinking flask."""
     if design == 0:
         outline = rounded(
             [
@@ -118,7 +118,7 @@ def bottle(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def teapot(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A round teapot, or a tall coffee pot."""
+    """Paint a round teapot, or a tall coffee pot."""
     if design == 0:
         canvas.line(
             spline([(272, 140), (336, 128), (346, 190), (276, 222)], closed=False),
@@ -189,7 +189,7 @@ def teapot(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def chair(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A wooden chair with a cushion, or an office chair."""
+    """Paint a wooden chair with a cushion, or an office chair."""
     if design == 0:
         wood = down(second, 0.25, -0.35)
         for x0, x1 in ((146, 150), (252, 250)):
@@ -231,7 +231,7 @@ def chair(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def lamp(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A table lamp with a shade, or a desk lamp with an arm."""
+    """Paint a table lamp with a shade, or a desk lamp with an arm."""
     glow: Colour = (255, 236, 180)
     if design == 0:
         canvas.fill(ellipse(200, 130, 150, 130), glow, alpha=0.28, blur=26)
@@ -282,7 +282,7 @@ def lamp(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def sofa(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A sofa with three seats, or an armchair."""
+    """Paint a sofa with three seats, or an armchair."""
     left, right, seats = (44, 356, 3) if design == 0 else (112, 288, 1)
     for x in (left + 22, right - 22):
         canvas.fill([(x - 7, 240), (x + 7, 240), (x + 3, 262), (x - 3, 262)], down(_WOOD))
@@ -321,7 +321,7 @@ def sofa(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def plant(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A pot with upright leaves, or one with a round crown of flowers."""
+    """Paint a pot with upright leaves, or one with a round crown of flowers."""
     if design == 0:
         for i, (lean, height) in enumerate(
             ((-46, 128), (42, 136), (-24, 168), (26, 172), (-6, 190), (10, 150), (-36, 92), (36, 96))
@@ -362,7 +362,7 @@ def plant(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def clock(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A round wall clock, or an alarm clock with two bells."""
+    """Paint a round wall clock, or an alarm clock with two bells."""
     centre, r = ((200.0, 150.0), 118.0) if design == 0 else ((200.0, 168.0), 86.0)
     cx, cy = centre
     if design == 1:

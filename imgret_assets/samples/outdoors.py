@@ -1,7 +1,7 @@
-"""Things met outdoors, for the drawn sample pictures: umbrellas, bicycles, houses.
+"""Products for outdoors, for the drawn sample images: umbrellas, bicycles, houses.
 
-Belongs here: their shapes. Every function paints one of two designs in a main and a second colour.
-Not here: what one carries (`goods`), what stands in a room (`household`), cars (`cars`).
+Belongs here: their shapes. Each function paints one of two designs in a main and a second colour. Not here: products
+to carry (`goods`), products of a household (`household`), cars (`cars`).
 """
 
 from imgret_assets.samples.canvas import (
@@ -32,7 +32,7 @@ _PANE = Gradient(((0, (150, 190, 214)), (0.5, (206, 226, 236)), (1, (108, 146, 1
 
 
 def umbrella(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """An open umbrella, of one colour or in two."""
+    """Paint an open umbrella, of one colour or in two."""
     canvas.line([(200, 52), (200, 236)], cylinder((120, 90, 60)), 4.5)
     canvas.line(ellipse(186, 236, 14, 20, 0, 180), _WOOD, 8)
     canvas.fill(ellipse(200, 178, 160, 36, 180, 360), shade(colour, -0.55))
@@ -57,7 +57,7 @@ def umbrella(canvas: Canvas, colour: Colour, second: Colour, design: int) -> Non
 
 
 def bike(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A racing bicycle, or a city bicycle with basket and mudguards."""
+    """Paint a racing bicycle, or a city bicycle with basket and mudguards."""
     rear, front, hub = (112.0, 206.0), (292.0, 206.0), (194.0, 210.0)
     seat, head = (160.0, 112.0), (264.0, 104.0)
     for cx, cy in (rear, front):
@@ -103,7 +103,7 @@ def bike(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
 
 
 def house(canvas: Canvas, colour: Colour, second: Colour, design: int) -> None:
-    """A house with a gabled roof, or a flat-roofed villa."""
+    """Paint a house with a gabled roof, or a flat-roofed villa."""
     if design == 0:
         canvas.fill(box(268, 62, 290, 118), down((150, 84, 66)))
         canvas.fill(box(264, 56, 294, 66, 2), down((120, 66, 52)))

@@ -1,7 +1,7 @@
-"""Where a drawn product stands: studios, streets, landscapes, rooms, table tops.
+"""Backgrounds of drawn products: studios, streets, landscapes, rooms, table tops.
 
-Belongs here: backgrounds. Not here: how a product is put before one (`camera`), and which product is
-shown where (`catalogue`).
+Belongs here: drawing them. Not here: the products (`cars`, `goods`, `household`, `outdoors`), placing a product in
+front of a background (`camera`).
 """
 
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def _finished(canvas: Canvas) -> Image.Image:
 
 
 def studio(colour: Colour, rng: np.random.Generator) -> Backdrop:
-    """Paper rolled down from the wall, lit from a side."""
+    """Return rolled paper, lit from one side."""
     x = np.linspace(0, 1, FRAME[0], dtype=np.float32)[None, :]
     y = np.linspace(0, 1, FRAME[1], dtype=np.float32)[:, None]
     spot = np.exp(-(((x - rng.uniform(0.3, 0.7)) / 0.42) ** 2) - ((y - 0.36) / 0.4) ** 2)
@@ -40,7 +40,7 @@ def studio(colour: Colour, rng: np.random.Generator) -> Backdrop:
 
 
 def plain(colour: Colour, rng: np.random.Generator) -> Backdrop:
-    """One colour, as in a mail-order catalogue."""
+    """Return a background of one colour, as in a mail-order catalogue."""
     del rng
     return Backdrop(Image.new("RGB", FRAME, colour), shadow=0.34)
 
@@ -78,7 +78,7 @@ def _road(canvas: Canvas, top: float, tone: Colour) -> None:
 
 
 def street(rng: np.random.Generator) -> Backdrop:
-    """A street before a row of houses."""
+    """Return a street in front of a row of houses."""
     canvas = Canvas(2.0)
     _sky(canvas, (108, 164, 216), (214, 230, 240), 196, 3, rng)
     x = -10.0
@@ -97,7 +97,7 @@ def street(rng: np.random.Generator) -> Backdrop:
 
 
 def hills(rng: np.random.Generator) -> Backdrop:
-    """A country road under hills."""
+    """Return a country road in front of hills."""
     canvas = Canvas(2.0)
     _sky(canvas, (86, 156, 222), (222, 238, 246), 190, 4, rng)
     for i, tone in enumerate(((126, 150, 170), (104, 146, 118), (92, 150, 78))):
@@ -111,7 +111,7 @@ def hills(rng: np.random.Generator) -> Backdrop:
 
 
 def beach(rng: np.random.Generator) -> Backdrop:
-    """Sand before the sea."""
+    """Return a beach."""
     canvas = Canvas(2.0)
     _sky(canvas, (92, 178, 226), (236, 240, 232), 142, 3, rng)
     canvas.fill(box(-2, 138, 402, 200), Gradient(((0, (30, 110, 160)), (0.7, (70, 180, 196)), (1, (200, 232, 226)))))
@@ -125,7 +125,7 @@ def beach(rng: np.random.Generator) -> Backdrop:
 
 
 def snow(rng: np.random.Generator) -> Backdrop:
-    """A mountain pass in winter."""
+    """Return a mountain pass in winter."""
     canvas = Canvas(2.0)
     _sky(canvas, (120, 160, 206), (232, 238, 246), 190, 2, rng)
     for i in range(6):
@@ -144,7 +144,7 @@ def snow(rng: np.random.Generator) -> Backdrop:
 
 
 def desert(rng: np.random.Generator) -> Backdrop:
-    """Red rocks under a wide sky."""
+    """Return a desert with red rocks."""
     canvas = Canvas(2.0)
     _sky(canvas, (240, 170, 104), (252, 232, 190), 200, 0, rng)
     canvas.disc(rng.uniform(60, 340), rng.uniform(50, 90), 22, (255, 246, 214), alpha=0.95, blur=1.5)
@@ -168,7 +168,7 @@ def desert(rng: np.random.Generator) -> Backdrop:
 
 
 def forest(rng: np.random.Generator) -> Backdrop:
-    """A clearing between tall trunks."""
+    """Return a clearing in a forest."""
     canvas = Canvas(2.0)
     canvas.fill(box(-2, -2, 402, 212), Gradient(((0, (40, 82, 58)), (1, (168, 196, 122)))))
     for x in np.sort(rng.uniform(-10, 410, 22)):
@@ -189,7 +189,7 @@ def forest(rng: np.random.Generator) -> Backdrop:
 
 
 def dusk(rng: np.random.Generator) -> Backdrop:
-    """A town in the evening, its lights out of focus."""
+    """Return a town in the evening with lights out of focus."""
     canvas = Canvas(2.0)
     canvas.fill(box(-2, -2, 402, 210), Gradient(((0, (34, 34, 74)), (0.55, (142, 74, 110)), (1, (246, 160, 96)))))
     x = -10.0
@@ -206,7 +206,7 @@ def dusk(rng: np.random.Generator) -> Backdrop:
 
 
 def showroom(rng: np.random.Generator) -> Backdrop:
-    """A dark hall with light panels."""
+    """Return a dark hall with light panels."""
     canvas = Canvas(2.0)
     canvas.fill(box(-2, -2, 402, 204), down((40, 44, 52), 0.05, -0.2))
     for i in range(4):
@@ -229,7 +229,7 @@ def _boards(canvas: Canvas, top: float, tone: Colour, rng: np.random.Generator) 
 
 
 def kitchen(rng: np.random.Generator) -> Backdrop:
-    """Tiles behind a wooden worktop."""
+    """Return a wooden worktop in front of tiles."""
     canvas = Canvas(2.0)
     tone = ((206, 222, 220), (226, 214, 196), (168, 196, 208), (214, 196, 190))[int(rng.integers(4))]
     canvas.fill(box(-2, -2, 402, 210), shade(tone, -0.25))
@@ -242,7 +242,7 @@ def kitchen(rng: np.random.Generator) -> Backdrop:
 
 
 def cafe(rng: np.random.Generator) -> Backdrop:
-    """A table, and a room out of focus behind it."""
+    """Return a table in front of a room out of focus."""
     canvas = Canvas(2.0)
     warm = ((92, 60, 42), (56, 66, 74), (70, 76, 52))[int(rng.integers(3))]
     canvas.fill(box(-2, -2, 402, 212), down(warm, 0.2, -0.2))
@@ -254,7 +254,7 @@ def cafe(rng: np.random.Generator) -> Backdrop:
 
 
 def room(rng: np.random.Generator) -> Backdrop:
-    """A painted wall with a picture and a window over a wooden floor."""
+    """Return a wooden floor and a wall with a painting and a window."""
     canvas = Canvas(2.0)
     wall = ((206, 214, 204), (228, 214, 196), (176, 194, 208), (222, 200, 196), (120, 140, 138))[int(rng.integers(5))]
     canvas.fill(box(-2, -2, 402, 228), down(wall, 0.15, -0.1))
@@ -279,7 +279,7 @@ def room(rng: np.random.Generator) -> Backdrop:
 
 
 def lawn(rng: np.random.Generator) -> Backdrop:
-    """A garden."""
+    """Return a garden."""
     canvas = Canvas(2.0)
     _sky(canvas, (96, 168, 228), (226, 240, 248), 232, 4, rng)
     _trees(canvas, 222, 7, rng)
@@ -291,7 +291,7 @@ def lawn(rng: np.random.Generator) -> Backdrop:
 
 
 def table_top(rng: np.random.Generator) -> Backdrop:
-    """Boards seen from above."""
+    """Return boards seen from above."""
     canvas = Canvas(2.0)
     tone = ((168, 122, 80), (96, 70, 54), (206, 190, 168), (74, 92, 104))[int(rng.integers(4))]
     for i in range(6):
@@ -307,7 +307,7 @@ def table_top(rng: np.random.Generator) -> Backdrop:
 
 
 def stone(rng: np.random.Generator) -> Backdrop:
-    """A marble slab seen from above."""
+    """Return a marble slab seen from above."""
     canvas = Canvas(2.0)
     tone = ((234, 232, 228), (58, 62, 68), (196, 208, 200))[int(rng.integers(3))]
     canvas.fill(box(-2, -2, 402, 302), Gradient(((0, shade(tone, 0.08)), (1, shade(tone, -0.08)))))

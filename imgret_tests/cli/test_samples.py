@@ -10,21 +10,21 @@ from PIL import Image
 
 from imgret_assets.cli.samples import samples as command
 from imgret_assets.errors import ImgretError
-from imgret_assets.samples import folders as samples
-from imgret_assets.samples.catalogue import Shot
+from imgret_assets.samples import folders
+from imgret_assets.samples.catalogue import SampleImage
 
 
 @pytest.fixture(autouse=True)
-def _few(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def _two_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     data = io.BytesIO()
     Image.new("RGB", (8, 6)).save(data, "PNG")
 
-    def drawn(families: int | None, progress: object) -> Iterator[Shot]:
+    def drawn(families: int | None, progress: object) -> Iterator[SampleImage]:
         assert progress is None  # stderr of the runner is not a terminal
-        yield Shot("cars/bus/whale.png", "cars/bus", "whale", "studio", "", data.getvalue())
-        yield Shot("whale.png", "cars/bus", "whale", "query", "", data.getvalue())
+        yield SampleImage("cars/bus/whale.png", "cars/bus", "whale", "studio", "", data.getvalue())
+        yield SampleImage("whale.png", "cars/bus", "whale", "query", "", data.getvalue())
 
-    monkeypatch.setattr(samples, "_drawn", drawn)
+    monkeypatch.setattr(folders, "drawn_images", drawn)
     monkeypatch.setenv("IMGRET_ENV_FILE", str(tmp_path / "no.env"))
 
 
@@ -48,7 +48,7 @@ def test_a_second_run_has_nothing_to_do(tmp_path: Path) -> None:
 
 def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.jpg").write_bytes(b"mine")
-    with pytest.raises(ImgretError, match="did not put there"):
+    with pytest.raises(ImgretError, match="did not create"):
         CliRunner().invoke(command, ["--out", str(tmp_path), "--force"], catch_exceptions=False)
 
 
