@@ -14,6 +14,7 @@ import click
 from imgret_assets.cli.db_shell import Shell, open_driver
 from imgret_assets.domain.graph.connection import server_versions, similarity_graph_url
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
+from imgret_assets.domain.neo4j_server.host import LOCALHOST
 from imgret_assets.errors import SettingError
 from imgret_assets.settings import Settings, load_settings
 
@@ -35,11 +36,11 @@ def db() -> None:
 def start(home: str | None) -> None:
     """Start the embedded Neo4j unless it is running."""
     settings = _load_settings(home)
-    configured = lifecycle.given_server(settings)
+    configured = lifecycle.external_server(settings)
     if configured:
         click.echo(f"NEO4J_URI names {configured.uri}: imgret starts no server of its own.")
         return
-    server = lifecycle.ensure_running(settings, progress=_log)
+    server = lifecycle.ensure_running(settings, log=_log)
     click.echo(f"Neo4j {server.version} is running at {server.uri}. Next: imgret db browse, imgret db shell")
 
 
@@ -48,7 +49,7 @@ def start(home: str | None) -> None:
 def stop(home: str | None) -> None:
     """Stop the embedded Neo4j; it starts again when it is needed."""
     settings = _load_settings(home)
-    configured = lifecycle.given_server(settings)
+    configured = lifecycle.external_server(settings)
     if configured:
         click.echo(f"NEO4J_URI names {configured.uri}: imgret does not stop a server that it did not start.")
         return
@@ -74,7 +75,7 @@ def status(home: str | None, as_json: bool, show_password: bool) -> None:
     click.echo(f"Neo4j {report['version']}, Graph Data Science {report['gds'] or 'missing'}, runs at {report['uri']}")
     click.echo(f"user {report['username']}, home {settings.home}")
     if server and server.http_port:
-        click.echo(f"process {server.pid}, Neo4j Browser http://{lifecycle.LOCALHOST}:{server.http_port}/browser/")
+        click.echo(f"process {server.pid}, Neo4j Browser http://{LOCALHOST}:{server.http_port}/browser/")
     if show_password:
         click.echo(f"password {report['password']}")
 
@@ -87,7 +88,7 @@ def browse(home: str | None, no_open: bool) -> None:
     import webbrowser
 
     settings = _load_settings(home)
-    server = lifecycle.connection(settings, progress=_log)
+    server = lifecycle.connection(settings, log=_log)
     url = similarity_graph_url(server)
     click.echo(url)
     click.echo(f"Log in as {server.username}; the password: imgret db status --show-password{_home_flag(home)}")
@@ -105,7 +106,7 @@ def shell(home: str | None, script: IO[str] | None) -> None:
     Statements end with `;`. A script ends at the first statement that fails, with exit code 1.
     """
     settings = _load_settings(home)
-    with open_driver(lifecycle.connection(settings, progress=_log)) as driver:
+    with open_driver(lifecycle.connection(settings, log=_log)) as driver:
         session = Shell(settings, driver)
         if script is None and sys.stdin.isatty():
             session.converse()
@@ -149,7 +150,7 @@ def _home_flag(home: str | None) -> str:
 
 def _report(settings: Settings) -> tuple[run_file.Connection | None, dict[str, Any]]:
     """Return the server's address, if it has one, and the document of `status --json`."""
-    configured = lifecycle.given_server(settings)
+    configured = lifecycle.external_server(settings)
     if configured:
         version, gds = server_versions(configured)
         return configured, _as_report(settings, configured, running=version is not None, version=version, gds=gds)

@@ -35,7 +35,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
     if settings.neo4j.embedded and not skip_server:
         from imgret_assets.domain.neo4j_server.jars import assemble
 
-        assemble(settings, progress=_log)
+        assemble(settings, log=_log)
     if settings.images is None and not skip_samples:
         from imgret_assets.samples.folders import draw_catalogue
 

@@ -73,7 +73,7 @@ def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: p
         patch.setattr(module, "import_openvino", lambda: (_ for _ in ()).throw(ImportError("no libopenvino.so")))
         assert failing(healthy) == ["engine"]
     with monkeypatch.context() as patch:
-        patch.setattr(host, "any_port", lambda: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
+        patch.setattr(host, "unused_port", lambda: (_ for _ in ()).throw(PermissionError(1, "not permitted")))
         assert failing(healthy) == ["ports"]
     with monkeypatch.context() as patch:
         patch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")

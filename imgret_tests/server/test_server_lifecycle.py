@@ -29,10 +29,10 @@ WITHIN_S = 150.0
 # Prefers a port that the test holds, and prints the server's process and port.
 STARTER = f"""
 import sys
-from imgret_assets.domain.neo4j_server import run_file, lifecycle, host
+from imgret_assets.domain.neo4j_server import lifecycle, server_process
 from imgret_assets.settings import load_settings
-run_file.BOLT_PORT = int(sys.argv[1])
-lifecycle.JVM_FLAGS += {SHORT_LIVED}
+lifecycle.BOLT_PORT = int(sys.argv[1])
+server_process.JVM_FLAGS += {SHORT_LIVED}
 found = lifecycle.ensure_running(load_settings(), ready_within_s=150)
 print(found.pid, found.uri)
 """
@@ -55,7 +55,7 @@ def settings(env: dict[str, str]) -> Iterator[Settings]:
 @pytest.fixture(scope="module")
 def taken_port() -> Iterator[int]:
     with socket.socket() as held:
-        held.bind((lifecycle.LOCALHOST, 0))
+        held.bind((host.LOCALHOST, 0))
         held.listen()
         yield held.getsockname()[1]
 
@@ -133,7 +133,7 @@ def test_only_the_written_password_opens_it(settings: Settings) -> None:
     with pytest.raises(AuthError):
         ask(Connection(found.uri, found.username, "neo4j"), "RETURN 1")
     assert folder.secret.stat().st_mode & 0o777 == 0o600
-    assert set(login._read_secret(folder)) == {"password"}
+    assert set(login.read_secret(folder)) == {"password"}
     logs = "".join(path.read_text(errors="replace") for path in folder.log.parent.iterdir())
     assert found.password not in logs
     if sys.platform == "linux":
@@ -157,9 +157,9 @@ def test_a_caller_of_a_running_server_starts_nothing_and_a_pipe_ends(
 ) -> None:
     lifecycle.ensure_running(settings)
     with monkeypatch.context() as watched:
-        # Neither the lock nor the jars are looked at: a caller costs a file and a look at a process.
-        watched.setattr(lifecycle, "_lock", pytest.fail)
-        watched.setattr(lifecycle, "_start", pytest.fail)
+        # A caller costs reading a file and checking a process, and neither the lock nor the jars.
+        watched.setattr(lifecycle.locks, "hold", pytest.fail)
+        watched.setattr(lifecycle, "assemble", pytest.fail)
         found = lifecycle.ensure_running(settings)
     command = shlex.join([sys.executable, "-c", STARTER, "7687"])
     piped = subprocess.run(["sh", "-c", f"{command} | cat"], env=env, capture_output=True, text=True, timeout=120)

@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from neo4j import Driver
 
-from imgret_assets.domain.neo4j_server.host import LOCALHOST, any_port
+from imgret_assets.domain.neo4j_server.host import LOCALHOST, unused_port
 from imgret_assets.samples.folders import sample_query
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -119,7 +119,7 @@ def webserver(environment: dict[str, str], tmp_path_factory: pytest.TempPathFact
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    port = any_port()
+    port = unused_port()
     command = [sys.executable, "-m", "dagster", "dev", "-m", "imgret_assets.definitions"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(

@@ -18,7 +18,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from imgret_assets.domain.neo4j_server.host import LOCALHOST, any_port
+from imgret_assets.domain.neo4j_server.host import LOCALHOST, unused_port
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -76,7 +76,7 @@ def running_browser() -> Iterator["Browser"]:
 @contextmanager
 def running_page(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     """`imgret app` under this environment, stopped at the end; its address. It writes `page.log` into `folder`."""
-    port = any_port()
+    port = unused_port()
     log = folder / "page.log"
     with log.open("wb") as output:
         process = subprocess.Popen(

@@ -15,7 +15,7 @@ from typing import LiteralString, NoReturn, cast
 import pytest
 from neo4j import Driver, GraphDatabase, Query
 
-from imgret_assets.domain.neo4j_server import lifecycle
+from imgret_assets.domain.neo4j_server import lifecycle, server_process
 from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import Settings, load_settings
@@ -48,7 +48,7 @@ class TestedServer:
 def _short_lived() -> Iterator[None]:
     """Servers that tests start in this process are told that they won't live long."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(lifecycle, "JVM_FLAGS", (*lifecycle.JVM_FLAGS, *SHORT_LIVED))
+        patch.setattr(server_process, "JVM_FLAGS", (*server_process.JVM_FLAGS, *SHORT_LIVED))
         yield
 
 

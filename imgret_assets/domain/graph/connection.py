@@ -117,7 +117,7 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
     """
     from neo4j import GraphDatabase
 
-    server = connection(settings, progress=progress)
+    server = connection(settings, log=progress)
     with translated(server.uri):
         driver = GraphDatabase.driver(
             server.uri,

@@ -1,17 +1,16 @@
-"""What the embedded server must know of this machine: processes, ports, memory, its log.
+"""Processes, ports, memory and log files of this machine, as the embedded server needs them.
 
-Belongs here: questions to the operating system that any server would ask. Not here: Neo4j
+Belongs here: questions to the operating system that any server would have. Not here: Neo4j
 (`domain.neo4j_server.lifecycle`).
 """
 
 import os
 import re
 import socket
-import subprocess
 import sys
-from contextlib import suppress
 from pathlib import Path
 
+from imgret_assets.domain.runtime.memory import usable_memory_bytes
 from imgret_assets.errors import SettingError
 
 LOCALHOST = "127.0.0.1"
@@ -21,32 +20,46 @@ SMALLEST_MEMORY_MB = 128
 
 
 def process_start(pid: int) -> str | None:
-    """When a process began, comparable only with itself; None when there is none (or only its zombie)."""
-    if sys.platform == "linux":
-        try:
-            # The name, in parentheses, may hold spaces and parentheses of its own.
-            fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        except OSError:
-            return None
-        return None if fields[0] in "ZX" else f"{boot} {fields[19]}"
-    answer = subprocess.run(["ps", "-o", "stat=,lstart=", "-p", str(pid)], capture_output=True, text=True, check=False)
-    state, _, started = answer.stdout.strip().partition(" ")
-    return started.strip() if started and not state.startswith("Z") else None
+    """Return when a process began, to be compared with an earlier answer; None where there is none, or its zombie.
+
+    On Linux it is the boot's identifier and the clock ticks since then, which the kernel never changes. psutil's
+    `create_time` adds the time of the boot to the ticks, and that moves when the clock is set.
+    """
+    if sys.platform != "linux":
+        return _process_start_by_psutil(pid)
+    try:
+        # The name, in parentheses, may contain spaces and parentheses.
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    state, start_ticks = fields[0], fields[19]
+    return None if state in "ZX" else f"{boot} {start_ticks}"
 
 
-def command_line(pid: int) -> str:
-    """A process's arguments, each followed by a blank; "" when there is none."""
-    if sys.platform == "linux":  # where a slim container has no ps
-        with suppress(OSError):
-            return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
-        return ""
-    command = ["ps", "-ww", "-o", "args=", "-p", str(pid)]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout
+def _process_start_by_psutil(pid: int) -> str | None:
+    import psutil  # loading it takes longer than most commands need
+
+    try:
+        process = psutil.Process(pid)
+        ended = process.status() in (psutil.STATUS_ZOMBIE, psutil.STATUS_DEAD)
+        return None if ended else repr(process.create_time())
+    except psutil.Error:
+        return None
 
 
-def is_free(port: int, address: str = LOCALHOST) -> bool:
-    """True when a server on this machine could listen there."""
+def process_arguments(pid: int) -> list[str]:
+    """Return a process's command and arguments; none where there is no such process, or only its zombie."""
+    import psutil  # loading it takes longer than most commands need
+
+    try:
+        return psutil.Process(pid).cmdline()
+    except psutil.Error:
+        return []
+
+
+def is_port_free(port: int, address: str = LOCALHOST) -> bool:
+    """Return True where a server on this machine could listen."""
     with socket.socket(_family(address)) as probe:
         # As the server itself binds: connections of an ended server that linger don't make the port taken.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -55,18 +68,18 @@ def is_free(port: int, address: str = LOCALHOST) -> bool:
             probe.listen(1)
         except OSError:
             return False
-    return not listens(port, address)
+    return not is_listening(port, address)
 
 
-def any_port() -> int:
-    """A port that nobody listens on now."""
+def unused_port() -> int:
+    """Return a port on which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((LOCALHOST, 0))
         return probe.getsockname()[1]
 
 
-def listens(port: int, address: str = LOCALHOST) -> bool:
-    """True when somebody answers there."""
+def is_listening(port: int, address: str = LOCALHOST) -> bool:
+    """Return True where a server accepts a connection."""
     with socket.socket(_family(address)) as probe:
         probe.settimeout(1.0)
         return probe.connect_ex((address, port)) == 0
@@ -76,36 +89,34 @@ def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 
 
-def memory_mb(heap: str, pagecache: str) -> tuple[int, int]:
-    """Heap and page cache in MB: as set, but at most a quarter and an eighth of what this machine may use.
+def server_memory_mb(heap: str, pagecache: str) -> tuple[int, int]:
+    """Return heap and page cache in MB: as set, but at most a quarter and an eighth of the usable memory.
+
+    Args:
+        heap: the setting IMGRET_NEO4J_HEAP, such as `512m` or `2g`.
+        pagecache: the setting IMGRET_NEO4J_PAGECACHE.
 
     Raises:
-        SettingError: one of them is not of the form 512m or 2g.
+        SettingError: one of them does not have that form.
     """
-    machine = _machine_memory_mb()
-    asked = (_megabytes("IMGRET_NEO4J_HEAP", heap), _megabytes("IMGRET_NEO4J_PAGECACHE", pagecache))
-    most = (max(SMALLEST_MEMORY_MB, machine // 4), max(SMALLEST_MEMORY_MB, machine // 8))
-    return min(asked[0], most[0]), min(asked[1], most[1])
+    usable_mb = usable_memory_bytes() // 2**20
+    set_mb = (_megabytes("IMGRET_NEO4J_HEAP", heap), _megabytes("IMGRET_NEO4J_PAGECACHE", pagecache))
+    limits_mb = (max(SMALLEST_MEMORY_MB, usable_mb // 4), max(SMALLEST_MEMORY_MB, usable_mb // 8))
+    return min(set_mb[0], limits_mb[0]), min(set_mb[1], limits_mb[1])
 
 
-def _megabytes(name: str, size: str) -> int:
-    found = re.fullmatch(r"(\d+)([mMgG])[bB]?", size.strip())
-    megabytes = int(found[1]) * (1024 if found[2] in "gG" else 1) if found else 0
+def _megabytes(setting: str, size: str) -> int:
+    match = re.fullmatch(r"(\d+)([mMgG])[bB]?", size.strip())
+    megabytes = int(match[1]) * (1024 if match[2] in "gG" else 1) if match else 0
     if megabytes < SMALLEST_MEMORY_MB:
-        raise SettingError(f"{name} is {size!r}", expected=f"a size such as 512m or 2g, {SMALLEST_MEMORY_MB}m at least")
+        raise SettingError(
+            f"{setting} is {size!r}", expected=f"a size such as 512m or 2g, {SMALLEST_MEMORY_MB}m at least"
+        )
     return megabytes
 
 
-def _machine_memory_mb() -> int:
-    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    # A container may be given less than the machine has.
-    with suppress(OSError, ValueError):
-        total = min(total, int(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii")))
-    return total // 2**20
-
-
 def log_tail(path: Path, *, lines: int = LOG_TAIL_LINES, since: int = 0) -> str:
-    """The last lines of a log, without what was in it before byte `since`."""
+    """Return the last lines of a log, without anything before byte `since`; "" where there is no log."""
     try:
         with path.open("rb") as log:
             log.seek(max(since, log.seek(0, os.SEEK_END) - 500_000))
@@ -115,8 +126,8 @@ def log_tail(path: Path, *, lines: int = LOG_TAIL_LINES, since: int = 0) -> str:
     return "\n".join(text.splitlines()[-lines:])
 
 
-def rotate(log: Path) -> int:
-    """Keep one older log beside the current one; returns the current one's length in bytes."""
+def rotate_log(log: Path) -> int:
+    """Move a long log to a name of its own, of which one is kept; return the current log's length in bytes."""
     try:
         length = log.stat().st_size
     except FileNotFoundError:

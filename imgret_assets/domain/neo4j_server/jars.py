@@ -1,8 +1,8 @@
-"""The jars of the embedded Neo4j: fetched once, checked against a list of hashes, shared by all homes.
+"""The jars of the embedded Neo4j: downloaded once, checked against a list of hashes, shared by all homes.
 
-Belongs here: the list of Maven coordinates, fetching and checking them, the folder they are assembled in.
-Not here: running the server (`domain.neo4j_server.lifecycle`). Where jars come from is the machine's own Maven
-configuration: its local repository, the mirrors of its settings.xml, the repositories of jgo's config file.
+The machine's Maven configuration decides where jars come from: its local repository, the mirrors of its settings.xml,
+the repositories of jgo's configuration file. Belongs here: the list of Maven coordinates, downloading and checking the
+jars, the folder with all of them. Not here: running the server (`domain.neo4j_server.lifecycle`).
 """
 
 import hashlib
@@ -26,14 +26,14 @@ GDS = (f"{GDS_GROUP}:proc", f"{GDS_GROUP}:opengds-extension")
 BROWSER = "org.neo4j.client:neo4j-browser"
 LIST_FILE = Path(__file__).with_name("neo4j-jars.txt")
 TRIES = 3
-# A repository that answers badly is often well again a moment later.
+# A repository that fails often answers a moment later.
 PAUSE_S = 1.0
 TIMEOUT_S = 30
-# Eight at once bring the fetch from minutes to seconds and stay polite to a repository.
+# Eight downloads at once take seconds where one at a time takes minutes, and don't overload a repository.
 WORKERS = 8
 MARKER = "complete"
 
-Progress = Callable[[str], None]
+Log = Callable[[str], None]
 _log = logging.getLogger(__name__)
 
 
@@ -43,7 +43,7 @@ class Jar:
 
     Attributes:
         coordinate: group:artifact:version[:classifier].
-        sha256: lower-case hex of the file's hash; None where nobody has listed it.
+        sha256: lower-case hex of the file's hash; None where it is not listed.
     """
 
     coordinate: str
@@ -57,14 +57,18 @@ class Jar:
 
     @property
     def file_name(self) -> str:
-        """Its name in a repository."""
+        """Name of the file in a repository."""
         _, artifact, version, classifier = self.parts
         return f"{artifact}-{version}{f'-{classifier}' if classifier else ''}.jar"
 
 
+# Returns the file of a jar; the number is that of the try, from 1.
+Fetch = Callable[[Jar, int], Path]
+
+
 @dataclass(frozen=True)
 class JarList:
-    """Every jar of one pair of versions.
+    """All jars of one pair of versions.
 
     Attributes:
         jars: sorted by coordinate.
@@ -78,22 +82,22 @@ class JarList:
 
     @property
     def folder_name(self) -> str:
-        """Name of the assembled folder: another list gives another folder, so none is ever changed in place."""
+        """Name of the folder with the jars: another list gives another folder, so that none is changed in place."""
         text = "".join(f"{jar.coordinate} {jar.sha256}\n" for jar in self.jars)
         return f"neo4j-{self.version}-{hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
     def names(self, folder: str) -> set[str]:
-        """File names that belong in `lib` or in `plugins`, where the server looks for procedures."""
+        """Return the file names of `lib`, or of `plugins`, where the server looks for procedures."""
         return {jar.file_name for jar in self.jars if self.folder_of(jar) == folder}
 
     def folder_of(self, jar: Jar) -> str:
-        """`plugins` for what came with the Graph Data Science library, else `lib`."""
+        """Return `plugins` for a jar of the Graph Data Science library, else `lib`."""
         return "plugins" if jar.parts[2] == self.gds_version else "lib"
 
 
 @dataclass(frozen=True)
 class JarFolder:
-    """The assembled jars: `lib` and `plugins` under `path`."""
+    """A folder with all jars: `lib` and `plugins` under `path`."""
 
     path: Path
     version: str
@@ -101,7 +105,9 @@ class JarFolder:
 
 
 def read_list(path: Path = LIST_FILE) -> JarList:
-    """The committed list: a line `group:artifact:version[:classifier] sha256` for every jar; `#` begins a comment.
+    """Return the committed list.
+
+    Its lines are `group:artifact:version[:classifier] sha256`, one for every jar; `#` begins a comment.
 
     Raises:
         ServerError: a line has another form, or the server or the library is not in the list.
@@ -126,53 +132,50 @@ def read_list(path: Path = LIST_FILE) -> JarList:
     return JarList(tuple(sorted(jars, key=lambda jar: jar.coordinate)), versions[SERVER], versions[GDS[0]])
 
 
-def assemble(settings: Settings, *, progress: Progress | None = None) -> JarFolder:
-    """The folder with the server's jars, fetched now if this machine has not got it yet.
+def assemble(settings: Settings, *, log: Log | None = None) -> JarFolder:
+    """Return the folder with the server's jars; download them now if this machine does not have them yet.
 
     Raises:
-        ServerError: a jar can't be had after three tries, or is not the one that is listed.
-        LockTimeoutError: another process has been fetching them for too long.
+        ServerError: a jar can't be downloaded in three tries, or its hash is not the listed one.
+        LockTimeoutError: another process has been downloading them for too long.
     """
     listed = read_list()
-    # getattr: both are optional overrides for trying another release.
+    # Both settings are optional, for trying another release.
     version = settings.neo4j.version or listed.version
     gds_version = settings.neo4j.gds_version or listed.gds_version
     if (version, gds_version) == (listed.version, listed.gds_version):
-        return assemble_listed(listed, settings.cache, progress=progress, lock_timeout_s=settings.lock_timeout_s)
-    return _assemble_unlisted(
-        version, gds_version, settings.cache, progress=progress, lock_timeout_s=settings.lock_timeout_s
-    )
+        return assemble_listed(listed, settings.cache, log=log, lock_timeout_s=settings.lock_timeout_s)
+    return _assemble_unlisted(version, gds_version, settings, log or _log.warning)
 
 
 def assemble_listed(
     listed: JarList,
     cache: Path,
     *,
-    progress: Progress | None = None,
+    log: Log | None = None,
     lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
-    fetch: "Callable[[Jar, int], Path] | None" = None,
+    fetch: Fetch | None = None,
 ) -> JarFolder:
-    """Assemble a list's jars in `cache`, or find them there.
+    """Return the folder with a list's jars; assemble it in `cache` if it is not there yet.
 
     Args:
-        listed: what is wanted.
+        listed: the jars.
         cache: folder shared by all homes.
-        progress: is told how far it is.
-        lock_timeout_s: how long to wait for another process that fetches them, in seconds.
-        fetch: gives a jar's file; the second argument is the number of the try, from 1. The default asks
-            the machine's Maven repositories.
+        log: receives a line about every 50 jars.
+        lock_timeout_s: how long to wait for another process that downloads them, in seconds.
+        fetch: returns a jar's file; the second argument is the number of the try, from 1. The default uses the
+            machine's Maven repositories.
 
     Raises:
-        ServerError: a jar can't be had after three tries, or is not the one that is listed.
-        LockTimeoutError: another process has been fetching them for too long.
+        ServerError: a jar can't be downloaded in three tries, or its hash is not the listed one.
+        LockTimeoutError: another process has been downloading them for too long.
     """
     target = cache / listed.folder_name
     folder = JarFolder(target, listed.version, listed.gds_version)
     if _is_complete(target, listed):
         return folder
     cache.mkdir(parents=True, exist_ok=True)
-    tell = progress or _log.info
-    with locks.hold(cache, [f".{listed.folder_name}"], timeout_s=lock_timeout_s, purpose="fetching Neo4j"):
+    with locks.hold(cache, [f".{listed.folder_name}"], timeout_s=lock_timeout_s, purpose="downloading Neo4j"):
         if _is_complete(target, listed):
             return folder
         staging = cache / f".{listed.folder_name}.new"
@@ -180,7 +183,7 @@ def assemble_listed(
         (staging / "lib").mkdir(parents=True)
         (staging / "plugins").mkdir()
         downloads = cache / f".{listed.folder_name}.downloads"
-        _fetch_all(listed, staging, fetch or MavenFetcher(downloads), tell)
+        _fetch_all(listed, staging, fetch or MavenFetcher(downloads), log or _log.info)
         (staging / MARKER).write_text(f"{listed.version} {listed.gds_version}\n", encoding="utf-8")
         shutil.rmtree(target, ignore_errors=True)
         staging.rename(target)
@@ -189,16 +192,16 @@ def assemble_listed(
 
 
 def sha256_of(path: Path) -> str:
-    """Lower-case hex of a file's sha256."""
+    """Return the lower-case hex of a file's sha256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class MavenFetcher:
-    """Finds a jar in this machine's local Maven repository, or downloads it through jgo.
+    """A source of jars: this machine's local Maven repository, or a download through jgo.
 
-    Downloads go to a folder of our own: jgo writes under the final name, so that a killed download would
-    leave a torn file in the user's repository for good.
+    Downloads go to a folder of our own: jgo writes under the final name, so that a killed download would leave a
+    half-written file in the user's repository for good.
     """
 
     def __init__(self, downloads: Path) -> None:
@@ -211,11 +214,11 @@ class MavenFetcher:
         self.context = MavenContext(
             repo_cache=downloads, local_repos=[config.repo_cache], remote_repos=remote, timeout=TIMEOUT_S
         )
-        # From the second try on the local repository is left out: its file may be the torn one.
+        # The second try leaves the local repository out: the half-written file may be there.
         self.remote_only = MavenContext(repo_cache=downloads, remote_repos=remote, timeout=TIMEOUT_S)
 
     def __call__(self, jar: Jar, attempt: int) -> Path:
-        """The jar's file.
+        """Return the jar's file.
 
         Raises:
             RuntimeError: no repository has it.
@@ -223,21 +226,20 @@ class MavenFetcher:
         """
         group, artifact, version, classifier = jar.parts
         context = self.context if attempt == 1 else self.remote_only
-        wanted = context.project(group, artifact).at_version(version).artifact(classifier)
-        downloaded = wanted.cached_path
-        # What a killed process left may be torn; where a hash is listed, that is noticed after the first try.
+        maven_artifact = context.project(group, artifact).at_version(version).artifact(classifier)
+        downloaded = maven_artifact.cached_path
+        # The file of a killed process may be half-written; where a hash is listed, that is noticed after the first try.
         if downloaded is not None and (attempt > 1 or jar.sha256 is None):
             downloaded.unlink(missing_ok=True)
-        return wanted.resolve()
+        return maven_artifact.resolve()
 
 
-def remote_repositories(
-    configured: "dict[str, str] | None" = None, maven_settings: Path | None = None
-) -> dict[str, str]:
-    """Name and address of the repositories to ask, in their order.
+def remote_repositories(configured: dict[str, str] | None = None, maven_settings: Path | None = None) -> dict[str, str]:
+    """Return name and address of the repositories to use, in their order.
 
-    Those of jgo's config file come first; Maven Central follows, or the mirror that the user's Maven
-    settings name for it.
+    Args:
+        configured: the repositories of jgo's configuration file, which come first.
+        maven_settings: the user's Maven settings; the mirror that they name for Maven Central takes its place.
     """
     from jgo.constants import MAVEN_CENTRAL_URL
 
@@ -256,49 +258,49 @@ def _central_mirror(maven_settings: Path) -> str | None:
     except (OSError, ElementTree.ParseError):
         return None
     for mirror in root.iterfind("{*}mirrors/{*}mirror"):
-        covered = {name.strip() for name in (mirror.findtext("{*}mirrorOf") or "").split(",")}
+        mirrored = {name.strip() for name in (mirror.findtext("{*}mirrorOf") or "").split(",")}
         url = mirror.findtext("{*}url")
-        if url and "!central" not in covered and covered & {"central", "*", "external:*"}:
+        if url and "!central" not in mirrored and mirrored & {"central", "*", "external:*"}:
             return url.strip().rstrip("/")
     return None
 
 
-def _fetch_all(listed: JarList, staging: Path, fetch: Callable[[Jar, int], Path], tell: Progress) -> None:
+def _fetch_all(listed: JarList, staging: Path, fetch: Fetch, log: Log) -> None:
     count = len(listed.jars)
-    tell(f"fetching Neo4j {listed.version} with Graph Data Science {listed.gds_version}: {count} jars")
+    log(f"downloading Neo4j {listed.version} with Graph Data Science {listed.gds_version}: {count} jars")
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="imgret-jars") as pool:
-        waiting = [
+        downloads = [
             pool.submit(_fetch_one, jar, staging / listed.folder_of(jar) / jar.file_name, fetch) for jar in listed.jars
         ]
         try:
-            for done, finished in enumerate(as_completed(waiting), 1):
+            for done, finished in enumerate(as_completed(downloads), 1):
                 finished.result()
                 if done % 50 == 0:
-                    tell(f"fetched {done} of {count} jars")
+                    log(f"downloaded {done} of {count} jars")
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
 
 
-def _fetch_one(jar: Jar, target: Path, fetch: Callable[[Jar, int], Path]) -> None:
+def _fetch_one(jar: Jar, target: Path, fetch: Fetch) -> None:
     cause = ""
     for attempt in range(1, TRIES + 1):
         if attempt > 1:
             time.sleep(PAUSE_S * (attempt - 1))
         try:
             source = fetch(jar, attempt)
-            found = sha256_of(source)
+            sha256 = sha256_of(source)
         except (OSError, RuntimeError) as error:
             cause = f"{type(error).__name__}: {error}"
             continue
-        if jar.sha256 in (None, found):
+        if jar.sha256 in (None, sha256):
             _place(source, target)
             return
-        cause = f"its sha256 is {found}, listed is {jar.sha256}"
+        cause = f"its sha256 is {sha256}, listed is {jar.sha256}"
     raise ServerError(
-        f"{jar.coordinate} could not be fetched in {TRIES} tries ({cause})",
-        remedy="look at the network, a proxy or the mirror in Maven's settings.xml, and run the command again: "
-        "what was fetched is kept. With a server of your own, set NEO4J_URI instead",
+        f"{jar.coordinate} could not be downloaded in {TRIES} tries ({cause})",
+        remedy="check the network, a proxy or the mirror in Maven's settings.xml, and run the command again: "
+        "downloaded jars are kept. With a server of your own, set NEO4J_URI instead",
     )
 
 
@@ -313,7 +315,7 @@ def _place(source: Path, target: Path) -> None:
 def _is_complete(target: Path, listed: JarList) -> bool:
     if not (target / MARKER).is_file():
         return False
-    # Names only: a folder is renamed into place whole, so this catches what somebody deleted by hand.
+    # Names only: the folder was renamed into place whole, so that only a file removed by hand can be missing.
     return all(listed.names(folder) <= _entries(target / folder) for folder in ("lib", "plugins"))
 
 
@@ -321,43 +323,40 @@ def _entries(folder: Path) -> set[str]:
     return {entry.name for entry in folder.iterdir()} if folder.is_dir() else set()
 
 
-def _assemble_unlisted(
-    version: str,
-    gds_version: str,
-    cache: Path,
-    *,
-    progress: Progress | None,
-    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
-) -> JarFolder:
-    (progress or _log.warning)(
+def _assemble_unlisted(version: str, gds_version: str, settings: Settings, log: Log) -> JarFolder:
+    log(
         f"Neo4j {version} with Graph Data Science {gds_version} is not the listed pair: "
-        "its jars are taken as they come, without checking their hashes"
+        "its jars are downloaded without checking their hashes"
     )
-    # Finding out what belongs to a version takes minutes, so it is noted beside the folder.
-    noted = cache / f"neo4j-{version}-gds-{gds_version}-unlisted.txt"
-    if not noted.is_file():
-        wanted = [f"{SERVER}:{version}", *(f"{name}:{gds_version}" for name in GDS)]
-        cache.mkdir(parents=True, exist_ok=True)
-        with replacing(noted) as temporary:
-            temporary.write_text("\n".join(_resolve(wanted, cache)), encoding="utf-8")
+    # Resolving takes minutes, so the coordinates are kept beside the folder.
+    resolved = settings.cache / f"neo4j-{version}-gds-{gds_version}-unlisted.txt"
+    if not resolved.is_file():
+        coordinates = [f"{SERVER}:{version}", *(f"{name}:{gds_version}" for name in GDS)]
+        settings.cache.mkdir(parents=True, exist_ok=True)
+        with replacing(resolved) as temporary:
+            temporary.write_text("\n".join(resolve_coordinates(coordinates, settings.cache)), encoding="utf-8")
     browser = [jar for jar in read_list().jars if jar.coordinate.startswith(f"{BROWSER}:")]
-    jars = [Jar(coordinate, None) for coordinate in noted.read_text(encoding="utf-8").split()]
+    jars = [Jar(coordinate, None) for coordinate in resolved.read_text(encoding="utf-8").split()]
     listed = JarList((*jars, *browser), version, gds_version)
-    return assemble_listed(listed, cache, progress=progress, lock_timeout_s=lock_timeout_s)
+    return assemble_listed(listed, settings.cache, log=log, lock_timeout_s=settings.lock_timeout_s)
 
 
-def _resolve(coordinates: list[str], cache: Path) -> list[str]:
-    """All jars the coordinates need, by reading their POMs."""
+def resolve_coordinates(coordinates: list[str], cache: Path) -> list[str]:
+    """Return the coordinates of all jars that these need, sorted, by reading their POMs.
+
+    Raises:
+        ServerError: a version does not exist, or no repository answers.
+    """
     context = MavenFetcher(cache / ".poms").context
     try:
         resolved, transitive = context.resolver.resolve([context.create_dependency(name) for name in coordinates])
     except (OSError, RuntimeError, ValueError) as error:
         raise ServerError(
             f"{' + '.join(coordinates)} could not be resolved ({error})",
-            remedy="look at the versions (IMGRET_NEO4J_VERSION, IMGRET_GDS_VERSION) and the network",
+            remedy="check the versions (IMGRET_NEO4J_VERSION, IMGRET_GDS_VERSION) and the network",
         ) from error
-    needed = [item.artifact for item in (*resolved, *transitive) if item.scope in (None, "compile", "runtime")]
-    return sorted({_coordinate(item) for item in needed if item.packaging == "jar"})
+    required = [item.artifact for item in (*resolved, *transitive) if item.scope in (None, "compile", "runtime")]
+    return sorted({_coordinate(item) for item in required if item.packaging == "jar"})
 
 
 def _coordinate(artifact: object) -> str:

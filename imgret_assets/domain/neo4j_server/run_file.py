@@ -1,13 +1,14 @@
-"""What a running server leaves on disk: addresses, process, login.
+"""The files that the embedded server of a home has, and the record of the running one.
 
-Belongs here: reading and checking it. Not here: starting (`domain.neo4j_server.lifecycle`).
+Belongs here: the folder, reading and checking the record. Not here: starting and stopping
+(`domain.neo4j_server.lifecycle`).
 """
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
-from imgret_assets.domain.neo4j_server import host as machine
-from imgret_assets.domain.neo4j_server.host import LOCALHOST
+from imgret_assets.domain.neo4j_server import host
+from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.settings import Settings
 
 USERNAME = "neo4j"
@@ -21,11 +22,11 @@ class Connection:
 
     Attributes:
         uri: such as bolt://127.0.0.1:7687.
-        username: who logs in.
+        username: the user who logs in.
         password: never in a message, a log or this object's repr.
-        http_port: of the Neo4j Browser; None where the server is not ours.
-        pid: the server's process; None where the server is not ours.
-        version: of the server; None where it is not known without asking.
+        http_port: of the Neo4j Browser; None for a server that imgret did not start.
+        pid: the server's process; None for a server that imgret did not start.
+        version: of the server; None where only the server itself knows it.
     """
 
     uri: str
@@ -38,17 +39,18 @@ class Connection:
 
 @dataclass(frozen=True)
 class RunFile:
-    """What is recorded about a started server, for the processes that come later.
+    """The record of a started server, for later processes.
 
     Attributes:
         pid: its process.
-        started: when that process began, in the system's own terms: tells it from a later one of the same number.
-        bolt_port: where the driver connects.
-        http_port: where the Browser is.
+        started: when that process began (`host.process_start`), which distinguishes it from a later one of the same
+            number.
+        bolt_port: port of the driver.
+        http_port: port of the Neo4j Browser.
         version: of the server.
         gds_version: of the Graph Data Science library.
-        folder: device and inode of the server's folder: a copied home is not served by the original's server.
-        state: `starting` until it has answered with our password, then `running`, in the end `stopping`.
+        folder: device and inode of the server's folder: the original's server does not serve a copied home.
+        state: `starting` until it has answered under our password, then `running`, in the end `stopping`.
     """
 
     pid: int
@@ -60,9 +62,24 @@ class RunFile:
     folder: tuple[int, int]
     state: str = "starting"
 
+    def is_alive(self) -> bool:
+        """Return True while the recorded process runs."""
+        return host.process_start(self.pid) == self.started
+
+    def connection(self, password: str) -> Connection:
+        """Return the connection to this server."""
+        return Connection(
+            uri=f"bolt://{host.LOCALHOST}:{self.bolt_port}",
+            username=USERNAME,
+            password=password,
+            http_port=self.http_port,
+            pid=self.pid,
+            version=self.version,
+        )
+
 
 class ServerFolder:
-    """Where the embedded server of a home keeps its files."""
+    """The files of a home's embedded server."""
 
     def __init__(self, settings: Settings) -> None:
         self.path = settings.home / "neo4j"
@@ -83,38 +100,32 @@ class ServerFolder:
 
     @property
     def identity(self) -> tuple[int, int]:
-        """Device and inode: the same after the home was moved, another for a copy."""
-        found = self.path.stat()
-        return found.st_dev, found.st_ino
+        """Device and inode: a moved home keeps them, a copy has others."""
+        status = self.path.stat()
+        return status.st_dev, status.st_ino
 
     def has_started_before(self) -> bool:
-        """True when the server has made its system database, after which the first password is fixed."""
+        """Return True once the server has made its system database, after which the first password is fixed."""
         return (self.data / "databases" / "system").exists()
+
+    def record(self, server: RunFile) -> None:
+        """Write the record of a server."""
+        write_json(self.run_file, asdict(server))
+
+    def remove_record(self) -> None:
+        """Remove all records of a server."""
+        self.run_file.unlink(missing_ok=True)
+        self.pid_file.unlink(missing_ok=True)
 
 
 def read_run_file(folder: ServerFolder) -> RunFile | None:
-    """The recorded server, if its process lives and serves this very folder."""
+    """Return the recorded server, if its process runs and serves this very folder."""
     try:
         values = json.loads(folder.run_file.read_text(encoding="utf-8"))
         values["folder"] = tuple(values["folder"])
-        found = RunFile(**values)
-        if found.folder != folder.identity:
+        server = RunFile(**values)
+        if server.folder != folder.identity:
             return None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found if _lives(found) else None
-
-
-def _lives(found: RunFile) -> bool:
-    return machine.process_start(found.pid) == found.started
-
-
-def _connection(found: RunFile, password: str) -> Connection:
-    return Connection(
-        uri=f"bolt://{LOCALHOST}:{found.bolt_port}",
-        username=USERNAME,
-        password=password,
-        http_port=found.http_port,
-        pid=found.pid,
-        version=found.version,
-    )
+    return server if server.is_alive() else None

