@@ -21,7 +21,7 @@ SHEET = "demo.png"
 def demo(home: Path | None) -> None:
     """Draw the samples, refresh all assets through Dagster, run one query, measure the quality of the answers."""
     from imgret_assets.cli.run import refresh_with_progress
-    from imgret_assets.domain.analysis.ranking_quality import precision
+    from imgret_assets.domain.analysis.ranking_quality import measure_precision
     from imgret_assets.domain.embeddings.table_reader import load_embeddings
     from imgret_assets.domain.images.contact_sheets import query_sheet
     from imgret_assets.domain.search.find_similar import find_similar
@@ -42,7 +42,7 @@ def demo(home: Path | None) -> None:
     demo_home = open_home(settings)
     truth = {row.path: row.label for row in read_truth(samples)}
     embeddings = load_embeddings(demo_home, totals.model)
-    quality = precision(embeddings, [truth.get(path) for path in embeddings.paths])
+    quality = measure_precision(embeddings, [truth.get(path) for path in embeddings.paths])
     query_image = sample_query(samples)
     answer = find_similar(demo_home, read_query(query_image, samples), Query(top_k=12))
     sheet = demo_home.path / SHEET

@@ -1,6 +1,6 @@
-"""`imgret duplicates`: which files are copies of which, as the duplicates table says.
+"""The command `imgret duplicates`: duplicates of the duplicates table, and the image to keep for each.
 
-Belongs here: options and printing. Not here: finding copies (`domain.duplicates.duplicates_table`), deciding about
+Belongs here: options and printing. Not here: finding duplicates (`domain.duplicates.duplicates_table`), deciding about
 them (`cli.review`). Imports neither dagster nor pandas.
 """
 
@@ -15,7 +15,7 @@ from imgret_assets.domain.duplicates.duplicate_search import EXACT, KINDS, find_
 from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
 from imgret_assets.domain.duplicates.usable_images import load_usable_images, rank_contents
 from imgret_assets.domain.review.decision_log import read_decisions
-from imgret_assets.domain.review.decisions import File
+from imgret_assets.domain.review.decisions import Decisions, File
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
@@ -24,15 +24,15 @@ _COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "de
 
 
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), help="Only these; exact groups files by their bytes alone.")
-@click.option("--undecided", is_flag=True, help="Only pairs that nobody has decided about (`imgret review`).")
+@click.option("--kind", type=click.Choice(KINDS), help="List only this kind; exact groups files by their bytes alone.")
+@click.option("--undecided", is_flag=True, help="List only pairs without a decision (`imgret review`).")
 @output_options
 @fail_on_found
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found: bool, home: Path | None) -> int:
-    """List files that are copies of another one, and the one to keep; nothing is removed.
+    """List exact duplicates and near-duplicates, and the image to keep for each; nothing is removed.
 
-    As paths, only the copies are listed.
+    As paths, only the duplicates are listed.
     """
     opened = open_home(load_settings({"home": home}))
     rows = [row for row in _rows(opened, kind) if not (undecided and row["decision"])]
@@ -43,29 +43,29 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
         lines=[{**COSINE, **row} for row in rows],
         paths=absolute_paths(opened.images, (row["path_from"] for row in rows)),
     )
-    freed = sum(row["bytes"] for row in rows)
-    copies = "1 copy; removing it" if len(rows) == 1 else f"{len(rows):,} copies; removing them"
-    click.echo(f"imgret: {copies} would free {freed / 1e6:,.1f} MB", err=True)
+    freed_bytes = sum(row["bytes"] for row in rows)
+    subject = "1 duplicate; removing it" if len(rows) == 1 else f"{len(rows):,} duplicates; removing them"
+    click.echo(f"imgret: {subject} would free {freed_bytes / 1e6:,.1f} MB", err=True)
     return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
 
 
 def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:
+    """Return the rows of a kind, or all, each with the verdict of the decision in force."""
     space = require_duplicates(home).space
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
     decisions = read_decisions(home)
     if kind != EXACT and not decisions.events:
         return [{**row, "decision": None} for row in rows if kind in (None, row["kind"])]
-    pictures = load_usable_images(home, space)
+    images = load_usable_images(home, space)
     if kind == EXACT:
-        # Two files with the same bytes may both be near copies of a third, which is what the table says of them.
-        found = find_exact_duplicates(rank_contents(pictures))
-        rows = as_table(sorted(found, key=lambda row: row.image.path)).to_pylist()
-    contents = {one.path: one.sha256 for one in pictures}
-    chosen = (row for row in rows if kind in (None, row["kind"]))
-    return [{**row, "decision": _decision(decisions.decision_for, contents, row)} for row in chosen]
+        # Two files with the same bytes may both be near-duplicates of a third image; the table has only that.
+        exact = find_exact_duplicates(rank_contents(images))
+        rows = as_table(sorted(exact, key=lambda row: row.image.path)).to_pylist()
+    contents = {image.path: image.sha256 for image in images}
+    return [{**row, "decision": _verdict(decisions, contents, row)} for row in rows if kind in (None, row["kind"])]
 
 
-def _decision(between: Any, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:
-    files = [File(row[side], contents.get(row[side], "")) for side in ("path_from", "path_keep")]
-    found = between(*files)
-    return None if found is None else found.verdict
+def _verdict(decisions: Decisions, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:
+    duplicate, keep = (File(row[side], contents.get(row[side], "")) for side in ("path_from", "path_keep"))
+    decision = decisions.decision_for(duplicate, keep)
+    return None if decision is None else decision.verdict

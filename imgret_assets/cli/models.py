@@ -62,7 +62,7 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     Every labelled image asks for all others; it and exact copies of it are left out. AUC is the chance that a pair
     with the same label has a greater cosine than a pair with different labels.
     """
-    from imgret_assets.domain.analysis.ranking_quality import measure
+    from imgret_assets.domain.analysis.ranking_quality import measure_quality
     from imgret_assets.domain.embeddings.embedding_spaces import tables_in
     from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 
@@ -77,7 +77,7 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
             continue
         if rows.stale:
             click.echo(f"imgret: {space} has {rows.stale:,} vectors of files that are no longer so: left out", err=True)
-        found[space] = measure(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
+        found[space] = measure_quality(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
         ways = [there.space.pooling] * (there.space.pooling != "auto") + ["centred"] * bool(there.space.centre)
         named[f"{space} ({', '.join(ways)})" if ways else space] = found[space]
     if not found:
@@ -91,9 +91,9 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
         _show_comparison(named)
     _warn(found)
     if plot is not None:
-        from imgret_assets.domain.analysis.quality_plot import draw
+        from imgret_assets.domain.analysis.quality_plot import draw_quality
 
-        draw(named, plot)
+        draw_quality(named, plot)
         click.echo(f"imgret: histograms are in {plot}", err=True)
 
 

@@ -1,7 +1,7 @@
-"""`imgret review`: what is left to decide about duplicates, deciding, looking back, and what would be removed.
+"""The command `imgret review`: what is left to decide about duplicates, decisions, their history, and removals.
 
-Belongs here: options and printing. Not here: what is left (`domain.review.queue`), the file of decisions
-(`domain.review.decisions`). Imports neither dagster nor pandas. No command here removes a file.
+Belongs here: options and printing. Not here: what is left to decide (`domain.review.queue`), the file of decisions
+(`domain.review.decision_log`). Imports neither dagster nor pandas. No command here removes a file.
 """
 
 import sys
@@ -26,16 +26,16 @@ from imgret_assets.settings import load_settings
 
 _SET = ("set", "kind", "proposal", "path", "width", "height", "bytes", "distance", "cosine", "why")
 _REMOVAL = ("path", "bytes", "keep", "by", "at", "batch")
-_ENTRY = ("at", "by", "verdict", "state", "path_a", "path_b", "keep_path", "reason", "batch")
+_EVENT = ("at", "by", "verdict", "state", "path_a", "path_b", "keep_path", "reason", "batch")
 _HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-_BY = click.option("--by", help="Who decides; the user of this computer where it is not given.")
-_REASON = click.option("--reason", default="", help="Why, for those who look back.")
+_BY = click.option("--by", help="Who decides; by default the user of the operating system.")
+_REASON = click.option("--reason", default="", help="Reason, stored with the decision.")
 
 
 @click.group(invoke_without_command=True)
-@click.option("--kind", type=click.Choice(KINDS), help="Only these; exact and near where it is not given.")
-@click.option("--limit", type=click.IntRange(1), help="At most so many sets of a kind.")
-@click.option("--dry-run", is_flag=True, help="List the files that the decisions make superfluous; removes none.")
+@click.option("--kind", type=click.Choice(KINDS), help="List only this kind; by default exact and near.")
+@click.option("--limit", type=click.IntRange(1), help="List at most this many sets of a kind.")
+@click.option("--dry-run", is_flag=True, help="List the files that could be removed by the decisions; removes none.")
 @output_options
 @fail_on_found
 @_HOME
@@ -49,31 +49,31 @@ def review(
     fail_on_found: bool,
     home: Path | None,
 ) -> int | None:
-    """List what is left to decide about duplicates, tightest first; nothing is ever removed.
+    """List what is left to decide about duplicates, closest first; nothing is ever removed.
 
-    Kinds: exact (the same bytes), near (copies of one picture), similar (cosine above the threshold, no copies).
+    Kinds: exact (the same bytes), near (near-duplicates), similar (cosine above the threshold, no duplicates).
     """
     ctx.obj = home
     if ctx.invoked_subcommand is not None:
         return None
     opened = open_home(load_settings({"home": home}))
     if dry_run:
-        return exit_code(any_result=_dry_run(opened, output), fail_on_found=fail_on_found)
-    left = read_review_queue(opened)
+        return exit_code(any_result=_show_removals(opened, output), fail_on_found=fail_on_found)
+    queue = read_review_queue(opened)
     kinds = [kind] if kind else [EXACT, NEAR]
-    sets = [one for name in kinds for one in left.sets(name, 0, limit)]
-    rows = [row for number, one in enumerate(sets, 1) for row in _members(number, one)]
-    documents = [_document(number, one) for number, one in enumerate(sets, 1)]
+    sets = [review_set for name in kinds for review_set in queue.sets(name, 0, limit)]
+    rows = [row for number, review_set in enumerate(sets, 1) for row in _member_rows(number, review_set)]
+    documents = [_document(number, review_set) for number, review_set in enumerate(sets, 1)]
     output.emit(
         _SET,
         rows,
-        document={**COSINE, "counts": left.counts, "sets": documents},
-        lines=[{**COSINE, **one} for one in documents],
+        document={**COSINE, "counts": queue.counts, "sets": documents},
+        lines=[{**COSINE, **document} for document in documents],
         paths=absolute_paths(opened.images, (row["path"] for row in rows)),
     )
-    for note in left.notes:
+    for note in queue.notes:
         click.echo(f"imgret: {note}", err=True)
-    counts = left.counts
+    counts = queue.counts
     click.echo(
         f"imgret: left to decide: {counts[EXACT]:,} exact and {counts[NEAR]:,} near sets, "
         f"{counts[SIMILAR]:,} similar pairs",
@@ -82,26 +82,26 @@ def review(
     return exit_code(any_result=bool(sets), fail_on_found=fail_on_found)
 
 
-def _members(number: int, one: ReviewSet) -> Iterator[dict[str, Any]]:
-    for member in one.members:
-        kept = member is one.keep
+def _member_rows(number: int, review_set: ReviewSet) -> Iterator[dict[str, Any]]:
+    for member in review_set.members:
+        is_kept = member is review_set.keep
         yield {
             "set": number,
-            "kind": member.kind or one.kind,
-            "proposal": _proposal(member, kept=kept),
+            "kind": member.kind or review_set.kind,
+            "proposal": _proposal(member, is_kept=is_kept),
             "path": member.path,
             "width": member.width,
             "height": member.height,
             "bytes": member.bytes,
-            **({} if kept else {"distance": member.distance, "cosine": member.cosine}),
-            "why": one.reason if kept else _why(member),
+            **({} if is_kept else {"distance": member.distance, "cosine": member.cosine}),
+            "why": review_set.reason if is_kept else _why(member),
         }
 
 
-def _proposal(member: Member, *, kept: bool) -> str:
+def _proposal(member: Member, *, is_kept: bool) -> str:
     if member.removal is not None:
         return "removal decided"
-    return "keep" if kept or not member.proposed else "remove"
+    return "keep" if is_kept or not member.proposed else "remove"
 
 
 def _why(member: Member) -> str:
@@ -112,56 +112,57 @@ def _why(member: Member) -> str:
     return "kept by an earlier decision" if member.kept else ""
 
 
-def _document(number: int, one: ReviewSet) -> dict[str, Any]:
+def _document(number: int, review_set: ReviewSet) -> dict[str, Any]:
     members = [
         {**row, "sha256": member.sha256, "correlation": member.correlation, "protected": member.protected}
-        for row, member in zip(_members(number, one), one.members, strict=True)
+        for row, member in zip(_member_rows(number, review_set), review_set.members, strict=True)
     ]
-    return {"set": number, "kind": one.kind, "reason": one.reason, "members": members}
+    return {"set": number, "kind": review_set.kind, "reason": review_set.reason, "members": members}
 
 
-def _dry_run(home: Home, output: Output) -> bool:
-    found = list_removals(home)
+def _show_removals(home: Home, output: Output) -> bool:
+    """Print the files that could be removed; return whether there are any."""
+    removals = list_removals(home)
     rows = [
         {
-            "path": one.path,
-            "bytes": one.bytes,
-            "keep": one.keep,
-            "by": one.decision.by,
-            "at": one.decision.at,
-            "batch": one.decision.batch,
-            "sha256": one.file.sha256,
-            "reason": one.decision.reason,
+            "path": removal.path,
+            "bytes": removal.bytes,
+            "keep": removal.keep,
+            "by": removal.decision.by,
+            "at": removal.decision.at,
+            "batch": removal.decision.batch,
+            "sha256": removal.file.sha256,
+            "reason": removal.decision.reason,
         }
-        for one in found.files
+        for removal in removals.files
     ]
     output.emit(
         _REMOVAL,
         rows,
         document={"schema": COSINE["schema"], "removals": rows},
-        paths=absolute_paths(home.images, (one.path for one in found.files)),
+        paths=absolute_paths(home.images, (removal.path for removal in removals.files)),
     )
-    if found.changed:
+    if removals.changed:
         click.echo(
-            f"imgret: {len(found.changed):,} left out: they, or what is kept instead, have changed since the last run",
+            f"imgret: {len(removals.changed):,} left out: the file, or the file kept instead, has changed since the "
+            "last run",
             err=True,
         )
     click.echo(
-        f"imgret: decisions make {len(rows):,} files superfluous, {found.bytes / 1e6:,.1f} MB; none was removed",
-        err=True,
+        f"imgret: {len(rows):,} files could be removed, {removals.bytes / 1e6:,.1f} MB; none was removed", err=True
     )
     return bool(rows)
 
 
-def _opened(ctx: click.Context, home: Path | None) -> Home:
+def _open_home(ctx: click.Context, home: Path | None) -> Home:
     return open_home(load_settings({"home": home or ctx.obj}))
 
 
 @review.command()
 @click.argument("a", type=click.Path(path_type=Path))
 @click.argument("b", type=click.Path(path_type=Path))
-@click.option("--verdict", type=click.Choice(VERDICTS), required=True, help="Keep both, or one is not needed.")
-@click.option("--keep", type=click.Path(path_type=Path), help="Of duplicates, the one to keep: A or B.")
+@click.option("--verdict", type=click.Choice(VERDICTS), required=True, help="Keep both, or only the one of --keep.")
+@click.option("--keep", type=click.Path(path_type=Path), help="For duplicates, the image to keep: A or B.")
 @_BY
 @_REASON
 @_HOME
@@ -177,44 +178,46 @@ def decide(
     home: Path | None,
 ) -> None:
     """Decide about two images of the library: files, or paths under the image root. Prints the decision's id."""
-    opened = _opened(ctx, home)
-    one, other = _file(opened, a), _file(opened, b)
+    opened = _open_home(ctx, home)
+    file_a, file_b = _library_file(opened, a), _library_file(opened, b)
     if verdict == NOT_DUPLICATES:
         if keep is not None:
             raise click.UsageError("--keep is for --verdict duplicate: not_duplicates keeps both")
-        judgement = keep_all([one, other])
+        decision = keep_all([file_a, file_b])
     else:
         if keep is None:
             raise click.UsageError(f"--verdict {DUPLICATE} needs --keep: which of the two")
-        kept = _file(opened, keep)
-        if kept not in (one, other):
+        kept = _library_file(opened, keep)
+        if kept not in (file_a, file_b):
             raise click.UsageError(f"--keep {keep} is neither {a} nor {b}")
-        judgement = keep_one(kept, [file for file in (one, other) if file != kept])
-    batch = decision_log.record(opened, [judgement], by=by, reason=reason)
+        decision = keep_one(kept, [file for file in (file_a, file_b) if file != kept])
+    batch = decision_log.record(opened, [decision], by=by, reason=reason)
     click.echo(batch)
-    click.echo("imgret: written down; `imgret review undo` takes it back", err=True)
+    click.echo("imgret: recorded; `imgret review undo` undoes it", err=True)
 
 
-def _file(home: Home, given: Path) -> File:
-    file = as_file(given, home.images)
-    # What is not there can only be meant as a path of the library: the tables may know it still.
-    inside = in_library(file if file.exists() else home.images / given, home.images)
-    if inside is None:
-        raise DecisionError(f"{given} is not under the image root, {home.images}", expected="an image of the library")
-    return find_library_file(home, inside)
+def _library_file(home: Home, argument: Path) -> File:
+    file = as_file(argument, home.images)
+    # A file that does not exist may still be in the tables: then the argument is a path under the image root.
+    path = in_library(file if file.exists() else home.images / argument, home.images)
+    if path is None:
+        raise DecisionError(
+            f"{argument} is not under the image root, {home.images}", expected="an image of the library"
+        )
+    return find_library_file(home, path)
 
 
 @review.command()
-@click.option("--limit", type=click.IntRange(1), help="The newest so many.")
+@click.option("--limit", type=click.IntRange(1), help="List only this many of the newest.")
 @output_options
 @_HOME
 @click.pass_context
 def history(ctx: click.Context, limit: int | None, output: Output, home: Path | None) -> None:
     """List all decisions, newest first: who, when, what, why, and whether they are in force."""
-    opened = _opened(ctx, home)
-    rows = decision_log.history_rows(decision_log.read_history(opened)[:limit])
+    opened = _open_home(ctx, home)
+    rows = decision_log.history_rows(decision_log.read_history(opened, count=limit))
     output.emit(
-        _ENTRY,
+        _EVENT,
         rows,
         document={"schema": COSINE["schema"], "decisions": rows},
         paths=absolute_paths(opened.images, _paths(rows)),
@@ -234,20 +237,20 @@ def _paths(rows: Sequence[dict[str, Any]]) -> list[str]:
 @_HOME
 @click.pass_context
 def undo(ctx: click.Context, id: str, by: str | None, reason: str, home: Path | None) -> None:
-    """Take back everything that was decided together with ID, as `imgret review history` shows it."""
-    batch = decision_log.undo(_opened(ctx, home), id, by=by, reason=reason)
+    """Undo everything that was decided together with ID, as `imgret review history` shows it."""
+    batch = decision_log.undo(_open_home(ctx, home), id, by=by, reason=reason)
     click.echo(batch)
     click.echo("imgret: undone; an undo can be undone as well", err=True)
 
 
 @review.command()
 @click.option("--format", "form", type=click.Choice(["csv", "json"]), default="csv", show_default=True)
-@click.option("--output", "file", type=click.Path(path_type=Path), help="Write it there, not to stdout.")
+@click.option("--output", "file", type=click.Path(path_type=Path), help="Write to this file, not to stdout.")
 @_HOME
 @click.pass_context
 def export(ctx: click.Context, form: str, file: Path | None, home: Path | None) -> None:
     """Write all decisions, newest first."""
-    opened = _opened(ctx, home)
+    opened = _open_home(ctx, home)
     text = decision_log.export_csv(opened) if form == "csv" else decision_log.export_json(opened)
     if file is None:
         sys.stdout.flush()

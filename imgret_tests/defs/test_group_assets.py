@@ -55,15 +55,17 @@ def test_neighbours_and_pairs_show_pictures_while_they_are_written(chain: Chain)
         assert key not in again
 
 
-def test_the_least_score_can_be_configured(chain: Chain) -> None:
+@pytest.mark.parametrize("field", ["min_score", "least_score"])
+def test_the_minimum_score_can_be_configured(chain: Chain, field: str) -> None:
+    """By its former name, too."""
     write_pictures(chain.root, 20)
-    config = {"image_groups": {"config": {"min_score": 0.97}}}
+    config = {"image_groups": {"config": {field: 0.97}}}
     [said] = chain.run(assets=ASSETS, config=config).metadata("image_groups")
     assert said["min_score"] == 0.97
     rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
     assert min(row["score"] for row in rows) >= 0.97
-    with pytest.raises(SettingError, match=r"least_score is 1\.5"):
-        chain.run(assets=["image_groups"], config={"image_groups": {"config": {"min_score": 1.5}}})
+    with pytest.raises(SettingError, match=r"min_score is 1\.5"):
+        chain.run(assets=["image_groups"], config={"image_groups": {"config": {field: 1.5}}})
 
 
 def test_the_report_is_a_table_a_plot_and_a_picture(chain: Chain) -> None:

@@ -28,7 +28,7 @@ def built(tested_server: TestedServer, database: Driver, tmp_path: Path) -> Grap
 def refresh(graph: Graph, *, least: float | None = None) -> int:
     home, space = graph.chain.home, graph.chain.space
     refresh_neighbours(home, space.id)
-    refresh_groups(home, space.id, least=least)
+    refresh_groups(home, space.id, min_score=least)
     with graph.database() as database:
         return sync_groups(home, database, space).changed
 

@@ -13,7 +13,7 @@ from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.page_frame import attempt, open_shown
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.analysis import threshold_report
-from imgret_assets.domain.analysis.calibration import Report
+from imgret_assets.domain.analysis.calibration import ThresholdReport
 from imgret_assets.domain.analysis.threshold_report import read_threshold_report
 from imgret_assets.domain.embeddings.embedding_spaces import known_models
 from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, Overview, look_over
@@ -176,7 +176,7 @@ def _show_scores(home: Home, space: str) -> None:
         st.dataframe([vars(row) for row in report.rows], hide_index=True)
 
 
-def _show_measures(report: Report) -> None:
+def _show_measures(report: ThresholdReport) -> None:
     if report.precision_1 is None:
         st.caption("There are no labels (folders) to measure against.")
         return

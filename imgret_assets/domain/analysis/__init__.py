@@ -1,1 +1,1 @@
-"""What scores mean in a collection, and groups of images: thresholds, clustering, ranking quality, plots."""
+"""Analysis of scores: what each threshold gives, groups of images, ranking quality, plots."""

@@ -1,7 +1,7 @@
-"""Score distributions, and the threshold they suggest.
+"""The calibration of thresholds: how many pairs each threshold gives, how many are right, which one to use.
 
-Belongs here: counting sampled scores, precision and recall, the suggestion. Not here: the stored report
-(`domain.analysis.threshold_report`).
+Belongs here: counting pairs above thresholds, precision and recall, the suggested threshold. Not here: the stored
+report (`domain.analysis.threshold_report`), ranking measures (`domain.analysis.ranking_quality`).
 """
 
 import math
@@ -11,49 +11,55 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imgret_assets.domain.analysis.ranking_quality import measure
+from imgret_assets.domain.analysis.ranking_quality import measure_quality
 from imgret_assets.domain.analysis.rerank_gain import Gain, measure_gain
-from imgret_assets.domain.analysis.sampling import SEED, dots, random_pairs
+from imgret_assets.domain.analysis.sampling import SEED, pair_dots, random_pairs
 from imgret_assets.domain.numerics.vectors import unit_rows
 
 THRESHOLDS = np.arange(50, 100) / 100
 BINS = np.round(np.linspace(-1, 1, 101), 2)
-# Up to here all pairs are counted; of more images so many are compared with all.
+# All pairs are counted for up to EXACT_IMAGES images; in a larger collection SAMPLED_IMAGES are compared with all.
 EXACT_IMAGES = 8_000
 SAMPLED_IMAGES = 2_000
-# Ranking again is tried on so many images at the most: ten folds search neighbours ten times.
+# Re-ranking is measured on at most this many images: ten folds search neighbours ten times.
 GAIN_IMAGES = 4_000
 GOOD_PRECISION = 0.9
-_BLOCK_NUMBERS = 1 << 22
+_BLOCK_SCORES = 1 << 22
+_BLOCK_COLUMNS = 4096
 
 
-class Counted(NamedTuple):
-    """Others above each threshold, for each row asked with: int64 (rows, thresholds); and how many there are at all.
+class PairCounts(NamedTuple):
+    """For each query row, how many other rows have a cosine above each threshold.
 
-    `every` counts all others, `known` those with a label while the row has one, `same` those with the row's own;
-    `known_total` and `same_total`, int64 (rows,), whatever their cosine.
+    Attributes:
+        all: int64 (rows, thresholds), all other rows.
+        labelled: int64 (rows, thresholds), other rows with a label; 0 if the query row has none.
+        same_label: int64 (rows, thresholds), other rows with the label of the query row.
+        labelled_total: int64 (rows,), as `labelled`, whatever the cosine.
+        same_label_total: int64 (rows,), as `same_label`, whatever the cosine.
     """
 
-    every: np.ndarray
-    known: np.ndarray
-    same: np.ndarray
-    known_total: np.ndarray
-    same_total: np.ndarray
+    all: np.ndarray
+    labelled: np.ndarray
+    same_label: np.ndarray
+    labelled_total: np.ndarray
+    same_label_total: np.ndarray
 
 
 @dataclass(frozen=True)
-class Row:
-    """What one threshold gives.
+class ThresholdRow:
+    """The pairs that one threshold gives; the fields are the columns of the thresholds table.
 
     Attributes:
-        threshold: a pair's cosine is greater.
-        pairs: unordered pairs; estimated where not all were counted.
-        pairs_error: half the width of the estimate's 95 percent interval; 0 where all were counted.
-        images: those with at least one pair.
-        false_pairs: of them expected to be wrong: by the labels where there are some; else those that unlike images
-            would give if their cosines were normally distributed, which is the least to expect: real tails are longer.
-        precision, recall: share of the labelled pairs that are right, and of the right ones that are there; None
-            without labels or pairs.
+        threshold: a pair's cosine is greater than this.
+        pairs: unordered pairs; an estimate if not all were counted.
+        pairs_error: half the width of the estimate's 95 percent interval; 0 if all were counted.
+        images: images with at least one pair.
+        false_pairs: pairs that are expected to be wrong. With labels, by their share among the labelled pairs. Without,
+            the pairs that dissimilar images would give if their cosines were normally distributed: a lower bound,
+            because real tails are longer.
+        precision: share of the labelled pairs that are right; None without labelled pairs.
+        recall: share of all right pairs that are above the threshold; None without labels.
     """
 
     threshold: float
@@ -66,26 +72,31 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Report:
-    """What is known of a space's cosines.
+class ThresholdReport:
+    """What is known about the cosines of an embedding space. It is stored as JSON by its field names.
 
     Attributes:
-        space, images: of what; `labelled` of the images have a label.
-        rows: by threshold, rising.
-        random, nearest: pairs by cosine between the edges `BINS`: of random images; of images with their nearest.
-        background, spread: median of random pairs, and the deviation of a normal distribution with their lower half.
-        precision_1, precision_10, mean_average_precision: see `quality.measure`; None without labels. Of
-            `ranked_images` images.
-        gain: what ranking again with the neighbours gives; None without labels.
-        suggested: a threshold; None where none can be advised. `why`: a sentence.
-        changed_since: images that have come, gone or got another vector since the figures were computed.
-        written, seconds: of this refresh.
+        space: id of the embedding space.
+        images: number of images; `labelled` of them have a label.
+        rows: one for each threshold, ascending.
+        random: random pairs by cosine, counted between the edges `BINS`.
+        nearest: images by the cosine with their nearest neighbour, likewise.
+        background: median cosine of random pairs.
+        spread: deviation of a normal distribution with the lower half of the random pairs.
+        precision_1, precision_10, mean_average_precision: as in `ranking_quality.Quality`, measured on `ranked_images`
+            images; None without labels.
+        gain: what re-ranking gains; None without labels.
+        suggested: the suggested threshold; None if none can be suggested.
+        why: the reason for it, a sentence.
+        changed_since: images that were added, removed or embedded again since the figures were computed.
+        written: False if the stored report was reused.
+        seconds: duration of this refresh.
     """
 
     space: str
     images: int
     labelled: int
-    rows: list[Row]
+    rows: list[ThresholdRow]
     random: list[int]
     nearest: list[int]
     background: float
@@ -103,118 +114,137 @@ class Report:
 
     @property
     def summary(self) -> str:
-        """The advice, in a line or two."""
+        """The suggestion in one or two lines."""
         advice = f"Threshold {self.suggested:g}" if self.suggested is not None else "No threshold"
-        since = f" ({self.changed_since:,} of the images have changed since.)" if self.changed_since else ""
-        return f"{advice} for {self.space}: {self.why}{since}"
+        changed = f" ({self.changed_since:,} of the images have changed since.)" if self.changed_since else ""
+        return f"{advice} for {self.space}: {self.why}{changed}"
 
-    def at(self, threshold: float) -> Row | None:
-        """The row nearest to a threshold, if the table reaches there."""
-        near = min(self.rows, key=lambda row: abs(row.threshold - threshold))
-        return near if abs(near.threshold - threshold) <= 0.005 + 1e-9 else None
+    def at(self, threshold: float) -> ThresholdRow | None:
+        """Return the row of a threshold; None if it is outside the table."""
+        nearest = min(self.rows, key=lambda row: abs(row.threshold - threshold))
+        return nearest if abs(nearest.threshold - threshold) <= 0.005 + 1e-9 else None
 
 
 def count_above(
     vectors: np.ndarray, labels: Sequence[str | None], rows: np.ndarray, thresholds: np.ndarray = THRESHOLDS
-) -> Counted:
-    """Compare some rows with all others, cosines in float64.
+) -> PairCounts:
+    """Compare some rows with all others, with cosines in float64.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows.
-        labels: of each row; None where it is not known.
-        rows: int64, the rows to ask with.
-        thresholds: float64, rising.
+        labels: label of each row; None or empty if unknown.
+        rows: int64, the query rows.
+        thresholds: float64, ascending.
     """
     count, wide = len(vectors), len(thresholds)
     names = np.unique([label or "" for label in labels], return_inverse=True)[1] if count else np.empty(0, np.int64)
     known = np.array([bool(label) for label in labels], bool)
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    every, labelled, same = (np.zeros((len(rows), wide), np.int64) for _ in range(3))
-    block = max(1, _BLOCK_NUMBERS // max(1, count))
-    for start in range(0, len(rows), block):
-        part = rows[start : start + block]
+    above, labelled, same_label = (np.zeros((len(rows), wide), np.int64) for _ in range(3))
+    block_rows = max(1, _BLOCK_SCORES // max(1, count))
+    for start in range(0, len(rows), block_rows):
+        part = rows[start : start + block_rows]
         left = vectors[part].astype(np.float64) / norms[part, np.newaxis]
-        for column in range(0, count, 4096):
-            others = np.arange(column, min(column + 4096, count))
-            scores = left @ (vectors[others].astype(np.float64) / norms[others, np.newaxis]).T
+        for column in range(0, count, _BLOCK_COLUMNS):
+            columns = np.arange(column, min(column + _BLOCK_COLUMNS, count))
+            scores = left @ (vectors[columns].astype(np.float64) / norms[columns, np.newaxis]).T
             row, other = np.nonzero(scores > thresholds[0])
-            different = part[row] != others[other]
+            different = part[row] != columns[other]
             row, other = row[different], other[different]
-            # The last threshold that the cosine exceeds; below, all before it are counted too.
+            # Number of the last threshold below the cosine. The pair counts for all thresholds up to it.
             last = np.searchsorted(thresholds, scores[row, other], side="left") - 1
-            place = row * wide + last
-            both = known[part[row]] & known[others[other]]
-            alike = both & (names[part[row]] == names[others[other]])
-            for total, kept in ((every, slice(None)), (labelled, both), (same, alike)):
-                found = np.bincount(place[kept], minlength=len(part) * wide)
-                total[start : start + len(part)] += found.reshape(len(part), wide)
-    every, labelled, same = (np.cumsum(found[:, ::-1], axis=1)[:, ::-1] for found in (every, labelled, same))
-    of_name = np.bincount(names[known], minlength=names.max() + 1 if count else 0)
-    same_total = np.where(known[rows], of_name[names[rows]] - 1, 0) if len(rows) else np.empty(0, np.int64)
-    return Counted(every, labelled, same, np.where(known[rows], int(known.sum()) - 1, 0), same_total)
+            cell = row * wide + last
+            both_labelled = known[part[row]] & known[columns[other]]
+            equal_labels = both_labelled & (names[part[row]] == names[columns[other]])
+            for total, counted in ((above, slice(None)), (labelled, both_labelled), (same_label, equal_labels)):
+                cells = np.bincount(cell[counted], minlength=len(part) * wide)
+                total[start : start + len(part)] += cells.reshape(len(part), wide)
+    # From counts between two thresholds to counts above each.
+    above, labelled, same_label = (
+        np.cumsum(total[:, ::-1], axis=1)[:, ::-1] for total in (above, labelled, same_label)
+    )
+    images_of_name = np.bincount(names[known], minlength=names.max() + 1 if count else 0)
+    same_total = np.where(known[rows], images_of_name[names[rows]] - 1, 0) if len(rows) else np.empty(0, np.int64)
+    labelled_total = np.where(known[rows], int(known.sum()) - 1, 0)
+    return PairCounts(above, labelled, same_label, labelled_total, same_total)
 
 
-def sampled_rows(count: int, *, exact: int = EXACT_IMAGES, sample: int = SAMPLED_IMAGES) -> np.ndarray:
-    """All rows up to `exact`, else a sample of them, sorted, the same for the same count."""
+def sample_rows(count: int, *, exact: int = EXACT_IMAGES, sample: int = SAMPLED_IMAGES) -> np.ndarray:
+    """Return all rows if there are at most `exact`, otherwise a sorted sample, the same for the same count."""
     if count <= exact:
         return np.arange(count)
     return np.sort(np.random.default_rng(SEED).choice(count, size=sample, replace=False))
 
 
 def threshold_rows(
-    counted: Counted, count: int, nearest: np.ndarray, ground: float, spread: float, thresholds: np.ndarray = THRESHOLDS
-) -> list[Row]:
-    """What each threshold gives, from what was counted.
+    counts: PairCounts,
+    images: int,
+    nearest: np.ndarray,
+    background: float,
+    spread: float,
+    thresholds: np.ndarray = THRESHOLDS,
+) -> list[ThresholdRow]:
+    """Return what each threshold gives, from counts of all rows or of a sample.
 
     Args:
-        counted: of all rows or of a sample.
-        count: images there are.
-        nearest: float64 (count,), each image's greatest cosine with another.
-        ground: median of the background, see `Report`.
-        spread: its deviation.
-        thresholds: those of `counted`.
+        counts: counts of all rows or of a sample.
+        images: number of images.
+        nearest: float64 (images,), each image's greatest cosine with another.
+        background: as in `ThresholdReport`.
+        spread: as in `ThresholdReport`.
+        thresholds: the thresholds of `counts`.
     """
-    asked = len(counted.every)
-    share = 1 - asked / count if count else 0.0
-    found = []
+    sampled = len(counts.all)
+    unsampled_share = 1 - sampled / images if images else 0.0
+    rows = []
     for place, threshold in enumerate(thresholds.tolist()):
-        others = counted.every[:, place].astype(np.float64)
-        pairs = float(others.sum()) * (count / asked) / 2 if asked else 0.0
+        others = counts.all[:, place].astype(np.float64)
+        pairs = float(others.sum()) * (images / sampled) / 2 if sampled else 0.0
         error = 0.0
-        if share > 0:
-            error = 1.96 * float(others.std(ddof=1)) * math.sqrt(share / asked) * count / 2
-        known, same = int(counted.known[:, place].sum()), int(counted.same[:, place].sum())
-        there = int(counted.same_total.sum())
-        precision = same / known if known else None
-        if counted.known_total.sum():
-            wrong = pairs * (1 - precision) if precision is not None else 0.0
+        if unsampled_share > 0:
+            error = 1.96 * float(others.std(ddof=1)) * math.sqrt(unsampled_share / sampled) * images / 2
+        labelled, right = int(counts.labelled[:, place].sum()), int(counts.same_label[:, place].sum())
+        all_right = int(counts.same_label_total.sum())
+        precision = right / labelled if labelled else None
+        if counts.labelled_total.sum():
+            false_pairs = pairs * (1 - precision) if precision is not None else 0.0
         else:
-            wrong = min(pairs, count * (count - 1) / 2 * _normal_tail(threshold, ground, spread))
-        recall = same / there if there else None
-        images = int(np.count_nonzero(nearest > threshold))
-        found.append(Row(threshold, pairs, error, images, wrong, precision, recall))
-    return found
+            false_pairs = min(pairs, images * (images - 1) / 2 * _normal_tail(threshold, background, spread))
+        rows.append(
+            ThresholdRow(
+                threshold=threshold,
+                pairs=pairs,
+                pairs_error=error,
+                images=int(np.count_nonzero(nearest > threshold)),
+                false_pairs=false_pairs,
+                precision=precision,
+                recall=right / all_right if all_right else None,
+            )
+        )
+    return rows
 
 
-def _normal_tail(threshold: float, ground: float, spread: float) -> float:
-    return 0.5 * math.erfc((threshold - ground) / (spread * math.sqrt(2))) if spread else float(threshold < ground)
+def _normal_tail(threshold: float, mean: float, deviation: float) -> float:
+    if not deviation:
+        return float(threshold < mean)
+    return 0.5 * math.erfc((threshold - mean) / (deviation * math.sqrt(2)))
 
 
-def lower_spread(cosines: np.ndarray) -> tuple[float, float]:
-    """Median of random pairs' cosines, and the deviation that their lower half has.
+def background_spread(cosines: np.ndarray) -> tuple[float, float]:
+    """Return the median of the cosines of random pairs, and the deviation of their lower half.
 
-    The upper half holds the pairs that are alike; the lower one tells how far unlike images scatter.
+    The upper half includes the similar pairs; the lower half shows how far dissimilar images scatter.
     """
     if not len(cosines):
         return 0.0, 0.0
-    ground = float(np.median(cosines))
-    below = cosines[cosines <= ground] - ground
-    return ground, float(np.sqrt(np.mean(below**2)))
+    median = float(np.median(cosines))
+    below = cosines[cosines <= median] - median
+    return median, float(np.sqrt(np.mean(below**2)))
 
 
-def suggestion(rows: Sequence[Row]) -> tuple[float | None, str]:
-    """The lowest threshold from which on nine of ten pairs are right by the labels, and why."""
-    good: list[Row] = []
+def suggest_threshold(rows: Sequence[ThresholdRow]) -> tuple[float | None, str]:
+    """Return the lowest threshold from which on nine of ten pairs are right by the labels, and the reason."""
+    good: list[ThresholdRow] = []
     for row in reversed([row for row in rows if row.precision is not None]):
         if (row.precision or 0.0) < GOOD_PRECISION:
             break
@@ -229,16 +259,16 @@ def suggestion(rows: Sequence[Row]) -> tuple[float | None, str]:
     )
 
 
-def suggestion_unlabelled(rows: Sequence[Row], ground: float) -> tuple[float | None, str]:
-    """The threshold halfway from the cosine of two random images to 1, and why.
+def suggest_threshold_without_labels(rows: Sequence[ThresholdRow], background: float) -> tuple[float | None, str]:
+    """Return the threshold halfway from the background score to 1, and the reason.
 
-    For EfficientNet-Lite0 on photos of Caltech 101 that is 0.61, where nine of ten pairs are right.
+    For EfficientNet-Lite0 on photos of Caltech 101 this is 0.61, where nine of ten pairs are right.
     """
-    at = round(ground + (1 - ground) / 2, 2)
-    near = min(rows, key=lambda row: abs(row.threshold - at))
-    return near.threshold, (
-        f"halfway from the cosine of two random images ({ground:.2f}) to 1; there are no labels to tell how many pairs "
-        f"are right, so look at some of them: about {near.pairs:,.0f} pairs of {near.images:,} images."
+    halfway = round(background + (1 - background) / 2, 2)
+    nearest = min(rows, key=lambda row: abs(row.threshold - halfway))
+    return nearest.threshold, (
+        f"halfway from the cosine of two random images ({background:.2f}) to 1; there are no labels to tell how many "
+        f"pairs are right, so look at some of them: about {nearest.pairs:,.0f} pairs of {nearest.images:,} images."
     )
 
 
@@ -248,47 +278,50 @@ def calibrate(
     contents: Sequence[str],
     labels: Sequence[str | None],
     nearest: np.ndarray,
-) -> Report:
-    """Look at a collection's cosines; see `Report`.
+) -> ThresholdReport:
+    """Return the report on a collection's cosines.
 
     Args:
         space: id of the embedding space.
         vectors: float32 (n, dim), finite, no zero rows.
-        contents: of each row: equal ones are copies.
-        labels: of each row; None where it is not known.
-        nearest: float64 (n,), each row's greatest cosine with another; -inf where there is none.
+        contents: content of each row; rows with equal contents are exact duplicates.
+        labels: label of each row; None or empty if unknown.
+        nearest: float64 (n,), each row's greatest cosine with another; -inf if there is no other.
     """
     count = len(vectors)
     unit = unit_rows(vectors)
-    cosines = dots(unit, unit, *random_pairs(count))
-    ground, spread = lower_spread(cosines)
+    cosines = pair_dots(unit, unit, *random_pairs(count))
+    background, spread = background_spread(cosines)
     labelled = sum(bool(label) for label in labels)
-    rows = threshold_rows(count_above(vectors, labels, sampled_rows(count)), count, nearest, ground, spread)
-    ranked: list[int] = sampled_rows(count, exact=EXACT_IMAGES, sample=EXACT_IMAGES).tolist() if labelled else []
-    tried: list[int] = sampled_rows(count, exact=GAIN_IMAGES, sample=GAIN_IMAGES).tolist() if labelled else []
-    quality = measure(vectors[ranked], *_chosen(contents, labels, ranked))
-    labels_tell = any(row.precision is not None for row in rows)
-    suggested, why = suggestion(rows) if labels_tell else suggestion_unlabelled(rows, ground)
-    return Report(
+    counts = count_above(vectors, labels, sample_rows(count))
+    rows = threshold_rows(counts, count, nearest, background, spread)
+    ranked: list[int] = sample_rows(count, exact=EXACT_IMAGES, sample=EXACT_IMAGES).tolist() if labelled else []
+    reranked: list[int] = sample_rows(count, exact=GAIN_IMAGES, sample=GAIN_IMAGES).tolist() if labelled else []
+    quality = measure_quality(vectors[ranked], *_select(contents, labels, ranked))
+    if any(row.precision is not None for row in rows):
+        suggested, why = suggest_threshold(rows)
+    else:
+        suggested, why = suggest_threshold_without_labels(rows, background)
+    return ThresholdReport(
         space=space,
         images=count,
         labelled=labelled,
         rows=rows,
         random=_histogram(cosines),
         nearest=_histogram(nearest[np.isfinite(nearest)]),
-        background=round(ground, 6),
+        background=round(background, 6),
         spread=round(spread, 6),
         precision_1=quality.precision_1,
         precision_10=quality.precision_10,
         mean_average_precision=quality.mean_average_precision,
         ranked_images=len(ranked),
-        gain=measure_gain(vectors[tried], *_chosen(contents, labels, tried)),
+        gain=measure_gain(vectors[reranked], *_select(contents, labels, reranked)),
         suggested=suggested,
         why=why,
     )
 
 
-def _chosen(
+def _select(
     contents: Sequence[str], labels: Sequence[str | None], rows: list[int]
 ) -> tuple[list[str], list[str | None]]:
     return [contents[row] for row in rows], [labels[row] for row in rows]

@@ -1,6 +1,7 @@
-"""Find groups of images in the graph of their scores.
+"""The clustering of images into groups, and its agreement with labels.
 
-Belongs here: the clustering and its agreement with labels. Not here: the table (`domain.analysis.groups_table`).
+Belongs here: communities of the neighbour graph, their split, the agreement. Not here: the table
+(`domain.analysis.groups_table`, which describes the method).
 """
 
 from collections.abc import Sequence
@@ -9,45 +10,50 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imgret_assets.domain.analysis.sampling import SEED, background, dots
+from imgret_assets.domain.analysis.sampling import SEED, background_score, pair_dots
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.similarity.neighbours_table import Neighbours
 from imgret_assets.domain.similarity.query_expansion import averaged
 from imgret_assets.errors import SettingError
 
+# Shares of the way from the background score to 1: a pair is connected above the first, and every member has at least
+# the second with its group's representative.
 LINKED_FROM = 0.65
 SPLIT_FROM = 0.2
-# Not higher: a collection that is a single family would fall into single images.
+# Not higher: a collection that is a single family would fall apart into single images.
 RESOLUTION = 1.0
-# A background above this is no background: there are only copies, or a single family.
-HIGHEST_BACKGROUND = 0.9
+# A higher median is no background: the collection has only duplicates, or a single family.
+_MAX_BACKGROUND = 0.9
 _LEIDEN_ROUNDS = 3
-# Links weigh in whole millionths, and scores are compared in them, so that the last digits of a product don't decide.
+# Weights and scores are compared in whole millionths, so that the last digits of a product don't decide.
 _STEP = 1e6
 
 
 class Grouping(NamedTuple):
-    """What was found.
+    """The groups of a collection.
 
     Attributes:
-        communities: int64 (n,), before the split: a number for each row, in order of appearance.
-        groups: int64 (n,), after it: the row of each row's representative.
-        scores: float64 (n,): cosine of each row with its representative; 1 for the representative itself.
-        least: no score is less than this.
+        communities: int64 (n,), number of each row's community, in order of appearance; communities are not split.
+        groups: int64 (n,), row of the representative of each row's group.
+        scores: float64 (n,), cosine of each row with its representative; 1 for the representative itself.
+        min_score: every score is at least this.
     """
 
     communities: np.ndarray
     groups: np.ndarray
     scores: np.ndarray
-    least: float
+    min_score: float
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How far groups agree with labels, image by image (Bagga and Baldwin, 1998; Amigo and others, 2009).
+    """B-cubed agreement of groups with labels (Bagga and Baldwin, 1998; Amigo and others, 2009).
 
-    `precision`: the share of an image's group that has its label; `recall`: the share of its label that is in its
-    group; both averaged over the labelled images, themselves counted. `f1`: their harmonic mean.
+    Attributes:
+        precision: the share of an image's group that has the image's label, averaged over the labelled images.
+        recall: the share of the images with an image's label that is in the image's group, averaged likewise. Both
+            count the image itself.
+        f1: harmonic mean of the two.
     """
 
     precision: float
@@ -55,40 +61,49 @@ class Agreement:
     f1: float
 
 
-def links(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows a < b of which one is among the other's neighbours, each once, sorted."""
+def neighbour_pairs(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the pairs of rows a < b of which one is among the other's neighbours, each once, sorted."""
     count = len(neighbours)
-    row = np.repeat(np.arange(count, dtype=np.int64), neighbours.shape[1])
-    other = neighbours.ravel().astype(np.int64)
-    there = other >= 0
-    keys = np.unique(np.minimum(row, other)[there] * count + np.maximum(row, other)[there])
+    rows = np.repeat(np.arange(count, dtype=np.int64), neighbours.shape[1])
+    others = neighbours.ravel().astype(np.int64)
+    present = others >= 0
+    keys = np.unique(np.minimum(rows, others)[present] * count + np.maximum(rows, others)[present])
     return keys // max(1, count), keys % max(1, count)
 
 
-def communities(count: int, a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Leiden communities of a weighted graph over `count` rows: int64 (count,), numbered in order of appearance.
+def find_communities(count: int, a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the Leiden communities of a weighted graph; the same graph gives the same communities.
 
-    Rows without a link are alone. The same graph gives the same communities.
+    Args:
+        count: number of rows.
+        a: int64 (edges,), one row of each edge.
+        b: int64 (edges,), its other row.
+        weights: float64 (edges,).
+
+    Returns:
+        int64 (count,): number of each row's community, in order of appearance. A row without an edge is alone.
     """
     if not len(a):
         return np.arange(count)
+    # Heavy: a compiled library that only this function needs.
     from graspologic_native import leiden_csr  # type: ignore[attr-defined]
 
-    row, column, both = np.concatenate([a, b]), np.concatenate([b, a]), np.concatenate([weights, weights])
-    order = np.lexsort((column, row))
-    starts = np.searchsorted(row[order], np.arange(count + 1)).astype(np.int64)
-    _, found = leiden_csr(
+    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
+    both_weights = np.concatenate([weights, weights])
+    order = np.lexsort((columns, rows))
+    starts = np.searchsorted(rows[order], np.arange(count + 1)).astype(np.int64)
+    _, community_of = leiden_csr(
         starts,
-        column[order].astype(np.int32),
-        both[order].astype(np.float64),
+        columns[order].astype(np.int32),
+        both_weights[order].astype(np.float64),
         count,
         resolution=RESOLUTION,
         iterations=_LEIDEN_ROUNDS,
         seed=SEED,
     )
-    linked = np.zeros(count, bool)
-    linked[row] = True
-    numbers = np.array([found.get(node, -1) if linked[node] else -1 for node in range(count)], np.int64)
+    connected = np.zeros(count, bool)
+    connected[rows] = True
+    numbers = np.array([community_of.get(row, -1) if connected[row] else -1 for row in range(count)], np.int64)
     numbers[numbers < 0] = np.arange(count)[numbers < 0] + count
     return _by_appearance(numbers)
 
@@ -98,68 +113,79 @@ def _by_appearance(numbers: np.ndarray) -> np.ndarray:
     return np.argsort(np.argsort(first))[inverse].astype(np.int64)
 
 
-def split(unit: np.ndarray, numbers: np.ndarray, least: float) -> tuple[np.ndarray, np.ndarray]:
-    """Split groups until every member's cosine with its group's representative is at least `least`.
+def split_communities(unit: np.ndarray, communities: np.ndarray, min_score: float) -> tuple[np.ndarray, np.ndarray]:
+    """Split communities until the cosine of every member with its representative is at least `min_score`.
 
-    The representative is the member nearest to the mean of what is left of the group, the first of equals; what is
-    further away becomes the next group to split.
+    The representative is the member closest to the mean of the community's remaining members, the first of equals.
+    The members that are further from it than `min_score` remain, and are split in the same way.
+
+    Args:
+        unit: float32 (n, dim), unit rows.
+        communities: int64 (n,), number of each row's community.
+        min_score: a cosine.
 
     Returns:
-        the representative's row of every row, int64 (n,), and the cosine with it, float64 (n,).
+        int64 (n,), the row of each row's representative, and float64 (n,), the cosine with it.
     """
     representatives, scores = np.empty(len(unit), np.int64), np.empty(len(unit))
-    order = np.argsort(numbers, kind="stable")
-    starts = np.flatnonzero(np.diff(numbers[order], prepend=-1))
+    order = np.argsort(communities, kind="stable")
+    starts = np.flatnonzero(np.diff(communities[order], prepend=-1))
     for members in np.split(order, starts[1:]) if len(order) else []:
-        left = members
-        while len(left):
-            mean = unit[left].sum(axis=0, dtype=np.float64)
-            nearest = left[int(np.argmax(np.round(unit[left] @ mean * _STEP)))]
-            found = dots(unit, unit, left, np.full(len(left), nearest))
-            found[left == nearest] = 1.0
-            inside = found >= least
-            representatives[left[inside]], scores[left[inside]] = nearest, np.minimum(found[inside], 1.0)
-            left = left[~inside]
+        remaining = members
+        while len(remaining):
+            mean = unit[remaining].sum(axis=0, dtype=np.float64)
+            representative = remaining[int(np.argmax(np.round(unit[remaining] @ mean * _STEP)))]
+            cosines = pair_dots(unit, unit, remaining, np.full(len(remaining), representative))
+            cosines[remaining == representative] = 1.0
+            inside = cosines >= min_score
+            representatives[remaining[inside]] = representative
+            scores[remaining[inside]] = np.minimum(cosines[inside], 1.0)
+            remaining = remaining[~inside]
     return representatives, scores
 
 
-def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, least: float | None = None) -> Grouping:
+def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, min_score: float | None = None) -> Grouping:
     """Group images by their vectors.
 
     Args:
-        vectors: float32 (n, dim), finite, no zero rows, any norm; rows as in `neighbours`, by sorted path.
-        neighbours: the nearest of each row.
-        least: cosine of every member with its representative; by the background's distance from 1 where None.
+        vectors: float32 (n, dim), finite, no zero rows, any norm; the rows of `neighbours`.
+        neighbours: the nearest neighbours of each row.
+        min_score: minimum cosine of every member with its representative. None for SPLIT_FROM of the way from the
+            background score to 1.
 
     Raises:
-        SettingError: `least` is no cosine.
+        SettingError: `min_score` is no cosine.
     """
-    if least is not None and not -1 <= least <= 1:
-        raise SettingError(f"least_score is {least}", expected="a cosine, -1 to 1")
+    if min_score is not None and not -1 <= min_score <= 1:
+        raise SettingError(f"min_score is {min_score}", expected="a cosine, -1 to 1")
     unit = unit_rows(vectors)
-    if least is None:
-        least = round(_above(min(background(unit), HIGHEST_BACKGROUND), SPLIT_FROM), 3)
+    if min_score is None:
+        background = min(background_score(unit), _MAX_BACKGROUND)
+        min_score = round(background + SPLIT_FROM * (1 - background), 3)
     smooth = averaged(unit, neighbours.rows, neighbours.scores)
-    ground = min(background(smooth), HIGHEST_BACKGROUND)
-    a, b = links(neighbours.rows)
-    weights = (dots(smooth, smooth, a, b) - ground) / (1 - ground)
-    kept = weights > LINKED_FROM
-    numbers = communities(len(unit), a[kept], b[kept], np.round(weights[kept] * _STEP) / _STEP)
-    return Grouping(numbers, *split(unit, numbers, least), least)
+    background = min(background_score(smooth), _MAX_BACKGROUND)
+    a, b = neighbour_pairs(neighbours.rows)
+    weights = (pair_dots(smooth, smooth, a, b) - background) / (1 - background)
+    connected = weights > LINKED_FROM
+    rounded = np.round(weights[connected] * _STEP) / _STEP
+    communities = find_communities(len(unit), a[connected], b[connected], rounded)
+    return Grouping(communities, *split_communities(unit, communities, min_score), min_score)
 
 
-def _above(ground: float, share: float) -> float:
-    return ground + share * (1 - ground)
+def measure_agreement(groups: np.ndarray, labels: Sequence[str | None]) -> Agreement | None:
+    """Return the agreement of groups with labels; None if fewer than two different labels are known.
 
-
-def agreement(numbers: np.ndarray, labels: Sequence[str | None]) -> Agreement | None:
-    """B-cubed precision, recall and F1 of groups against labels; None where fewer than two labels are known."""
+    Args:
+        groups: int (n,), rows with equal numbers are one group.
+        labels: label of each row; None or empty if unknown.
+    """
     known = np.flatnonzero([bool(label) for label in labels])
     names = np.unique([label for label in labels if label], return_inverse=True)[1] if len(known) else np.empty(0, int)
     if not len(known) or names.max() == 0:
         return None
-    group = np.unique(np.asarray(numbers)[known], return_inverse=True)[1]
-    _, cell, both = np.unique(group * (names.max() + 1) + names, return_inverse=True, return_counts=True)
-    precision = float(np.mean(both[cell] / np.bincount(group)[group]))
-    recall = float(np.mean(both[cell] / np.bincount(names)[names]))
+    group = np.unique(np.asarray(groups)[known], return_inverse=True)[1]
+    # A cell is a group and a label; the images of one cell have the same precision and recall.
+    _, cell, sizes = np.unique(group * (names.max() + 1) + names, return_inverse=True, return_counts=True)
+    precision = float(np.mean(sizes[cell] / np.bincount(group)[group]))
+    recall = float(np.mean(sizes[cell] / np.bincount(names)[names]))
     return Agreement(precision, recall, 2 * precision * recall / (precision + recall))

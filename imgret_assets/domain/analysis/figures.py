@@ -1,7 +1,7 @@
-"""What the project's drawings have in common.
+"""Parts that all plots share: the figure, its colours, the finish of its axes, its file.
 
-Belongs here: the figure, its colours, its panels' finish, its file. Not here: what is drawn
-(`domain.analysis.quality_plot`, `domain.analysis.threshold_plot`). matplotlib is imported when a figure is made.
+Belongs here: what every plot needs. Not here: what is plotted (`domain.analysis.quality_plot`,
+`domain.analysis.threshold_plot`). matplotlib is imported when a figure is made.
 """
 
 import io
@@ -15,50 +15,50 @@ from imgret_assets.domain.storage import atomic_files
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-# Told apart by colour-blind readers, too (Okabe and Ito, "Color Universal Design", 2008).
+# Colour-blind readers can tell these apart (Okabe and Ito, "Color Universal Design", 2008).
 BLUE, VERMILION, GREY = "#0072B2", "#D55E00", "#555555"
 DPI = 130
-# Lines and their smoothed edges need few: a picture of so many is a third of the bytes.
+# Lines and their smoothed edges need few colours; with this many the file has a third of the bytes.
 _COLOURS = 64
 
 
-def new_figure(width: float, height: float) -> "Figure":
-    """A figure of so many inches that needs no display and no global state."""
+def new_figure(width_inches: float, height_inches: float) -> "Figure":
+    """Return a figure that needs no display and no global state."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    figure = Figure(figsize=(width_inches, height_inches), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
 def write_png(figure: "Figure", file: Path) -> None:
-    """Draw a figure into a PNG file, which appears when it is whole.
+    """Write a figure to a PNG file, which appears when it is complete.
 
     Raises:
-        DiskFullError, HomeError: it can't be written.
+        DiskFullError, HomeError: the file can't be written.
     """
     with atomic_files.replacing(file) as temporary:
         figure.savefig(temporary, format="png", dpi=DPI)
 
 
 def smaller_png(file: Path, share: float) -> bytes:
-    """A drawing's file at a share (0 to 1) of its size, as a PNG with few colours, for where bytes count."""
-    with Image.open(file) as whole:
-        picture = whole.convert("RGB")
-    picture.thumbnail((round(picture.width * share), round(picture.height * share)), Image.Resampling.LANCZOS)
-    small = io.BytesIO()
-    picture.quantize(_COLOURS, dither=Image.Dither.NONE).save(small, "PNG", optimize=True)
-    return small.getvalue()
+    """Return a plot's file at a share (0 to 1) of its width and height, as a PNG with few colours and few bytes."""
+    with Image.open(file) as original:
+        image = original.convert("RGB")
+    image.thumbnail((round(image.width * share), round(image.height * share)), Image.Resampling.LANCZOS)
+    png = io.BytesIO()
+    image.quantize(_COLOURS, dither=Image.Dither.NONE).save(png, "PNG", optimize=True)
+    return png.getvalue()
 
 
-def settle(figure: "Figure") -> None:
-    """Find the panels their places once, for however many times the figure is drawn: that takes as long as drawing."""
+def fix_layout(figure: "Figure") -> None:
+    """Compute the layout once, however often the figure is drawn: it takes as long as drawing."""
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
 
 
-def finish(panel: Any) -> None:
-    """No frame above and at the right, and a legend without one."""
-    panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(fontsize=8, frameon=False, loc="best")
+def finish_axes(axes: Any) -> None:
+    """Remove the frame at the top and at the right, and add a legend without a frame."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(fontsize=8, frameon=False, loc="best")

@@ -1,16 +1,16 @@
-"""Groups of images that belong together, without chains: communities, split until all are near a representative.
+"""The groups table: groups of similar images without chains.
 
-Belongs here: the grouping, its measure against labels, the groups table. Not here: nearest neighbours
-(`domain.similarity.neighbours_table`), the node property (`domain.graph.node_groups`).
+Belongs here: refreshing and reading the table. Not here: the clustering (`domain.analysis.clustering`), nearest
+neighbours (`domain.similarity.neighbours_table`), the node property (`domain.graph.node_groups`).
 
-Every vector is averaged with its nearest neighbours, which pulls a family together and lets go of what only resembles
-one member (Arandjelovic and Zisserman, 2012). Images are linked where one is among the other's nearest and the cosine
-of their averaged vectors stands high enough above that of two random images; the Leiden algorithm (Traag, Waltman and
-van Eck, 2019; graspologic-native, MIT) finds the communities. A community may still hang together by links alone, so
-each is split: its representative is the member nearest to its mean, what is further from it than a stated cosine
-leaves and is split again.
+The method: every vector is averaged with its nearest neighbours, which pulls a family together and separates images
+that resemble only one of its members (Arandjelovic and Zisserman, 2012). Two images are connected if one is among the
+nearest neighbours of the other, and if the cosine of their averaged vectors is high enough above the background score,
+the median cosine of two random images. The Leiden algorithm (Traag, Waltman and van Eck, 2019; graspologic-native, MIT)
+finds the communities of this graph. A community may still be a chain, so each is split: its representative is the
+member closest to its mean, and the members whose cosine with it is too low leave and are split again.
 
-Both limits are shares of the way from the cosine of two random images, which differs from model to model, to 1.
+Both limits are shares of the way from the background score, which differs from model to model, to 1.
 """
 
 import time
@@ -28,8 +28,8 @@ from imgret_assets.domain.analysis.clustering import (
     SPLIT_FROM,
     Agreement,
     Grouping,
-    agreement,
     find_groups,
+    measure_agreement,
 )
 from imgret_assets.domain.analysis.sampling import SEED
 from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
@@ -42,45 +42,61 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 
-_METHOD = f"averaged {AVERAGED_OVER}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
+# Stored in the table's metadata: another text makes the next run group all images again.
+METHOD = f"averaged {AVERAGED_OVER}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
 
 
 @dataclass(frozen=True)
 class GroupsReport:
-    """What a refresh of the groups did. `before` and `after` the split are None where there are no labels."""
+    """The result of refreshing the groups table.
+
+    Attributes:
+        space: id of the embedding space.
+        images: number of images.
+        groups: groups of more than one image.
+        single_images: images in no group.
+        largest: images of the largest group.
+        min_score: minimum cosine of every member with its representative.
+        communities: number of communities, before they were split.
+        agreement_before_split, agreement_after_split: with the labels; None without labels.
+        written: False if nothing had changed.
+        seconds: duration of the refresh.
+    """
 
     space: str
     images: int
     groups: int
-    alone: int
+    single_images: int
     largest: int
-    least: float
+    min_score: float
     communities: int
-    before: Agreement | None
-    after: Agreement | None
+    agreement_before_split: Agreement | None
+    agreement_after_split: Agreement | None
     written: bool
     seconds: float
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
-        there = (
-            f"{self.groups:,} groups of {self.images - self.alone:,} images, the largest of {self.largest:,}; "
-            f"{self.alone:,} images are alone; every member's cosine with its representative is at least {self.least:g}"
+        """The report in one line."""
+        groups = (
+            f"{self.groups:,} groups of {self.images - self.single_images:,} images, the largest of {self.largest:,}; "
+            f"{self.single_images:,} images are in no group; every member's cosine with its representative is at "
+            f"least {self.min_score:g}"
         )
-        return f"{there}: {self.seconds:.1f} s." if self.written else f"{there}: nothing changed."
+        return f"{groups}: {self.seconds:.1f} s." if self.written else f"{groups}: nothing changed."
 
 
-def refresh_groups(home: Home, space: str, *, least: float | None = None) -> GroupsReport:
-    """Bring the groups table up to date; nothing is computed where vectors and limits are the same.
+def refresh_groups(home: Home, space: str, *, min_score: float | None = None) -> GroupsReport:
+    """Refresh the groups table. Nothing is computed if the vectors and limits are the same as last time.
 
     Args:
         home: the home.
         space: id of the embedding space.
-        least: see `find_groups`.
+        min_score: as in `find_groups`.
 
     Raises:
-        TableError, StaleTableError: tables are missing or don't belong together.
+        TableError: a table is missing.
+        StaleTableError: tables don't belong together.
         LockTimeoutError: another run writes pairs or the graph.
     """
     with home.hold([locks.GRAPH], "grouping images"):
@@ -90,63 +106,68 @@ def refresh_groups(home: Home, space: str, *, least: float | None = None) -> Gro
         labels = labels_of(home, listing.paths)
         path = tables.groups_path(home.warehouse, space)
         current = GROUPS.current_metadata(home.warehouse, space, listing.coverage)
-        if current is not None and (current.method, current.requested_min_score) == (_METHOD, least):
-            return _report(space, current.min_score, *_read_numbers(path), labels, None)
-        found = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), least=least)
+        if current is not None and (current.method, current.requested_min_score) == (METHOD, min_score):
+            return _report(space, current.min_score, *_read_groupings(path), labels, None)
+        grouping = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), min_score=min_score)
         metadata = GroupsMetadata(
             space=space,
             coverage=listing.coverage,
-            method=_METHOD,
-            requested_min_score=least,
-            min_score=found.least,
+            method=METHOD,
+            requested_min_score=min_score,
+            min_score=grouping.min_score,
         )
-        tables.write(path, as_table(listing.paths, found), metadata.as_metadata())
-        return _report(space, found.least, found.communities, found.groups, labels, time.monotonic() - started)
+        tables.write(path, as_table(listing.paths, grouping), metadata.as_metadata())
+        seconds = time.monotonic() - started
+        return _report(space, grouping.min_score, grouping.communities, grouping.groups, labels, seconds)
 
 
-def as_table(paths: Sequence[str], found: Grouping) -> pa.Table:
-    """One row an image, sorted by path. A group's name is its representative's path; `community` its number before."""
-    _, inverse, sizes = np.unique(found.groups, return_inverse=True, return_counts=True)
+def as_table(paths: Sequence[str], grouping: Grouping) -> pa.Table:
+    """Return one row for each image, in the order of `paths`.
+
+    A group's name is the path of its representative. `community` is the number of the image's community.
+    """
+    _, inverse, sizes = np.unique(grouping.groups, return_inverse=True, return_counts=True)
     weakest = np.ones(len(sizes))
-    np.minimum.at(weakest, inverse, found.scores)
+    np.minimum.at(weakest, inverse, grouping.scores)
     names = pa.array(list(paths), pa.string())
     columns = [
         names,
-        names.take(pa.array(found.groups)),
-        pa.array(found.groups == np.arange(len(names))),
-        pa.array(found.scores),
+        names.take(pa.array(grouping.groups)),
+        pa.array(grouping.groups == np.arange(len(names))),
+        pa.array(grouping.scores),
         pa.array(sizes[inverse].astype(np.int32)),
         pa.array(weakest[inverse]),
-        pa.array(found.communities.astype(np.int32)),
+        pa.array(grouping.communities.astype(np.int32)),
     ]
     return pa.Table.from_arrays(columns, schema=GROUPS_SCHEMA)
 
 
-def largest_groups(home: Home, space: str, count: int) -> list[dict[str, Any]]:
-    """The largest groups: `group` (path of the representative), `size` and `weakest_score`; ties by path."""
+def read_largest_groups(home: Home, space: str, count: int) -> list[dict[str, Any]]:
+    """Return the largest groups: `group` (path of the representative), `size` and `weakest_score`; ties by path."""
     columns = ["path", "group", "representative", "size", "weakest_score"]
     rows = tables.read(tables.groups_path(home.warehouse, space), columns)
-    heads = rows.filter(rows["representative"]).sort_by([("size", "descending"), ("group", "ascending")])
-    found = heads.slice(0, count).select(["group", "size", "weakest_score"]).to_pylist()
-    return [row for row in found if row["size"] > 1]
+    representatives = rows.filter(rows["representative"]).sort_by([("size", "descending"), ("group", "ascending")])
+    groups = representatives.slice(0, count).select(["group", "size", "weakest_score"]).to_pylist()
+    return [group for group in groups if group["size"] > 1]
 
 
 def read_groups(home: Home, space: str, coverage: str) -> dict[str, str | None]:
-    """Each image's group by path; None for an image that is alone.
+    """Return each image's group by path; None for an image in no group.
 
     Raises:
         TableError: the table is missing.
-        StaleTableError: it was made from other embeddings.
+        StaleTableError: the table was made from other embeddings.
     """
     GROUPS.require_current(home.warehouse, space, coverage)
     rows = tables.read(tables.groups_path(home.warehouse, space), ["path", "group", "size"]).to_pydict()
     return {
-        name: group if size > 1 else None
-        for name, group, size in zip(rows["path"], rows["group"], rows["size"], strict=True)
+        path: group if size > 1 else None
+        for path, group, size in zip(rows["path"], rows["group"], rows["size"], strict=True)
     }
 
 
-def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _read_groupings(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return communities and groups of the stored table, as in `Grouping`."""
     rows = tables.read(path, ["path", "group", "community"]).to_pydict()
     row_of = {name: row for row, name in enumerate(rows["path"])}
     return np.array(rows["community"], np.int64), np.array([row_of[name] for name in rows["group"]], np.int64)
@@ -154,23 +175,23 @@ def _read_numbers(path: Path) -> tuple[np.ndarray, np.ndarray]:
 
 def _report(
     space: str,
-    least: float,
-    before: np.ndarray,
-    after: np.ndarray,
+    min_score: float,
+    communities: np.ndarray,
+    groups: np.ndarray,
     labels: Sequence[str | None],
     seconds: float | None,
 ) -> GroupsReport:
-    sizes = np.unique(after, return_counts=True)[1]
+    sizes = np.unique(groups, return_counts=True)[1]
     return GroupsReport(
         space=space,
-        images=len(after),
+        images=len(groups),
         groups=int(np.count_nonzero(sizes > 1)),
-        alone=int(np.count_nonzero(sizes == 1)),
+        single_images=int(np.count_nonzero(sizes == 1)),
         largest=int(sizes.max()) if len(sizes) else 0,
-        least=least,
-        communities=len(np.unique(before)),
-        before=agreement(before, labels),
-        after=agreement(after, labels),
+        min_score=min_score,
+        communities=len(np.unique(communities)),
+        agreement_before_split=measure_agreement(communities, labels),
+        agreement_after_split=measure_agreement(groups, labels),
         written=seconds is not None,
         seconds=seconds or 0.0,
     )

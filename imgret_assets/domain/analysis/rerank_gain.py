@@ -1,6 +1,6 @@
-"""Measure what re-ranking gains on labelled images.
+"""The gain of re-ranking, measured on labelled images by cross-validation.
 
-Belongs here: cross-validated average precision. Not here: re-ranking itself (`domain.similarity.query_expansion`).
+Belongs here: precision with and without re-ranking. Not here: re-ranking itself (`domain.similarity.query_expansion`).
 """
 
 from collections.abc import Iterator, Sequence
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgret_assets.domain.numerics.vectors import unit_rows
+from imgret_assets.domain.similarity.brute_force import plain_nearest
 from imgret_assets.domain.similarity.query_expansion import OVER, averaged_norms, averaging_weights, rerank
 
 FOLDS = 10
@@ -17,10 +18,12 @@ _SEED = 20261122
 
 @dataclass(frozen=True)
 class Gain:
-    """Ranking measures of queries that are not in the collection they are asked of, plain and ranked again.
+    """Ranking measures with and without re-ranking, for query images that are not in the searched collection.
 
-    `first`, `first_reranked`: share of queries whose first answer has their label; `average`, `average_reranked`:
-    their mean average precision; `queries`: how many there were.
+    Attributes:
+        first, first_reranked: share of query images whose first hit has their label.
+        average, average_reranked: mean average precision of the query images.
+        queries: number of query images.
     """
 
     first: float
@@ -31,78 +34,84 @@ class Gain:
 
     @property
     def helps(self) -> bool:
-        """True where more is gained than by chance: a hundredth in mAP, and nothing lost in P@1."""
+        """True if re-ranking gains more than chance: a hundredth in mAP, and no loss in P@1."""
         return self.average_reranked >= self.average + 0.01 and self.first_reranked >= self.first
 
 
 def measure_gain(
     vectors: np.ndarray, contents: Sequence[str], labels: Sequence[str | None], *, folds: int = FOLDS
 ) -> Gain | None:
-    """Ask with the labelled images of each fold what the others look like, plain and ranked again.
+    """Search for the labelled images of each fold among the images outside it, with and without re-ranking.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows.
-        contents: of each row; copies are in one fold, so that none is asked for itself.
-        labels: of each row; None where it is not known.
-        folds: parts of about equal size, the same for the same contents.
+        contents: content of each row; exact duplicates are in one fold, so that no image is found by its duplicate.
+        labels: label of each row; None or empty if unknown.
+        folds: number of parts of about equal size, the same for the same contents.
 
     Returns:
-        None where there are no labels or too few images.
+        None if there are no labels or too few images.
     """
     names = sorted(set(contents))
     if len(names) < 2 * folds:
         return None
-    dealt = dict(zip(names, np.random.default_rng(_SEED).permutation(len(names)) % folds, strict=True))
-    fold = np.array([dealt[name] for name in contents])
+    fold_of = dict(zip(names, np.random.default_rng(_SEED).permutation(len(names)) % folds, strict=True))
+    fold = np.array([fold_of[name] for name in contents])
     unit = unit_rows(vectors)
     label = np.array([name or "" for name in labels])
-    asked: list[tuple[float, float, float, float]] = []
-    for number, (inside, rows, scores) in enumerate(_nearest_without_each_fold(vectors, fold, folds)):
+    measures: list[tuple[float, float, float, float]] = []
+    for number, (searched, rows, scores) in enumerate(_nearest_outside_each_fold(vectors, fold, folds)):
         weights = averaging_weights(rows, scores)
-        held, theirs = unit[inside], label[inside]
-        norms = averaged_norms(held, rows, weights)
+        searched_unit, searched_label = unit[searched], label[searched]
+        norms = averaged_norms(searched_unit, rows, weights)
         for query in np.flatnonzero((fold == number) & (label != "")).tolist():
-            right = theirs == label[query]
-            if not right.any():
+            relevant = searched_label == label[query]
+            if not relevant.any():
                 continue
-            order, plain, _ = rerank(held, vectors[query], rows, weights, norms)
-            before = right[np.argsort(-plain, kind="stable")]
-            after = right[order]
-            asked.append((float(before[0]), float(after[0]), _average_precision(before), _average_precision(after)))
-    if not asked:
+            order, plain, _ = rerank(searched_unit, vectors[query], rows, weights, norms)
+            plain_hits = relevant[np.argsort(-plain, kind="stable")]
+            reranked_hits = relevant[order]
+            measures.append(
+                (
+                    float(plain_hits[0]),
+                    float(reranked_hits[0]),
+                    _average_precision(plain_hits),
+                    _average_precision(reranked_hits),
+                )
+            )
+    if not measures:
         return None
-    return Gain(*(float(value) for value in np.mean(asked, axis=0)), queries=len(asked))
+    return Gain(*(float(value) for value in np.mean(measures, axis=0)), queries=len(measures))
 
 
-def _nearest_without_each_fold(
+def _nearest_outside_each_fold(
     vectors: np.ndarray, fold: np.ndarray, folds: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each fold the rows outside it, and their `OVER` nearest among themselves with cosines, as `plain_nearest`.
+    """Yield for each fold the rows outside it, and their `OVER` nearest among themselves as `plain_nearest` gives them.
 
-    All rows are searched once, for more neighbours than are wanted: those outside a fold stay the nearest outside it.
-    A fold that takes too many of some row's is searched anew.
+    One search of all rows gives twice as many neighbours as are needed. Of these, the ones outside a fold are the
+    nearest outside it. Only if a fold takes too many neighbours of a row, the rows outside it are searched again.
     """
-    from imgret_assets.domain.similarity.brute_force import plain_nearest
-
     rows, scores = plain_nearest(vectors, OVER + OVER)
     for number in range(folds):
-        inside = np.flatnonzero(fold != number)
+        outside = np.flatnonzero(fold != number)
         place = np.full(len(vectors), -1, np.int64)
-        place[inside] = np.arange(len(inside))
-        kept = fold[rows[inside]] != number
-        width = max(0, min(OVER, len(inside) - 1))
-        if (kept.sum(axis=1) < width).any():
-            yield inside, *plain_nearest(vectors[inside], OVER)
+        place[outside] = np.arange(len(outside))
+        remains = fold[rows[outside]] != number
+        width = max(0, min(OVER, len(outside) - 1))
+        if (remains.sum(axis=1) < width).any():
+            yield outside, *plain_nearest(vectors[outside], OVER)
             continue
-        # Stable: those that stay keep their order.
-        order = np.argsort(~kept, axis=1, kind="stable")[:, :width]
+        # A stable sort moves the remaining neighbours to the front in their order.
+        order = np.argsort(~remains, axis=1, kind="stable")[:, :width]
         yield (
-            inside,
-            place[np.take_along_axis(rows[inside], order, axis=1)],
-            np.take_along_axis(scores[inside], order, axis=1),
+            outside,
+            place[np.take_along_axis(rows[outside], order, axis=1)],
+            np.take_along_axis(scores[outside], order, axis=1),
         )
 
 
-def _average_precision(right: np.ndarray) -> float:
-    places = np.flatnonzero(right)
+def _average_precision(hits: np.ndarray) -> float:
+    """Return the average precision of hits in rank order: bool (n,), True if relevant; at least one is."""
+    places = np.flatnonzero(hits)
     return float(np.mean(np.arange(1, len(places) + 1) / (places + 1)))

@@ -68,8 +68,8 @@ class FingerprintStore:
         greys: dict[str, bytes] = {}
         with self._open() as connection:
             for part in batches(contents, sqlite.MAX_VALUES):
-                marks = sqlite.placeholders(part)
-                greys.update(connection.execute(f"SELECT sha256, grey FROM looks WHERE sha256 IN ({marks})", part))  # noqa: S608
+                query = f"SELECT sha256, grey FROM looks WHERE sha256 IN ({sqlite.placeholders(part)})"  # noqa: S608
+                greys.update(connection.execute(query, part))
         data = b"".join(greys[sha256] for sha256 in contents)
         return np.frombuffer(data, np.uint8).reshape(len(contents), GREY_SIDE, GREY_SIDE)
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from imgret_assets.domain.analysis.ranking_quality import measure
+from imgret_assets.domain.analysis.ranking_quality import measure_quality
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.mean_centring import centred, choose_source, make_centre, mean_direction
 from imgret_assets.domain.embeddings.table_reader import labelled_vectors
@@ -364,8 +364,8 @@ def test_a_shared_direction_no_longer_joins_what_has_nothing_else_in_common(home
     refresh_embeddings(home, Biased())
     rows = labelled_vectors(home, Biased().space.id)
     made = make_centre(home, "fake")
-    plain = measure(rows.vectors, rows.contents, rows.labels)
-    found = measure(centred(rows.vectors, np.load(made.file)), rows.contents, rows.labels)
+    plain = measure_quality(rows.vectors, rows.contents, rows.labels)
+    found = measure_quality(centred(rows.vectors, np.load(made.file)), rows.contents, rows.labels)
     assert plain.different.median is not None
     assert plain.different.median > 0.7
     assert found.different.median is not None

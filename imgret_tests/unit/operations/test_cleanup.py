@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imgret_assets.domain.analysis.ranking_quality import precision
+from imgret_assets.domain.analysis.ranking_quality import measure_precision
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.embeddings.table_reader import Embeddings
@@ -201,11 +201,11 @@ def test_downloaded_weights_are_used_only_with_the_right_hash(
 def test_precision_leaves_exact_copies_out() -> None:
     vectors = np.array([[1, 0], [1, 0], [0.9, 0.1], [0, 1], [0.1, 0.9]], np.float32)
     contents = ["same", "same", "b", "c", "d"]
-    found = precision(Embeddings(list("abcde"), contents, vectors, ""), ["x", "x", "x", "y", "x"], block_rows=2)
+    found = measure_precision(Embeddings(list("abcde"), contents, vectors, ""), ["x", "x", "x", "y", "x"], block_rows=2)
     # First others: a, b -> c (x, right); c -> a (x, right); d -> e (wrong); e -> d (wrong).
     assert (found.first, found.images) == (0.6, 5)
     assert json.dumps(found.first_ten)
 
 
 def test_precision_of_nothing_is_zero() -> None:
-    assert precision(Embeddings([], [], np.empty((0, 4), np.float32), ""), []).images == 0
+    assert measure_precision(Embeddings([], [], np.empty((0, 4), np.float32), ""), []).images == 0

@@ -16,7 +16,7 @@ from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis.clustering import Agreement
-from imgret_assets.domain.analysis.groups_table import largest_groups, refresh_groups
+from imgret_assets.domain.analysis.groups_table import read_largest_groups, refresh_groups
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
 
@@ -51,22 +51,22 @@ def image_groups(
     """One row for each image: its group, named by the group's representative, and its score with the representative."""
     home = warehouse.open()
     report = refresh_groups(
-        home, embedder.space(home).id, least=config.least_score if config.min_score is None else config.min_score
+        home, embedder.space(home).id, min_score=config.least_score if config.min_score is None else config.min_score
     )
     context.log.info(report.summary)
     return dg.MaterializeResult(
         metadata={
             "dagster/row_count": report.images,
             "groups": report.groups,
-            "single_images": report.alone,
+            "single_images": report.single_images,
             "largest_group_size": report.largest,
             "communities_before_split": report.communities,
-            "min_score": report.least,
+            "min_score": report.min_score,
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
-            **_agreement("before_split", report.before),
-            **_agreement("after_split", report.after),
+            **_agreement("before_split", report.agreement_before_split),
+            **_agreement("after_split", report.agreement_after_split),
             **(_thumbnails(home, report.space) if report.written else {}),
         }
     )
@@ -75,7 +75,7 @@ def image_groups(
 def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
     rows = [
         (home.images / row["group"], row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}")
-        for row in largest_groups(home, space, GROUPS_SHOWN)
+        for row in read_largest_groups(home, space, GROUPS_SHOWN)
     ]
     return thumbnail_table("largest_groups", rows, headers=("", "representative", "images", "weakest score"), size=64)
 

@@ -15,7 +15,7 @@ from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.analysis import threshold_plot
-from imgret_assets.domain.analysis.calibration import Report
+from imgret_assets.domain.analysis.calibration import ThresholdReport
 from imgret_assets.domain.analysis.threshold_report import plot_path, refresh_threshold_report
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA, thresholds_path
@@ -46,12 +46,12 @@ def similarity_report(
 ) -> dg.MaterializeResult:
     """One row for each threshold from 0.5 to 0.99: the pairs above it and how many are right. One is suggested."""
     home = warehouse.open()
-    report = refresh_threshold_report(home, embedder.space(home).id, anew=config.force or config.anew)
+    report = refresh_threshold_report(home, embedder.space(home).id, force=config.force or config.anew)
     context.log.info(report.summary)
     return dg.MaterializeResult(metadata=_metadata(home, report))
 
 
-def _metadata(home: Home, report: Report) -> dict[str, Any]:
+def _metadata(home: Home, report: ThresholdReport) -> dict[str, Any]:
     plot = plot_path(home.warehouse, report.space)
     measures = {
         "precision_at_1": report.precision_1,
@@ -71,13 +71,13 @@ def _metadata(home: Home, report: Report) -> dict[str, Any]:
         "thresholds": _table(report),
         "table": dg.MetadataValue.path(str(thresholds_path(home.warehouse, report.space))),
         "plot_file": dg.MetadataValue.path(str(plot)),
-        "plot": dg.MetadataValue.md(threshold_plot.markdown(plot, max_bytes=PLOT_BYTES)),
+        "plot": dg.MetadataValue.md(threshold_plot.as_markdown(plot, max_bytes=PLOT_BYTES)),
         **{name: value for name, value in measures.items() if value is not None},
         **_rerank(report),
     }
 
 
-def _rerank(report: Report) -> dict[str, Any]:
+def _rerank(report: ThresholdReport) -> dict[str, Any]:
     gain = report.gain
     if gain is None:
         return {}
@@ -88,7 +88,7 @@ def _rerank(report: Report) -> dict[str, Any]:
     }
 
 
-def _table(report: Report) -> dg.TableMetadataValue:
+def _table(report: ThresholdReport) -> dg.TableMetadataValue:
     names = [field.name for field in THRESHOLDS_SCHEMA]
     records = [
         # Cells of a Dagster table cannot be null.

@@ -1,0 +1,110 @@
+"""The groups table: its rows, when it is computed again, when reading it is refused."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from imgret_assets.domain.analysis import groups_table
+from imgret_assets.domain.analysis.clustering import find_groups
+from imgret_assets.domain.analysis.groups_table import read_groups, read_largest_groups, refresh_groups
+from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.embeddings.table_reader import load_embeddings
+from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
+from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
+from imgret_assets.errors import StaleTableError, TableError
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.pictures import picture_bytes
+from imgret_tests.support.tree import put, stamps
+from imgret_tests.unit.analysis.sample_collections import neighbours_of
+
+SPACE = FakeEmbedder().space.id
+
+
+def test_the_table_holds_the_groups(built: Home) -> None:
+    report = refresh_groups(built, SPACE)
+    embeddings = load_embeddings(built, SPACE)
+    grouping = find_groups(embeddings.vectors, neighbours_of(embeddings.vectors))
+    table = tables.read(groups_path(built.warehouse, SPACE))
+    assert table.schema.remove_metadata().equals(GROUPS_SCHEMA)
+    rows = table.to_pylist()
+    assert [row["path"] for row in rows] == embeddings.paths
+    for number, row in enumerate(rows):
+        members = np.flatnonzero(grouping.groups == grouping.groups[number])
+        assert row["group"] == embeddings.paths[grouping.groups[number]]
+        assert row["representative"] == (grouping.groups[number] == number)
+        assert row["score"] == pytest.approx(grouping.scores[number])
+        assert row["size"] == len(members)
+        assert row["weakest_score"] == pytest.approx(grouping.scores[members].min())
+        assert row["community"] == grouping.communities[number]
+    metadata = tables.read_metadata(groups_path(built.warehouse, SPACE))
+    assert (metadata["space"], metadata["coverage"]) == (SPACE, embeddings.coverage)
+    sizes = np.unique(grouping.groups, return_counts=True)[1]
+    assert (report.images, report.groups, report.single_images) == (24, (sizes > 1).sum(), (sizes == 1).sum())
+    assert report.agreement_after_split is not None
+
+
+def test_the_largest_groups_come_first(built: Home) -> None:
+    refresh_groups(built, SPACE)
+    rows = tables.read(groups_path(built.warehouse, SPACE)).to_pylist()
+    sizes = sorted((-row["size"], row["group"]) for row in rows if row["representative"] and row["size"] > 1)
+    largest = read_largest_groups(built, SPACE, 2)
+    assert [(-group["size"], group["group"]) for group in largest] == sizes[:2]
+    weakest = {row["group"]: row["weakest_score"] for row in rows}
+    assert [group["weakest_score"] for group in largest] == [weakest[group["group"]] for group in largest]
+
+
+def test_an_unchanged_collection_is_neither_read_nor_written(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = refresh_groups(built, SPACE)
+    before = stamps(built.warehouse)
+    for name in ("read_vectors", "load_neighbours"):
+        monkeypatch.setattr(groups_table, name, lambda *_: pytest.fail("it was read"))
+    again = refresh_groups(built, SPACE)
+    assert stamps(built.warehouse) == before
+    assert again == replace(first, written=False, seconds=0.0)
+    assert again.summary.endswith(": nothing changed.")
+
+
+def test_another_method_groups_all_images_again(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    refresh_groups(built, SPACE)
+    monkeypatch.setattr(groups_table, "METHOD", "another method")
+    assert refresh_groups(built, SPACE).written
+
+
+def test_another_minimum_score_groups_all_images_again(built: Home) -> None:
+    loose = refresh_groups(built, SPACE, min_score=-1.0)
+    strict = refresh_groups(built, SPACE, min_score=1.0)
+    assert strict.written
+    assert strict.groups + strict.single_images > loose.groups + loose.single_images == loose.communities
+
+
+def test_an_image_alone_is_in_no_group(built: Home) -> None:
+    refresh_groups(built, SPACE, min_score=1.0)
+    coverage = load_embeddings(built, SPACE).coverage
+    groups = read_groups(built, SPACE, coverage)
+    assert len(groups) == 24
+    assert None in groups.values()
+
+
+def test_groups_of_other_embeddings_are_refused(built: Home) -> None:
+    refresh_groups(built, SPACE)
+    with pytest.raises(StaleTableError, match=r"groups table is older .*materialise `image_groups`"):
+        read_groups(built, SPACE, "other")
+    put(built.images, "new.png", picture_bytes(77))
+    refresh_manifest(built)
+    refresh_embeddings(built, FakeEmbedder())
+    with pytest.raises(StaleTableError, match=r"neighbours table is older .*materialise `nearest_neighbours`"):
+        refresh_groups(built, SPACE)
+    refresh_neighbours(built, SPACE)
+    assert refresh_groups(built, SPACE).images == 25
+
+
+def test_missing_tables_are_named(built: Home) -> None:
+    with pytest.raises(TableError, match=r"The groups table is missing.*materialise `image_groups`"):
+        read_groups(built, SPACE, "")
+    tables.nearest_path(built.warehouse, SPACE).unlink()
+    with pytest.raises(TableError, match=r"nearest neighbours table is missing.*materialise `nearest_neighbours`"):
+        refresh_groups(built, SPACE)
