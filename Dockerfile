@@ -1,6 +1,6 @@
-# One image for the code location, the webserver, the daemon and the page (docker-compose.yml says which runs what).
-# It is large because of torch: on x86-64 the usual wheels bring CUDA, which makes the Python packages about 6.5 GB.
-# Where no GPU is used, docs/compose.md says how to build with the CPU's wheels instead.
+# One image for the code location, the webserver, the daemon and the page; docker-compose.yml has the commands.
+# It is large because of torch: on x86-64 the usual wheels include CUDA, with which the Python packages take 6.5 GB.
+# docs/operate/compose.md describes how to build with wheels for the CPU only.
 FROM python:3.13.15-slim-bookworm AS base
 ENV PIP_NO_CACHE_DIR=1 \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
@@ -8,7 +8,7 @@ ENV PIP_NO_CACHE_DIR=1 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1
 
-# The project's own wheel, and the names of what it needs.
+# The wheel of the project, and the list of its dependencies.
 FROM base AS wheel
 WORKDIR /build
 COPY docker/requirements.py pyproject.toml ./
@@ -20,12 +20,12 @@ RUN pip wheel --no-deps --wheel-dir dist .
 FROM base
 ARG UID=1000
 ARG GID=1000
-# --non-unique: the user's ids on the host may be taken here (a Mac's group 20 is dialout).
+# --non-unique: the ids of the user on the host may exist here (group 20 of a Mac is dialout).
 RUN groupadd --non-unique --gid "${GID}" imgret \
     && useradd --non-unique --uid "${UID}" --gid "${GID}" --create-home imgret \
     && install --directory --owner=imgret --group=imgret /var/lib/imgret /var/lib/dagster /opt/dagster/home
 
-# This layer changes only with pyproject.toml and constraints.txt; a change of the code costs the small one below.
+# This layer changes only with pyproject.toml and constraints.txt; a change of the code rebuilds the small one below.
 ARG PIP_EXTRA_INDEX_URL=""
 COPY constraints.txt /opt/imgret/
 COPY --from=wheel /build/requirements.txt /opt/imgret/

@@ -1,4 +1,4 @@
-# Everything from nothing but Python 3.11 to 3.14 and make: `make demo`, then `make dev` or `make app`.
+# Needs only Python 3.11 to 3.14 and make. Start with `make demo`, then `make dev` or `make app`.
 SHELL := /bin/sh
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,50 +8,51 @@ NEEDED_GB := 12
 .DEFAULT_GOAL := help
 .PHONY: help setup demo dev app test bench screenshots lint typecheck check constraints clean
 
-help: ## this list
+help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-setup: $(READY) ## the virtual environment, the default model, the home, the embedded Neo4j, sample pictures
+setup: $(READY) ## install the environment, the default model, the home, the embedded Neo4j, the sample images
 	@$(BIN)/imgret setup
 
-demo: setup ## the whole chain on the sample pictures, and how good its answers are
+demo: setup ## refresh and query the sample images, measure the quality of the answers
 	@$(BIN)/imgret demo
 
-dev: setup ## Dagster's webserver and daemon, and the web page; Ctrl-C stops them
+dev: setup ## start Dagster's webserver and daemon, and the web page; Ctrl-C stops them
 	@exec $(BIN)/imgret dev
 
-app: setup ## the web page
+app: setup ## start the web page
 	@exec $(BIN)/imgret app
 
-# A worker for each core, a file's tests in one of them. Each starts a Neo4j of its own: one that is given can't be shared.
+# One worker per core; the tests of a file run in one worker. Each worker starts its own Neo4j, because a server named by
+# IMGRET_TEST_NEO4J_URI cannot be shared.
 WORKERS := $(if $(IMGRET_TEST_NEO4J_URI),,-n auto --maxprocesses 4 --dist loadfile)
 
-test: setup ## all tests, on a Neo4j of their own
+test: setup ## run all tests; they start their own Neo4j
 	$(BIN)/python -m pytest $(WORKERS)
 
-bench: setup ## how fast it is here, beside what it is compared with (half an hour; a quiet machine)
+bench: setup ## measure the speed and compare it with alternatives (half an hour on an idle machine)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
 	$(BIN)/python -m bench
 
-screenshots: setup ## the documentation's pictures of the page, from the demo's home; needs chromium
-	$(BIN)/python scripts/screenshots
+screenshots: setup ## take the screenshots of the documentation from the home of the demo; needs Chromium
+	$(BIN)/python scripts/screenshots.py
 
-lint: $(READY) ## style, and the import rules of pyproject.toml
+lint: $(READY) ## check style and the import contracts of pyproject.toml
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 
-typecheck: $(READY) ## types
+typecheck: $(READY) ## check types
 	$(BIN)/basedpyright
 
-check: lint typecheck test ## style, types and tests
+check: lint typecheck test ## check style and types, run all tests
 
-constraints: $(READY) ## resolve constraints.txt anew, for all supported Pythons
+constraints: $(READY) ## resolve constraints.txt again for all supported Python versions
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 --no-emit-index-url --no-header \
 	  --no-annotate --all-extras --group dev --group bench pyproject.toml --output-file constraints.txt
 
-clean: ## stop the embedded Neo4j, remove the environment (data/ stays)
+clean: ## stop the embedded Neo4j and remove the environment; data/ is kept
 	-@[ ! -x $(BIN)/imgret ] || $(BIN)/imgret db stop
 	rm -rf $(VENV)
 

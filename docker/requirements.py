@@ -1,4 +1,4 @@
-"""Prints what pyproject.toml asks for, with the extra that Postgres needs, for a layer without our own code."""
+"""Print the dependencies in pyproject.toml, with those of the extra `postgres`, for an image layer without the code."""
 
 import tomllib
 from pathlib import Path

@@ -1,8 +1,8 @@
 """The page in a real browser: headless Chromium through Playwright, and the page's own process.
 
 Belongs here: finding and starting the browser, starting the page, waiting until a view is drawn. Not here: what is
-looked at (`server/test_page_in_browser.py`, `scripts/screenshots`). The browser is the system's: Playwright's own are
-never downloaded.
+shown (`server/test_page_in_browser.py`, `scripts/screenshots.py`). The browser is that of the system: Playwright's own
+browsers are never downloaded.
 """
 
 import os
