@@ -23,7 +23,7 @@ from imgret_assets.domain.search import relations
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage
 from imgret_assets.domain.search.relations import NEAREST, Edge
-from imgret_assets.domain.search.vector_cache import load_collection
+from imgret_assets.domain.search.vector_cache import cached_vectors
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImgretError
 from imgret_assets.settings import Settings
@@ -134,7 +134,7 @@ def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
 def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
     """An image's nearest neighbours, joined or not; none where the tables don't allow it just now."""
     try:
-        found = load_collection(home, space).nearest_of(path, count)
+        found = cached_vectors(home, space).nearest_of(path, count)
     except ImgretError:
         return []
     return [Edge(path, other, score, NEAREST) for other, score in found]
@@ -143,7 +143,7 @@ def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
 def read_nearest_among(home: Home, space: str, paths: Sequence[str], count: int) -> list[Edge]:
     """Of some images each one's nearest among the others; none where the tables don't allow it just now."""
     try:
-        found = load_collection(home, space).nearest_among(paths, count)
+        found = cached_vectors(home, space).nearest_among(paths, count)
     except ImgretError:
         return []
     return [Edge(*pair, NEAREST) for pair in found]
@@ -154,11 +154,11 @@ def all_scores(home: Home, answer: Answer) -> np.ndarray | None:
     if answer.vector is None:
         return None
     try:
-        collection = load_collection(home, answer.model)
+        collection = cached_vectors(home, answer.model)
     except ImgretError:
         return None
     scores = collection.cosines(answer.vector)
-    return scores[collection.allowed(label=None, leave_out=answer.itself)]
+    return scores[collection.allowed_rows(label=None, excluded_paths=answer.query_paths)]
 
 
 def read_library(home: Home) -> Library:

@@ -168,9 +168,9 @@ def _tell(found: Asked, *, several: bool, excluded: bool) -> None:
     if several:
         late = f"; {found.unusable:,} could not be used" if found.unusable else ""
         click.echo(f"imgret: {len(answers):,} pictures were asked with{late}", err=True)
-    elif answers[0].itself:
+    elif answers[0].query_paths:
         state = "left out" if excluded else "included"
-        names = printable(", ".join(answers[0].itself))
+        names = printable(", ".join(answers[0].query_paths))
         click.echo(f"imgret: the picture is in the graph as {names} ({state})", err=True)
     if not any(answer.results for answer in answers):
         click.echo("imgret: nothing was found", err=True)

@@ -66,10 +66,10 @@ def find_similar_images(
 
 def page_link(app_url: str, answer: Answer, query: Query) -> str:
     """Return the address of the same query on the web page; of its first view if the image is not in the library."""
-    if not answer.itself:
+    if not answer.query_paths:
         return app_url
     parameters = {
-        "image": answer.itself[0],
+        "image": answer.query_paths[0],
         "k": query.top_k,
         "mode": query.mode,
         "min": query.min_score,

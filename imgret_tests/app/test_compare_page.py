@@ -6,7 +6,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.app.components import comparison
-from imgret_assets.domain.search.explain import Criterion, Explanation, Picture
+from imgret_assets.domain.search.explain import Criterion, ExplainedImage, Explanation
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.fake_search import FakeServer, page_test
@@ -18,7 +18,9 @@ def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
     monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
 
     def explained(_: Home, space: str, a: QueryImage, b: QueryImage) -> Explanation:
-        one, other = (Picture(image.name, image.path, image.sha256, len(image.data), "PNG", 40, 30) for image in (a, b))
+        one, other = (
+            ExplainedImage(image.name, image.path, image.sha256, len(image.data), "PNG", 40, 30) for image in (a, b)
+        )
         same = one.sha256 == other.sha256
         return Explanation(
             space, one, other, "exact" if same else "different", "the same bytes" if same else "nothing alike",

@@ -168,7 +168,7 @@ def test_min_score_cuts_at_the_raw_cosine(
 
 def test_a_file_of_the_graph_leaves_out_itself_but_not_its_copies(graph: Graph, database: Database) -> None:
     answer = ask(graph, database, inside(graph, COPIED), top_k=3)
-    assert answer.itself == [COPIED]
+    assert answer.query_paths == [COPIED]
     assert [hit.path for hit in answer.results[:2]] == COPIES
     assert COPIED not in [hit.path for hit in answer.results]
 
@@ -179,8 +179,8 @@ def test_content_of_the_graph_from_elsewhere_leaves_out_every_copy(
     file = tmp_path / "mine.png"
     shutil.copy(graph.root / COPIED, file)
     answer = ask(graph, database, read_query(file, graph.root), top_k=5)
-    assert answer.itself == sorted([COPIED, *COPIES])
-    assert not set(answer.itself) & {hit.path for hit in answer.results}
+    assert answer.query_paths == sorted([COPIED, *COPIES])
+    assert not set(answer.query_paths) & {hit.path for hit in answer.results}
     assert len(answer.results) == 5
 
 
@@ -191,7 +191,7 @@ def test_including_itself_and_all_copies(graph: Graph, database: Database) -> No
 
 def test_a_file_changed_since_it_was_indexed_is_found_by_its_old_node(graph: Graph, database: Database) -> None:
     image = replace(inside(graph, COPIED), data=picture_bytes(4243))
-    assert ask(graph, database, image).itself == []
+    assert ask(graph, database, image).query_paths == []
 
 
 def test_relations_of_each_hit_in_both_directions(

@@ -14,7 +14,7 @@ from imgret_assets.app.page_frame import attempt
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.decode import UnusableImageError, decode
 from imgret_assets.domain.models.resolution import resolve_space
-from imgret_assets.domain.search.explain import Criterion, Explanation, Picture, explain
+from imgret_assets.domain.search.explain import Criterion, ExplainedImage, Explanation, explain
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
 
@@ -108,7 +108,7 @@ def _met(criterion: Criterion) -> str:
     return "" if criterion.met is None else "✓" if criterion.met else "✗"
 
 
-def _show_differences(a: Picture, b: Picture) -> None:
+def _show_differences(a: ExplainedImage, b: ExplainedImage) -> None:
     st.subheader("What differs", anchor=False)
     facts = [(name, *(_fact(picture, name) for picture in (a, b))) for name in _FACTS]
     st.dataframe(
@@ -126,7 +126,7 @@ def _show_differences(a: Picture, b: Picture) -> None:
 _FACTS = ("path", "pixels", "bytes", "format", "folder", "group", "sha256")
 
 
-def _fact(picture: Picture, name: str) -> str:
+def _fact(picture: ExplainedImage, name: str) -> str:
     return {
         "path": picture.path or picture.file,
         "pixels": f"{picture.width:,} × {picture.height:,}",

@@ -52,7 +52,7 @@ def show_relations(answer: Answer, thumbnail: Callable[[GraphNode, int], bytes],
 
     st.subheader("Relations", anchor=False)
     relations = relations_of(answer.results)
-    view = relation_graph(answer.results, answer.itself)
+    view = relation_graph(answer.results, answer.query_paths)
     _show_legend(view)
     if not relations:
         above = "" if threshold is None else f" ({threshold:g})"

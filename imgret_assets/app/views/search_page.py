@@ -251,8 +251,8 @@ def _comparing(shown: Shown, image: QueryImage, answer: Answer) -> Callable[[str
     """Shows a hit beside the query: on a page with an address where both are in the library."""
 
     def compare(path: str) -> None:
-        if answer.itself:
-            open_page(COMPARE, a=answer.itself[0], b=path)
+        if answer.query_paths:
+            open_page(COMPARE, a=answer.query_paths[0], b=path)
         else:
             _compare_upload(shown.home, answer.model, image, path)
 
@@ -284,8 +284,8 @@ def _about(answer: Answer, query: Query, shown: int) -> str:
     parts = [counted(count, "hit"), f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
     if shown < count:
         parts.insert(1, f"near copies folded: {count - shown:,}")
-    if answer.itself:
-        known = ", ".join(markdown_text(path) for path in answer.itself)
+    if answer.query_paths:
+        known = ", ".join(markdown_text(path) for path in answer.query_paths)
         parts.append(f"the query is in the library as {known} ({'left out' if query.exclude_self else 'included'})")
     return " · ".join(parts)
 

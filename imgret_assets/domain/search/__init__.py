@@ -1,1 +1,1 @@
-"""Answers to "which images look like this one?": candidates from the graph or the tables, exact scores, relations."""
+"""Find images similar to a query image: candidates from the graph or the tables, exact scores, relations."""

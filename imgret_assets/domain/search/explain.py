@@ -1,10 +1,10 @@
-"""Why two pictures are joined, or copies, or neither: every figure that decides it, beside its limit.
+"""Why two images are related, duplicates, or neither: every measure that decides it, with its limit.
 
-Belongs here: measuring two files and judging them as runs do. Not here: the measures themselves
-(`domain.duplicates.fingerprints`, `domain.similarity.pair_search`), the rules for many files
+Belongs here: measuring two files and judging them as a run does. Not here: the measures themselves
+(`domain.duplicates.fingerprints`, `domain.numerics.vectors`), the rules for many files
 (`domain.duplicates.duplicates_table`, `domain.similarity.pairs_table`).
 
-A file of the library counts with the vector that was stored for it, any other is embedded now.
+A file of the library is compared by its stored vector; any other file is embedded now.
 """
 
 from collections.abc import Sequence
@@ -35,20 +35,24 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
 
 SIMILAR, DIFFERENT = "similar", "different"
-# The scores of a table and of its vectors agree to the last digits; more apart, the table is of other vectors.
-_SAME_SCORE = 1e-6
+# The scores of a table and of its vectors agree to the last digits. If they differ more, the table is of other vectors.
+_SCORE_TOLERANCE = 1e-6
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One of the two.
+class ExplainedImage:
+    """One of the two images.
 
     Attributes:
-        file: as it was given.
-        path: in the library; None where it is not there, or its content has changed since the last run.
-        sha256, bytes, format: of the file.
-        width, height: in pixels, after EXIF rotation.
-        label, group: in the library; the group's name is the image that stands for it, None where it is alone.
+        file: the file as the caller named it.
+        path: path in the library; None if the file is not there, or its content has changed since the last run.
+        sha256: of the file.
+        bytes: size of the file.
+        format: of the file, from its content.
+        width: pixels, after EXIF rotation.
+        height: pixels, after EXIF rotation.
+        label: in the library.
+        group: in the library: the path of the group's representative; None if the image is alone.
     """
 
     file: str
@@ -64,7 +68,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Criterion:
-    """One figure that decides, and its limit: `needed` in words, `met` None where there is nothing to measure."""
+    """One measure that decides and its limit: `needed` in words, `met` None if there is nothing to measure."""
 
     name: str
     value: float | int | bool | None
@@ -74,29 +78,32 @@ class Criterion:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What two pictures have to do with each other.
+    """How two images are related.
 
     Attributes:
         model: id of the embedding space.
-        a, b: the two.
-        kind: `exact` (the same bytes), `near` (copies of one picture), `similar` (above the threshold), `different`.
+        a: the first image.
+        b: the second image.
+        kind: `exact` (the same bytes), `near` (near-duplicates), `similar` (above the threshold), `different`.
         why: in words, which limit decided.
-        cosine: raw, float64, of the two vectors, in [-1, 1].
+        cosine: raw cosine, float64, of the two vectors, in [-1, 1].
         euclidean: distance of the two vectors as stored, not normalised; the smaller the closer.
-        phash_bits, dhash_bits: bits of 256 in which perceptual hashes differ (ImageHash; `phash` decides); None where
-            a picture has no structure to hash.
-        correlation: of small grey pictures at the best of nine alignments, in [-1, 1]; None likewise.
-        threshold: cosine above which images are joined.
+        phash_bits: bits of 256 in which the perceptual hashes differ (ImageHash; these decide); None if an image has
+            no structure to hash.
+        dhash_bits: likewise of the difference hashes, which don't decide.
+        correlation: of small grey images at the best of nine alignments, in [-1, 1]; None likewise.
+        threshold: cosine above which images are related.
         criteria: what decided, in order.
-        rank_of_b, rank_of_a: place among the other's nearest neighbours, from 1; None beyond those kept.
-        graph: relationships between the two in Neo4j; None where it was not asked.
-        decision: what a person has decided about the two; None where nobody has.
+        rank_of_b: rank among the nearest neighbours of `a`, from 1; None if it is not among those stored.
+        rank_of_a: rank among the nearest neighbours of `b`, likewise.
+        graph: relationships between the two in Neo4j; None if the graph was not read.
+        decision: the decision in force about the two; None if there is none.
         notes: what the reader should know, such as a file that changed since the last run.
     """
 
     model: str
-    a: Picture
-    b: Picture
+    a: ExplainedImage
+    b: ExplainedImage
     kind: str
     why: str
     cosine: float
@@ -114,150 +121,152 @@ class Explanation:
 
     @property
     def same_group(self) -> bool:
-        """Both are in one group."""
+        """True if both are in one group."""
         return self.a.group is not None and self.a.group == self.b.group
 
     def as_json(self) -> dict[str, Any]:
-        """As `imgret explain --json` prints it."""
+        """Return the document that `imgret explain --json` prints."""
         return asdict(self) | {"same_group": self.same_group}
 
 
 @dataclass(frozen=True)
-class _Seen:
-    """A picture with its vector float32 (dim,), what copies are found by, and a second hash."""
+class _Measured:
+    """An image with its vector, float32 (dim,), its fingerprint and its difference hash, bool (256,)."""
 
-    picture: Picture
+    image: ExplainedImage
     vector: np.ndarray
-    look: Fingerprint
+    fingerprint: Fingerprint
     dhash: np.ndarray | None
 
 
 def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> Explanation:
-    """Measure two pictures and judge them.
+    """Measure two images and judge them.
 
     Args:
-        home: the home; its graph is asked only if its database runs.
-        space: of the home's last run.
-        a: a picture; `path` where it lies under the image root.
-        b: the other one.
+        home: the home; its graph is read only if its database is running.
+        space: the embedding space of the home's last run.
+        a: the first image; it has a `path` if it lies under the image root.
+        b: the second image.
 
     Raises:
-        ImageError: a picture can't be used.
+        ImageError: an image can't be used.
         TableError: a table is damaged.
     """
     notes: list[str] = []
-    one, other = (_see(home, space, image, notes) for image in (a, b))
-    left, right = (seen.vector[np.newaxis] for seen in (one, other))
+    first, second = (_measure(home, space, image, notes) for image in (a, b))
+    left, right = (measured.vector[np.newaxis] for measured in (first, second))
     cosine = float(cosines(left, right)[0])
     euclidean = float(np.linalg.norm(left.astype(np.float64) - right.astype(np.float64)))
-    bits = correlation = dhash = None
-    if one.look.hash is not None and other.look.hash is not None:
-        x, y = (np.frombuffer(look.hash or b"", np.uint8) for look in (one.look, other.look))
-        bits = int(np.bitwise_count(x ^ y).sum())
-    if one.look.grey is not None and other.look.grey is not None:
-        correlation = float(correlate(one.look.grey, other.look.grey[np.newaxis])[0])
-    if one.dhash is not None and other.dhash is not None:
-        dhash = int(np.count_nonzero(one.dhash != other.dhash))
-    same = one.picture.sha256 == other.picture.sha256
-    criteria = judge(same, bits, correlation, cosine, home.threshold)
+    phash_bits, correlation = _compare_fingerprints(first.fingerprint, second.fingerprint)
+    dhash_bits = None
+    if first.dhash is not None and second.dhash is not None:
+        dhash_bits = int(np.count_nonzero(first.dhash != second.dhash))
+    same_bytes = first.image.sha256 == second.image.sha256
+    criteria = judge(same_bytes, phash_bits, correlation, cosine, home.threshold)
     kind, why = verdict(criteria)
-    names = (one.picture.path, other.picture.path)
+    path_a, path_b = first.image.path, second.image.path
     ranks: tuple[int | None, int | None] = (None, None)
     graph = None
-    if names[0] is not None and names[1] is not None and names[0] != names[1]:
-        ranks = _ranks(home, space, names[0], names[1], cosine)
-        graph = _in_graph(home, names[0], names[1], notes)
+    if path_a is not None and path_b is not None and path_a != path_b:
+        ranks = _ranks(home, space, path_a, path_b, cosine)
+        graph = _graph_relationships(home, path_a, path_b, notes)
     return Explanation(
         space.id,
-        one.picture,
-        other.picture,
+        first.image,
+        second.image,
         kind,
         why,
         cosine,
         euclidean,
-        bits,
-        dhash,
+        phash_bits,
+        dhash_bits,
         correlation,
         home.threshold,
         criteria,
         *ranks,
         graph=graph,
-        decision=_decision(home, one.picture, other.picture),
+        decision=_decision(home, first.image, second.image),
         notes=notes,
     )
+
+
+def _compare_fingerprints(a: Fingerprint, b: Fingerprint) -> tuple[int | None, float | None]:
+    """Return differing bits and correlation of two fingerprints; None where an image has nothing to measure."""
+    bits = correlation = None
+    if a.hash is not None and b.hash is not None:
+        x, y = (np.frombuffer(hash_bytes, np.uint8) for hash_bytes in (a.hash, b.hash))
+        bits = int(np.bitwise_count(x ^ y).sum())
+    if a.grey is not None and b.grey is not None:
+        correlation = float(correlate(a.grey, b.grey[np.newaxis])[0])
+    return bits, correlation
 
 
 def judge(
     same_bytes: bool, phash_bits: int | None, correlation: float | None, cosine: float, threshold: float
 ) -> list[Criterion]:
-    """The figures that decide, in the order in which they do."""
+    """Return the measures that decide, in the order in which they do."""
+    near_bits = None if phash_bits is None else phash_bits <= RADIUS_BITS
+    near_correlation = None if correlation is None else correlation >= MIN_CORRELATION
     return [
         Criterion("same bytes", same_bytes, "yes, for exact", same_bytes),
-        Criterion("phash bits", phash_bits, f"<= {RADIUS_BITS} of 256, for near", _met(phash_bits, most=RADIUS_BITS)),
-        Criterion("correlation", correlation, f">= {MIN_CORRELATION:g}, for near", _met(correlation, MIN_CORRELATION)),
-        Criterion("cosine of a copy", cosine, f">= {MIN_COSINE:g}, for near", cosine >= MIN_COSINE),
+        Criterion("phash bits", phash_bits, f"<= {RADIUS_BITS} of 256, for near", near_bits),
+        Criterion("correlation", correlation, f">= {MIN_CORRELATION:g}, for near", near_correlation),
+        Criterion("cosine of a near-duplicate", cosine, f">= {MIN_COSINE:g}, for near", cosine >= MIN_COSINE),
         Criterion("cosine", cosine, f"> {threshold:g}, for similar", cosine > threshold),
     ]
 
 
-def _met(value: float | None, least: float | None = None, *, most: float | None = None) -> bool | None:
-    if value is None:
-        return None
-    return (least is None or value >= least) and (most is None or value <= most)
-
-
 def verdict(criteria: Sequence[Criterion]) -> tuple[str, str]:
-    """The kind, and in words why it is no closer one."""
+    """Return the kind and, in words, why it is not a closer one."""
     exact, *near, similar = criteria
     if exact.met:
         return EXACT, "the same bytes"
-    if all(one.met for one in near):
-        return NEAR, "not the same bytes, but the same picture: " + ", ".join(map(_said, near))
-    # The first that failed is the one that decided: later ones are not looked at by a run.
-    failed = next(one for one in near if not one.met)
-    no_copy = f"no copy: {_said(failed)}" if failed.met is not None else "no copy: a picture without structure"
-    return (SIMILAR if similar.met else DIFFERENT), f"{no_copy}; {_said(similar)}"
+    if all(criterion.met for criterion in near):
+        return NEAR, "other bytes, the same image: " + ", ".join(map(_in_words, near))
+    # The first that failed decided: a run does not measure the later ones.
+    failed = next(criterion for criterion in near if not criterion.met)
+    reason = "an image has no structure" if failed.met is None else _in_words(failed)
+    return (SIMILAR if similar.met else DIFFERENT), f"no duplicate: {reason}; {_in_words(similar)}"
 
 
-def _said(one: Criterion) -> str:
-    value = f"{one.value:.4f}" if isinstance(one.value, float) else str(one.value)
-    return f"{one.name} {value}, {'as' if one.met else 'not'} {one.needed.partition(',')[0]}"
+def _in_words(criterion: Criterion) -> str:
+    value = f"{criterion.value:.4f}" if isinstance(criterion.value, float) else str(criterion.value)
+    limit = criterion.needed.partition(",")[0]
+    return f"{criterion.name} {value} {'is' if criterion.met else 'is not'} {limit}"
 
 
-def _see(home: Home, space: EmbeddingSpace, image: QueryImage, notes: list[str]) -> _Seen:
+def _measure(home: Home, space: EmbeddingSpace, image: QueryImage, notes: list[str]) -> _Measured:
     try:
         header = read_header(BytesIO(image.data), max_pixels=home.settings.max_pixels)
     except UnusableImageError as problem:
-        raise _unusable(image, problem.status, problem.reason) from problem
-    stored = None if image.path is None else _stored(home, space, image.path, image.sha256, notes)
+        message = f"{image.name} can't be used: {problem.status} ({problem.reason})"
+        raise ImageError(message, expected="an image file") from problem
+    stored = None if image.path is None else _stored_vector(home, space, image.path, image.sha256, notes)
     if stored is None:
         vector = embed_image(query_embedder(home, space.id), image, max_pixels=home.settings.max_pixels)
         path = None
     else:
         vector, path = stored, image.path
     # From the bytes: on the page a name is a path under the image root, or an upload's.
-    look = fingerprint_bytes(image.data, max_pixels=home.settings.max_pixels)
-    facts = {} if path is None else _facts(home, space, path)
+    fingerprint = fingerprint_bytes(image.data, max_pixels=home.settings.max_pixels)
+    facts = {} if path is None else _library_facts(home, space, path)
     sizes = (image.sha256, len(image.data), header.format, header.width, header.height)
-    return _Seen(Picture(image.name, path, *sizes, **facts), vector, look, _dhash(look))
+    return _Measured(ExplainedImage(image.name, path, *sizes, **facts), vector, fingerprint, _dhash(fingerprint))
 
 
-def _dhash(look: Fingerprint) -> np.ndarray | None:
-    """Difference hash, bool (256,), of the small grey picture."""
-    if look.grey is None:
+def _dhash(fingerprint: Fingerprint) -> np.ndarray | None:
+    """Return the difference hash of the small grey image, bool (256,)."""
+    if fingerprint.grey is None:
         return None
+    # Imported here: only this measure needs it.
     import imagehash
     from PIL import Image
 
-    return imagehash.dhash(Image.fromarray(look.grey), hash_size=16).hash.reshape(-1)
+    return imagehash.dhash(Image.fromarray(fingerprint.grey), hash_size=16).hash.reshape(-1)
 
 
-def _unusable(image: QueryImage, status: str, reason: str) -> ImageError:
-    return ImageError(f"{image.name} can't be used: {status} ({reason})", expected="an image file")
-
-
-def _stored(home: Home, space: EmbeddingSpace, path: str, sha256: str, notes: list[str]) -> np.ndarray | None:
-    """The stored vector of a file of the library, if it is still that file."""
+def _stored_vector(home: Home, space: EmbeddingSpace, path: str, sha256: str, notes: list[str]) -> np.ndarray | None:
+    """Return the stored vector of a file of the library; None and a note if the file is new or has changed."""
     if not tables.embeddings_path(home.warehouse, space.id, shard_of(path, home.record.shards)).is_file():
         return None
     stored = find_embedding(home, space.id, path)
@@ -270,8 +279,8 @@ def _stored(home: Home, space: EmbeddingSpace, path: str, sha256: str, notes: li
     return stored.vector
 
 
-def _facts(home: Home, space: EmbeddingSpace, path: str) -> dict[str, str | None]:
-    """Label and group of a file of the library."""
+def _library_facts(home: Home, space: EmbeddingSpace, path: str) -> dict[str, str | None]:
+    """Return label and group of a file of the library."""
     manifest = tables.manifest_path(home.warehouse, shard_of(path, home.record.shards))
     labels = tables.where_equal(tables.read(manifest, ["path", "label"]), "path", path)["label"].to_pylist()
     groups: list[str] = []
@@ -282,38 +291,38 @@ def _facts(home: Home, space: EmbeddingSpace, path: str) -> dict[str, str | None
 
 
 def _ranks(home: Home, space: EmbeddingSpace, a: str, b: str, cosine: float) -> tuple[int | None, int | None]:
-    """Of b among a's nearest neighbours, and of a among b's."""
+    """Return the rank of b among the nearest neighbours of a, and that of a among those of b."""
     file = tables.nearest_path(home.warehouse, space.id)
     if not file.is_file():
         return None, None
-    found: dict[str, int] = {}
+    ranks: dict[str, int] = {}
     with tables.open_parquet(file) as table:
         for batch in table.iter_batches(columns=["path", "neighbour", "rank", "score"]):
             part = pa.Table.from_batches([batch])
-            for one, other in ((a, b), (b, a)):
-                mine = tables.where_equal(tables.where_equal(part, "path", one), "neighbour", other)
-                for rank, score in zip(mine["rank"].to_pylist(), mine["score"].to_pylist(), strict=True):
-                    if abs(score - cosine) < _SAME_SCORE:
-                        found[one] = rank
-    return found.get(a), found.get(b)
+            for path, neighbour in ((a, b), (b, a)):
+                rows = tables.where_equal(tables.where_equal(part, "path", path), "neighbour", neighbour)
+                for rank, score in zip(rows["rank"].to_pylist(), rows["score"].to_pylist(), strict=True):
+                    if abs(score - cosine) < _SCORE_TOLERANCE:
+                        ranks[path] = rank
+    return ranks.get(a), ranks.get(b)
 
 
-def _decision(home: Home, a: Picture, b: Picture) -> dict[str, Any] | None:
-    """What is in force for the two contents; it may have been decided under other names."""
-    found = read_decisions(home).decision_for(File(a.path or a.file, a.sha256), File(b.path or b.file, b.sha256))
-    if found is None:
+def _decision(home: Home, a: ExplainedImage, b: ExplainedImage) -> dict[str, Any] | None:
+    """Return the decision in force about the two contents, which may have had other paths then."""
+    decision = read_decisions(home).decision_for(File(a.path or a.file, a.sha256), File(b.path or b.file, b.sha256))
+    if decision is None:
         return None
-    said = {name: getattr(found, name) for name in ("verdict", "at", "by", "reason", "batch")}
-    return said | {"keep": found.keep_path}
+    facts = {name: getattr(decision, name) for name in ("verdict", "at", "by", "reason", "batch")}
+    return facts | {"keep": decision.keep_path}
 
 
-def _in_graph(home: Home, a: str, b: str, notes: list[str]) -> list[dict[str, Any]] | None:
+def _graph_relationships(home: Home, a: str, b: str, notes: list[str]) -> list[dict[str, Any]] | None:
     if lifecycle.external_server(home.settings) is None and lifecycle.status(home.settings) is None:
-        notes.append("the graph was not asked: its database does not run (`imgret db start`)")
+        notes.append("the graph was not read: its database is not running (`imgret db start`)")
         return None
     try:
         with open_database(home.settings) as database:
             return database.rows(cypher.RELATIONSHIPS_BETWEEN, {"a": a, "b": b})
     except DatabaseError as error:
-        notes.append(f"the graph was not asked: {error}")
+        notes.append(f"the graph was not read: {error}")
         return None

@@ -1,13 +1,13 @@
-"""What looks like this? One answer for the job, the command and the page.
+"""Images similar to a query image: the one answer for the job, the command and the page.
 
-Belongs here: a query picture's vector, finding candidates, exact scores, relations. Not here: statements
-(`domain.graph.cypher`), drawing an answer (`domain.images.contact_sheets`, the page), keeping the graph right
-(`domain.graph.image_nodes`).
+Belongs here: finding candidates, scoring them exactly, reading their relations. Not here: statements
+(`domain.graph.cypher`), the query image's vector (`domain.search.query_embedding`), drawing an answer
+(`domain.images.contact_sheets`, the page), keeping the graph up to date (`domain.graph.image_nodes`).
 """
 
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -20,11 +20,11 @@ from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
-from imgret_assets.domain.search.query_embedding import embed_image, query_embedder, warm
+from imgret_assets.domain.search.query_embedding import embed_image, query_embedder
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError
 
-# The index is approximate and quantised: it is asked for more than wanted, and the candidates are scored exactly.
+# The index is approximate and quantised: it returns more candidates than hits, and these are scored exactly.
 CANDIDATES_PER_HIT = 5
 MIN_CANDIDATES = 50
 _EXACT_SLACK = 20
@@ -38,71 +38,82 @@ def find_similar(
     database: Database | None = None,
     embedder: Embedder | None = None,
 ) -> Answer:
-    """Find the images that look like this one.
+    """Find the images that are similar to a query image.
 
     Args:
-        home: the home whose graph is asked.
-        image: the picture.
-        query: what is asked.
-        database: an open connection; one is opened where None.
-        embedder: of the graph's space; the process's own where None.
+        home: the home whose graph is searched.
+        image: the query image.
+        query: number of hits, mode and filters.
+        database: an open connection; one is opened if None.
+        embedder: an embedder of the graph's space; the process's own if None.
 
     Raises:
         SettingError: the query is out of range.
-        ImageError: the picture can't be used.
-        DatabaseError: there is no graph, or it is being rebuilt, or the server can't be asked.
+        ImageError: the query image can't be used.
+        DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
     """
     query.check()
-    lent: AbstractContextManager[Database] = nullcontext(database) if database else open_database(home.settings)
-    with lent as opened:
+    with nullcontext(database) if database else open_database(home.settings) as opened:
         state = require_ready(read_state(opened), opened.uri)
         chosen = embedder or query_embedder(home, state.model)
-        warm(chosen)
+        # Before the clock starts: loading is not part of the search.
+        chosen.load()
         started = time.monotonic()
         vector = embed_image(chosen, image, max_pixels=home.settings.max_pixels)
-        itself = _itself(opened, image)
-        leave_out = itself if query.exclude_self else []
+        query_paths = _paths_in_graph(opened, image)
+        excluded_paths = query_paths if query.exclude_self else []
         if query.mode == "rerank":
-            hits, mode = _reranked(home, opened, state, vector, query, leave_out), query.mode
+            hits, mode = _rerank(home, opened, state, vector, query, excluded_paths), query.mode
         else:
-            hits, mode = nearest(opened, state, vector, query, leave_out=leave_out)
+            hits, mode = nearest(opened, state, vector, query, excluded_paths=excluded_paths)
         if query.relations:
             hits = _with_relations(opened, hits)
-        # Asked again at the end: a run may have begun in between.
-        after = read_state(opened)
-        refreshing = REFRESHING in (state.state, after.state if after else REFRESHING)
-        took_ms = (time.monotonic() - started) * 1000
-    return Answer(image.name, state.model, mode, round(took_ms, 1), refreshing, hits, itself, query.metric, vector)
+        # Read again at the end: a run may have begun in between.
+        final_state = read_state(opened)
+        refreshing = REFRESHING in (state.state, final_state.state if final_state else REFRESHING)
+        took_ms = round((time.monotonic() - started) * 1000, 1)
+    return Answer(image.name, state.model, mode, took_ms, refreshing, hits, query_paths, query.metric, vector)
 
 
-def _itself(database: Database, image: QueryImage) -> list[str]:
-    """Paths under which the picture is in the graph: its own path, else wherever its content is."""
-    same = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
-    return [image.path] if image.path is not None and image.path in same else same
+def _paths_in_graph(database: Database, image: QueryImage) -> list[str]:
+    """Return the query image's paths in the graph: its own path, else all paths with its content."""
+    paths = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
+    return [image.path] if image.path is not None and image.path in paths else paths
 
 
 def nearest(
-    database: Database, state: GraphState, vector: np.ndarray, query: Query, *, leave_out: Sequence[str] = ()
+    database: Database, state: GraphState, vector: np.ndarray, query: Query, *, excluded_paths: Sequence[str] = ()
 ) -> tuple[list[Hit], str]:
-    """The best hits for a vector float32 (dim,), exactly scored, and the mode that found them."""
+    """Find the best hits for a vector in the database.
+
+    Args:
+        database: the graph.
+        state: its state.
+        vector: the query image's vector, float32 (dim,).
+        query: number of hits, mode (`index` or `exact`) and filters.
+        excluded_paths: images that are no hits.
+
+    Returns:
+        hits with exact scores, and the mode that found them.
+    """
     parameters: dict[str, Any] = {
         "vector": vector.astype(np.float64).tolist(),
         "label": query.label,
-        "excluded_paths": list(leave_out),
+        "excluded_paths": list(excluded_paths),
     }
     if (
         query.mode == "index"
         and state.dim <= embedding_space.MAX_INDEXED_DIM
         and database.rows(cypher.SHOW_VECTOR_INDEX)
     ):
-        return _scored(_by_index(database, parameters, query), vector, query), "index"
+        return _score(_index_candidates(database, parameters, query), vector, query), "index"
     statement = _exact_statement(database, query.metric)
     rows = database.rows(statement, {**parameters, "limit": query.top_k + _EXACT_SLACK, "dim": len(vector)})
-    return _scored(rows, vector, query), "exact"
+    return _score(rows, vector, query), "exact"
 
 
 def _exact_statement(database: Database, metric: str) -> str:
-    """The statement that looks at every node by a metric, for this server."""
+    """Return this server's statement that compares every node by a metric."""
     if metric == "cosine":
         return cypher.NEAREST_OF_ALL_GDS if database.has_gds else cypher.NEAREST_OF_ALL
     if metric == "euclidean" and database.has_gds:
@@ -111,33 +122,13 @@ def _exact_statement(database: Database, metric: str) -> str:
         raise DatabaseError(
             f"Neo4j {database.version} at {database.uri} can't rank by metric {metric}",
             expected="Neo4j 2025.10 or newer",
-            remedy="ask with metric cosine" + ("" if metric == "dot" else ", or install Graph Data Science"),
+            remedy="use metric cosine" + ("" if metric == "dot" else ", or install Graph Data Science"),
         )
     return cypher.NEAREST_BY_EUCLIDEAN if metric == "euclidean" else cypher.NEAREST_BY_DOT
 
 
-def _reranked(
-    home: Home, database: Database, state: GraphState, vector: np.ndarray, query: Query, leave_out: Sequence[str]
-) -> list[Hit]:
-    """Hits ranked with the help of their neighbours, from the tables; scores and labels are the graph's."""
-    # Not at the top: the other modes need none of the tables.
-    from imgret_assets.domain.search.vector_cache import load_collection
-
-    collection = load_collection(home, state.model)
-    limit = query.top_k + _EXACT_SLACK
-    allowed = collection.allowed(label=query.label, leave_out=leave_out)
-    while True:
-        ranked = dict(collection.reranked(vector, limit=limit, allowed=allowed))
-        parameters = {"paths": list(ranked), "label": query.label, "excluded_paths": list(leave_out)}
-        hits = _scored(database.rows(cypher.CANDIDATES_BY_PATH, parameters), vector, query, ranked)
-        # More where a lowest score, or a graph behind the tables, has left too few.
-        if len(hits) >= query.top_k or len(ranked) < limit:
-            return hits
-        limit *= 8
-
-
-def _by_index(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
-    """Candidates from the vector index; asked for more while a filter leaves too few."""
+def _index_candidates(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
+    """Read candidates from the vector index; request more while a filter leaves too few."""
     nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
     candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.top_k)
     limit = candidates
@@ -148,42 +139,64 @@ def _by_index(database: Database, parameters: dict[str, Any], query: Query) -> l
         candidates *= 8
 
 
-def _scored(
-    rows: Sequence[dict[str, Any]], vector: np.ndarray, query: Query, ranked: Mapping[str, float] | None = None
+def _rerank(
+    home: Home, database: Database, state: GraphState, vector: np.ndarray, query: Query, excluded_paths: Sequence[str]
 ) -> list[Hit]:
-    """Candidates as hits with their raw cosine in float64, best first, ties by path.
+    """Rank the images of the tables with the help of their neighbours; scores and labels are the graph's."""
+    # Not at module level: the other modes need none of the tables.
+    from imgret_assets.domain.search.vector_cache import cached_vectors
 
-    Where `ranked` gives rank scores by path, best first, that is the order.
+    vectors = cached_vectors(home, state.model)
+    limit = query.top_k + _EXACT_SLACK
+    allowed = vectors.allowed_rows(label=query.label, excluded_paths=excluded_paths)
+    while True:
+        rank_scores = dict(vectors.rerank(vector, limit=limit, allowed=allowed))
+        parameters = {"paths": list(rank_scores), "label": query.label, "excluded_paths": list(excluded_paths)}
+        hits = _score(database.rows(cypher.CANDIDATES_BY_PATH, parameters), vector, query, rank_scores)
+        # Repeated with more images if a lowest score, or a graph older than the tables, leaves too few hits.
+        if len(hits) >= query.top_k or len(rank_scores) < limit:
+            return hits
+        limit *= 8
+
+
+def _score(
+    rows: Sequence[dict[str, Any]], vector: np.ndarray, query: Query, rank_scores: Mapping[str, float] | None = None
+) -> list[Hit]:
+    """Return candidates as hits with their raw cosine in float64, best first, ties by path.
+
+    Args:
+        rows: the candidates, with their stored vectors.
+        vector: the query image's vector, float32 (dim,).
+        query: number of hits, metric and lowest score.
+        rank_scores: rank scores by path, best first, if these decide on the order.
     """
     if not rows:
         return []
     stored = np.array([row["embedding"] for row in rows], dtype=np.float64)
-    wanted = vector.astype(np.float64)
-    products = stored @ wanted
-    scores = cosines(stored, np.broadcast_to(wanted, stored.shape))
+    query_vector = vector.astype(np.float64)
+    scores = cosines(stored, np.broadcast_to(query_vector, stored.shape))
     ranks: list[float | None] = [None] * len(rows)
-    if ranked is not None:
-        ranks = [ranked[row["path"]] for row in rows]
+    if rank_scores is not None:
+        ranks = [rank_scores[row["path"]] for row in rows]
     elif query.metric == "euclidean":
-        ranks = np.linalg.norm(stored - wanted, axis=1).tolist()
+        ranks = np.linalg.norm(stored - query_vector, axis=1).tolist()
     elif query.metric == "dot":
-        ranks = products.tolist()
+        ranks = (stored @ query_vector).tolist()
     hits = [
         Hit(row["path"], float(score), row["label"], rank_score=rank)
         for row, score, rank in zip(rows, scores, ranks, strict=True)
         if query.min_score is None or score >= query.min_score
     ]
-    if ranked is not None:
-        place = {path: place for place, path in enumerate(ranked)}
-        return sorted(hits, key=lambda hit: place[hit.path])[: query.top_k]
+    if rank_scores is not None:
+        position = {path: number for number, path in enumerate(rank_scores)}
+        return sorted(hits, key=lambda hit: position[hit.path])[: query.top_k]
     sign = 1 if query.metric == "euclidean" else -1
-    return sorted(hits, key=lambda hit: (sign * (hit.score if hit.rank_score is None else hit.rank_score), hit.path))[
-        : query.top_k
-    ]
+    hits.sort(key=lambda hit: (sign * (hit.score if hit.rank_score is None else hit.rank_score), hit.path))
+    return hits[: query.top_k]
 
 
 def _with_relations(database: Database, hits: Sequence[Hit]) -> list[Hit]:
-    found: dict[str, list[Relation]] = {hit.path: [] for hit in hits}
-    for row in database.rows(cypher.SIMILAR_TO_OF, {"paths": list(found)}):
-        found[row["path"]] = [Relation(*facts) for facts in row["relations"]]
-    return [replace(hit, relations=tuple(found[hit.path])) for hit in hits]
+    relations: dict[str, tuple[Relation, ...]] = {hit.path: () for hit in hits}
+    for row in database.rows(cypher.SIMILAR_TO_OF, {"paths": list(relations)}):
+        relations[row["path"]] = tuple(Relation(*values) for values in row["relations"])
+    return [replace(hit, relations=relations[hit.path]) for hit in hits]

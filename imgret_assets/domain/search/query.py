@@ -1,6 +1,7 @@
-"""A query and its answer.
+"""The query and its answer.
 
-Belongs here: their records and the modes. Not here: answering (`domain.search.find_similar`).
+Belongs here: their records, the modes and metrics, reading a query image. Not here: finding the answer
+(`domain.search.find_similar`).
 """
 
 import hashlib
@@ -19,7 +20,7 @@ MAX_TOP_K = 1000
 
 @dataclass(frozen=True)
 class Relation:
-    """One SIMILAR_TO relationship of a hit: `outgoing` where it leaves the hit."""
+    """One SIMILAR_TO relationship of a hit: the other image, and `outgoing` True if it starts at the hit."""
 
     path: str
     score: float
@@ -32,11 +33,11 @@ class Hit:
     """One similar image.
 
     Attributes:
-        path: under the image root.
-        score: the raw cosine, float64, from the stored vectors, whatever ranked the hits.
+        path: path under the image root.
+        score: the raw cosine, float64, of the stored vectors, whatever ranked the hits.
         label: its folder.
-        relations: its relations, where they were asked for.
-        rank_score: what ranked it, where that is not `score`: the cosine of averaged vectors in mode `rerank`, the
+        relations: its relations; None if the query did not ask for them.
+        rank_score: what ranked it, if that is not `score`: the cosine of averaged vectors in mode `rerank`, the
             distance (the smaller the closer) with metric `euclidean`, the dot product with metric `dot`.
     """
 
@@ -49,17 +50,17 @@ class Hit:
 
 @dataclass(frozen=True)
 class Query:
-    """What is asked.
+    """The parameters of a search.
 
     Attributes:
-        top_k: hits wanted, 1 to 1,000.
-        mode: `index` (fast, candidates scored again exactly), `exact` (every node) or `rerank` (every image, ranked
+        top_k: number of hits, 1 to 1,000.
+        mode: `index` (fast; candidates are scored again exactly), `exact` (every node) or `rerank` (every image, ranked
             with the help of its neighbours, `domain.similarity.query_expansion`).
-        min_score: hits have at least this raw cosine.
-        label: hits have this label.
-        exclude_self: leave the query picture itself out, where it is in the graph.
-        relations: give each hit's relations, too.
-        metric: what hits are ranked by: `cosine`, or in mode `exact` `euclidean` or `dot` over the stored vectors.
+        min_score: lowest raw cosine of a hit.
+        label: label of the hits.
+        exclude_self: leave out the query image itself if it is in the graph.
+        relations: return the relations of each hit, too.
+        metric: what ranks the hits: `cosine`, or in mode `exact` `euclidean` or `dot` over the stored vectors.
     """
 
     top_k: int = 5
@@ -71,7 +72,7 @@ class Query:
     metric: str = "cosine"
 
     def check(self) -> "Query":
-        """This query, if it can be answered.
+        """Return this query if its values are in range.
 
         Raises:
             SettingError: a value is out of range.
@@ -84,8 +85,8 @@ class Query:
             raise SettingError(f"metric is {self.metric!r}", expected=" or ".join(METRICS))
         if self.metric != "cosine" and self.mode != "exact":
             raise SettingError(
-                f"metric {self.metric} with mode {self.mode}: the index and the neighbours are by cosine",
-                remedy="ask with mode exact",
+                f"metric {self.metric} with mode {self.mode}: the index and the neighbours use the cosine",
+                remedy="use mode exact",
             )
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
             raise SettingError(f"min_score is {self.min_score}", expected="a cosine from -1 to 1")
@@ -94,18 +95,18 @@ class Query:
 
 @dataclass(frozen=True)
 class Answer:
-    """What was found.
+    """The result of a search.
 
     Attributes:
-        query: the picture asked with.
+        query: name of the query image.
         model: the embedding space of all scores.
-        mode: how hits were found; `exact` where there is no index to ask.
-        took_ms: from the picture's bytes to the answer, a model's loading left out.
+        mode: how the hits were found; `exact` if there is no vector index.
+        took_ms: time from the image's bytes to the answer, without loading the model.
         refreshing: a run was writing, so hits or relations may be incomplete.
         results: the hits, best first.
-        metric: what they are ranked by.
-        itself: paths under which the query picture is in the graph.
-        vector: the query picture's, float32 (dim,); not part of the JSON.
+        query_paths: paths under which the query image is in the graph.
+        metric: what ranked the hits.
+        vector: the query image's vector, float32 (dim,); not part of the JSON.
     """
 
     query: str
@@ -114,27 +115,27 @@ class Answer:
     took_ms: float
     refreshing: bool
     results: list[Hit]
-    itself: list[str] = field(default_factory=list)
+    query_paths: list[str] = field(default_factory=list)
     metric: str = "cosine"
     vector: np.ndarray | None = field(default=None, repr=False, compare=False)
 
     def as_json(self) -> dict[str, Any]:
-        """The answer as `imgret query --json` prints it."""
-        said = asdict(self)
-        for name in ("itself", "vector"):
-            said.pop(name)
+        """Return the answer as `imgret query --json` prints it."""
+        document = asdict(self)
+        for name in ("query_paths", "vector"):
+            document.pop(name)
         if self.metric == "cosine":
-            said.pop("metric")
-        for hit, row in zip(self.results, said["results"], strict=True):
+            document.pop("metric")
+        for hit, row in zip(self.results, document["results"], strict=True):
             for name in ("relations", "rank_score"):
                 if getattr(hit, name) is None:
                     row.pop(name)
-        return said
+        return document
 
 
 @dataclass(frozen=True)
 class QueryImage:
-    """A picture to ask with: its bytes' hash and, where it lies under the image root, its path there."""
+    """A query image: its name, the bytes of its file and, if it lies under the image root, its path there."""
 
     name: str
     data: bytes
@@ -147,16 +148,20 @@ class QueryImage:
 
 
 def read_query(file: Path, root: Path | None = None) -> QueryImage:
-    """Read a query picture.
+    """Read a query image.
+
+    Args:
+        file: the image file.
+        root: the image root, for the path below it.
 
     Raises:
-        ImageError: there is no such file, or it can't be read.
+        ImageError: the file does not exist or can't be read.
     """
     try:
         data = file.read_bytes()
     except OSError as error:
         raise ImageError(f"{file} can't be read ({error.strerror})", expected="an image file") from error
-    inside = None
+    path = None
     if root is not None and file.resolve().is_relative_to(root.resolve()):
-        inside = file.resolve().relative_to(root.resolve()).as_posix()
-    return QueryImage(str(file), data, inside)
+        path = file.resolve().relative_to(root.resolve()).as_posix()
+    return QueryImage(str(file), data, path)

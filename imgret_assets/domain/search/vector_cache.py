@@ -1,7 +1,7 @@
-"""A space's vectors and nearest neighbours in memory, for queries that look at every image.
+"""A space's vectors and nearest neighbours in memory, for queries that compare every image.
 
-Belongs here: loading them once for a process, and again when their tables have changed. Not here: the arithmetic of
-ranking again (`domain.similarity.query_expansion`), answering (`domain.search.find_similar`).
+Belongs here: loading them once per process, and again after their tables have changed. Not here: the arithmetic of
+reranking (`domain.similarity.query_expansion`), answering a query (`domain.search.find_similar`).
 """
 
 import threading
@@ -27,20 +27,20 @@ Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
-class Collection:
-    """All usable images of a space.
+class CachedVectors:
+    """The vectors of all usable images of a space, with their nearest neighbours.
 
     Attributes:
-        paths: sorted.
-        unit: float32 (n, dim), unit rows.
-        rows: int32 (n, k), nearest neighbours of each row; -1 where there are no more.
-        weights: float64 (n, w), what each of them counts in a row's mean.
-        norms: float64 (n,), length of each row's mean.
+        paths: sorted paths of the images.
+        unit: float32 (n, dim), unit vectors.
+        neighbours: int32 (n, k), rows of each image's nearest neighbours; -1 if there are fewer than k.
+        weights: float64 (n, w), weight of each neighbour in an image's mean.
+        norms: float64 (n,), length of each image's mean.
     """
 
     paths: list[str]
     unit: np.ndarray
-    rows: np.ndarray
+    neighbours: np.ndarray
     weights: np.ndarray
     norms: np.ndarray
 
@@ -48,108 +48,126 @@ class Collection:
     def _labels(self) -> np.ndarray:
         return np.array([path.rpartition("/")[0] for path in self.paths])
 
-    def allowed(self, *, label: str | None, leave_out: Sequence[str]) -> np.ndarray:
-        """Which images may answer, bool (n,): of a label, where one is given, and not among those left out."""
-        found = np.ones(len(self.paths), bool) if label is None else self._labels == label
-        for path in leave_out:
-            row = bisect_left(self.paths, path)
-            if row < len(self.paths) and self.paths[row] == path:
-                found[row] = False
-        return found
+    def _row(self, path: str) -> int | None:
+        row = bisect_left(self.paths, path)
+        return row if row < len(self.paths) and self.paths[row] == path else None
+
+    def allowed_rows(self, *, label: str | None, excluded_paths: Sequence[str]) -> np.ndarray:
+        """Return which images may be hits, bool (n,): those of a label, or all if it is None, without the excluded."""
+        allowed = np.ones(len(self.paths), bool) if label is None else self._labels == label
+        for path in excluded_paths:
+            row = self._row(path)
+            if row is not None:
+                allowed[row] = False
+        return allowed
 
     def nearest_of(self, path: str, count: int) -> list[tuple[str, float]]:
-        """An image's nearest and their cosines, at most ten, nearest first; nothing for an image that is not here."""
-        row = bisect_left(self.paths, path)
-        if row == len(self.paths) or self.paths[row] != path:
+        """Return the nearest neighbours of an image and their cosines, nearest first.
+
+        Args:
+            path: the image; an unknown one has no neighbours.
+            count: how many neighbours, at most ten.
+        """
+        row = self._row(path)
+        if row is None:
             return []
-        found = zip(self.rows[row].tolist(), self.weights[row].tolist(), strict=False)
-        return [(self.paths[other], score) for other, score in found if other >= 0][:count]
+        pairs = zip(self.neighbours[row].tolist(), self.weights[row].tolist(), strict=False)
+        return [(self.paths[neighbour], score) for neighbour, score in pairs if neighbour >= 0][:count]
 
     def nearest_among(self, paths: Sequence[str], count: int) -> list[tuple[str, str, float]]:
-        """Of some images each one's nearest among the others: pairs of paths with their cosines, each pair once.
+        """Return for each of some images its nearest among the others, as pairs of paths with their cosines.
 
         Args:
-            paths: images; one that is not here is passed over.
-            count: how many of each.
+            paths: the images; unknown ones are left out.
+            count: how many neighbours of each image.
 
         Returns:
-            pairs in the images' order; float32 products, not exact to the last digits.
+            each pair once, in the images' order; cosines from float32 products, not exact to the last digits.
         """
-        places = {path: bisect_left(self.paths, path) for path in paths}
-        here = [path for path, row in places.items() if row < len(self.paths) and self.paths[row] == path]
-        unit = self.unit[[places[path] for path in here]]
+        rows = {path: row for path in paths if (row := self._row(path)) is not None}
+        known = list(rows)
+        unit = self.unit[list(rows.values())]
         scores = unit @ unit.T
         np.fill_diagonal(scores, -np.inf)
-        best = np.argsort(-scores, axis=1, kind="stable")[:, : min(count, max(0, len(here) - 1))]
-        pairs = {(min(one, other), max(one, other)): None for one, row in enumerate(best.tolist()) for other in row}
-        return [(here[one], here[other], float(scores[one, other])) for one, other in pairs]
+        best = np.argsort(-scores, axis=1, kind="stable")[:, : min(count, max(0, len(known) - 1))]
+        pairs = {(min(a, b), max(a, b)): None for a, neighbours in enumerate(best.tolist()) for b in neighbours}
+        return [(known[a], known[b], float(scores[a, b])) for a, b in pairs]
 
     def cosines(self, query: np.ndarray) -> np.ndarray:
-        """Cosine of every image with a query vector float (dim,), any norm but zero; float32 (n,), not exact."""
-        wanted = np.asarray(query, np.float64)
-        return self.unit @ (wanted / np.linalg.norm(wanted)).astype(np.float32)
-
-    def reranked(self, query: np.ndarray, *, limit: int, allowed: np.ndarray | None = None) -> list[tuple[str, float]]:
-        """The best images for a query vector float (dim,), each with its rank score (a cosine of averaged vectors).
+        """Return the cosine of every image with a query vector, float32 (n,), not exact to the last digits.
 
         Args:
-            query: any norm but zero.
-            limit: images wanted at most.
-            allowed: bool (n,), the images that may answer.
+            query: float (dim,), of any length but zero.
         """
-        order, _, scores = rerank(self.unit, query, self.rows, self.weights, self.norms, allowed=allowed, limit=limit)
+        vector = np.asarray(query, np.float64)
+        return self.unit @ (vector / np.linalg.norm(vector)).astype(np.float32)
+
+    def rerank(self, query: np.ndarray, *, limit: int, allowed: np.ndarray | None = None) -> list[tuple[str, float]]:
+        """Return the best images for a query vector, each with its rank score, a cosine of averaged vectors.
+
+        Args:
+            query: float (dim,), of any length but zero.
+            limit: largest number of images.
+            allowed: bool (n,), the images that may be hits; all if None.
+        """
+        order, _, scores = rerank(
+            self.unit, query, self.neighbours, self.weights, self.norms, allowed=allowed, limit=limit
+        )
         return [(self.paths[row], float(scores[row])) for row in order.tolist()]
 
 
-_loaded: dict[tuple[Path, str], tuple[Stamp, Collection]] = {}
+_cache: dict[tuple[Path, str], tuple[Stamp, CachedVectors]] = {}
 _lock = threading.Lock()
 
 
-def load_collection(home: Home, space: str) -> Collection:
-    """The collection as its tables are now; read once for the process until one of them changes.
+def cached_vectors(home: Home, space: str) -> CachedVectors:
+    """Return the vectors of a space, read once per process and again after one of their tables has changed.
+
+    Only one space is in memory at a time.
 
     Raises:
         TableError: a table is missing, or of another space.
-        StaleTableError: the neighbours are of other embeddings.
+        StaleTableError: the neighbours were made from other embeddings.
         SettingError: the vectors are larger than IMGRET_MEMORY_GB.
     """
     key = (home.warehouse, space)
     with _lock:
         stamp = _stamp(home, space)
-        known = _loaded.get(key)
-        if known is None or known[0] != stamp:
-            _loaded.clear()
-            _loaded[key] = known = (stamp, _load(home, space))
-        return known[1]
+        entry = _cache.get(key)
+        if entry is None or entry[0] != stamp:
+            _cache.clear()
+            _cache[key] = entry = (stamp, _load(home, space))
+        return entry[1]
 
 
-def _load(home: Home, space: str) -> Collection:
+def _load(home: Home, space: str) -> CachedVectors:
     nearest = NEAREST.require(home.warehouse, space)
     _check_memory(home, space)
-    # What can be told without the vectors comes first: the page asks again and again while a run is under way.
+    # What needs no vectors is checked first: the page calls this again and again during a run.
     listing = list_embeddings(home, space)
     if NEAREST.current_metadata(home.warehouse, space, listing.coverage) is None:
         raise StaleTableError(
-            f"{nearest} is of other embeddings than there are now",
-            remedy="materialise `nearest_neighbours`, or run `imgret run`; or ask with mode index or exact",
+            f"{nearest} was made from other embeddings",
+            remedy="materialise `nearest_neighbours`, or run `imgret run`; or use mode index or exact",
         )
     neighbours = load_neighbours(home, space)
     unit = read_vectors(home, space, listing)
-    # In place, and without a copy in float64: the vectors may be most of what memory there is.
+    # In place, and without a copy in float64: the vectors may take most of the memory.
     unit /= row_norms(unit)[:, np.newaxis].astype(np.float32)
     weights = averaging_weights(neighbours.rows, neighbours.scores)
-    return Collection(listing.paths, unit, neighbours.rows, weights, averaged_norms(unit, neighbours.rows, weights))
+    norms = averaged_norms(unit, neighbours.rows, weights)
+    return CachedVectors(listing.paths, unit, neighbours.rows, weights, norms)
 
 
 def _check_memory(home: Home, space: str) -> None:
     rows, dim = stored_size(home, space)
-    # The vectors, and a shard's table while they are read.
-    needed = 1.25 * 4 * rows * dim / _BYTES_PER_GB
-    if needed > home.settings.memory_gb:
+    # The vectors, and one shard's table while it is read.
+    needed_gb = 1.25 * 4 * rows * dim / _BYTES_PER_GB
+    if needed_gb > home.settings.memory_gb:
         raise SettingError(
-            f"Ranking again needs the vectors of all {rows:,} images in memory, {needed:.1f} GB at most, and "
+            f"Reranking needs the vectors of all {rows:,} images in memory, up to {needed_gb:.1f} GB, and "
             f"IMGRET_MEMORY_GB is {home.settings.memory_gb:g}",
-            remedy="raise IMGRET_MEMORY_GB, or ask with mode index",
+            remedy="raise IMGRET_MEMORY_GB, or use mode index",
         )
 
 
