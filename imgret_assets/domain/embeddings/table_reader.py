@@ -23,7 +23,7 @@ from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.decode import RETRIED_STATUSES, Status
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.labels import shard_labels
-from imgret_assets.domain.numerics.vectors import row_norms
+from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
@@ -285,8 +285,7 @@ def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
         row_of = pc.index_in(paths, value_set=all_paths).to_numpy()  # type: ignore[attr-defined]
         start = 0
         for _, batch in usable_batches(home, space, shard):
-            norms = row_norms(batch)
-            if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
+            if (bad := unusable_vectors(batch)).any():
                 file = tables.embeddings_path(home.warehouse, space, shard)
                 raise TableError(
                     f"The embedding of {paths[start + int(np.argmax(bad))]} is zero or not finite",

@@ -1,7 +1,7 @@
-"""How this project's numba kernels are compiled.
+"""The decorators that compile this project's numba kernels.
 
-Belongs here: the decorators. Not here: kernels (`domain.duplicates.hash_kernels`,
-`domain.similarity.cascade.kernels`). Importing this module loads numba, so only kernels import it.
+Belongs here: how kernels are compiled. Not here: the kernels (`domain.duplicates.hash_kernels`,
+`domain.similarity.cascade.kernels`). Importing this module loads numba, so only modules of kernels import it.
 """
 
 from collections.abc import Callable
@@ -12,10 +12,11 @@ from numba.extending import intrinsic
 
 
 def compiled(function: Callable[..., Any]) -> Any:
-    """Compile on first use without the GIL, keep the code on disk where some folder can be written, else in memory.
+    """Compile a function at its first call, without the GIL; cache the machine code on disk where that is possible.
 
-    numba looks for a folder when the decorator runs (NUMBA_CACHE_DIR, beside the module, the user's cache folder) and
-    raises where it may write none of them: an installed package of a container's read-only root, without a home.
+    numba looks for a cache folder when the decorator runs (NUMBA_CACHE_DIR, the module's own folder, the user's cache
+    folder) and raises where it may write none of them: an installed package in a container whose root file system is
+    read-only, run by a user without a home. There the machine code is kept in memory alone.
     """
     try:
         return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
@@ -24,5 +25,8 @@ def compiled(function: Callable[..., Any]) -> Any:
 
 
 def instruction(function: Callable[..., Any]) -> Any:
-    """`intrinsic`, for a reader of types: the compiler passes the first argument."""
+    """Make a function of types into an instruction, by numba's `intrinsic`, with a type that a checker understands.
+
+    The compiler passes the first argument, the typing context.
+    """
     return intrinsic(function)

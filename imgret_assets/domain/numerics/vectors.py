@@ -1,21 +1,25 @@
-"""Rows of unit length.
+"""Arithmetic on rows of vectors: norms, unit rows, dot products, cosines, and which rows have no direction.
 
-Belongs here: norms and normalising, in float64 whatever the rows are stored in. Not here: what rows have no direction
-(`domain.numerics.vectors.unusable_vectors` names them), the same in compiled loops
-(`domain.similarity.cascade.kernels`).
+Belongs here: sums in float64, whatever the rows are stored in. Not here: the same in compiled loops
+(`domain.similarity.cascade.kernels`), what happens to an image without a usable vector
+(`domain.embeddings.embedding_pipeline`).
 """
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-# Rows that are float64 at a time: a part stays in a core's cache, and there is no second copy of all vectors.
+# Bytes of the rows that are converted to float64 at a time: they stay in a core's cache, and there is no second copy of
+# all vectors.
 _PART_BYTES = 1 << 20
+_UNIT_ROUNDOFF = 2.0**-24
+_LANES = 16  # Partial sums of a dot product.
+_DOT_ROWS = 128  # Rows whose products stay in a core's second cache.
 
 
 def row_norms(vectors: np.ndarray) -> np.ndarray:
-    """Euclidean norms of the rows of a (n, dim) array, float64 (n,), summed in float64.
+    """Return the Euclidean norms, float64 (n,), of the rows of a float32 or float64 (n, dim) array, summed in float64.
 
-    No float32 row overflows: a norm is not finite only where a number isn't.
+    No float32 row overflows: its norm is not finite only where one of its numbers is not.
     """
     norms = np.empty(len(vectors))
     for part in _parts(vectors):
@@ -25,11 +29,11 @@ def row_norms(vectors: np.ndarray) -> np.ndarray:
 
 
 def unit_rows(vectors: np.ndarray, *, dtype: DTypeLike | None = None) -> np.ndarray:
-    """The rows of a float32 or float64 (n, dim) array at length 1.
+    """Return the rows of a float32 or float64 (n, dim) array scaled to length 1.
 
     Args:
-        vectors: finite, no zero rows (a zero row becomes not a number), any norm. They are left as they are.
-        dtype: of the answer, float32 or float64; that of `vectors` where None.
+        vectors: finite, no zero rows (a zero row becomes NaN), any norm. They are not changed.
+        dtype: of the result, float32 or float64; that of `vectors` where None.
 
     Returns:
         (n, dim): each number divided by its row's norm in float64, then rounded once to `dtype`.
@@ -43,26 +47,27 @@ def unit_rows(vectors: np.ndarray, *, dtype: DTypeLike | None = None) -> np.ndar
     return out
 
 
+def unusable_norms(norms: np.ndarray) -> np.ndarray:
+    """Return True, bool (n,), for each norm of a row that has no direction: 0 or not finite.
+
+    This is the one rule for what a usable vector is: embeddings, tables, graph and searches all apply it.
+    """
+    return ~(np.isfinite(norms) & (norms > 0))
+
+
+def unusable_vectors(vectors: np.ndarray) -> np.ndarray:
+    """Return True, bool (n,), for each row of a float32 (n, dim) array that has no direction: zero or not finite."""
+    return unusable_norms(row_norms(vectors))
+
+
 def _parts(vectors: np.ndarray) -> list[slice]:
     count, dim = vectors.shape
     rows = max(1, _PART_BYTES // (8 * max(1, dim)))
     return [slice(start, min(start + rows, count)) for start in range(0, count, rows)]
 
 
-def unusable_vectors(vectors: np.ndarray) -> np.ndarray:
-    """True for each row of float32 (n, dim) that has no direction: not finite, or zero."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        norms = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    return ~np.isfinite(norms) | (norms == 0.0)
-
-
-_UNIT_ROUNDOFF = 2.0**-24
-_LANES = 16  # Partial sums of a dot product.
-_DOT_ROWS = 128  # Rows whose products stay in a core's second cache.
-
-
 def float32_margin(dim: int) -> float:
-    """Bound on the error of a float32 dot product of two float32-rounded unit vectors of `dim` numbers."""
+    """Return a bound on the error of a float32 dot product of two float32-rounded unit vectors of `dim` numbers."""
     gamma = dim * _UNIT_ROUNDOFF / (1 - dim * _UNIT_ROUNDOFF)
     rounding = 2 * _UNIT_ROUNDOFF + _UNIT_ROUNDOFF**2
     # 1e-12 covers the float64 norms; the threshold itself is rounded to float32 downwards by the caller.

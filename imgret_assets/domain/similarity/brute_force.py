@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from imgret_assets.domain.numerics.vectors import cosines, exact_norms, float32_margin, unit_rows
+from imgret_assets.domain.numerics.vectors import cosines, exact_norms, float32_margin, unit_rows, unusable_norms
 from imgret_assets.domain.similarity.neighbour_lists import Previous, due_rows, gone_entries
 from imgret_assets.domain.similarity.scored_pairs import Pairs
 from imgret_assets.errors import TableError
@@ -130,7 +130,7 @@ def pairs_above(
         TableError: a row has no direction.
     """
     norms = exact_norms(vectors)
-    if (bad := ~(np.isfinite(norms) & (norms > 0))).any():
+    if (bad := unusable_norms(norms)).any():
         raise TableError(f"Row {int(np.argmax(bad))} of the vectors is zero or not finite")
     count = len(vectors)
     chosen = np.arange(count) if rows is None else np.asarray(rows, dtype=np.int64)

@@ -1,7 +1,18 @@
+"""Arithmetic on rows against the same in float64, number by number where the order counts."""
+
 import numpy as np
 import pytest
 
-from imgret_assets.domain.numerics.vectors import cosines, dots, exact_norms, row_norms, unit_rows
+from imgret_assets.domain.numerics.vectors import (
+    cosines,
+    dots,
+    exact_norms,
+    float32_margin,
+    row_norms,
+    unit_rows,
+    unusable_norms,
+    unusable_vectors,
+)
 
 
 @pytest.mark.parametrize("dim", [1, 3, 1280])
@@ -20,7 +31,7 @@ def test_rows_of_any_length_become_unit_rows(rng: np.random.Generator, dim: int,
     np.testing.assert_array_equal(vectors, before)
 
 
-def test_no_float32_overflows_and_what_has_no_direction_shows() -> None:
+def test_no_float32_row_overflows() -> None:
     rows = np.array([[3e38, 3e38], [0, 0], [np.nan, 1], [np.inf, 1]], np.float32)
     norms = row_norms(rows)
     assert norms[0] == pytest.approx(4.2426e38, rel=1e-4)
@@ -31,8 +42,24 @@ def test_no_float32_overflows_and_what_has_no_direction_shows() -> None:
     assert unit_rows(np.empty((0, 3), np.float32)).shape == (0, 3)
 
 
+def test_a_row_of_zeros_or_with_a_number_that_is_not_finite_is_unusable() -> None:
+    rows = [[0, 0, 0], [0, 1, 0], [np.nan, 1, 0], [0, -np.inf, 0], [3e38, 3e38, 3e38], [1e-45, 0, 0], [-1, 1, 0]]
+    vectors = np.array(rows, dtype=np.float32)
+    expected = [True, False, True, True, False, False, False]
+    assert unusable_vectors(vectors).tolist() == expected
+    assert unusable_norms(row_norms(vectors)).tolist() == expected
+    assert unusable_vectors(np.empty((0, 3), np.float32)).shape == (0,)
+
+
+def test_a_vector_among_many_is_found_in_whatever_part_it_is(rng: np.random.Generator) -> None:
+    """Rows are converted a megabyte at a time: one in the last part counts as one in the first."""
+    vectors = rng.normal(size=(900, 300)).astype(np.float32)
+    vectors[[0, 450, 899]] = 0.0
+    assert np.flatnonzero(unusable_vectors(vectors)).tolist() == [0, 450, 899]
+
+
 def summed_in_lanes(x: np.ndarray, y: np.ndarray) -> float:
-    """The documented order of the sum, number by number."""
+    """Sum the products of two vectors in the documented order, number by number."""
     products = [float(a) * float(b) for a, b in zip(x, y, strict=True)]
     whole = len(products) // 16 * 16
     lanes = [0.0] * 16
@@ -52,7 +79,7 @@ def test_dot_products_are_summed_in_one_order(rng: np.random.Generator, dim: int
     expected = [summed_in_lanes(x, y) for x, y in zip(left, right, strict=True)]
     np.testing.assert_array_equal(dots(left, right), expected)
     np.testing.assert_array_equal(dots(right, left), expected)
-    # Whatever stands beside a row, and however the rows lie in memory.
+    # Neither the rows around a row nor the order of the numbers in memory count.
     np.testing.assert_array_equal(dots(left[7:8], right[7:8]), expected[7:8])
     np.testing.assert_array_equal(dots(np.asfortranarray(left), np.broadcast_to(right[7], left.shape))[7], expected[7])
 
@@ -66,3 +93,12 @@ def test_a_score_is_a_cosine(rng: np.random.Generator) -> None:
     np.testing.assert_array_equal(known, cosines(left, right))
     assert np.abs(cosines(left, left * np.float32(3))).max() <= 1.0
     assert np.abs(cosines(left, -left)).max() <= 1.0
+
+
+@pytest.mark.parametrize("dim", [1, 3, 48, 1280, 2048, 4096])
+def test_the_margin_bounds_the_error_of_a_float32_product(rng: np.random.Generator, dim: int) -> None:
+    vectors = np.abs(rng.normal(size=(40, dim))).astype(np.float32)
+    exact = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
+    unit = exact.astype(np.float32)
+    error = np.abs((unit @ unit.T).astype(np.float64) - exact @ exact.T).max()
+    assert error <= float32_margin(dim) < 1e-3

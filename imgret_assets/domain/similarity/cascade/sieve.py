@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from imgret_assets.domain.numerics.vectors import unusable_norms
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.similarity.cascade import bounds, gpu_bounds
 from imgret_assets.domain.similarity.cascade.bounds import SCALE, Plan, in_parallel, parts, slices
@@ -196,7 +197,7 @@ class Sieve:
             kernels.digests_of(bits[part], factors, digests[part])
 
         self.each(measure, slices(0, self.count, 128))
-        bad = np.flatnonzero(~(np.isfinite(norms) & (norms > 0)))
+        bad = np.flatnonzero(unusable_norms(norms))
         if len(bad):
             named = ", ".join(map(str, bad[:5])) + (f" and {len(bad) - 5:,} more" if len(bad) > 5 else "")
             raise TableError(
