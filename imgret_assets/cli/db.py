@@ -36,9 +36,9 @@ def db() -> None:
 def start(home: str | None) -> None:
     """Start the embedded Neo4j unless it is running."""
     settings = _load_settings(home)
-    configured = lifecycle.external_server(settings)
-    if configured:
-        click.echo(f"NEO4J_URI names {configured.uri}: imgret starts no server of its own.")
+    external = lifecycle.external_server(settings)
+    if external:
+        click.echo(f"NEO4J_URI names {external.uri}: imgret starts no server of its own.")
         return
     server = lifecycle.ensure_running(settings, log=_log)
     click.echo(f"Neo4j {server.version} is running at {server.uri}. Next: imgret db browse, imgret db shell")
@@ -49,9 +49,9 @@ def start(home: str | None) -> None:
 def stop(home: str | None) -> None:
     """Stop the embedded Neo4j; it starts again when it is needed."""
     settings = _load_settings(home)
-    configured = lifecycle.external_server(settings)
-    if configured:
-        click.echo(f"NEO4J_URI names {configured.uri}: imgret does not stop a server that it did not start.")
+    external = lifecycle.external_server(settings)
+    if external:
+        click.echo(f"NEO4J_URI names {external.uri}: imgret does not stop a server that it did not start.")
         return
     click.echo("Neo4j has stopped." if lifecycle.stop(settings) else "Neo4j was not running.")
 
@@ -150,10 +150,10 @@ def _home_flag(home: str | None) -> str:
 
 def _report(settings: Settings) -> tuple[run_file.Connection | None, dict[str, Any]]:
     """Return the server's address, if it has one, and the document of `status --json`."""
-    configured = lifecycle.external_server(settings)
-    if configured:
-        version, gds = server_versions(configured)
-        return configured, _as_report(settings, configured, running=version is not None, version=version, gds=gds)
+    external = lifecycle.external_server(settings)
+    if external:
+        version, gds = server_versions(external)
+        return external, _as_report(settings, external, running=version is not None, version=version, gds=gds)
     server = lifecycle.status(settings)
     version, gds = lifecycle.versions(settings) if server else (None, None)
     return server, _as_report(settings, server, running=server is not None, version=version, gds=gds)

@@ -1,4 +1,4 @@
-"""A connection to Neo4j, the configured server or the embedded one, and its failures as named errors.
+"""A connection to Neo4j, the external server or the embedded one, and its failures as named errors.
 
 Belongs here: opening connections, sending statements, translating the driver's errors, what server it is. Not here:
 the statements (`domain.graph.cypher`), starting and stopping the embedded server (`domain.neo4j_server.lifecycle`).
@@ -109,7 +109,7 @@ def _as_dictionary(record: "Record") -> dict[str, Any]:
 
 @contextmanager
 def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Database]:
-    """Open a connection to the configured Neo4j; start the embedded server if none is configured.
+    """Open a connection to the external Neo4j, or to the embedded one, which is started if need be.
 
     Raises:
         DatabaseError: the server can't be reached or refuses the login.
