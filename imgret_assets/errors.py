@@ -1,7 +1,7 @@
-"""Every failure imgret reports by name, each with what was found, what was expected and what to do.
+"""The named errors of imgret: each has what was found, what was expected and the remedy.
 
-Belongs here: exception classes and their exit codes. Not here: a picture that can't be used, which is
-no failure of a run but a row with a status (`domain.images.decode.Status`).
+Belongs here: exception classes and their exit codes. Not here: an image that can't be used, which does not fail a run
+but becomes a row with a status (`domain.images.decode.Status`).
 """
 
 EXIT_FAILED = 1
@@ -12,9 +12,9 @@ class ImgretError(Exception):
     """A failure with a message for the person who runs imgret.
 
     Args:
-        found: what was met, naming the file, setting or server.
-        expected: what would have been right; left out of the message when empty.
-        remedy: what to do now; left out of the message when empty.
+        found: the state that caused it, with the name of the file, setting or server.
+        expected: the correct state; not in the message where it is empty.
+        remedy: what to do now; not in the message where it is empty.
     """
 
     exit_code = EXIT_FAILED
@@ -32,75 +32,75 @@ class ImgretError(Exception):
 
 
 def first_line(error: Exception) -> str:
-    """The first line of what an exception of other code says; empty where it says nothing."""
+    """Return the first line of an exception's message; empty where it has none."""
     return next(iter(str(error).splitlines()), "")
 
 
 class SettingError(ImgretError):
-    """A setting, flag or config value is not usable."""
+    """A setting, flag or config value is unknown or not usable."""
 
     exit_code = EXIT_USAGE
 
 
 class RootError(ImgretError):
-    """The image root is missing, not a folder, or not the one this home was built from."""
+    """The image root is missing, not a folder, or not the one that this home was built from."""
 
 
 class VanishedFilesError(ImgretError):
-    """So many known files have vanished that the root is probably not mounted."""
+    """So many known files have vanished that the image root is probably not mounted."""
 
 
 class HomeError(ImgretError):
-    """The home's own records are missing, contradict the settings or can't be written."""
+    """The home's record is damaged, too new or in conflict with the settings, or the home can't be written."""
 
 
 class LockTimeoutError(ImgretError):
-    """Another run holds a lock longer than this one may wait."""
+    """Another run holds a lock longer than this run may wait."""
 
 
 class TableError(ImgretError):
-    """A table is missing, of another embedding space, or holds what must not reach the graph."""
+    """A table is missing, of another embedding space, or has values that must not reach the graph."""
 
 
 class StaleTableError(TableError):
-    """A table was made from others that have changed since."""
+    """A table was made from other tables, which have changed since."""
 
 
 class TooManyPairsError(ImgretError):
-    """More pairs are above the threshold than anybody could look at, or than the disk may be asked to hold."""
+    """More pairs are above the threshold than the settings allow, which protects the disk."""
 
 
 class ModelError(ImgretError):
-    """A model is unknown, its weights can't be had, or it gives unusable vectors."""
+    """A model is unknown, its weights are not available, or its vectors are unusable."""
 
 
 class ImageError(ImgretError):
-    """The picture given as a query can't be used."""
+    """The query image can't be used."""
 
     exit_code = EXIT_USAGE
 
 
 class DecisionError(ImgretError):
-    """A decision about images can't be written down, or is not there to be undone."""
+    """A decision about images can't be recorded, or there is none to undo."""
 
     exit_code = EXIT_USAGE
 
 
 class ServerError(ImgretError):
-    """The embedded Neo4j can't be resolved, started or stopped."""
+    """The embedded Neo4j can't be downloaded, started or stopped."""
 
 
 class DatabaseError(ImgretError):
-    """Neo4j can't be reached, refuses the login, or can't do what was asked."""
+    """Neo4j can't be reached, refuses the login, or fails at a statement."""
 
 
 class ForeignDatabaseError(DatabaseError):
-    """The database holds images that this home did not put there."""
+    """The database holds images of another home."""
 
 
 class GraphRebuildingError(DatabaseError):
-    """The graph is being rebuilt for another embedding space; there is nothing to ask yet."""
+    """The graph is being rebuilt for another embedding space and can't be searched yet."""
 
 
 class DiskFullError(ImgretError):
-    """No room is left for a table; the old one is intact."""
+    """The disk has no room for a table; the old table is intact."""

@@ -74,46 +74,47 @@ class Neo4jSettings:
 
     @property
     def embedded(self) -> bool:
-        """True when imgret runs the server itself."""
+        """True where imgret runs the server itself."""
         return self.uri is None
 
     def __repr__(self) -> str:
-        """Everything but the password, which must not reach a log."""
+        """Leave the password out: it must not reach a log."""
         return f"Neo4jSettings(uri={self.uri!r}, username={self.username!r}, database={self.database!r})"
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a process works with.
+    """The settings of a process.
 
-    `images`, `model`, `shards` and `threshold` are None where nobody set them: then the home's own
-    record counts, and only then the default (`domain.storage.home.Home`).
+    `images`, `model`, `shards`, `threshold` and `centre` are None where they are not set: then the home's record
+    counts, and only then the default (`domain.storage.home.Home`).
 
     Attributes:
         home: absolute folder of the tables, the embedded database, the model cache and Dagster's storage.
-        cache: absolute folder of what is fetched once for all homes (the server's jars).
+        cache: absolute folder of the downloads that all homes share (the server's jars).
         images: absolute root of the image files.
         model: a name of `domain.models.registry`, such as `efficientnet_lite0` or `timm:resnet18`.
         weights: a file with the model's weights.
         device: one of `auto`, `cpu`, `cuda`, `mps`.
         engine: one of `auto`, `openvino`, `torch`.
         shards: number of partitions, 1 to 256.
-        threshold: raw cosine above which two images are joined, in [-1, 1].
-        max_neighbours: pairs are kept only if among the best so many of one of their images; None keeps all.
+        threshold: raw cosine above which two images are related, in [-1, 1].
+        max_neighbours: a pair is kept only if it is among this number of best pairs of one of its images; None keeps
+            all pairs.
         max_pairs: more pairs than this above the threshold are an error.
-        memory_gb: what comparing vectors may hold beside them, in 2^30 bytes.
-        max_pixels: a picture with more pixels is `too_large`.
+        memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
+        max_pixels: an image with more pixels gets the status `too_large`.
         lock_timeout_s: how long to wait for another run, in seconds.
         dagster_home: absolute folder of Dagster's storage.
         neo4j: the server to use.
-        beside: models whose tables are kept up to date beside those of the graph's model: names, each with its
+        beside: additional models, whose tables are refreshed with those of the graph's model: names, each with its
             weights file or None.
         decoding: one of `auto`, `full`, `scaled`: whether large JPEGs are decoded at a smaller scale.
         pooling: one of `auto`, `avg`, `gem`, `head`: how a model's last features become a vector.
-        centre: a file with a mean that is taken from the vectors; `none` for none; None where nobody said.
+        centre: a file with a mean that is subtracted from the vectors; `none` for no mean.
         protected: folders under the image root, POSIX, whose images are never proposed for removal; `.` is all of it.
-        app_url: where the web page is reached, for links to it, without a slash at its end.
-        warnings: what the reader should know about the settings, such as one that is ignored.
+        app_url: address of the web page, for links to it, without a slash at its end.
+        warnings: messages about the settings, such as one that is ignored.
     """
 
     home: Path
@@ -189,7 +190,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         shards=_integer(values, "IMGRET_SHARDS", 1, MAX_SHARDS),
         threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
         max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,
-        lock_timeout_s=_or(_real(values, "IMGRET_LOCK_TIMEOUT_S", 0.0, 1e9), DEFAULT_LOCK_TIMEOUT_S),
+        lock_timeout_s=_value_or(_real(values, "IMGRET_LOCK_TIMEOUT_S", 0.0, 1e9), DEFAULT_LOCK_TIMEOUT_S),
         dagster_home=_path(values.get("DAGSTER_HOME")) or home / "dagster",
         neo4j=Neo4jSettings(
             uri=uri,
@@ -203,7 +204,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         ),
         max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
-        memory_gb=_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
+        memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
         beside=_models(values.get("IMGRET_BESIDE", "")),
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
@@ -240,7 +241,7 @@ def _unknown(names: Sequence[str], known: Iterable[str], source: str = "") -> Se
 
 
 def check_threshold(threshold: float, name: str = "threshold") -> float:
-    """The threshold, if it is a cosine.
+    """Return the threshold, if it is a cosine.
 
     Raises:
         SettingError: it is outside [-1, 1] or not a number.
@@ -250,35 +251,35 @@ def check_threshold(threshold: float, name: str = "threshold") -> float:
     return threshold
 
 
-def _or(value: float | None, default: float) -> float:
+def _value_or(value: float | None, default: float) -> float:
     return default if value is None else value
 
 
 def _path(value: str | None) -> Path | None:
-    # Not resolve(): a root given through a link keeps its name; only the working folder is fixed.
+    # Not resolve(): a path through a link keeps its name; only the working folder is added.
     return Path(os.path.abspath(Path(value).expanduser())) if value else None  # noqa: PTH100
 
 
 def _models(value: str) -> tuple[tuple[str, Path | None], ...]:
-    """Models separated by commas, each a name or name=weights file."""
+    """Return models separated by commas, each a name or name=weights file."""
     parts = [part.strip().partition("=") for part in value.split(",") if part.strip()]
     return tuple((name.strip(), _path(weights.strip())) for name, _, weights in parts)
 
 
 def _folders(value: str) -> tuple[str, ...]:
-    """Folders under the image root separated by commas, each once; a name that holds a comma can't be given."""
+    """Return folders under the image root separated by commas, each once; a name with a comma is not possible."""
     folders = [PurePosixPath(part.strip()) for part in value.split(",") if part.strip()]
     for folder in folders:
         if folder.is_absolute() or ".." in folder.parts:
             raise SettingError(
                 f"IMGRET_PROTECTED names {str(folder)!r}",
-                expected="folders as they are called under the image root, such as `originals,albums/2024`",
+                expected="folders under the image root, such as `originals,albums/2024`",
             )
     return tuple(dict.fromkeys(str(folder) for folder in folders))
 
 
 def _choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:
-    """One of the choices, the first of which is the default."""
+    """Return one of the choices, of which the first is the default."""
     value = values.get(name, choices[0])
     if value not in choices:
         raise SettingError(f"{name} is {value!r}", expected=f"one of {', '.join(choices)}")

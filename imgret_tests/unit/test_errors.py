@@ -1,3 +1,5 @@
+"""The named errors: their messages and exit codes."""
+
 import inspect
 
 import pytest
@@ -17,22 +19,22 @@ from imgret_assets.errors import (
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ImgretError)]
 
 
-def test_a_message_says_found_expected_and_remedy() -> None:
+def test_a_message_has_found_expected_and_remedy() -> None:
     error = TableError("a.parquet is of another space.", expected="space x", remedy="remove it")
     assert str(error) == "a.parquet is of another space. Expected: space x. What to do: remove it."
     assert (error.found, error.expected, error.remedy) == ("a.parquet is of another space.", "space x", "remove it")
 
 
-def test_parts_that_are_not_given_are_left_out() -> None:
+def test_empty_parts_are_left_out_of_the_message() -> None:
     assert str(ImgretError("It is gone")) == "It is gone."
-    assert str(ImgretError("It is gone", remedy="look")) == "It is gone. What to do: look."
+    assert str(ImgretError("It is gone", remedy="look for it")) == "It is gone. What to do: look for it."
 
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
-def test_wrong_use_exits_with_2_and_failure_with_1(kind: type[ImgretError]) -> None:
+def test_the_exit_code_of_wrong_use_is_2_and_of_failure_1(kind: type[ImgretError]) -> None:
     assert kind("x").exit_code == (EXIT_USAGE if kind in (SettingError, ImageError, DecisionError) else EXIT_FAILED)
 
 
 @pytest.mark.parametrize(("message", "line"), [("one\ntwo", "one"), ("", ""), ("\nsecond", "")])
-def test_first_line(message: str, line: str) -> None:
+def test_the_first_line_of_a_message(message: str, line: str) -> None:
     assert first_line(ValueError(message)) == line

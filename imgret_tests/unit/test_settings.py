@@ -1,3 +1,5 @@
+"""Settings: where a value comes from, unknown names, malformed values."""
+
 import os
 import re
 import subprocess
@@ -35,7 +37,7 @@ def test_defaults() -> None:
     assert settings.warnings == ()
 
 
-def test_a_flag_wins_over_the_environment_which_wins_over_the_file(tmp_path: Path) -> None:
+def test_a_flag_wins_over_the_environment_which_wins_over_the_env_file(tmp_path: Path) -> None:
     file = tmp_path / "some.env"
     file.write_text("IMGRET_MODEL=from_file\nIMGRET_SHARDS=3\nIMGRET_THRESHOLD=0.7\n")
     env = {"IMGRET_ENV_FILE": str(file), "IMGRET_SHARDS": "5", "IMGRET_THRESHOLD": "0.6"}
@@ -51,14 +53,14 @@ def test_an_empty_value_counts_as_not_set(tmp_path: Path) -> None:
     assert (settings.model, settings.shards, settings.neo4j.uri) == ("from_file", None, None)
 
 
-def test_the_environment_of_the_process_is_read_when_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_environment_of_the_process_is_read_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGRET_MODEL", "first")
     assert load_settings().model == "first"
     monkeypatch.setenv("IMGRET_MODEL", "second")
     assert load_settings().model == "second"
 
 
-def test_without_a_named_file_it_is_the_one_beside_pyproject_toml() -> None:
+def test_the_env_file_is_the_one_beside_pyproject_toml_by_default() -> None:
     assert env_file({}) == PROJECT / ".env"
     assert (PROJECT / "pyproject.toml").is_file()
 
@@ -74,7 +76,7 @@ def test_paths_become_absolute_and_links_keep_their_names(tmp_path: Path, monkey
     assert settings.weights == tmp_path / "w.pth"
 
 
-def test_flags_reach_neo4j_and_dagster_too(tmp_path: Path) -> None:
+def test_flags_of_neo4j_and_dagster(tmp_path: Path) -> None:
     settings = loaded(
         {"neo4j_uri": "bolt://x", "neo4j_username": "u", "neo4j_password": "p", "neo4j_database": "d"}
         | {"dagster_home": tmp_path, "lock_timeout_s": 0}
@@ -97,7 +99,7 @@ def test_every_setting_is_read(flag: str) -> None:
 
 
 def test_a_login_without_a_uri_is_ignored_with_a_warning() -> None:
-    """The embedded server has a password of its own."""
+    """The embedded server has its own password."""
     settings = loaded(NEO4J_USERNAME="someone", NEO4J_PASSWORD="secret")
     assert (settings.neo4j.username, settings.neo4j.password) == ("neo4j", None)
     assert settings.warnings == (
@@ -182,7 +184,7 @@ def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
         ("IMGRET_DEVICE", "gpu", "one of auto, cpu, cuda, mps"),
     ],
 )
-def test_a_value_out_of_range_is_named_with_what_is_expected(name: str, value: str, expected: str) -> None:
+def test_a_value_out_of_range_is_an_error_with_the_range(name: str, value: str, expected: str) -> None:
     with pytest.raises(SettingError, match=rf"^{name} is '{value}'\. Expected: {expected}"):
         loaded(None, **{name: value})
 
@@ -193,13 +195,13 @@ def test_a_cosine_is_a_threshold(value: float) -> None:
 
 
 @pytest.mark.parametrize("value", [-1.001, 1.001, float("nan"), float("inf")])
-def test_anything_else_is_no_threshold(value: float) -> None:
+def test_other_numbers_are_no_threshold(value: float) -> None:
     with pytest.raises(SettingError, match=r"--threshold is .*Expected: a cosine from -1 to 1"):
         check_threshold(value, "--threshold")
 
 
-def test_importing_the_package_and_its_settings_reads_nothing(tmp_path: Path) -> None:
-    """A broken environment must not make an import fail; only asking for the settings may."""
+def test_an_import_reads_no_settings(tmp_path: Path) -> None:
+    """A malformed environment fails `load_settings`, never an import."""
     env = {**os.environ, "IMGRET_SHARDS": "many", "IMGRET_ENV_FILE": str(tmp_path)}
     code = "import imgret_assets.settings, imgret_assets.domain.storage.home"
     subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=PROJECT)
