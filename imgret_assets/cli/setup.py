@@ -29,6 +29,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
     opened = open_home(settings)
     model = default_model.choose(opened, _log)
 
+    # Here and below: Dagster, jgo and the renderer of the samples take longer to load than `imgret --help` does.
     from imgret_assets.defs.instance.dagster_home import prepare
 
     prepare(settings)

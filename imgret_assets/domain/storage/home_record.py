@@ -31,7 +31,7 @@ class HomeRecord:
         decoding, pooling: how the model's embedding space was chosen, in the words of the settings.
         centre: SHA-256 of the mean that was subtracted from the vectors, of which the home keeps a copy
             (`domain.models.means`); None for no mean.
-        unknown_fields: fields of the file that this imgret does not know, kept for the one that wrote them.
+        unknown_fields: fields of the file that this imgret does not know, kept for the imgret that wrote them.
     """
 
     id: str
