@@ -63,13 +63,13 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     with the same label has a greater cosine than a pair with different labels.
     """
     from imgret_assets.domain.analysis.ranking_quality import measure_quality
-    from imgret_assets.domain.embeddings.embedding_spaces import tables_in
+    from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
     from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 
     opened = open_home(load_settings({"home": home}))
     found: dict[str, Quality] = {}
     named: dict[str, Quality] = {}
-    for space, there in tables_in(opened).items():
+    for space, there in spaces_with_tables(opened).items():
         try:
             rows = labelled_vectors(opened, space)
         except TableError as error:
@@ -107,17 +107,17 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
 
     MODEL is a model's name, or the id of a space that has tables; the last run's model where it is left out.
     """
-    from imgret_assets.domain.embeddings.mean_centring import make_centre
+    from imgret_assets.domain.embeddings.mean_centring import create_mean
 
-    made = make_centre(open_home(load_settings({"home": home})), model, output and output.absolute())
+    made = create_mean(open_home(load_settings({"home": home})), model, output and output.absolute())
     if as_json:
         said = {"file": str(made.file), "sha256": made.space.centre, "source": made.source.id, "images": made.images}
-        click.echo(json.dumps(said | {"dim": made.space.dim, "space": made.space.id, "ready": made.ready}))
+        click.echo(json.dumps(said | {"dim": made.space.dim, "space": made.space.id, "ready": made.prepared}))
         return
     click.echo(
         f"The mean of {made.images:,} images in {made.source.id} is in {made.file}\n"
         f"Next: set IMGRET_CENTRE={made.file}, then `imgret run`. It rebuilds the graph in {made.space.id}; "
-        f"{made.ready:,} vectors of that space are ready, so that their images are not embedded again. "
+        f"{made.prepared:,} vectors of that space are ready, so that their images are not embedded again. "
         "Cosines become smaller, so choose a threshold anew. IMGRET_CENTRE=none goes back."
     )
 

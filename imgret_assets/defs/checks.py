@@ -84,20 +84,20 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
         build_table_check(
             "raw_images",
             "unusable_files_below_limit",
-            partial(table_checks.unusable_share, limit=MAX_UNUSABLE_SHARE),
+            partial(table_checks.check_unusable_share, limit=MAX_UNUSABLE_SHARE),
             description=f"Less than {MAX_UNUSABLE_SHARE:.0%} of the files are unusable.",
             severity=dg.AssetCheckSeverity.WARN,
         ),
         build_table_check(
             "embeddings",
             "one_embedding_space",
-            table_checks.one_space,
+            table_checks.check_one_space,
             description="The embeddings of all shards exist and belong to one embedding space.",
         ),
         build_table_check(
             "embeddings",
             "finite_nonzero_vectors",
-            table_checks.usable_vectors,
+            table_checks.check_vectors,
             description="All vectors are finite and not zero.",
         ),
         build_graph_check(

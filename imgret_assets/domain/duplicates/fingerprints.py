@@ -16,7 +16,7 @@ import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.images.decode import Status, UnusableImageError, decode
-from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, Content, PixelBudget, decoded
+from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
 from imgret_assets.domain.runtime.cpu import usable_threads
 
 GREY_SIDE = 64
@@ -68,13 +68,13 @@ def fingerprint_bytes(data: bytes, *, max_pixels: int) -> Fingerprint:
     An image with more than `max_pixels` pixels is not decoded.
     """
     try:
-        return fingerprint_image(decode(data, max_pixels=max_pixels, at_least=_DECODE_AT_LEAST))
+        return fingerprint_image(decode(data, max_pixels=max_pixels, min_size=_DECODE_AT_LEAST))
     except UnusableImageError as error:
         return Fingerprint(error.status)
 
 
 def fingerprint_contents(
-    contents: Iterable[Content], root: Path, *, max_pixels: int, pixel_budget: int = PIXEL_BUDGET
+    contents: Iterable[ContentFiles], root: Path, *, max_pixels: int, pixel_budget: int = PIXEL_BUDGET
 ) -> Iterator[tuple[str, Fingerprint]]:
     """Fingerprint each content once with a thread pool; at most two files per thread are in flight.
 
@@ -110,7 +110,7 @@ def _fingerprint_content(
     sha256: str, paths: Sequence[str], root: Path, max_pixels: int, budget: PixelBudget
 ) -> Fingerprint:
     try:
-        with decoded(sha256, paths, root, budget, max_pixels=max_pixels, at_least=_DECODE_AT_LEAST) as image:
+        with open_content(sha256, paths, root, budget, max_pixels=max_pixels, min_size=_DECODE_AT_LEAST) as image:
             return fingerprint_image(image)
     except UnusableImageError as error:
         return Fingerprint(error.status)

@@ -1,8 +1,8 @@
-"""From files to vectors without waiting: threads read and decode while the engine computes.
+"""Pipeline from image files to vectors: threads read and decode while the engine computes.
 
-Belongs here: the threads, what may be in memory at once, what each stage's time was. Not here: what needs a vector
-and where it is kept (`domain.embeddings.embeddings_table`), formats (`domain.images.decode`), engines
-(`domain.inference.embedder`).
+Belongs here: the reading threads, how many images may wait in memory, the time of each stage, the result of a file
+that can't be decoded. Not here: which contents need a vector and where it is stored
+(`domain.embeddings.embeddings_table`), image formats (`domain.images.decode`), engines (`domain.inference.embedder`).
 """
 
 import queue
@@ -16,23 +16,29 @@ import numpy as np
 
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.decode import Status, UnusableImageError
-from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, Content, PixelBudget, decoded
+from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ModelError
 
-_Prepared = tuple[str, "np.ndarray | EmbeddingResult"]
-_LEAST_THREADS = 4
+_MIN_THREADS = 4
 _NO_DIRECTION = "the model gives it a zero or non-finite vector"
+
+# A content (sha256) with its prepared image, or with the result where there is none.
+_Prepared = tuple[str, "np.ndarray | EmbeddingResult"]
 
 
 @dataclass
 class StageTimes:
-    """Seconds of work in each stage, summed over threads that ran side by side: they add up to more than passed.
+    """Seconds of work in each stage, summed over threads that run in parallel: their sum exceeds the elapsed time.
 
-    `load` is the model's way into memory, with its conversion at the first use; `read` covers reading and hashing,
-    `decode` decoding, rotating and resizing, `forward` the model, `write` vectors and tables on their way to the disk.
+    Attributes:
+        load: loading the model, with its conversion at first use.
+        read: reading and hashing files.
+        decode: decoding, rotating and resizing.
+        forward: forward passes of the model.
+        write: writing vectors and tables.
     """
 
     load: float = 0.0
@@ -44,105 +50,108 @@ class StageTimes:
 
 def embed_files(
     embedder: Embedder,
-    contents: Iterable[Content],
+    contents: Iterable[ContentFiles],
     root: Path,
     *,
     max_pixels: int,
     times: StageTimes | None = None,
     pixel_budget: int = PIXEL_BUDGET,
 ) -> Iterator[tuple[str, EmbeddingResult]]:
-    """Embed files, in whatever order they come to be done.
+    """Embed the contents, in the order in which they are done.
 
-    Memory does not depend on the number of files: at most two batches of prepared pictures wait, and no more than
+    Memory does not depend on the number of files: at most two batches of prepared images wait, and at most
     `pixel_budget` pixels are being decoded.
 
     Args:
-        embedder: gives the vectors.
-        contents: for each content its sha256 and the relative paths that have it.
+        embedder: model and engine.
+        contents: sha256 of each content, with the relative paths of its files.
         root: the image root.
-        max_pixels: a picture with more pixels is not decoded.
-        times: grows by the time each stage took.
-        pixel_budget: pixels that all threads may have decoded at a time.
+        max_pixels: an image with more pixels is not decoded.
+        times: the time of each stage is added to it.
+        pixel_budget: number of pixels that all threads together may have decoded.
 
     Yields:
-        Each content's sha256 and what came of it.
+        The sha256 of each content and its result: a vector, or why there is none.
 
     Raises:
-        ModelError: a whole batch of pictures one after another without a usable vector.
+        ModelError: the model gives no usable vector for a whole batch of images in succession.
     """
     times = StageTimes() if times is None else times
-    before = embedder.forward_s
-    readers = _Readers(embedder, contents, root, max_pixels, PixelBudget(pixel_budget))
+    earlier_forward_s = embedder.forward_s
+    readers = _ReaderThreads(embedder, contents, root, max_pixels, PixelBudget(pixel_budget))
     unusable: deque[tuple[str, EmbeddingResult]] = deque()
 
-    def pictures() -> Iterator[tuple[str, np.ndarray]]:
-        for sha, prepared in readers.results():
+    def prepared_images() -> Iterator[tuple[str, np.ndarray]]:
+        for content, prepared in readers.results():
             if isinstance(prepared, EmbeddingResult):
-                unusable.append((sha, prepared))
+                unusable.append((content, prepared))
             else:
-                yield sha, prepared
+                yield content, prepared
 
-    doubtful: list[tuple[str, EmbeddingResult]] = []
-    any_good = False
+    # One image without a direction is that image's fault, a whole batch of them the model's.
+    undirected: list[tuple[str, EmbeddingResult]] = []
+    any_usable = False
     try:
-        for sha, vector in embedder.stream(pictures()):
+        for content, vector in embedder.stream(prepared_images()):
             while unusable:
                 yield unusable.popleft()
             if unusable_vectors(vector[np.newaxis])[0]:
-                doubtful.append((sha, EmbeddingResult(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)))
-                if len(doubtful) >= max(2, embedder.batch_size):
-                    raise _broken_model(embedder, len(doubtful))
+                result = EmbeddingResult(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)
+                undirected.append((content, result))
+                if len(undirected) >= max(2, embedder.batch_size):
+                    raise _broken_model(embedder, len(undirected))
                 continue
-            any_good = True
-            yield from doubtful
-            doubtful = []
-            yield sha, EmbeddingResult(Status.OK, None, embedder.engine, vector)
-        if len(doubtful) > 1 and not any_good:
-            raise _broken_model(embedder, len(doubtful))
-        yield from doubtful
+            any_usable = True
+            yield from undirected
+            undirected = []
+            yield content, EmbeddingResult(Status.OK, None, embedder.engine, vector)
+        if len(undirected) > 1 and not any_usable:
+            raise _broken_model(embedder, len(undirected))
+        yield from undirected
         yield from unusable
     finally:
         readers.stop()
         times.read += readers.times.read
         times.decode += readers.times.decode
-        times.forward += embedder.forward_s - before
+        times.forward += embedder.forward_s - earlier_forward_s
 
 
-def _broken_model(embedder: Embedder, pictures: int) -> ModelError:
+def _broken_model(embedder: Embedder, images: int) -> ModelError:
     return ModelError(
-        f"{embedder.space.model} gave only zero or non-finite vectors for {pictures} pictures one after another",
+        f"{embedder.space.model} gave only zero or non-finite vectors for {images} images in succession",
         remedy="check the weights file, or use precision float32",
     )
 
 
-class _Readers:
-    """Threads that turn contents into prepared pictures, or into the reason why not."""
+class _ReaderThreads:
+    """Threads that turn contents into prepared images, or into the result that says why there is none."""
 
     def __init__(
-        self, embedder: Embedder, contents: Iterable[Content], root: Path, max_pixels: int, budget: PixelBudget
+        self, embedder: Embedder, contents: Iterable[ContentFiles], root: Path, max_pixels: int, budget: PixelBudget
     ) -> None:
         self.times = StageTimes()
         self._embedder = embedder
-        self._source = iter(contents)
+        self._contents = iter(contents)
         self._root = root
         self._max_pixels = max_pixels
         self._budget = budget
-        self._next = threading.Lock()
-        self._add = threading.Lock()
+        self._contents_lock = threading.Lock()
+        self._times_lock = threading.Lock()
         self._stopped = threading.Event()
-        self._done: queue.Queue[_Prepared | BaseException | None] = queue.Queue(2 * embedder.batch_size)
-        count = max(_LEAST_THREADS, usable_threads())
+        # A thread puts its results, an error that ended it, and None as the last thing.
+        self._queue: queue.Queue[_Prepared | BaseException | None] = queue.Queue(2 * embedder.batch_size)
+        count = max(_MIN_THREADS, usable_threads())
         self._threads = [
-            threading.Thread(target=self._work, name=f"imgret-read-{number}", daemon=True) for number in range(count)
+            threading.Thread(target=self._run, name=f"imgret-read-{number}", daemon=True) for number in range(count)
         ]
 
     def results(self) -> Iterator[_Prepared]:
-        """What came of each content, as it comes."""
+        """Start the threads; yield each content with its prepared image or result, in the order in which they end."""
         for thread in self._threads:
             thread.start()
         ended = 0
         while ended < len(self._threads):
-            result = self._done.get()
+            result = self._queue.get()
             if result is None:
                 ended += 1
             elif isinstance(result, BaseException):
@@ -151,45 +160,44 @@ class _Readers:
                 yield result
 
     def stop(self) -> None:
-        """End the threads, whatever they are at."""
+        """End all threads, wherever they are."""
         self._stopped.set()
         while any(thread.is_alive() for thread in self._threads):
             # A thread may wait for room in the queue.
             try:
-                self._done.get(timeout=0.05)
+                self._queue.get(timeout=0.05)
             except queue.Empty:
                 continue
 
-    def _work(self) -> None:
+    def _run(self) -> None:
         try:
             while not self._stopped.is_set():
-                with self._next:
-                    content = next(self._source, None)
-                if content is None:
+                with self._contents_lock:
+                    content_files = next(self._contents, None)
+                if content_files is None:
                     break
-                self._done.put((content[0], self._prepare(*content)))
-        except BaseException as error:  # noqa: BLE001, RUF100 - it is raised again where the results are taken
-            self._done.put(error)
+                content, paths = content_files
+                self._queue.put((content, self._prepare(content, paths)))
+        except BaseException as error:  # noqa: BLE001, RUF100 - `results` raises it again
+            self._queue.put(error)
         finally:
-            self._done.put(None)
+            self._queue.put(None)
 
-    def _prepare(self, sha: str, paths: Sequence[str]) -> "np.ndarray | EmbeddingResult":
-        enough = self._embedder.space.preprocessing.min_decoded_size
-        lent = decoded(
-            sha,
-            paths,
-            self._root,
-            self._budget,
-            max_pixels=self._max_pixels,
-            at_least=enough,
-            spent=self._spent,
-        )
+    def _prepare(self, content: str, paths: Sequence[str]) -> "np.ndarray | EmbeddingResult":
         try:
-            with lent as picture:
-                return self._embedder.prepare(picture)
+            with open_content(
+                content,
+                paths,
+                self._root,
+                self._budget,
+                max_pixels=self._max_pixels,
+                min_size=self._embedder.space.preprocessing.min_decoded_size,
+                add_seconds=self._add_seconds,
+            ) as image:
+                return self._embedder.prepare(image)
         except UnusableImageError as error:
             return EmbeddingResult(error.status, error.reason, None, None)
 
-    def _spent(self, stage: str, seconds: float) -> None:
-        with self._add:
+    def _add_seconds(self, stage: str, seconds: float) -> None:
+        with self._times_lock:
             setattr(self.times, stage, getattr(self.times, stage) + seconds)

@@ -1,8 +1,9 @@
-"""What embedding spaces a home has: their tables, weights, speeds, and how good they are side by side.
+"""The models and embedding spaces of a home: their tables, whether their weights are present, and measured speeds.
 
-Belongs here: looking. Not here: making a space or its tables (`domain.models.registry`,
-`domain.embeddings.embeddings_table`), removing them (`domain.operations.cleanup`), switching the graph
-(`domain.graph.image_nodes`). Nothing here imports torch.
+Belongs here: reading what exists, and the note of measured speeds. Not here: resolving a model to a space
+(`domain.models.registry`), writing tables (`domain.embeddings.embeddings_table`), removing them
+(`domain.operations.cleanup`), switching the graph to another space (`domain.graph.image_nodes`). Nothing here imports
+torch.
 """
 
 import json
@@ -23,7 +24,15 @@ from imgret_assets.settings import DEFAULT_MODEL
 
 @dataclass(frozen=True)
 class SpaceTables:
-    """The tables of one space: shards that have one, their rows, pairs (None: no table), files that are damaged."""
+    """The tables of one embedding space.
+
+    Attributes:
+        space: the embedding space.
+        shards: number of shards that have an intact embeddings table.
+        rows: number of rows of these tables.
+        pairs: number of pairs; None where there is no pairs table.
+        damaged: number of embeddings tables that can't be read.
+    """
 
     space: EmbeddingSpace
     shards: int
@@ -34,18 +43,18 @@ class SpaceTables:
 
 @dataclass(frozen=True)
 class KnownModel:
-    """A model that can be named here, in one of its spaces.
+    """A model, in one of its embedding spaces where the home has used it.
 
     Attributes:
-        name: as a user gives it.
-        dim: numbers in a vector.
-        size: height and width of its input.
-        decoding, pooling: of the space; None where the home has not used it.
+        name: the model's name.
+        dim: dimension of its vectors.
+        size: height and width of its input in pixels.
+        decoding, pooling: of the space; None where the home has not used the model.
         space: id of the space; None where the home has not used the model.
-        weights: `here`, `missing`, or `at the hub`: not found, to be fetched when it is used.
-        tables: of the space; None where there are none.
-        in_graph: the home's last run was in this space, so the graph should be.
-        speeds: images a second by engine, as measured on this machine.
+        weights: `here`, `missing`, or `at the hub`: not on this machine, and downloaded when the model is used.
+        tables: tables of the space; None where there are none.
+        in_graph: whether the home's last run was in this space, so that the graph is expected to be in it.
+        speeds: images per second by engine, as measured on this machine.
     """
 
     name: str
@@ -61,41 +70,42 @@ class KnownModel:
 
     @property
     def exact_only(self) -> bool:
-        """True where Neo4j can't index the vectors."""
+        """Whether the vectors have too many dimensions for Neo4j's vector index."""
         return self.dim > embedding_space.MAX_INDEXED_DIM
 
     def as_json(self) -> dict[str, Any]:
-        """As `imgret models --json` prints it."""
-        said = {
+        """Return the document that `imgret models --json` prints."""
+        document = {
             key: getattr(self, key)
             for key in ("name", "space", "dim", "size", "decoding", "pooling", "weights", "in_graph", "exact_only")
         }
-        there = self.tables
-        counts = {"shards": there.shards, "rows": there.rows, "pairs": there.pairs} if there else None
-        return said | {"tables": counts, "images_per_second": self.speeds}
+        counts = None
+        if self.tables:
+            counts = {"shards": self.tables.shards, "rows": self.tables.rows, "pairs": self.tables.pairs}
+        return document | {"tables": counts, "images_per_second": self.speeds}
 
 
 def exact_only_notice(space: EmbeddingSpace) -> str | None:
-    """A sentence for the start of a run in a space that Neo4j can't index; None for any other."""
+    """Return a notice for a run in a space that Neo4j can't index; None for any other space."""
     if space.dim <= embedding_space.MAX_INDEXED_DIM:
         return None
     return (
-        f"{space.model} gives {space.dim:,} numbers, and Neo4j indexes at most {embedding_space.MAX_INDEXED_DIM:,}: "
-        "there will be no vector index, and every query compares with all images."
+        f"{space.model} has vectors of {space.dim:,} dimensions, and Neo4j indexes at most "
+        f"{embedding_space.MAX_INDEXED_DIM:,}: there is no vector index, and every query compares with all images."
     )
 
 
-def tables_in(home: Home) -> dict[str, SpaceTables]:
-    """The spaces that have an embeddings table, by id."""
-    found = {}
+def spaces_with_tables(home: Home) -> dict[str, SpaceTables]:
+    """Return the spaces that have an embeddings table by id."""
+    spaces = {}
     for folder in sorted(tables.embeddings_folder(home.warehouse).glob("model=*")):
-        there = _tables_of(home, folder)
-        if there is not None:
-            found[there.space.id] = there
-    return found
+        space_tables = _read_space_tables(home, folder)
+        if space_tables is not None:
+            spaces[space_tables.space.id] = space_tables
+    return spaces
 
 
-def _tables_of(home: Home, folder: Path) -> SpaceTables | None:
+def _read_space_tables(home: Home, folder: Path) -> SpaceTables | None:
     space, rows, shards, damaged = None, 0, 0, 0
     for shard in home.shards:
         file = folder / f"shard={shard}.parquet"
@@ -114,11 +124,11 @@ def _tables_of(home: Home, folder: Path) -> SpaceTables | None:
 
 
 def known_models(home: Home) -> list[KnownModel]:
-    """The models that need no download, and every space that this home remembers or has tables of."""
-    there, rates, last = tables_in(home), speeds(home), space_of_last_run(home)
-    spaces = {found.space.id: (found.space, weights_state(found.space.model, None)) for found in there.values()}
+    """Return the models that need no download, and every space that this home remembers or has tables of."""
+    space_tables, speeds, last = spaces_with_tables(home), read_speeds(home), space_of_last_run(home)
+    spaces = {space: (stored.space, weights_state(stored.space.model, None)) for space, stored in space_tables.items()}
     for known in recorded_spaces(home):
-        # The same weights may have been given as several files; one that is there is enough.
+        # The same weights may have been given as several files; one that exists is enough.
         if spaces.get(known.space.id, (None, "missing"))[1] != "here":
             spaces[known.space.id] = (known.space, weights_state(known.space.model, known.weights))
     rows = [
@@ -130,9 +140,9 @@ def known_models(home: Home) -> list[KnownModel]:
             pooling=space.pooling,
             space=space.id,
             weights=state,
-            tables=there.get(space.id),
+            tables=space_tables.get(space.id),
             in_graph=last is not None and last.id == space.id,
-            speeds=rates.get(space.id, {}),
+            speeds=speeds.get(space.id, {}),
         )
         for space, state in spaces.values()
     ]
@@ -157,32 +167,32 @@ def known_models(home: Home) -> list[KnownModel]:
     return sorted(rows, key=lambda row: (row.name not in named, row.name != DEFAULT_MODEL, row.name, row.space or ""))
 
 
-def speeds(home: Home) -> dict[str, dict[str, float]]:
-    """Images a second on this machine, by space id and engine; nothing where nothing was measured."""
+def read_speeds(home: Home) -> dict[str, dict[str, float]]:
+    """Read images per second on this machine, by space id and engine; empty where nothing was measured."""
     try:
-        said = json.loads(_speeds_path(home).read_text(encoding="utf-8"))
-        return {space: {engine: float(rate) for engine, rate in rates.items()} for space, rates in said.items()}
+        document = json.loads(_speeds_path(home).read_text(encoding="utf-8"))
+        return {space: {engine: float(rate) for engine, rate in rates.items()} for space, rates in document.items()}
     except (OSError, ValueError, TypeError, AttributeError):
-        # Only a note of what was measured: it is made again.
+        # A damaged note is replaced by the next measurement.
         return {}
 
 
 def record_speed(home: Home, space_id: str, engine: str, images_per_second: float) -> None:
-    """Note how fast an engine embeds in a space, instead of what was noted before.
+    """Write how fast an engine embeds in a space; the speed noted earlier is replaced.
 
     Args:
         home: the home.
         space_id: id of the space.
-        engine: as it is stored with each vector, such as `openvino-cpu-bfloat16`.
-        images_per_second: from files to vectors.
+        engine: name of the engine as stored with each vector, such as `openvino-cpu-bfloat16`.
+        images_per_second: rate from files to vectors.
 
     Raises:
-        LockTimeoutError: another process holds the note for longer than is waited.
+        LockTimeoutError: another process holds the lock.
     """
     with home.hold(["speeds"], "noting a speed"):
-        said = speeds(home)
-        said.setdefault(space_id, {})[engine] = round(images_per_second, 1)
-        atomic_files.write_json(_speeds_path(home), said)
+        document = read_speeds(home)
+        document.setdefault(space_id, {})[engine] = round(images_per_second, 1)
+        atomic_files.write_json(_speeds_path(home), document)
 
 
 def _speeds_path(home: Home) -> Path:

@@ -1,13 +1,14 @@
-"""Keeping the embeddings tables equal to the manifests: a vector for every usable picture, each content once.
+"""The embeddings tables: refreshed so that every usable image of the manifest has an embedding.
 
-Belongs here: what needs a vector, where one may already be, embedding the rest, writing shards. Not here: files to
-vectors (`domain.embeddings.embedding_pipeline`), models (`domain.models.registry`), the store between tables
-(`domain.embeddings.pending_vectors`).
+Belongs here: embedding the contents that no table has, each content once, and writing the tables of the shards. Not
+here: what a shard lacks (`domain.embeddings.shard_plan`), from files to vectors
+(`domain.embeddings.embedding_pipeline`), reading the tables (`domain.embeddings.table_reader`), vectors that are not in
+a table yet (`domain.embeddings.pending_vectors`).
 """
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -17,25 +18,39 @@ import pyarrow as pa
 
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
+from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
-from imgret_assets.domain.images.decode import RETRIED_STATUSES, Status
+from imgret_assets.domain.images.decode import RETRIED_STATUSES
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import StaleTableError, TableError
+from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
+from imgret_assets.errors import TableError
 
-# Shards are embedded in groups of about this many pictures, so that the engine seldom runs dry between two.
+# Shards are embedded in groups with about this many images to embed, so that the engine seldom waits between groups.
 GROUP_IMAGES = 8192
-# What a kill may cost: vectors are kept in the store at least this often.
+# A killed run loses at most about this many vectors: the others are in the store of pending vectors.
 CHECKPOINT_IMAGES = 256
+# Newly embedded paths that a shard's report names.
+_EXAMPLES = 32
 
 
 @dataclass
 class ShardEmbeddings:
-    """What one shard's table holds now, and what was done for it."""
+    """Report on one shard's embeddings table.
+
+    Attributes:
+        shard: key of the shard.
+        rows: number of rows of the table.
+        statuses: number of rows by status.
+        reused: number of rows whose content was not embedded in this run.
+        written: whether the table was written; a current one is not.
+        examples: some paths that were embedded in this run.
+        unusable: path, status and reason of each row without a vector; empty where the table was not written.
+    """
 
     shard: str
     rows: int = 0
@@ -47,8 +62,19 @@ class ShardEmbeddings:
 
 
 @dataclass
-class EmbedReport:
-    """What a refresh of embeddings did: `embedded` counts forward passes, `seconds` the time of embedding alone."""
+class EmbeddingsReport:
+    """Report on a refresh of the embeddings.
+
+    Attributes:
+        space: id of the embedding space.
+        shards: one report for each shard.
+        embedded: number of contents that the model gave a vector for.
+        failed: number of contents that could not be embedded.
+        seconds: time of embedding, without planning and writing.
+        engine: engine that embedded; None where nothing was embedded.
+        other_engines: other engines that made stored vectors; empty where nothing was embedded.
+        times: seconds of each stage.
+    """
 
     space: str
     shards: list[ShardEmbeddings]
@@ -61,17 +87,17 @@ class EmbedReport:
 
     @property
     def images_per_second(self) -> float:
-        """Rate of embedding, unusable files included; 0 where nothing was done."""
+        """Rate of embedding, failed contents included; 0 where nothing was embedded."""
         return (self.embedded + self.failed) / self.seconds if self.seconds else 0.0
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
+        """The report in a line."""
         rows = sum(shard.rows for shard in self.shards)
         if not self.embedded and not self.failed:
-            return f"{rows:,} images have their vectors in {self.space}: nothing was embedded."
+            return f"All {rows:,} images already have embeddings in {self.space}: nothing was embedded."
         warning = (
-            f" The collection also holds vectors of {', '.join(self.other_engines)}." if self.other_engines else ""
+            f" The collection also has vectors made by {', '.join(self.other_engines)}." if self.other_engines else ""
         )
         return (
             f"{self.embedded:,} of {rows:,} images embedded in {self.space} by {self.engine} in {self.seconds:.1f} s "
@@ -79,293 +105,273 @@ class EmbedReport:
         )
 
 
-@dataclass
-class _Plan:
-    """What one shard's table is to hold, and which contents have no vector in its old file."""
-
-    shard: str
-    wanted: pa.Table
-    old: StoredContents
-    missing: dict[str, list[str]]
-    same: bool
-
-
 def refresh_embeddings(
     home: Home, embedder: Embedder, shards: Sequence[str] | None = None, *, progress: Listener | None = None
-) -> EmbedReport:
-    """Bring the embeddings of the shards up to date with their manifests.
+) -> EmbeddingsReport:
+    """Refresh the embeddings of the shards so that they match their manifests.
 
-    A content (sha256) that has a vector anywhere in this home and space is not embedded again. Vectors are
-    kept as they come, so a killed run goes on where it was.
+    A content (sha256) that has an embedding anywhere in this home and space is not embedded again. Vectors are stored
+    while the run goes on, so the next run continues where a killed one stopped.
 
     Args:
         home: the home.
-        embedder: gives vectors; its space says which tables are meant.
+        embedder: model and engine; its space determines the tables.
         shards: keys of the shards; all where None.
-        progress: told after every picture how far it has come.
+        progress: called after every image.
 
     Raises:
-        TableError: a manifest is missing.
+        TableError: a manifest is missing, or a table is damaged.
         StaleTableError: a manifest is of another image root.
         ModelError: the model gives no usable vector for a whole batch.
-        LockTimeoutError: another run works on one of the shards.
+        LockTimeoutError: another run holds one of the shards.
     """
     selected = list(home.shards if shards is None else shards)
     with home.hold([locks.shard_lock(shard) for shard in selected], "embedding images"):
-        with _Run(home, embedder, selected, progress or (lambda _: None)) as run:
-            group: list[_Plan] = []
-            while run.waiting:
-                group.append(run.plan(run.waiting.popleft()))
+        with _Refresh(home, embedder, selected, progress or (lambda _: None)) as refresh:
+            group: list[ShardPlan] = []
+            while refresh.waiting:
+                group.append(plan_shard(home, embedder.space.id, refresh.waiting.popleft()))
                 if sum(len(plan.missing) for plan in group) >= GROUP_IMAGES:
-                    run.finish(group)
+                    refresh.embed_group(group)
                     group = []
-            run.finish(group)
-        if run.embedded:
-            # The engine's name ends in it; whoever embeds here next, a query too, goes on with the same.
+            refresh.embed_group(group)
+        if refresh.embedded:
+            # The engine's name ends in its precision. Later runs and queries in this home use the same.
             home.update(precision=embedder.engine.rpartition("-")[2])
-        return run.report()
+        return refresh.report()
 
 
-class _Run:
-    """One refresh: plans of shards, the pictures they lack, the tables they become."""
+class _Refresh:
+    """State of one refresh, and the thread that writes while the engine computes."""
 
     def __init__(self, home: Home, embedder: Embedder, shards: Sequence[str], progress: Listener) -> None:
         self.home = home
         self.embedder = embedder
         self.space = embedder.space
-        self.store = PendingVectors(home.work, self.space.id)
+        self.pending = PendingVectors(home.work, self.space.id)
         self.progress = progress
-        # Shards that no group has been planned for, and what each lacks, counted when something is embedded before.
+        # Shards that are not planned yet. What they lack is counted only if there is progress to show.
         self.waiting = deque(shards)
-        self._counts: dict[str, int] = {}
-        self.done: list[ShardEmbeddings] = []
+        self._missing_counts: dict[str, int] = {}
+        self.shard_reports: list[ShardEmbeddings] = []
         self.total = self.embedded = self.failed = 0
         self.seconds = 0.0
         self.times = StageTimes()
         self.engines: set[str] = set()
-        # One thread writes, so that the engine goes on meanwhile; vectors come before the tables that need them.
+        # One thread, so that writes happen in order: vectors before the tables that need them.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="imgret-write")
-        self._writing: Future[None] | None = None
+        self._write: Future[None] | None = None
 
-    def __enter__(self) -> "_Run":
+    def __enter__(self) -> "_Refresh":
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # Whatever ended the block, what was handed over is written; its own failure counts only if there was none.
+        # The last write always ends before the block does. Its error is raised unless the block has failed itself.
         try:
             if kind is None:
-                self._written()
+                self._wait_for_write()
         finally:
             self._writer.shutdown()
 
-    def _written(self) -> None:
-        """Wait for what was handed to the writer last; its failure is raised here."""
-        if self._writing is not None:
-            writing, self._writing = self._writing, None
-            writing.result()
+    def embed_group(self, group: Sequence[ShardPlan]) -> None:
+        """Embed what the group's shards lack, and start writing their tables."""
+        missing: dict[str, list[str]] = {}
+        for plan in group:
+            for content, paths in plan.missing.items():
+                missing.setdefault(content, []).extend(paths)
+        available = self.pending.known(list(missing))
+        available |= self._fetch_from_tables(missing.keys() - available)
+        to_embed = {content: paths for content, paths in missing.items() if content not in available}
+        retried = self._embed(to_embed) if to_embed else {}
 
-    def _write_aside(self, work: Callable[[], None]) -> None:
-        self._written()
+        def write_tables() -> None:
+            for plan in group:
+                self.shard_reports.append(self._write_shard(plan, retried, to_embed))
+            # After all tables: several shards of the group may need the same content.
+            self.pending.delete_many(list(missing))
+
+        self._start_write(write_tables)
+
+    def report(self) -> EmbeddingsReport:
+        """Return the report over all shards."""
+        engine = self.embedder.engine if self.embedded else None
+        others = sorted(self.engines - {engine}) if engine else []
+        return EmbeddingsReport(
+            self.space.id, self.shard_reports, self.embedded, self.failed, self.seconds, engine, others, self.times
+        )
+
+    def _start_write(self, write: Callable[[], None]) -> None:
+        """Let the writer thread do something, after the write before it."""
+        self._wait_for_write()
 
         def timed() -> None:
             started = time.monotonic()
             try:
-                work()
+                write()
             finally:
                 self.times.write += time.monotonic() - started
 
-        self._writing = self._writer.submit(timed)
+        self._write = self._writer.submit(timed)
 
-    def _expected(self, lacking: int) -> int:
-        """Pictures of the whole run, as far as is known now: done, of this group, and of shards that wait."""
+    def _wait_for_write(self) -> None:
+        """Wait for the last write; raise its error."""
+        if self._write is not None:
+            write, self._write = self._write, None
+            write.result()
+
+    def _expected_total(self, to_embed: int) -> int:
+        """Return the number of images of the whole run as far as it is known: done, this group, waiting shards."""
         for shard in self.waiting:
-            if shard not in self._counts:
-                self._counts[shard] = self._count_missing(shard)
-        return self.embedded + self.failed + lacking + sum(self._counts[shard] for shard in self.waiting)
+            if shard not in self._missing_counts:
+                self._missing_counts[shard] = count_missing(self.home, self.space.id, shard)
+        return self.embedded + self.failed + to_embed + sum(self._missing_counts[shard] for shard in self.waiting)
 
-    def _count_missing(self, shard: str) -> int:
-        """Contents of a shard without a vector in its table: for the progress, so a few too many do no harm."""
-        manifest = tables.manifest_path(self.home.warehouse, shard)
-        if not manifest.is_file():
-            return 0
-        rows = tables.read(manifest, ["sha256", "status"])
-        wanted = set(tables.where_equal(rows, "status", Status.OK)["sha256"].to_pylist())
-        return len(wanted - StoredContents(self.home, self.space.id, shard).row_of.keys())
+    def _fetch_from_tables(self, contents: Collection[str]) -> set[str]:
+        """Copy embeddings of these contents from any shard's table to the pending ones; return the contents found.
 
-    def plan(self, shard: str) -> _Plan:
-        """Compare a shard's manifest with its table."""
-        manifest = tables.require(
-            tables.manifest_path(self.home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
-        )
-        root = tables.read_metadata(manifest).get("root")
-        if root != str(self.home.images):
-            raise StaleTableError(
-                f"The manifest of shard {shard} lists {root}",
-                expected=f"files of {self.home.images}",
-                remedy="materialise `raw_images` for all shards, or run `imgret run`",
-            )
-        rows = tables.read(manifest, ["path", "sha256", "status"])
-        wanted = tables.where_equal(rows, "status", Status.OK).select(["path", "sha256"])
-        old = StoredContents(self.home, self.space.id, shard)
-        missing: dict[str, list[str]] = {}
-        keys = list(zip(wanted["path"].to_pylist(), wanted["sha256"].to_pylist(), strict=True))
-        for path, sha in keys:
-            if sha not in old.row_of:
-                missing.setdefault(sha, []).append(path)
-        same = not missing and old.exists and [key[:2] for key in old.rows] == keys
-        return _Plan(shard, wanted, old, missing, same)
-
-    def finish(self, group: Sequence[_Plan]) -> None:
-        """Embed what the group lacks and write its tables."""
-        missing: dict[str, list[str]] = {}
-        for plan in group:
-            for sha, paths in plan.missing.items():
-                missing.setdefault(sha, []).extend(paths)
-        had = self.store.known(list(missing))
-        lacking = {sha: paths for sha, paths in missing.items() if sha not in had}
-        had |= self._rescue(set(lacking))
-        lacking = {sha: paths for sha, paths in lacking.items() if sha not in had}
-        passing = self._embed(lacking) if lacking else {}
-
-        def write_tables() -> None:
-            for plan in group:
-                self.done.append(self._write(plan, passing, set(lacking)))
-            # Only now: a content may have been wanted by several shards of the group.
-            self.store.delete_many(list(missing))
-
-        self._write_aside(write_tables)
-
-    def _rescue(self, lacking: set[str]) -> set[str]:
-        """Take vectors of these contents from other shards' tables: files that were renamed or copied."""
-        found: set[str] = set()
+        A file that was renamed or copied has its embedding in another shard.
+        """
+        fetched: set[str] = set()
         for shard in self.home.shards:
-            if lacking == found:
+            if len(fetched) == len(contents):
                 break
-            other = StoredContents(self.home, self.space.id, shard)
-            here = sorted((lacking - found) & other.row_of.keys(), key=other.row_of.__getitem__)
-            for part in batches(here, tables.EMBEDDING_GROUP_ROWS):
-                self.store.put_many((sha, other.get(sha)) for sha in part)
-            found.update(here)
-        return found
+            stored = StoredContents(self.home, self.space.id, shard)
+            available = sorted((set(contents) - fetched) & stored.row_of.keys(), key=stored.row_of.__getitem__)
+            self._copy_to_pending(stored, available)
+            fetched.update(available)
+        return fetched
 
-    def _embed(self, lacking: dict[str, list[str]]) -> dict[str, EmbeddingResult]:
-        """Embed contents into the store; returns those whose file was not to be had this time."""
-        passing: dict[str, EmbeddingResult] = {}
-        keep: list[tuple[str, EmbeddingResult]] = []
-        loading = time.monotonic()
+    def _copy_to_pending(self, stored: StoredContents, contents: Sequence[str]) -> None:
+        for part in batches(contents, tables.EMBEDDING_GROUP_ROWS):
+            self.pending.put_many((content, stored.get(content)) for content in part)
+
+    def _embed(self, contents: dict[str, list[str]]) -> dict[str, EmbeddingResult]:
+        """Embed contents, given with their paths, into the pending vectors.
+
+        Returns:
+            The results that the next run tries again, by content; they are not stored.
+        """
+        retried: dict[str, EmbeddingResult] = {}
+        unsaved: list[tuple[str, EmbeddingResult]] = []
+        load_started = time.monotonic()
         self.embedder.load()
-        self.times.load += time.monotonic() - loading
-        self.total = self._expected(len(lacking))
-        started, before = time.monotonic(), self.seconds
-        files = embed_files(
+        self.times.load += time.monotonic() - load_started
+        self.total = self._expected_total(len(contents))
+        started, earlier_seconds = time.monotonic(), self.seconds
+        results = embed_files(
             self.embedder,
-            lacking.items(),
+            contents.items(),
             self.home.images,
             max_pixels=self.home.settings.max_pixels,
             times=self.times,
         )
         try:
-            for sha, outcome in files:
-                if outcome.status in RETRIED_STATUSES:
-                    passing[sha] = outcome
+            for content, result in results:
+                if result.status in RETRIED_STATUSES:
+                    retried[content] = result
                 else:
-                    keep.append((sha, outcome))
-                self.embedded += outcome.vector is not None
-                self.failed += outcome.vector is None
-                self.seconds = before + time.monotonic() - started
+                    unsaved.append((content, result))
+                self.embedded += result.vector is not None
+                self.failed += result.vector is None
+                self.seconds = earlier_seconds + time.monotonic() - started
                 done = self.embedded + self.failed
                 self.progress(Progress("images", done, max(done, self.total), self.seconds))
-                if len(keep) >= CHECKPOINT_IMAGES:
-                    self._write_aside(partial(self.store.put_many, keep))
-                    keep = []
+                if len(unsaved) >= CHECKPOINT_IMAGES:
+                    self._start_write(partial(self.pending.put_many, unsaved))
+                    unsaved = []
         finally:
-            # Also when it is being stopped: the vectors that are there are kept.
-            self._write_aside(partial(self.store.put_many, keep))
-            self._written()
-            self.seconds = before + time.monotonic() - started
-        return passing
+            # A run that is stopped keeps its vectors, too.
+            self._start_write(partial(self.pending.put_many, unsaved))
+            self._wait_for_write()
+            self.seconds = earlier_seconds + time.monotonic() - started
+        return retried
 
-    def _write(self, plan: _Plan, passing: dict[str, EmbeddingResult], fresh: set[str]) -> ShardEmbeddings:
-        result = ShardEmbeddings(plan.shard, rows=plan.wanted.num_rows)
-        self.engines.update(plan.old.engines)
-        if plan.same:
-            result.statuses = Counter(status for _, _, status in plan.old.rows)
-            result.reused = result.rows
-            return result
-        self._save_dropped(plan)
-        metadata = {**self.space.as_metadata(), "shard": plan.shard, "shards": str(self.home.record.shards)}
+    def _write_shard(
+        self, plan: ShardPlan, retried: dict[str, EmbeddingResult], embedded: Collection[str]
+    ) -> ShardEmbeddings:
+        """Write a shard's table unless it is current; `embedded` are the contents that this run has embedded."""
+        report = ShardEmbeddings(plan.shard, rows=plan.images.num_rows)
+        self.engines.update(plan.stored.engines)
+        if plan.is_current:
+            report.statuses = Counter(status for _, _, status in plan.stored.rows)
+            report.reused = report.rows
+            return report
+        self._keep_removed(plan)
+        metadata = (
+            self.space.as_metadata()
+            | EmbeddingsMetadata(
+                space=self.space.id, dim=self.space.dim, shard=plan.shard, shards=self.home.record.shards
+            ).as_metadata()
+        )
         path = tables.embeddings_path(self.home.warehouse, self.space.id, plan.shard)
         with tables.writer(path, tables.embeddings_schema(self.space.dim), metadata) as writer:
-            for start in range(0, plan.wanted.num_rows, tables.EMBEDDING_GROUP_ROWS):
-                part = plan.wanted.slice(start, tables.EMBEDDING_GROUP_ROWS).to_pydict()
-                outcomes = self._outcomes(plan, part["sha256"], passing)
-                writer.write_table(self._as_table(part, outcomes), row_group_size=tables.EMBEDDING_GROUP_ROWS)
-                self._account(result, part, outcomes, fresh)
-        result.written = True
-        return result
+            for start in range(0, plan.images.num_rows, tables.EMBEDDING_GROUP_ROWS):
+                part = plan.images.slice(start, tables.EMBEDDING_GROUP_ROWS).to_pydict()
+                results = self._results_of(plan, part["sha256"], retried)
+                writer.write_table(self._as_table(part, results), row_group_size=tables.EMBEDDING_GROUP_ROWS)
+                self._add_to_report(report, part, results, embedded)
+        report.written = True
+        return report
 
-    def _save_dropped(self, plan: _Plan) -> None:
-        # A file that leaves this shard may have been renamed into one that is refreshed later, by another run.
-        dropped = sorted(
-            plan.old.row_of.keys() - set(plan.wanted["sha256"].to_pylist()), key=plan.old.row_of.__getitem__
-        )
-        for part in batches(dropped, tables.EMBEDDING_GROUP_ROWS):
-            self.store.put_many((sha, plan.old.get(sha)) for sha in part)
+    def _keep_removed(self, plan: ShardPlan) -> None:
+        """Copy embeddings that leave the table to the pending ones: their files may have moved to another shard."""
+        row_of = plan.stored.row_of
+        removed = sorted(row_of.keys() - set(plan.images["sha256"].to_pylist()), key=row_of.__getitem__)
+        self._copy_to_pending(plan.stored, removed)
 
-    def _outcomes(
-        self, plan: _Plan, contents: Sequence[str], passing: dict[str, EmbeddingResult]
+    def _results_of(
+        self, plan: ShardPlan, contents: Sequence[str], retried: dict[str, EmbeddingResult]
     ) -> list[EmbeddingResult]:
-        wanted = [sha for sha in contents if sha in plan.missing]
-        stored = self.store.get_many(wanted)
-        # A run on other shards that wanted the same content may have taken it into its table and out of the store.
-        if gone := [sha for sha in wanted if sha not in stored and sha not in passing]:
-            self._rescue(set(gone))
-            stored |= self.store.get_many(gone)
+        missing = [content for content in contents if content in plan.missing]
+        pending = self.pending.get_many(missing)
+        # A run on other shards that needs the same content may have moved it from the pending ones to its table.
+        if moved := [content for content in missing if content not in pending and content not in retried]:
+            self._fetch_from_tables(set(moved))
+            pending |= self.pending.get_many(moved)
         return [
-            plan.old.get(sha) if sha in plan.old.row_of else stored[sha] if sha in stored else passing[sha]
-            for sha in contents
+            plan.stored.get(content)
+            if content in plan.stored.row_of
+            else pending[content]
+            if content in pending
+            else retried[content]
+            for content in contents
         ]
 
-    def _as_table(self, part: dict[str, list[str]], outcomes: Sequence[EmbeddingResult]) -> pa.Table:
+    def _as_table(self, part: dict[str, list[str]], results: Sequence[EmbeddingResult]) -> pa.Table:
         dim = self.space.dim
-        values = np.zeros((len(outcomes), dim), dtype=np.float32)
-        absent = np.ones(len(outcomes), dtype=bool)
-        for row, outcome in enumerate(outcomes):
-            if outcome.vector is not None:
-                values[row], absent[row] = outcome.vector, False
-        if unusable_vectors(values[~absent]).any():
+        values = np.zeros((len(results), dim), dtype=np.float32)
+        is_null = np.ones(len(results), dtype=bool)
+        for row, result in enumerate(results):
+            if result.vector is not None:
+                values[row], is_null[row] = result.vector, False
+        if unusable_vectors(values[~is_null]).any():
             raise TableError(
                 "A vector to be written is zero or not finite", remedy="remove the home's work folder and run again"
             )
-        embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), dim, mask=pa.array(absent))
         columns = [
             part["path"],
             part["sha256"],
-            [o.status for o in outcomes],
-            [o.error for o in outcomes],
-            [o.engine for o in outcomes],
+            [result.status for result in results],
+            [result.error for result in results],
+            [result.engine for result in results],
         ]
-        schema = tables.embeddings_schema(dim)
+        embedding = pa.FixedSizeListArray.from_arrays(pa.array(values.reshape(-1)), dim, mask=pa.array(is_null))
         arrays = [pa.array(column, pa.string()) for column in columns]
-        return pa.Table.from_arrays([*arrays, embedding], schema=schema)
+        return pa.Table.from_arrays([*arrays, embedding], schema=tables.embeddings_schema(dim))
 
-    def _account(
-        self, result: ShardEmbeddings, part: dict[str, list[str]], outcomes: Sequence[EmbeddingResult], fresh: set[str]
+    def _add_to_report(
+        self,
+        report: ShardEmbeddings,
+        part: dict[str, list[str]],
+        results: Sequence[EmbeddingResult],
+        embedded: Collection[str],
     ) -> None:
-        for path, sha, outcome in zip(part["path"], part["sha256"], outcomes, strict=True):
-            result.statuses[outcome.status] += 1
-            result.reused += sha not in fresh
-            if outcome.engine:
-                self.engines.add(outcome.engine)
-            if outcome.vector is None:
-                result.unusable.append((path, outcome.status, outcome.error or ""))
-            elif sha in fresh and len(result.examples) < 32:
-                result.examples.append(path)
-
-    def report(self) -> EmbedReport:
-        """What was done, over all shards."""
-        engine = self.embedder.engine if self.embedded else None
-        others = sorted(self.engines - {engine}) if engine else []
-        return EmbedReport(
-            self.space.id, self.done, self.embedded, self.failed, self.seconds, engine, others, self.times
-        )
+        for path, content, result in zip(part["path"], part["sha256"], results, strict=True):
+            report.statuses[result.status] += 1
+            report.reused += content not in embedded
+            if result.engine:
+                self.engines.add(result.engine)
+            if result.vector is None:
+                report.unusable.append((path, result.status, result.error or ""))
+            elif content in embedded and len(report.examples) < _EXAMPLES:
+                report.examples.append(path)

@@ -1,8 +1,8 @@
-"""Mean-centred vectors: the mean of a collection, and what it makes of vectors that are already there.
+"""Mean-centred vectors: the mean of a collection's vectors, and the stored vectors centred by it.
 
-Belongs here: making a mean from a space's tables, having the centred space's vectors ready. Not here: the network's
-last layer that takes the mean away (`domain.models.networks`), which mean is in force (`domain.models.registry`).
-Nothing here imports torch.
+Belongs here: computing a mean from a space's tables, centring vectors that exist. Not here: the network's last layer
+that subtracts the mean (`domain.models.networks`), the means that a home keeps (`domain.models.means`), which mean is
+in force (`domain.models.registry`). Nothing here imports torch.
 
 A centred vector is x / |x| - m, where m is the mean of x / |x| over a collection: Suzuki, Hara, Shimbo, Saerens and
 Fukumizu, "Centering similarity measures to reduce hubs", 2013.
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.embeddings.embedding_spaces import tables_in
+from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches, usable_vectors
 from imgret_assets.domain.images.decode import Status
@@ -27,85 +27,87 @@ from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
-# On 500 photos the means of 100 drawn at random give the ranking of the mean of all within .001 mAP, of 20 .002-.006.
-LEAST_IMAGES = 100
+# The mean of few images is theirs, not that of images in general. On 500 photos the means of 100 random ones give the
+# ranking of the mean of all within .001 mAP, of 20 within .002 to .006.
+MIN_IMAGES = 100
 
 
 @dataclass(frozen=True)
-class Centre:
-    """A mean that was made and written.
+class CreatedMean:
+    """A mean that was computed and written.
 
     Attributes:
-        file: where it is.
-        source: the space whose vectors it is the mean of.
-        images: how many contents went into it.
-        space: the space that it makes of the source.
-        ready: vectors of that space that need no forward pass, as they could be worked out from the source's: all but
-            one, so that the next run, and not the first query after it, has the network converted and proved.
+        file: the file with the mean.
+        source: space of the vectors that it is the mean of.
+        images: number of contents that the mean includes.
+        space: the centred space.
+        prepared: number of centred vectors that need no forward pass because they were computed from the source's
+            vectors. One vector is left out, so that the next run converts and proves the network, not the first query
+            after it.
     """
 
     file: Path
     source: EmbeddingSpace
     images: int
     space: EmbeddingSpace
-    ready: int
+    prepared: int
 
 
-def make_centre(home: Home, name: str | None = None, output: Path | None = None) -> Centre:
-    """Write the mean of a space's vectors, and have the centred vectors of the same contents ready for the next run.
+def create_mean(home: Home, name: str | None = None, output: Path | None = None) -> CreatedMean:
+    """Write the mean of a space's vectors, and prepare the centred vectors of the same contents for the next run.
 
     Args:
         home: the home.
-        name: the id of a space with tables, or the name of a model that has one; the last run's model where None.
-        output: the file to write, `.npy` with float32 (dim,); in the home, with a name that says what it is, where
-            None.
+        name: the id of a space with tables, or the name of a model with one; None for the last run's model.
+        output: the file to write, `.npy` with float32 (dim,); None for a file in the home, named after space, number
+            of images and digest.
 
     Raises:
-        TableError: there is no such space, or several, or a shard's table is missing or damaged, or it has fewer than
-            100 usable images.
+        TableError: there is no such space, or several, or a shard's table is missing or damaged, or fewer than 100
+            images are usable.
         HomeError: the file can't be written.
     """
-    source = choose_source(home, name)
-    mean, images = mean_direction(home, source)
-    held = io.BytesIO()
-    np.save(held, mean)
-    digest = hashlib.sha256(held.getvalue()).hexdigest()
+    source = choose_source_space(home, name)
+    mean, images = mean_of_unit_vectors(home, source)
+    buffer = io.BytesIO()
+    np.save(buffer, mean)
+    digest = hashlib.sha256(buffer.getvalue()).hexdigest()
     file = output or home.path / "models" / f"centre-{source.id}-{images}-{digest[:8]}.npy"
     with atomic_files.replacing(file) as temporary:
-        temporary.write_bytes(held.getvalue())
+        temporary.write_bytes(buffer.getvalue())
     space = replace(source, centre=keep_mean(home, file, source))
-    return Centre(file, source, images, space, _have_ready(home, source, space, mean))
+    return CreatedMean(file, source, images, space, _prepare_vectors(home, source, space, mean))
 
 
-def choose_source(home: Home, name: str | None = None) -> EmbeddingSpace:
-    """The space without a mean that is meant by an id, by a model's name, or by nothing: the last run's.
+def choose_source_space(home: Home, name: str | None = None) -> EmbeddingSpace:
+    """Return the space without a mean that an id or a model's name stands for; without a name, the last run's.
 
     Raises:
-        TableError: there are no tables of such a space, or several are meant.
+        TableError: no space with tables matches, or several do.
     """
-    there = {space: found.space for space, found in tables_in(home).items() if not found.space.centre}
+    spaces = {space: stored.space for space, stored in spaces_with_tables(home).items() if not stored.space.centre}
     last = space_of_last_run(home)
-    asked = name or home.model
-    own = replace(last, centre="").id if last is not None and asked == last.model else None
-    meant = [space for space in there.values() if asked in (space.id, space.model)]
-    if own in there:
-        return there[own]
-    if len(meant) == 1:
-        return meant[0]
-    if meant:
+    requested = name or home.model
+    last_uncentred = replace(last, centre="").id if last is not None and requested == last.model else None
+    matches = [space for space in spaces.values() if requested in (space.id, space.model)]
+    if last_uncentred in spaces:
+        return spaces[last_uncentred]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
         raise TableError(
-            f"{asked} has several spaces with tables in {home.path}: {', '.join(space.id for space in meant)}",
+            f"{requested} has several spaces with tables in {home.path}: {', '.join(space.id for space in matches)}",
             remedy="name one of them",
         )
     raise TableError(
-        f"{home.path} has no vectors of {asked} from which nothing was taken yet",
-        expected=f"one of {', '.join(there)}" if there else "",
-        remedy=f"run `imgret run --model {asked}` with IMGRET_CENTRE=none first" if name is None else "",
+        f"{home.path} has no vectors of {requested} from which no mean was subtracted",
+        expected=f"one of {', '.join(spaces)}" if spaces else "",
+        remedy=f"run `imgret run --model {requested}` with IMGRET_CENTRE=none first" if name is None else "",
     )
 
 
-def mean_direction(home: Home, space: EmbeddingSpace) -> tuple[np.ndarray, int]:
-    """The mean of a space's usable vectors, each brought to length 1, float32 (dim,), and how many there are.
+def mean_of_unit_vectors(home: Home, space: EmbeddingSpace) -> tuple[np.ndarray, int]:
+    """Return the mean of a space's usable vectors at length 1, float32 (dim,), and their number.
 
     Each content counts once, however many files have it. Sums are float64.
 
@@ -113,48 +115,49 @@ def mean_direction(home: Home, space: EmbeddingSpace) -> tuple[np.ndarray, int]:
         TableError: a shard's table is missing or damaged, or fewer than 100 contents are usable.
     """
     total = np.zeros(space.dim, np.float64)
-    seen: set[str] = set()
+    counted: set[str] = set()
     for shard in home.shards:
-        stored, vectors = usable_vectors(home, space.id, shard, ["sha256"])
-        # The first row of each content that no earlier shard had.
-        first = {content: row for row, content in reversed(list(enumerate(stored["sha256"].to_pylist())))}
-        rows = [row for content, row in first.items() if content not in seen]
-        seen |= first.keys()
+        usable, vectors = usable_vectors(home, space.id, shard, ["sha256"])
+        # The first row of each content that no earlier shard has.
+        first_row = {content: row for row, content in reversed(list(enumerate(usable["sha256"].to_pylist())))}
+        rows = [row for content, row in first_row.items() if content not in counted]
+        counted |= first_row.keys()
         total += unit_rows(vectors[rows], dtype=np.float64).sum(axis=0)
-    if len(seen) < LEAST_IMAGES:
+    if len(counted) < MIN_IMAGES:
         raise TableError(
-            f"{space.id} has {len(seen)} usable images",
-            expected=f"at least {LEAST_IMAGES}: the mean of few is theirs, not that of images at large",
-            remedy="give a mean that was made of a larger collection, or add images and `imgret run`",
+            f"{space.id} has {len(counted)} usable images",
+            expected=f"at least {MIN_IMAGES}: the mean of few images is theirs, not that of images in general",
+            remedy="use a mean of a larger collection, or add images and `imgret run`",
         )
-    return (total / len(seen)).astype(np.float32), len(seen)
+    return (total / len(counted)).astype(np.float32), len(counted)
 
 
-def centred(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
-    """Vectors float32 (n, dim), none of them zero, as directions less the mean float32 (dim,); float32 (n, dim)."""
+def centre_vectors(vectors: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    """Return vectors float32 (n, dim), none of them zero, at length 1 minus the mean float32 (dim,)."""
     return (unit_rows(vectors, dtype=np.float64) - mean).astype(np.float32)
 
 
-def _have_ready(home: Home, source: EmbeddingSpace, space: EmbeddingSpace, mean: np.ndarray) -> int:
-    """Put what the source's tables say into the centred space's store, which a run asks first; how many vectors."""
-    store = PendingVectors(home.work, space.id)
-    ready: list[str] = []
+def _prepare_vectors(home: Home, source: EmbeddingSpace, space: EmbeddingSpace, mean: np.ndarray) -> int:
+    """Put the centred vectors of the source's contents into the pending ones of the centred space; return how many."""
+    pending = PendingVectors(home.work, space.id)
+    prepared: list[str] = []
     for shard in home.shards:
-        there: set[str] = set()
+        known: set[str] = set()
         if shard_metadata(home, space.id, shard) is not None:
-            there.update(read_shard(home, space.id, shard, ["sha256"])["sha256"].to_pylist())
+            known.update(read_shard(home, space.id, shard, ["sha256"])["sha256"].to_pylist())
         for rows, vectors in usable_batches(home, source.id, shard, ["sha256", "engine"]):
-            made = centred(vectors, mean)
-            # What is the mean itself is left to the run, which says so of the picture.
-            keep = [
+            centred = centre_vectors(vectors, mean)
+            contents, engines = rows["sha256"].to_pylist(), rows["engine"].to_pylist()
+            # A vector equal to the mean becomes zero. The next run reports its image.
+            results = [
                 (content, EmbeddingResult(Status.OK, None, engine, vector))
                 for content, engine, vector, bad in zip(
-                    rows["sha256"].to_pylist(), rows["engine"].to_pylist(), made, unusable_vectors(made), strict=True
+                    contents, engines, centred, unusable_vectors(centred), strict=True
                 )
-                if not bad and content not in there
+                if not bad and content not in known
             ]
-            store.put_many(keep)
-            there |= {content for content, _ in keep}
-            ready += [content for content, _ in keep]
-    store.delete_many(ready[:1])
-    return max(0, len(set(ready)) - 1)
+            pending.put_many(results)
+            known |= {content for content, _ in results}
+            prepared += [content for content, _ in results]
+    pending.delete_many(prepared[:1])
+    return max(0, len(set(prepared)) - 1)

@@ -1,8 +1,8 @@
-"""Vectors on their way between tables, by content: what a killed run had embedded, what left one shard for another.
+"""Vectors that are not in a table yet: embedded by a run that was killed, or moving from one shard to another.
 
-Belongs here: a small keyed store in one SQLite file per embedding space, in the home's work folder. Not here: the
-embeddings tables themselves (`domain.storage.tables`), or what decides that a vector is needed
-(`domain.embeddings.embeddings_table`).
+Belongs here: a small store keyed by content, one SQLite file for each embedding space, in the home's work folder. Not
+here: the embeddings tables (`domain.embeddings.embeddings_table`), which contents need a vector
+(`domain.embeddings.shard_plan`).
 """
 
 import sqlite3
@@ -25,7 +25,14 @@ _SCHEMA = (
 
 @dataclass(frozen=True)
 class EmbeddingResult:
-    """What came of embedding one content: a float32 (dim,) vector where `status` is ok, else the reason."""
+    """Result of embedding one content.
+
+    Attributes:
+        status: `ok`, or why there is no vector (`domain.images.decode.Status`).
+        error: the reason in words; None where the status is ok.
+        engine: engine that made the vector.
+        vector: float32 (dim,) where the status is ok, else None.
+    """
 
     status: str
     error: str | None
@@ -34,7 +41,10 @@ class EmbeddingResult:
 
 
 class PendingVectors:
-    """The store of one embedding space; what `put_many` returned from is there after a kill."""
+    """Store of one embedding space's pending vectors; contents are named by their sha256.
+
+    What `put_many` has stored survives a killed process.
+    """
 
     def __init__(self, work: Path, space: str) -> None:
         self.path = work / "vectors" / f"{space}.sqlite"
@@ -42,52 +52,58 @@ class PendingVectors:
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
 
-    def put_many(self, rows: Iterable[tuple[str, EmbeddingResult]]) -> None:
-        """Keep what came of some contents, all or none."""
-        values = [
-            (sha, row.status, row.error, row.engine, None if row.vector is None else row.vector.astype("<f4").tobytes())
-            for sha, row in rows
+    def put_many(self, results: Iterable[tuple[str, EmbeddingResult]]) -> None:
+        """Store the results of some contents, all or none."""
+        rows = [
+            (
+                content,
+                result.status,
+                result.error,
+                result.engine,
+                None if result.vector is None else result.vector.astype("<f4").tobytes(),
+            )
+            for content, result in results
         ]
-        if values:
+        if rows:
             with self._open() as connection:
-                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", values)
+                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
 
     def get_many(self, contents: Sequence[str]) -> dict[str, EmbeddingResult]:
-        """What is kept of these contents."""
-        found: dict[str, EmbeddingResult] = {}
+        """Return the stored results of these contents; a content that is not stored is left out."""
+        results: dict[str, EmbeddingResult] = {}
         if not self.path.is_file():
-            return found
+            return results
         with self._open() as connection:
             for part in batches(contents, sqlite.MAX_VALUES):
                 marks = sqlite.placeholders(part)
                 rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
-                for sha, status, error, engine, blob in rows:
+                for content, status, error, engine, blob in rows:
                     vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
-                    found[sha] = EmbeddingResult(status, error, engine, vector)
-        return found
+                    results[content] = EmbeddingResult(status, error, engine, vector)
+        return results
 
     def known(self, contents: Sequence[str]) -> set[str]:
-        """Those of the contents that are kept."""
+        """Return those of the contents that are stored."""
         if not self.path.is_file():
             return set()
         with self._open() as connection:
             return {
-                sha
+                content
                 for part in batches(contents, sqlite.MAX_VALUES)
-                for (sha,) in connection.execute(
+                for (content,) in connection.execute(
                     f"SELECT sha256 FROM vectors WHERE sha256 IN ({sqlite.placeholders(part)})",  # noqa: S608
                     part,
                 )
             }
 
     def delete_many(self, contents: Sequence[str]) -> None:
-        """Forget contents that are safe in a table now."""
+        """Delete contents, which are in a table by now."""
         if contents and self.path.is_file():
             with self._open() as connection:
-                connection.executemany("DELETE FROM vectors WHERE sha256 = ?", [(sha,) for sha in contents])
+                connection.executemany("DELETE FROM vectors WHERE sha256 = ?", [(content,) for content in contents])
 
     def count(self) -> int:
-        """Contents kept."""
+        """Return the number of stored contents."""
         if not self.path.is_file():
             return 0
         with self._open() as connection:

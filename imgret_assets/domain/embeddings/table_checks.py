@@ -1,6 +1,7 @@
-"""Checks of the stored vectors.
+"""Checks of the stored embeddings, and the finding that every check of tables and graph returns.
 
-Belongs here: findings about a space's tables. Not here: checks of the graph (`domain.graph.consistency`).
+Belongs here: checks of one space's manifests and embeddings. Not here: checks of the graph
+(`domain.graph.consistency`), Dagster's asset checks (`defs.checks`).
 """
 
 from collections import Counter
@@ -15,34 +16,42 @@ from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
+_EXAMPLES = 5
+
 
 @dataclass(frozen=True)
 class Finding:
-    """What a look found: whether all is well, a line that says so, and the numbers."""
+    """Result of a check.
+
+    Attributes:
+        passed: whether everything is right.
+        summary: the result in a line.
+        facts: numbers and examples by name.
+    """
 
     passed: bool
     summary: str
     facts: dict[str, Any] = field(default_factory=dict)
 
 
-def one_space(home: Home, space: str) -> Finding:
-    """Every shard's embeddings are there and of one space."""
-    found: dict[str, str] = {}
+def check_one_space(home: Home, space: str) -> Finding:
+    """Check that every shard has embeddings, and that they are of this space."""
+    space_of: dict[str, str | None] = {}
     for shard in home.shards:
         metadata = shard_metadata(home, space, shard)
-        found[shard] = metadata.space if metadata is not None else "missing"
-    wrong = sorted(shard for shard, name in found.items() if name != space)
+        space_of[shard] = metadata.space if metadata is not None else None
+    wrong = sorted(shard for shard, stored in space_of.items() if stored != space)
     return Finding(
         not wrong,
-        f"all {len(found)} shards are of {space}"
+        f"all {len(space_of)} shards are of {space}"
         if not wrong
         else f"shards {', '.join(wrong)} are missing or of another space",
-        {"space": space, "shards": len(found), "wrong_shards": len(wrong)},
+        {"space": space, "shards": len(space_of), "wrong_shards": len(wrong)},
     )
 
 
-def usable_vectors(home: Home, space: str) -> Finding:
-    """Every vector is finite, not zero and of the space's length."""
+def check_vectors(home: Home, space: str) -> Finding:
+    """Check that every stored vector is finite and not zero; a space without vectors fails."""
     vectors = 0
     bad: list[str] = []
     for shard in home.shards:
@@ -57,12 +66,15 @@ def usable_vectors(home: Home, space: str) -> Finding:
     return Finding(
         not bad and vectors > 0,
         summary if vectors else "there are no vectors",
-        {"vectors": vectors, "bad": len(bad), "examples": bad[:5]},
+        {"vectors": vectors, "bad": len(bad), "examples": bad[:_EXAMPLES]},
     )
 
 
-def unusable_share(home: Home, space: str | None, *, limit: float) -> Finding:
-    """The share of files that give no vector is below `limit` (0 to 1)."""
+def check_unusable_share(home: Home, space: str | None, *, limit: float) -> Finding:
+    """Check that the share of files without a vector is below `limit` (0 to 1).
+
+    Files are unusable by the manifest, or by the embeddings of the space where there are any.
+    """
     statuses: Counter[str] = Counter()
     for shard in home.shards:
         path = tables.require(
@@ -70,13 +82,13 @@ def unusable_share(home: Home, space: str | None, *, limit: float) -> Finding:
         )
         statuses.update(tables.read(path, ["status"])["status"].to_pylist())
         if space and shard_metadata(home, space, shard) is not None:
-            found = Counter(read_shard(home, space, shard, ["status"])["status"].to_pylist())
-            found.pop(Status.OK, None)
-            statuses.update(found)
-            statuses[Status.OK] -= found.total()
-    rows = statuses.total()
-    unusable = rows - statuses[Status.OK]
-    share = unusable / rows if rows else 0.0
-    facts = {"files": rows, "unusable": unusable, "share": share, "limit": limit}
+            failed = Counter(read_shard(home, space, shard, ["status"])["status"].to_pylist())
+            failed.pop(Status.OK, None)
+            statuses.update(failed)
+            statuses[Status.OK] -= failed.total()
+    files = statuses.total()
+    unusable = files - statuses[Status.OK]
+    share = unusable / files if files else 0.0
+    facts = {"files": files, "unusable": unusable, "share": share, "limit": limit}
     facts |= {f"status_{status}": count for status, count in sorted(statuses.items()) if status != Status.OK}
-    return Finding(share < limit or rows == 0, f"{unusable:,} of {rows:,} files can't be used ({share:.1%})", facts)
+    return Finding(share < limit or files == 0, f"{unusable:,} of {files:,} files can't be used ({share:.1%})", facts)

@@ -1,7 +1,11 @@
-"""Bytes of an image file -> its header, or its pixels as RGB, or a named reason why not.
+"""Decoder of image files: from bytes to a header or RGB pixels, or to the status that says why there are none.
 
-Belongs here: everything that depends on file formats. Not here: walking folders (`domain.images.files`), what a
-model wants its pixels to be (`domain.models.registry`).
+Belongs here: everything that depends on image formats; the statuses of files. Not here: walking folders
+(`domain.images.files`), reading files (`domain.images.manifest`, `domain.images.image_reader`), a model's input
+(`domain.models.preprocessing`).
+
+A file that can't be decoded raises `UnusableImageError`. Its status and reason become a row of the manifest
+(`domain.images.file_inspection`) or of the embeddings (`domain.embeddings.embedding_pipeline`), and the run goes on.
 """
 
 import io
@@ -14,8 +18,8 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-# The limit is ours and a setting (`max_pixels`), checked on the header before any pixel is decoded; Pillow's own
-# would warn on every large photograph and stop at a number nobody chose.
+# The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
+# every large photograph, and can't be set by a user.
 Image.MAX_IMAGE_PIXELS = None
 
 EXTENSIONS = frozenset(
@@ -25,21 +29,21 @@ EXTENSIONS = frozenset(
         *("avif", "heic", "heif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
     )
 )
-# What the content may be, whatever the name says. Not EPS, WMF and their like: for a file that only calls itself a
-# picture, Pillow would start other programs (Ghostscript).
+# Formats by content, whatever the file's name. EPS, WMF and similar formats are excluded: Pillow would start other
+# programs (Ghostscript) for any file that has such a content.
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
-# What Pillow says of a file it could open but not finish; anything else it raises from bytes means damage, too.
+# Words in Pillow's messages about a file whose format it lacks a decoder for. Any other error means a damaged file.
 _UNSUPPORTED_HINTS = ("not available", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
 _HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
-_PNG_TEXTS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+_PNG_METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 class Status(StrEnum):
-    """What became of one file."""
+    """Whether a file is a usable image, or why not."""
 
     OK = "ok"
     EMPTY = "empty"
@@ -59,7 +63,7 @@ RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
 
 
 class UnusableImageError(Exception):
-    """This file gives no pixels, and why; becomes a row with a status, never the end of a run."""
+    """A file can't be decoded: the error becomes a row with its status and reason, and never ends a run."""
 
     def __init__(self, status: Status, reason: str) -> None:
         self.status = status
@@ -69,7 +73,7 @@ class UnusableImageError(Exception):
 
 @dataclass(frozen=True)
 class Header:
-    """What a file says of itself: size in pixels as shown (after EXIF rotation) and format, such as `JPEG`."""
+    """Header of an image file: size in pixels after EXIF rotation, and format, such as `JPEG`."""
 
     width: int
     height: int
@@ -77,10 +81,10 @@ class Header:
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
-    """Read size and format without decoding pixels.
+    """Read an image's size and format without decoding pixels.
 
     Raises:
-        UnusableImageError: it is no image, of a format this machine can't decode, damaged, or too large.
+        UnusableImageError: the file is no image, in a format that this machine can't decode, damaged, or too large.
     """
     with _open(file, max_pixels) as image:
         width, height = image.size
@@ -92,43 +96,44 @@ def decode(
     data: bytes,
     *,
     max_pixels: int,
-    at_least: tuple[int, int] | None = None,
-    admit: Callable[[int], None] | None = None,
+    min_size: tuple[int, int] | None = None,
+    acquire_pixels: Callable[[int], None] | None = None,
 ) -> Image.Image:
-    """Decode the first frame, upright, as RGB; transparent parts become white.
+    """Decode the first frame as RGB, rotated as EXIF says; transparent parts become white.
 
     Args:
         data: the file's bytes.
-        max_pixels: a picture with more pixels is refused by its header.
-        at_least: width and height that are enough: a JPEG at least 2, 4 or 8 times as large both ways is decoded at
-            that fraction of its size, from the low frequencies alone, for a fraction of the time. None: every pixel.
-        admit: called with the number of pixels that are about to be decoded; may wait until there is room for them.
+        max_pixels: an image with more pixels is refused by its header.
+        min_size: width and height that the caller needs. A JPEG that is at least 2, 4 or 8 times as large in both
+            directions is decoded at that fraction of its size, from the low frequencies alone and in a fraction of the
+            time. None decodes every pixel.
+        acquire_pixels: called with the number of pixels that are about to be decoded; may wait until they are free.
 
     Raises:
-        UnusableImageError: as `read_header`, and `truncated` where pixels are missing.
+        UnusableImageError: as `read_header`, and with the status `truncated` where pixels are missing.
     """
     if not data:
         raise UnusableImageError(Status.EMPTY, "the file has no bytes")
     file = io.BytesIO(data)
     with _open(file, max_pixels) as image:
         try:
-            if at_least is not None and image.format == "JPEG":
-                # The JPEG's own width and height, which a rotation by EXIF exchanges.
-                width, height = at_least
+            if min_size is not None and image.format == "JPEG":
+                # Pillow takes the size before rotation; an EXIF rotation by 90 degrees exchanges width and height.
+                width, height = min_size
                 image.draft(image.mode, (height, width) if _is_sideways(image, file) else (width, height))
-            if admit is not None:
-                admit(image.size[0] * image.size[1])
+            if acquire_pixels is not None:
+                acquire_pixels(image.size[0] * image.size[1])
             image.load()
-            return to_rgb(_upright(image))
+            return to_rgb(_rotated(image))
         except (MemoryError, RecursionError) as error:
             raise UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})") from error
         except Exception as error:
-            # Decoders meet hostile bytes with any exception they like: OSError, SyntaxError, struct.error, zlib.error…
+            # Decoders answer hostile bytes with any exception: OSError, SyntaxError, struct.error, zlib.error…
             raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """The picture in mode RGB, 8 bits a channel, on white where it is transparent."""
+    """Convert an image to mode RGB, 8 bits per channel, white where it is transparent."""
     if image.mode == "RGB" and "transparency" not in image.info:
         return image
     if image.mode.startswith("I") or image.mode == "F":
@@ -142,36 +147,36 @@ def to_rgb(image: Image.Image) -> Image.Image:
 
 def _is_sideways(image: Image.Image, file: BinaryIO) -> bool:
     try:
-        # For a PNG without EXIF so far, Pillow's own method decodes all pixels to see what follows them.
-        decode_free = image.format != "PNG" or "exif" in image.info or not _png_has_late_texts(file)
-        exif = Image.Image.getexif(image) if decode_free else image.getexif()
+        # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.
+        needs_no_pixels = image.format != "PNG" or "exif" in image.info or not _png_has_late_metadata(file)
+        exif = Image.Image.getexif(image) if needs_no_pixels else image.getexif()
         return exif.get(_EXIF_ORIENTATION) in _SIDEWAYS
-    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+    except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return False
 
 
-def _png_has_late_texts(file: BinaryIO) -> bool:
-    """True where chunks that may hold an orientation come after the pixels."""
+def _png_has_late_metadata(file: BinaryIO) -> bool:
+    """Return whether chunks that may contain an orientation follow the pixels."""
     file.seek(len(_PNG_SIGNATURE))
-    pixels = False
+    after_pixels = False
     while len(start := file.read(8)) == 8:
         length, name = struct.unpack(">I4s", start)
-        if pixels and name in _PNG_TEXTS:
+        if after_pixels and name in _PNG_METADATA_CHUNKS:
             return True
-        pixels = pixels or name == b"IDAT"
+        after_pixels = after_pixels or name == b"IDAT"
         file.seek(length + 4, io.SEEK_CUR)
     return False
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def _rotated(image: Image.Image) -> Image.Image:
     try:
         return ImageOps.exif_transpose(image)
-    except Exception:  # noqa: BLE001, RUF100 - a damaged EXIF block must not hide a good picture
+    except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return image
 
 
 def _deep_to_rgb(image: Image.Image) -> Image.Image:
-    # Pillow clips 16-bit values at 255 when it converts, which turns most such pictures white.
+    # Pillow's own conversion clips 16-bit values at 255, which turns most such images white.
     values = np.asarray(image, dtype=np.float64)
     values = np.where(np.isfinite(values), values, 0.0)
     top = float(values.max(initial=0.0))
@@ -209,11 +214,11 @@ def _unidentified(file: BinaryIO) -> UnusableImageError:
     if not start:
         return UnusableImageError(Status.EMPTY, "the file has no bytes")
     if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
-        return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF pictures need a decoder that is not installed")
+        return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF images need a decoder that is not installed")
     if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
-        return UnusableImageError(Status.UNSUPPORTED, "JPEG XL pictures need a decoder that is not installed")
+        return UnusableImageError(Status.UNSUPPORTED, "JPEG XL images need a decoder that is not installed")
     if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif" or start[:4] + start[8:12] == b"RIFFWEBP":
-        return UnusableImageError(Status.TRUNCATED, "it begins like a picture but its header is incomplete")
+        return UnusableImageError(Status.TRUNCATED, "it starts like an image, but its header is incomplete")
     return UnusableImageError(
         Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"
     )

@@ -1,6 +1,7 @@
-"""Read and decode images within a budget of pixels.
+"""Reader of image contents for many threads: reads, verifies and decodes files within a common budget of pixels.
 
-Belongs here: the reading threads' work. Not here: decoding itself (`domain.images.decode`).
+Belongs here: opening a content whichever of its files still has it, the budget of decoded pixels. Not here: decoding
+(`domain.images.decode`), the threads (`domain.embeddings.embedding_pipeline`, `domain.duplicates.fingerprints`).
 """
 
 import hashlib
@@ -15,79 +16,80 @@ from PIL import Image
 from imgret_assets.domain.images.decode import Status, UnusableImageError, decode
 from imgret_assets.domain.images.files import status_of_os_error
 
-# Pixels that all threads together may have decoded at a time: 4 bytes each, and as much again while one is turned.
+# Pixels that all threads together may have decoded: 4 bytes each, and as much again while an image is rotated.
 PIXEL_BUDGET = 64_000_000
-# A content and the files that have it, relative to the image root.
-Content = tuple[str, Sequence[str]]
+# A content (sha256) and the paths of its files, relative to the image root.
+ContentFiles = tuple[str, Sequence[str]]
 _CHANGED = "its content changed after it was listed; the next run takes the new one"
 
 
 class PixelBudget:
-    """Pixels that may be in memory at once; a picture larger than the whole budget is let in alone."""
+    """Number of decoded pixels that may be in memory; an image larger than the whole budget is admitted alone."""
 
     def __init__(self, pixels: int) -> None:
         self.pixels = pixels
-        self._taken = 0
+        self._acquired = 0
         self._changed = threading.Condition()
 
-    def take(self, pixels: int) -> None:
-        """Wait until there is room for so many, then take it."""
+    def acquire(self, pixels: int) -> None:
+        """Wait until so many pixels are free, and take them."""
         with self._changed:
-            self._changed.wait_for(lambda: self._taken == 0 or self._taken + pixels <= self.pixels)
-            self._taken += pixels
+            self._changed.wait_for(lambda: self._acquired == 0 or self._acquired + pixels <= self.pixels)
+            self._acquired += pixels
 
-    def give_back(self, pixels: int) -> None:
-        """Make room again."""
+    def release(self, pixels: int) -> None:
+        """Give pixels back."""
         with self._changed:
-            self._taken -= pixels
+            self._acquired -= pixels
             self._changed.notify_all()
 
 
 @contextmanager
-def decoded(
-    sha: str,
+def open_content(
+    content: str,
     paths: Sequence[str],
     root: Path,
     budget: PixelBudget,
     *,
     max_pixels: int,
-    at_least: tuple[int, int] | None,
-    spent: Callable[[str, float], None] = lambda _stage, _seconds: None,
+    min_size: tuple[int, int] | None,
+    add_seconds: Callable[[str, float], None] = lambda _stage, _seconds: None,
 ) -> Iterator[Image.Image]:
-    """Lend the RGB picture of a content, from the first of its files that still has it.
+    """Provide the RGB image of a content, from the first of its files that still has it.
 
     Args:
-        sha: the content's sha256.
-        paths: relative paths of the files that had it.
+        content: the content's sha256.
+        paths: relative paths of the files that had the content when they were listed.
         root: the image root.
-        budget: holds the picture's pixels until the block ends.
-        max_pixels: a picture with more pixels is not decoded.
-        at_least: width and height that a scaled decode must not fall below; None decodes at full size.
-        spent: told the seconds of the stages `read` and `decode`; the latter ends with the block and does not count
-            waiting for the budget.
+        budget: provides the image's pixels until the block ends.
+        max_pixels: an image with more pixels is not decoded.
+        min_size: width and height below which the image must not be reduced while decoding; None decodes every pixel.
+        add_seconds: called with a stage, `read` or `decode`, and the seconds it took. `decode` ends with the block and
+            does not include waiting for the budget.
 
     Raises:
         UnusableImageError: no file has the content any more, or it can't be decoded; with the status and the reason.
     """
-    data = _read(sha, paths, root, spent)
-    taken = 0
+    data = _read_verified(content, paths, root, add_seconds)
+    acquired = 0
     started = time.monotonic()
 
-    def admit(pixels: int) -> None:
-        nonlocal taken, started
-        waiting = time.monotonic()
-        budget.take(pixels)
-        taken = pixels
-        started += time.monotonic() - waiting
+    def acquire_pixels(pixels: int) -> None:
+        nonlocal acquired, started
+        waiting_since = time.monotonic()
+        budget.acquire(pixels)
+        acquired = pixels
+        started += time.monotonic() - waiting_since
 
     try:
-        yield decode(data, max_pixels=max_pixels, at_least=at_least, admit=admit)
+        yield decode(data, max_pixels=max_pixels, min_size=min_size, acquire_pixels=acquire_pixels)
     finally:
-        budget.give_back(taken)
-        spent("decode", time.monotonic() - started)
+        budget.release(acquired)
+        add_seconds("decode", time.monotonic() - started)
 
 
-def _read(sha: str, paths: Sequence[str], root: Path, spent: Callable[[str, float], None]) -> bytes:
+def _read_verified(content: str, paths: Sequence[str], root: Path, add_seconds: Callable[[str, float], None]) -> bytes:
+    """Return the bytes of the first file that has the content."""
     problem: tuple[Status, str] = (Status.VANISHED, "")
     for path in paths:
         started = time.monotonic()
@@ -96,9 +98,9 @@ def _read(sha: str, paths: Sequence[str], root: Path, spent: Callable[[str, floa
         except OSError as error:
             problem = status_of_os_error(error)
             continue
-        same = hashlib.sha256(data).hexdigest() == sha
-        spent("read", time.monotonic() - started)
-        if same:
+        is_same = hashlib.sha256(data).hexdigest() == content
+        add_seconds("read", time.monotonic() - started)
+        if is_same:
             return data
         problem = (Status.VANISHED, _CHANGED)
     raise UnusableImageError(*problem)

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgret_assets.domain.embeddings.embedding_spaces import tables_in
+from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import check_owner
 from imgret_assets.domain.images.files import check_root, walk
@@ -162,7 +162,7 @@ def _images(home: Home) -> str:
 
 
 def _tables(home: Home) -> str:
-    found = tables_in(home)
+    found = spaces_with_tables(home)
     damaged = [name for name, space in found.items() if space.damaged]
     if damaged:
         raise TableError(

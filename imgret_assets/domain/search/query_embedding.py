@@ -55,7 +55,7 @@ def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int) -> np
     """
     try:
         min_size = embedder.space.preprocessing.min_decoded_size
-        return embed_one(embedder, decode(image.data, max_pixels=max_pixels, at_least=min_size))
+        return embed_one(embedder, decode(image.data, max_pixels=max_pixels, min_size=min_size))
     except UnusableImageError as problem:
         raise ImageError(
             f"{image.name} can't be used as a query: {problem.status} ({problem.reason})", expected="an image file"

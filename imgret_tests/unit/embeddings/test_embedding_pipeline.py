@@ -1,4 +1,4 @@
-"""Files to vectors through threads: what is in memory at once, what a stop leaves, what becomes of odd files."""
+"""Tests of the pipeline from files to vectors: results, the number of images in memory, errors, the end of threads."""
 
 import hashlib
 import threading
@@ -11,14 +11,21 @@ import pytest
 
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
 from imgret_assets.domain.images import image_reader
-from imgret_assets.domain.images.image_reader import Content, PixelBudget
+from imgret_assets.domain.images.image_reader import ContentFiles
+from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ModelError
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
 from imgret_tests.support.odd_files import odd_files, saved
 from imgret_tests.support.pictures import picture, picture_bytes
 from imgret_tests.support.tree import put, put_pictures
 
-LIMIT = 1_000_000
+MAX_PIXELS = 1_000_000
+THREADS = max(4, usable_threads())
+BATCH = FakeEmbedder.batch_size
+# Two batches wait in the queue, the model gathers one, and each thread has an image in hand.
+MAX_AHEAD = 3 * BATCH + THREADS
+# An overrun sets an event; without one, the test waits this long in vain.
+OVERRUN_WAIT_S = 0.2
 
 
 @pytest.fixture
@@ -26,7 +33,7 @@ def embedder() -> FakeEmbedder:
     return FakeEmbedder()
 
 
-def contents_of(images: Path, count: int) -> list[Content]:
+def contents_of(images: Path, count: int) -> list[ContentFiles]:
     put_pictures(images, range(count))
     return [(hashlib.sha256(picture_bytes(seed)).hexdigest(), [f"{seed:03d}.png"]) for seed in range(count)]
 
@@ -35,183 +42,165 @@ def reading_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("imgret-read")]
 
 
-class Counting(FakeEmbedder):
-    """Counts the prepared pictures that wait for the model."""
+class WaitingEmbedder(FakeEmbedder):
+    """Lets the reading threads get ahead of the model: its first batch waits for an overrun."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.prepared = self.most_waiting = 0
-        self._lock = threading.Lock()
-
-    def prepare(self, image: object) -> np.ndarray:
-        with self._lock:
-            self.prepared += 1
-        return super().prepare(image)  # type: ignore[arg-type]
+        self.overrun = threading.Event()
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
-        time.sleep(0.02)
-        self.most_waiting = max(self.most_waiting, self.prepared - self.embedded)
+        if not self.batches:
+            self.overrun.wait(OVERRUN_WAIT_S)
         return super().embed(batch)
 
 
-def test_every_content_comes_once_with_its_own_vector(images: Path) -> None:
-    embedder = FakeEmbedder()
+def test_every_content_is_embedded_once_with_its_own_vector(images: Path, embedder: FakeEmbedder) -> None:
     contents = contents_of(images, 60)
-    found = list(embed_files(embedder, contents, images, max_pixels=LIMIT))
-    assert sorted(sha for sha, _ in found) == sorted(sha for sha, _ in contents)
-    expected = FakeEmbedder()
-    by_sha = dict(found)
-    for seed, (sha, _) in enumerate(contents):
-        vector = expected.embed(expected.prepare(picture(seed))[np.newaxis])[0]
-        np.testing.assert_array_equal(by_sha[sha].vector, vector)
+    results = list(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS))
+    assert sorted(content for content, _ in results) == sorted(content for content, _ in contents)
+    result_of = dict(results)
+    reference = FakeEmbedder()
+    for seed, (content, _) in enumerate(contents):
+        vector = reference.embed(reference.prepare(picture(seed))[np.newaxis])[0]
+        np.testing.assert_array_equal(result_of[content].vector, vector)
 
 
-def test_batches_are_full_and_what_waits_is_bounded(images: Path) -> None:
-    """However many files there are, two batches wait, one is gathered, and each thread holds one picture."""
-    embedder = Counting()
-    list(embed_files(embedder, contents_of(images, 90), images, max_pixels=LIMIT))
+def test_batches_are_full(images: Path, embedder: FakeEmbedder) -> None:
+    list(embed_files(embedder, contents_of(images, 90), images, max_pixels=MAX_PIXELS))
     assert embedder.batches == [8] * 11 + [2]
-    assert embedder.most_waiting <= 3 * embedder.batch_size + len_of_threads()
 
 
-def len_of_threads() -> int:
-    import os
+def test_the_number_of_images_in_memory_is_bounded(images: Path) -> None:
+    embedder = WaitingEmbedder()
+    contents = contents_of(images, 2 * MAX_AHEAD)
+    most_ahead = 0
 
-    return max(4, os.cpu_count() or 1)
-
-
-def test_the_source_is_asked_only_as_far_as_there_is_room(images: Path) -> None:
-    asked = 0
-    everything = contents_of(images, 90)
-
-    def source() -> Iterator[Content]:
-        nonlocal asked
-        for content in everything:
-            asked += 1
+    def count_ahead() -> Iterator[ContentFiles]:
+        nonlocal most_ahead
+        for number, content in enumerate(contents, 1):
+            ahead = number - embedder.embedded
+            most_ahead = max(most_ahead, ahead)
+            if ahead > MAX_AHEAD:
+                embedder.overrun.set()
             yield content
 
-    results = embed_files(FakeEmbedder(), source(), images, max_pixels=LIMIT)
+    list(embed_files(embedder, count_ahead(), images, max_pixels=MAX_PIXELS))
+    assert not embedder.overrun.is_set()
+    assert 2 * BATCH < most_ahead <= MAX_AHEAD
+
+
+def test_a_consumer_that_stops_early_ends_the_threads(images: Path, embedder: FakeEmbedder) -> None:
+    results = embed_files(embedder, contents_of(images, 90), images, max_pixels=MAX_PIXELS)
     next(results)
-    time.sleep(0.3)
-    assert asked <= 3 * 8 + 2 * len_of_threads()
     results.close()  # type: ignore[attr-defined]
     assert reading_threads() == []
 
 
 def test_an_error_of_the_model_ends_the_threads(images: Path) -> None:
-    class Broken(FakeEmbedder):
+    class BrokenEmbedder(FakeEmbedder):
         def embed(self, batch: np.ndarray) -> np.ndarray:
             raise RuntimeError("the model broke")
 
     with pytest.raises(RuntimeError, match="the model broke"):
-        list(embed_files(Broken(), contents_of(images, 90), images, max_pixels=LIMIT))
+        list(embed_files(BrokenEmbedder(), contents_of(images, 90), images, max_pixels=MAX_PIXELS))
     assert reading_threads() == []
 
 
-def test_an_error_in_a_thread_reaches_the_caller(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*_: object, **__: object) -> None:
-        raise ZeroDivisionError("not a matter of the file")
+def test_an_unexpected_error_in_a_thread_reaches_the_caller(
+    images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken_decode(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("a fault of the program")
 
-    monkeypatch.setattr(image_reader, "decode", broken)
-    with pytest.raises(ZeroDivisionError, match="not a matter of the file"):
-        list(embed_files(FakeEmbedder(), contents_of(images, 30), images, max_pixels=LIMIT))
+    monkeypatch.setattr(image_reader, "decode", broken_decode)
+    with pytest.raises(ZeroDivisionError, match="a fault of the program"):
+        list(embed_files(embedder, contents_of(images, 30), images, max_pixels=MAX_PIXELS))
     assert reading_threads() == []
 
 
-def test_odd_files_come_with_their_reason_among_good_ones(images: Path, embedder: FakeEmbedder) -> None:
-    odd = [one for one in odd_files() if one.data]
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_unusable_files_have_a_status_and_no_vector(images: Path, embedder: FakeEmbedder) -> None:
+    odd = [file for file in odd_files() if file.data]
     contents = contents_of(images, 20)
-    for number, one in enumerate(odd):
+    for number, file in enumerate(odd):
         name = f"odd{number:03d}"
-        put(images, name, one.data)
-        contents.append((hashlib.sha256(one.data).hexdigest(), [name]))
-    found = dict(embed_files(embedder, contents, images, max_pixels=LIMIT))
-    assert len(found) == len({sha for sha, _ in contents})
-    assert sum(outcome.vector is not None for outcome in found.values()) >= 20
-    assert {"truncated", "ok"} <= {outcome.status for outcome in found.values()}
-    assert all((outcome.vector is None) == (outcome.status != "ok") for outcome in found.values())
+        put(images, name, file.data)
+        contents.append((hashlib.sha256(file.data).hexdigest(), [name]))
+    results = dict(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS))
+    assert len(results) == len({content for content, _ in contents})
+    assert sum(result.vector is not None for result in results.values()) >= 20
+    assert {"truncated", "ok"} <= {result.status for result in results.values()}
+    assert all((result.vector is None) == (result.status != "ok") for result in results.values())
 
 
-def test_only_unusable_files(images: Path, embedder: FakeEmbedder) -> None:
-    found = list(embed_files(embedder, [("00" * 32, ["gone.png"])] * 40, images, max_pixels=LIMIT))
-    assert [outcome.status for _, outcome in found] == ["vanished"] * 40
+def test_without_usable_files_the_model_is_not_used(images: Path, embedder: FakeEmbedder) -> None:
+    results = list(embed_files(embedder, [("00" * 32, ["gone.png"])] * 40, images, max_pixels=MAX_PIXELS))
+    assert [result.status for _, result in results] == ["vanished"] * 40
     assert embedder.batches == []
 
 
-def test_a_picture_that_has_become_too_large_is_a_row(images: Path, embedder: FakeEmbedder) -> None:
+def test_an_image_above_the_pixel_limit_is_too_large(images: Path, embedder: FakeEmbedder) -> None:
     data = saved(picture(1, size=(100, 100)), "PNG")
     put(images, "a.png", data)
-    ((_, outcome),) = embed_files(embedder, [(hashlib.sha256(data).hexdigest(), ["a.png"])], images, max_pixels=9_999)
-    assert (outcome.status, outcome.vector) == ("too_large", None)
+    contents = [(hashlib.sha256(data).hexdigest(), ["a.png"])]
+    ((_, result),) = embed_files(embedder, contents, images, max_pixels=9_999)
+    assert (result.status, result.vector) == ("too_large", None)
 
 
-def test_a_few_pictures_without_a_direction_are_rows_a_batch_of_them_is_the_model_s_fault(images: Path) -> None:
+def test_few_images_without_a_direction_are_unsupported(images: Path) -> None:
     contents = contents_of(images, 40)
-    found = dict(embed_files(FailingEmbedder([3, 30, 31, 32], np.nan), contents, images, max_pixels=LIMIT))
-    bad = [seed for seed, (sha, _) in enumerate(contents) if found[sha].status == "unsupported"]
-    assert bad == [3, 30, 31, 32]
-    broken = FailingEmbedder(range(12, 40), np.nan)
-    with pytest.raises(ModelError, match="fake gave only zero or non-finite vectors for 8 pictures one after another"):
-        list(embed_files(broken, contents, images, max_pixels=LIMIT))
+    embedder = FailingEmbedder([3, 30, 31, 32], np.nan)
+    results = dict(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS))
+    unsupported = [seed for seed, (content, _) in enumerate(contents) if results[content].status == "unsupported"]
+    assert unsupported == [3, 30, 31, 32]
 
 
-def test_the_pixel_budget_holds_whatever_the_threads_want(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    contents: list[Content] = []
+def test_a_whole_batch_without_a_direction_is_an_error_of_the_model(images: Path) -> None:
+    embedder = FailingEmbedder(range(12, 40), np.nan)
+    with pytest.raises(ModelError, match="fake gave only zero or non-finite vectors for 8 images in succession"):
+        list(embed_files(embedder, contents_of(images, 40), images, max_pixels=MAX_PIXELS))
+
+
+def test_all_threads_share_the_pixel_budget(images: Path) -> None:
+    contents: list[ContentFiles] = []
     for seed in range(12):
         data = saved(picture(seed, size=(100, 80)), "PNG")
         put(images, f"{seed}.png", data)
         contents.append((hashlib.sha256(data).hexdigest(), [f"{seed}.png"]))
-    held = most = 0
-    lock = threading.Lock()
-    take, give_back = PixelBudget.take, PixelBudget.give_back
 
-    def taking(self: PixelBudget, pixels: int) -> None:
-        nonlocal held, most
-        take(self, pixels)
-        with lock:
-            held += pixels
-            most = max(most, held)
+    class CountingEmbedder(FakeEmbedder):
+        """Counts the images that are prepared at a time; the first waits for more than the budget admits."""
 
-    def giving(self: PixelBudget, pixels: int) -> None:
-        nonlocal held
-        with lock:
-            held -= pixels
-        give_back(self, pixels)
+        def __init__(self, admitted: int) -> None:
+            super().__init__()
+            self.admitted = admitted
+            self.preparing = self.most_preparing = 0
+            self.overrun = threading.Event()
+            self._lock = threading.Lock()
 
-    class Slow(FakeEmbedder):
         def prepare(self, image: object) -> np.ndarray:
-            time.sleep(0.02)
+            with self._lock:
+                self.preparing += 1
+                self.most_preparing = max(self.most_preparing, self.preparing)
+                if self.preparing > self.admitted:
+                    self.overrun.set()
+                is_first = not self.overrun.is_set() and self.most_preparing <= self.admitted
+            if is_first:
+                self.overrun.wait(OVERRUN_WAIT_S / len(contents))
+            with self._lock:
+                self.preparing -= 1
             return super().prepare(image)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(PixelBudget, "take", taking)
-    monkeypatch.setattr(PixelBudget, "give_back", giving)
-    list(embed_files(Slow(), contents, images, max_pixels=LIMIT, pixel_budget=16_500))
-    assert most == 16_000
-    assert held == 0
-    most = 0
-    list(embed_files(Slow(), contents, images, max_pixels=LIMIT, pixel_budget=100))
-    assert most == 8_000
+    for pixel_budget, admitted in ((16_500, 2), (100, 1)):
+        embedder = CountingEmbedder(admitted)
+        list(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS, pixel_budget=pixel_budget))
+        assert embedder.most_preparing == admitted
+        assert embedder.embedded == 12
 
 
-def test_a_budget_lets_one_large_picture_in_alone() -> None:
-    budget = PixelBudget(10)
-    budget.take(25)
-    entered = threading.Event()
-
-    def other() -> None:
-        budget.take(1)
-        entered.set()
-
-    thread = threading.Thread(target=other)
-    thread.start()
-    assert not entered.wait(0.1)
-    budget.give_back(25)
-    assert entered.wait(5)
-    thread.join()
-
-
-def test_the_time_of_each_stage_is_told(images: Path) -> None:
-    class Slow(FakeEmbedder):
+def test_the_time_of_each_stage_is_added(images: Path) -> None:
+    class SlowEmbedder(FakeEmbedder):
         def prepare(self, image: object) -> np.ndarray:
             time.sleep(0.01)
             return super().prepare(image)  # type: ignore[arg-type]
@@ -221,7 +210,7 @@ def test_the_time_of_each_stage_is_told(images: Path) -> None:
             return super().embed(batch)
 
     times = StageTimes()
-    list(embed_files(Slow(), contents_of(images, 20), images, max_pixels=LIMIT, times=times))
+    list(embed_files(SlowEmbedder(), contents_of(images, 20), images, max_pixels=MAX_PIXELS, times=times))
     assert times.read > 0
     assert times.decode >= 0.2
     assert times.forward == 6.0

@@ -12,9 +12,9 @@ from imgret_assets.domain.embeddings.embedding_spaces import (
     KnownModel,
     exact_only_notice,
     known_models,
+    read_speeds,
     record_speed,
-    speeds,
-    tables_in,
+    spaces_with_tables,
 )
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import labelled_vectors
@@ -59,7 +59,7 @@ def test_spaces_stand_side_by_side(home: Home, images: Path) -> None:
     one, two = built(home, FakeEmbedder()), built(home, FakeEmbedder("other", 3))
     (images / "later.png").write_bytes(picture_bytes(99))
     built(home, FakeEmbedder())
-    there = tables_in(home)
+    there = spaces_with_tables(home)
     assert {space: (found.rows, found.shards, found.damaged) for space, found in there.items()} == {
         one.id: (13, 4, 0),
         two.id: (12, 4, 0),
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_counted_and_a_foreign_folder_is_not_a_space(home: Hom
     renamed.mkdir()
     source = tables.embeddings_path(home.warehouse, space.id, "00")
     (renamed / source.name).write_bytes(source.read_bytes())
-    (found,) = tables_in(home).values()
+    (found,) = spaces_with_tables(home).values()
     assert (found.space, found.shards, found.damaged, found.pairs) == (space, 3, 1, None)
 
 
@@ -121,12 +121,12 @@ def test_what_timm_fetched_is_found_in_the_hub_s_cache(
 
 
 def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:
-    assert speeds(home) == {}
+    assert read_speeds(home) == {}
     record_speed(home, "a-1", "openvino-cpu-float32", 75.04)
     record_speed(home, "a-1", "torch-cpu-float32", 20)
     record_speed(home, "b-2", "torch-cpu-float32", 7)
     record_speed(home, "a-1", "openvino-cpu-float32", 80.06)
-    assert speeds(home) == {
+    assert read_speeds(home) == {
         "a-1": {"openvino-cpu-float32": 80.1, "torch-cpu-float32": 20.0},
         "b-2": {"torch-cpu-float32": 7.0},
     }
@@ -142,16 +142,16 @@ def test_speeds_noted_at_once_are_all_kept(home: Home) -> None:
         thread.start()
     for thread in threads:
         thread.join(30)
-    assert len(speeds(home)) == 6
+    assert len(read_speeds(home)) == 6
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "3", '{"a": 1}', '{"a": {"e": "fast"}}', '{"a": {"e": null}}'])
 def test_a_damaged_note_of_speeds_is_made_anew(home: Home, damage: str) -> None:
     (home.path / "models").mkdir(parents=True)
     (home.path / "models/speeds.json").write_text(damage)
-    assert speeds(home) == {}
+    assert read_speeds(home) == {}
     record_speed(home, "a-1", "e", 1.5)
-    assert speeds(home) == {"a-1": {"e": 1.5}}
+    assert read_speeds(home) == {"a-1": {"e": 1.5}}
 
 
 def test_a_space_that_can_not_be_indexed_says_so() -> None:
@@ -159,7 +159,7 @@ def test_a_space_that_can_not_be_indexed_says_so() -> None:
     assert exact_only_notice(space) is None
     notice = exact_only_notice(replace(space, dim=4097))
     assert notice is not None
-    assert "timm:wide gives 4,097 numbers" in notice
+    assert "timm:wide has vectors of 4,097 dimensions" in notice
     row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, "here", None, False, {})
     assert (row.exact_only, replace(row, dim=4096).exact_only) == (True, False)
 

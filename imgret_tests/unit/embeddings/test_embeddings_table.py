@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from imgret_assets.domain.embeddings import embeddings_table
-from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, refresh_embeddings
+from imgret_assets.domain.embeddings.embeddings_table import EmbeddingsReport, refresh_embeddings
 from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
 from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images import image_reader
@@ -34,12 +34,12 @@ def embedder() -> FakeEmbedder:
     return FakeEmbedder()
 
 
-def refresh(home: Home, embedder: FakeEmbedder, shards: Sequence[str] | None = None) -> EmbedReport:
+def refresh(home: Home, embedder: FakeEmbedder, shards: Sequence[str] | None = None) -> EmbeddingsReport:
     refresh_manifest(home, shards)
     return refresh_embeddings(home, embedder, shards)
 
 
-def written(report: EmbedReport) -> list[str]:
+def written(report: EmbeddingsReport) -> list[str]:
     return [shard.shard for shard in report.shards if shard.written]
 
 
@@ -143,7 +143,7 @@ def test_what_is_missing_is_counted_only_where_more_than_one_group_embeds(
     """Counting reads all manifests and tables once more."""
     put_pictures(images, range(10))
     refresh_manifest(home)
-    monkeypatch.setattr(embeddings_table._Run, "_count_missing", lambda *_: pytest.fail("it was counted"))
+    monkeypatch.setattr(embeddings_table, "count_missing", lambda *_: pytest.fail("it was counted"))
     assert refresh_embeddings(home, embedder).embedded == 10
     monkeypatch.setattr(embeddings_table, "GROUP_IMAGES", 1)
     assert refresh_embeddings(home, embedder).embedded == 0
@@ -162,7 +162,7 @@ def test_an_unchanged_collection_costs_nothing(
     monkeypatch.setattr(image_reader, "decode", lambda *_, **__: pytest.fail("a picture was decoded"))
     report = refresh(home, embedder)
     assert (report.embedded, report.failed, written(report)) == (0, 0, [])
-    assert report.summary == f"13 images have their vectors in {embedder.space.id}: nothing was embedded."
+    assert report.summary == f"All 13 images already have embeddings in {embedder.space.id}: nothing was embedded."
     assert sum((shard.statuses for shard in report.shards), Counter()) == {"ok": 12, "truncated": 1}
     assert stamps(home.warehouse) == before
 
@@ -276,7 +276,7 @@ def test_a_second_engine_is_said(home: Home, images: Path, embedder: FakeEmbedde
     put_pictures(images, [50])
     report = refresh(home, Other())
     assert (report.engine, report.other_engines) == ("other", ["fake"])
-    assert report.summary.endswith("The collection also holds vectors of fake.")
+    assert report.summary.endswith("The collection also has vectors made by fake.")
 
 
 @pytest.mark.parametrize("rows", [1, 3])
@@ -374,7 +374,7 @@ def test_a_model_that_gives_nothing_usable_stops_the_run(home: Home, images: Pat
     put_pictures(images, range(10, 14))
     refresh_manifest(home)
     before = stamps(home.warehouse)
-    with pytest.raises(ModelError, match=r"fake gave only zero or non-finite vectors for 4 pictures one after another"):
+    with pytest.raises(ModelError, match=r"fake gave only zero or non-finite vectors for 4 images in succession"):
         refresh_embeddings(home, FailingEmbedder(range(20), np.nan))
     assert stamps(home.warehouse) == before
     assert refresh_embeddings(home, embedder).embedded == 4

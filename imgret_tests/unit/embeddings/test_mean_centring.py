@@ -15,7 +15,12 @@ import torch
 
 from imgret_assets.domain.analysis.ranking_quality import measure_quality
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
-from imgret_assets.domain.embeddings.mean_centring import centred, choose_source, make_centre, mean_direction
+from imgret_assets.domain.embeddings.mean_centring import (
+    centre_vectors,
+    choose_source_space,
+    create_mean,
+    mean_of_unit_vectors,
+)
 from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
@@ -83,7 +88,7 @@ def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(
     assert found.dtype == np.float32
     truth = plain / np.linalg.norm(plain, axis=1, keepdims=True) - np.load(file)
     np.testing.assert_allclose(found, truth, rtol=0, atol=1e-6)
-    np.testing.assert_allclose(centred(plain, np.load(file)), truth, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(centre_vectors(plain, np.load(file)), truth, rtol=0, atol=1e-6)
 
 
 def test_a_zero_vector_stays_unusable() -> None:
@@ -106,7 +111,7 @@ def test_half_precision_reaches_the_layer_as_float32() -> None:
     with torch.inference_mode():
         found = networks.centred_network(Half(), mean)(values)
     assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), centred(values.float().numpy(), mean), atol=1e-6)
+    np.testing.assert_allclose(found.numpy(), centre_vectors(values.float().numpy(), mean), atol=1e-6)
 
 
 def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(home: Home, tmp_path: Path) -> None:
@@ -314,7 +319,7 @@ def test_the_mean_is_of_directions_and_counts_every_content_once(home: Home, bui
     assert len(rows.contents) == 112
     once = {content: vector.astype(np.float64) for content, vector in zip(rows.contents, rows.vectors, strict=True)}
     truth = np.mean([vector / np.linalg.norm(vector) for vector in once.values()], axis=0)
-    mean, images = mean_direction(home, built)
+    mean, images = mean_of_unit_vectors(home, built)
     assert (images, mean.dtype, mean.shape) == (110, np.float32, (48,))
     np.testing.assert_allclose(mean, truth, rtol=0, atol=1e-7)
 
@@ -323,17 +328,17 @@ def test_the_mean_is_of_directions_and_counts_every_content_once(home: Home, bui
 def test_a_run_in_the_centred_space_embeds_only_what_is_new(
     home: Home, images: Path, built: EmbeddingSpace, tmp_path: Path
 ) -> None:
-    made = make_centre(home, "fake")
+    made = create_mean(home, "fake")
     assert made.file.parent == home.path / "models"
     assert made.file.name == f"centre-{built.id}-110-{made.space.centre[:8]}.npy"
     assert made.space == replace(built, centre=file_sha256(made.file))
-    assert (made.source, made.images, made.ready) == (built, 110, 109)
-    np.testing.assert_array_equal(read_mean(made.file, 48), mean_direction(home, built)[0])
+    assert (made.source, made.images, made.prepared) == (built, 110, 109)
+    np.testing.assert_array_equal(read_mean(made.file, 48), mean_of_unit_vectors(home, built)[0])
     (images / "later.png").write_bytes(picture_bytes(999))
     refresh_manifest(home)
     embedder = CentredFake(made.file)
     assert refresh_embeddings(home, embedder).embedded == 2, "the new one, and the one that proves the engine"
-    assert make_centre(home, built.id).ready == 0, "they are in the space's own tables"
+    assert create_mean(home, built.id).prepared == 0, "they are in the space's own tables"
     assert refresh_embeddings(home, embedder).embedded == 0
     other = open_home(load_settings({"home": tmp_path / "other", "images": images, "shards": 3}))
     refresh_manifest(other)
@@ -363,9 +368,9 @@ def test_a_shared_direction_no_longer_joins_what_has_nothing_else_in_common(home
     refresh_manifest(home)
     refresh_embeddings(home, Biased())
     rows = labelled_vectors(home, Biased().space.id)
-    made = make_centre(home, "fake")
+    made = create_mean(home, "fake")
     plain = measure_quality(rows.vectors, rows.contents, rows.labels)
-    found = measure_quality(centred(rows.vectors, np.load(made.file)), rows.contents, rows.labels)
+    found = measure_quality(centre_vectors(rows.vectors, np.load(made.file)), rows.contents, rows.labels)
     assert plain.different.median is not None
     assert plain.different.median > 0.7
     assert found.different.median is not None
@@ -387,22 +392,22 @@ def test_what_is_the_mean_itself_is_left_to_the_run(home: Home, images: Path) ->
     write_pictures(images, 100)
     refresh_manifest(home)
     refresh_embeddings(home, Alike())
-    assert make_centre(home, "fake").ready == 0
+    assert create_mean(home, "fake").prepared == 0
 
 
 @pytest.mark.usefixtures("settled")
 def test_a_file_can_be_named_and_another_space_asked_for(home: Home, built: EmbeddingSpace, tmp_path: Path) -> None:
-    made = make_centre(home, "fake", tmp_path / "new" / "mine.npy")
+    made = create_mean(home, "fake", tmp_path / "new" / "mine.npy")
     assert made.file == tmp_path / "new" / "mine.npy"
     assert file_sha256(made.file) == made.space.centre
-    assert choose_source(home, built.id) == built
+    assert choose_source_space(home, built.id) == built
     other = FakeEmbedder("other", 3)
     refresh_embeddings(home, other)
-    assert choose_source(home, "other") == other.space
+    assert choose_source_space(home, "other") == other.space
     with pytest.raises(TableError, match=rf"no vectors of nothing .*Expected: one of {built.id}, {other.space.id}"):
-        choose_source(home, "nothing")
+        choose_source_space(home, "nothing")
     with pytest.raises(TableError, match=r"no vectors of resnet50 .*imgret run --model resnet50"):
-        choose_source(home)
+        choose_source_space(home)
 
 
 @pytest.mark.usefixtures("settled")
@@ -427,9 +432,9 @@ def test_of_several_spaces_of_a_model_the_last_run_s_is_meant(home: Home, images
     for space in (own, gem, in_force):
         refresh_embeddings(home, As(space))
     with pytest.raises(TableError, match=r"has several spaces with tables .*name one"):
-        choose_source(home, LITE0)
-    assert choose_source(home.update(model=LITE0, centre=centre)) == own, "the one the last run's was made of"
-    assert choose_source(home.update(model=LITE0, centre=centre, pooling="gem"), gem.id) == gem
+        choose_source_space(home, LITE0)
+    assert choose_source_space(home.update(model=LITE0, centre=centre)) == own, "the one the last run's was made of"
+    assert choose_source_space(home.update(model=LITE0, centre=centre, pooling="gem"), gem.id) == gem
 
 
 @pytest.mark.usefixtures("settled")
@@ -439,8 +444,8 @@ def test_too_few_images_or_a_missing_shard_are_refused(home: Home, images: Path)
     embedder = FakeEmbedder()
     refresh_embeddings(home, embedder)
     with pytest.raises(TableError, match=r"has 99 usable images\. Expected: at least 100"):
-        make_centre(home, "fake")
+        create_mean(home, "fake")
     tables.embeddings_path(home.warehouse, embedder.space.id, "02").unlink()
     with pytest.raises(TableError, match=r"embeddings of shard 02 .* is missing"):
-        make_centre(home, "fake")
+        create_mean(home, "fake")
     assert not list((home.path / "models").rglob("*.npy"))

@@ -221,43 +221,43 @@ def large_jpeg(width: int, height: int, orientation: int = 1) -> bytes:
 def test_a_large_jpeg_is_decoded_at_the_smallest_fraction_that_is_enough(
     size: tuple[int, int], enough: tuple[int, int], decoded: tuple[int, int]
 ) -> None:
-    assert decode(large_jpeg(*size), max_pixels=10**7, at_least=enough).size == decoded
+    assert decode(large_jpeg(*size), max_pixels=10**7, min_size=enough).size == decoded
     assert decode(large_jpeg(*size), max_pixels=10**7).size == size
 
 
 def test_a_rotated_jpeg_keeps_what_is_enough_both_ways() -> None:
     """Lying 1600 x 400 in the file, shown standing: 400 wide and 1600 high."""
-    shown = decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, at_least=(200, 700))
+    shown = decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, min_size=(200, 700))
     assert shown.size == (200, 800)
-    assert decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, at_least=(201, 100)).size == (400, 1600)
+    assert decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, min_size=(201, 100)).size == (400, 1600)
 
 
 def test_other_formats_are_decoded_whole() -> None:
     data = saved(picture(1, size=(1600, 1200)), "PNG")
-    assert decode(data, max_pixels=10**7, at_least=(100, 100)).size == (1600, 1200)
+    assert decode(data, max_pixels=10**7, min_size=(100, 100)).size == (1600, 1200)
 
 
 def test_a_scaled_decode_looks_like_the_full_one() -> None:
     data = large_jpeg(1600, 1200)
-    small = decode(data, max_pixels=10**7, at_least=(400, 300))
+    small = decode(data, max_pixels=10**7, min_size=(400, 300))
     full = decode(data, max_pixels=10**7).resize((400, 300), Image.Resampling.BOX)
     difference = np.abs(np.asarray(small, np.int16) - np.asarray(full, np.int16))
     assert difference.mean() < 1.5
 
 
-@pytest.mark.parametrize("at_least", [None, (100, 100)])
-def test_half_a_large_jpeg_is_truncated_at_any_scale(at_least: tuple[int, int] | None) -> None:
+@pytest.mark.parametrize("min_size", [None, (100, 100)])
+def test_half_a_large_jpeg_is_truncated_at_any_scale(min_size: tuple[int, int] | None) -> None:
     data = large_jpeg(1600, 1200)
     with pytest.raises(UnusableImageError) as problem:
-        decode(data[: len(data) // 2], max_pixels=10**7, at_least=at_least)
+        decode(data[: len(data) // 2], max_pixels=10**7, min_size=min_size)
     assert problem.value.status == "truncated"
 
 
 def test_the_pixels_that_are_decoded_are_asked_for_first() -> None:
     asked: list[int] = []
     data = large_jpeg(1600, 1200)
-    decode(data, max_pixels=10**7, admit=asked.append)
-    decode(data, max_pixels=10**7, at_least=(400, 300), admit=asked.append)
+    decode(data, max_pixels=10**7, acquire_pixels=asked.append)
+    decode(data, max_pixels=10**7, min_size=(400, 300), acquire_pixels=asked.append)
     with pytest.raises(UnusableImageError):
-        decode(data, max_pixels=10**6, at_least=(400, 300), admit=asked.append)
+        decode(data, max_pixels=10**6, min_size=(400, 300), acquire_pixels=asked.append)
     assert asked == [1600 * 1200, 400 * 300]

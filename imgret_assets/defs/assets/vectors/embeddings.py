@@ -14,7 +14,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.embeddings.embedding_spaces import exact_only_notice, record_speed
-from imgret_assets.domain.embeddings.embeddings_table import EmbedReport, ShardEmbeddings, refresh_embeddings
+from imgret_assets.domain.embeddings.embeddings_table import EmbeddingsReport, ShardEmbeddings, refresh_embeddings
 from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import embeddings_path, embeddings_schema
@@ -66,7 +66,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     return embeddings
 
 
-def _metadata(home: Home, report: EmbedReport, shard: ShardEmbeddings, dim: int) -> dict[str, object]:
+def _metadata(home: Home, report: EmbeddingsReport, shard: ShardEmbeddings, dim: int) -> dict[str, object]:
     return {
         "dagster/partition_row_count": shard.rows,
         "dagster/column_schema": column_schema(embeddings_schema(dim)),
