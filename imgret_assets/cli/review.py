@@ -148,9 +148,8 @@ def _show_removals(home: Home, output: Output) -> bool:
             "last run",
             err=True,
         )
-    click.echo(
-        f"imgret: {len(rows):,} files could be removed, {removals.bytes / 1e6:,.1f} MB; none was removed", err=True
-    )
+    files = "1 file" if len(rows) == 1 else f"{len(rows):,} files"
+    click.echo(f"imgret: {files} could be removed, {removals.bytes / 1e6:,.1f} MB; none was removed", err=True)
     return bool(rows)
 
 

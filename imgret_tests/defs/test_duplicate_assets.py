@@ -1,4 +1,4 @@
-"""The asset of duplicates and the command that lists them, without Neo4j."""
+"""The asset `duplicates` and the command that lists its rows, without Neo4j."""
 
 import json
 
@@ -16,7 +16,8 @@ ASSETS = ["raw_images", "embeddings", "duplicates"]
 
 
 @pytest.fixture
-def copied(chain: Chain) -> Chain:
+def duplicated(chain: Chain) -> Chain:
+    """A scene with near-duplicates, one of them in two files; another scene in two files."""
     put(chain.root, "scene.png", encode(scene(0)))
     put(chain.root, "other.png", encode(scene(1)))
     put(chain.root, "other-again.png", encode(scene(1)))
@@ -26,62 +27,67 @@ def copied(chain: Chain) -> Chain:
     return chain
 
 
-def test_metadata_counts_copies_and_shows_them(copied: Chain) -> None:
-    [said] = copied.run(assets=ASSETS).metadata("duplicates")
-    assert (said["exact"], said["near"], said["dagster/row_count"]) == (1, 5, 6)
+def test_metadata_counts_duplicates_and_shows_them(duplicated: Chain) -> None:
+    [metadata] = duplicated.run(assets=ASSETS).metadata("duplicates")
+    assert (metadata["exact"], metadata["near"], metadata["dagster/row_count"]) == (1, 5, 6)
     kept = {"scene.png", "other.png"}
-    assert said["bytes_freed_by_removal"] == sum(
-        file.stat().st_size for file in copied.root.iterdir() if file.name not in kept
+    assert metadata["bytes_freed_by_removal"] == sum(
+        file.stat().st_size for file in duplicated.root.iterdir() if file.name not in kept
     )
-    assert said["thumbnails"].count("data:image/") == 2 * 6, "each copy beside the one to keep"
-    assert "half-again.png" in said["thumbnails"]
+    assert metadata["thumbnails"].count("data:image/") == 2 * 6, "each duplicate beside the image to keep"
+    assert "half-again.png" in metadata["thumbnails"]
 
 
-def test_a_second_run_computes_nothing(copied: Chain) -> None:
-    copied.run(assets=ASSETS)
-    [said] = copied.run(assets=ASSETS).metadata("duplicates")
-    assert (said["written"], said["fingerprinted"], said["compared_pairs"], said["near"]) == (False, 0, 0, 5)
-    assert "thumbnails" not in said
+def test_a_second_run_computes_nothing(duplicated: Chain) -> None:
+    duplicated.run(assets=ASSETS)
+    [metadata] = duplicated.run(assets=ASSETS).metadata("duplicates")
+    computed = (metadata["written"], metadata["fingerprinted"], metadata["compared_pairs"])
+    assert (computed, metadata["near"]) == ((False, 0, 0), 5)
+    assert "thumbnails" not in metadata
 
 
-def test_the_command_lists_them(copied: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    copied.run(assets=ASSETS)
-    home = ["--home", str(copied.settings.home)]
-    found = {}
+def test_the_command_lists_duplicates(duplicated: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    duplicated.run(assets=ASSETS)
+    home = ["--home", str(duplicated.settings.home)]
+    keep_of: dict[str, dict[str, str]] = {}
     for kind in ("exact", "near"):
         assert run_command(["duplicates", *home, "--format", "json", "--kind", kind]) == 0
-        said = json.loads(capsys.readouterr().out)["duplicates"]
-        found[kind] = {row["path_from"]: row["path_keep"] for row in said}
-    assert found["exact"] == {"other-again.png": "other.png", "half-again.png": "half.png"}
-    assert set(found["near"]) == {*near_duplicates_of(scene(0)), "half-again.png"}
-    assert set(found["near"].values()) == {"scene.png"}
+        rows = json.loads(capsys.readouterr().out)["duplicates"]
+        keep_of[kind] = {row["path_from"]: row["path_keep"] for row in rows}
+    assert keep_of["exact"] == {"other-again.png": "other.png", "half-again.png": "half.png"}
+    assert set(keep_of["near"]) == {*near_duplicates_of(scene(0)), "half-again.png"}
+    assert set(keep_of["near"].values()) == {"scene.png"}
     assert run_command(["duplicates", *home, "--format", "tsv", "--fail-on-found"]) == 11
-    lines = capsys.readouterr().out.splitlines()
+    printed = capsys.readouterr()
+    lines = printed.out.splitlines()
     assert lines[0].split("\t")[:3] == ["path_from", "path_keep", "kind"]
     assert len(lines) == 7
+    assert "imgret: 6 duplicates; removing them would free" in printed.err
     assert run_command(["duplicates", *home, "-0", "--kind", "exact"]) == 0
-    listed = capsys.readouterr().out.split("\0")
-    assert listed == [*(str(copied.root / name) for name in ("half-again.png", "other-again.png")), ""]
+    paths = capsys.readouterr().out.split("\0")
+    assert paths == [*(str(duplicated.root / name) for name in ("half-again.png", "other-again.png")), ""]
 
 
-def test_what_was_decided_is_said_and_can_be_left_out(copied: Chain, capsys: pytest.CaptureFixture[str]) -> None:
-    copied.run(assets=ASSETS)
-    kept = [find_library_file(copied.home, path) for path in ("scene.png", "half.png", "half-again.png")]
-    record(copied.home, [keep_all(kept)])
-    home = ["--home", str(copied.settings.home)]
-    decided: dict[str, dict[str, str | None]] = {}
+def test_decided_pairs_have_their_verdict_and_can_be_left_out(
+    duplicated: Chain, capsys: pytest.CaptureFixture[str]
+) -> None:
+    duplicated.run(assets=ASSETS)
+    kept = [find_library_file(duplicated.home, path) for path in ("scene.png", "half.png", "half-again.png")]
+    record(duplicated.home, [keep_all(kept)])
+    home = ["--home", str(duplicated.settings.home)]
+    verdict_of: dict[str, dict[str, str | None]] = {}
     for kind in ("exact", "near"):
         assert run_command(["duplicates", *home, "--json", "--kind", kind]) == 0
-        said = json.loads(capsys.readouterr().out)["duplicates"]
-        decided[kind] = {row["path_from"]: row["decision"] for row in said}
-    assert decided["exact"] == {"other-again.png": None, "half-again.png": NOT_DUPLICATES}
-    assert {path for path, verdict in decided["near"].items() if verdict} == {"half.png", "half-again.png"}
+        rows = json.loads(capsys.readouterr().out)["duplicates"]
+        verdict_of[kind] = {row["path_from"]: row["decision"] for row in rows}
+    assert verdict_of["exact"] == {"other-again.png": None, "half-again.png": NOT_DUPLICATES}
+    assert {path for path, verdict in verdict_of["near"].items() if verdict} == {"half.png", "half-again.png"}
     assert run_command(["duplicates", *home, "--json", "--undecided"]) == 0
-    left = {row["path_from"] for row in json.loads(capsys.readouterr().out)["duplicates"]}
-    assert left == {"other-again.png", *near_duplicates_of(scene(0))} - {"half.png"}
+    undecided = {row["path_from"] for row in json.loads(capsys.readouterr().out)["duplicates"]}
+    assert undecided == {"other-again.png", *near_duplicates_of(scene(0))} - {"half.png"}
 
 
-def test_nothing_found_does_not_fail(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_duplicates_the_command_succeeds(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
     put(chain.root, "scene.png", encode(scene(0)))
     home = ["--home", str(chain.settings.home)]
     assert run_command(["duplicates", *home]) == 1

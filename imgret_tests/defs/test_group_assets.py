@@ -1,4 +1,4 @@
-"""Groups and the report on cosines, materialised through Dagster in this process."""
+"""The assets `image_groups` and `similarity_report`, materialised through Dagster in this process."""
 
 import base64
 import io
@@ -14,43 +14,44 @@ from imgret_tests.support.chain import Chain
 from imgret_tests.support.pictures import write_pictures
 
 ASSETS = ["raw_images", "embeddings", "nearest_neighbours", "image_groups", "similarity_report"]
-LIMIT = 64 * 1024
+# Dagster's UI shows metadata of at most this size.
+MAX_BYTES = 64 * 1024
 
 
-def test_groups_say_how_many_and_how_good(chain: Chain) -> None:
+def test_metadata_of_groups_has_their_sizes_and_agreement(chain: Chain) -> None:
     write_pictures(chain.root, 40)
     outcome = chain.run(assets=ASSETS)
-    [said] = outcome.metadata("image_groups")
+    [metadata] = outcome.metadata("image_groups")
     rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
-    assert said["dagster/row_count"] == len(rows) == 40
+    assert metadata["dagster/row_count"] == len(rows) == 40
     sizes = {row["group"]: row["size"] for row in rows}
-    assert said["groups"] == sum(size > 1 for size in sizes.values())
-    assert said["single_images"] == sum(size == 1 for size in sizes.values())
-    assert said["largest_group_size"] == max(sizes.values())
-    assert all(0 < said[f"b_cubed_f1_{when}"] <= 1 for when in ("before_split", "after_split"))
-    assert min(row["score"] for row in rows) >= said["min_score"]
-    assert said["written"]
-    pictures = said.pop("largest_groups")
+    assert metadata["groups"] == sum(size > 1 for size in sizes.values())
+    assert metadata["single_images"] == sum(size == 1 for size in sizes.values())
+    assert metadata["largest_group_size"] == max(sizes.values())
+    assert all(0 < metadata[f"b_cubed_f1_{when}"] <= 1 for when in ("before_split", "after_split"))
+    assert min(row["score"] for row in rows) >= metadata["min_score"]
+    assert metadata["written"]
+    thumbnails = metadata.pop("largest_groups")
     largest = sorted(((-size, name) for name, size in sizes.items() if size > 1))[:12]
-    assert pictures.count("data:image/") == len(largest)
-    assert pictures.index(f"| {-largest[0][0]} |") < len(pictures)
-    assert len(pictures.encode()) <= LIMIT
+    assert thumbnails.count("data:image/") == len(largest)
+    assert f"| {-largest[0][0]} |" in thumbnails
+    assert len(thumbnails.encode()) <= MAX_BYTES
     [again] = chain.run(assets=ASSETS).metadata("image_groups")
-    assert again == said | {"written": False}
+    assert again == metadata | {"written": False}
 
 
-def test_neighbours_and_pairs_show_pictures_while_they_are_written(chain: Chain) -> None:
+def test_neighbours_and_pairs_have_thumbnails_only_when_they_are_written(chain: Chain) -> None:
     write_pictures(chain.root, 40)
     outcome = chain.run(assets=[*ASSETS[:3], "similarity_pairs"], threshold=0.5)
-    for asset, key, pictures in (
+    for asset, key, thumbnails in (
         ("nearest_neighbours", "some_neighbours", 6 * (1 + 4)),
         ("similarity_pairs", "weakest_pairs", 8 * 2),
     ):
-        [said] = outcome.metadata(asset)
-        assert said[key].count("data:image/") == pictures
-        # A head, a rule and the rows have the same cells, or it isn't shown as a table.
-        assert len({line.count(" | ") for line in said[key].splitlines()}) == 1
-        assert len(said[key].encode()) <= LIMIT
+        [metadata] = outcome.metadata(asset)
+        assert metadata[key].count("data:image/") == thumbnails
+        # Header, rule and rows have the same number of cells; otherwise Markdown shows no table.
+        assert len({line.count(" | ") for line in metadata[key].splitlines()}) == 1
+        assert len(metadata[key].encode()) <= MAX_BYTES
         [again] = chain.run(assets=[asset], threshold=0.5).metadata(asset)
         assert key not in again
 
@@ -60,29 +61,29 @@ def test_the_minimum_score_can_be_configured(chain: Chain, field: str) -> None:
     """By its former name, too."""
     write_pictures(chain.root, 20)
     config = {"image_groups": {"config": {field: 0.97}}}
-    [said] = chain.run(assets=ASSETS, config=config).metadata("image_groups")
-    assert said["min_score"] == 0.97
+    [metadata] = chain.run(assets=ASSETS, config=config).metadata("image_groups")
+    assert metadata["min_score"] == 0.97
     rows = tables.read(groups_path(chain.home.warehouse, chain.space.id)).to_pylist()
     assert min(row["score"] for row in rows) >= 0.97
     with pytest.raises(SettingError, match=r"min_score is 1\.5"):
         chain.run(assets=["image_groups"], config={"image_groups": {"config": {field: 1.5}}})
 
 
-def test_the_report_is_a_table_a_plot_and_a_picture(chain: Chain) -> None:
+def test_the_report_is_a_table_a_plot_and_a_plot_file(chain: Chain) -> None:
     write_pictures(chain.root, 40)
-    [said] = chain.run(assets=ASSETS).metadata("similarity_report")
-    plot = said["plot"]
-    assert len(plot.encode()) <= LIMIT
+    [metadata] = chain.run(assets=ASSETS).metadata("similarity_report")
+    plot = metadata["plot"]
+    assert len(plot.encode()) <= MAX_BYTES
     data = base64.b64decode(plot.partition("base64,")[2].rstrip(")"))
-    with Image.open(io.BytesIO(data)) as picture:
-        assert picture.format == "PNG"
+    with Image.open(io.BytesIO(data)) as image:
+        assert image.format == "PNG"
     assert plot_path(chain.home.warehouse, chain.space.id).is_file()
     columns = [field.name for field in THRESHOLDS_SCHEMA]
-    assert all(list(record.data) == columns for record in said["thresholds"].records)
-    assert {0.5, 0.8, 0.95} <= {record.data["threshold"] for record in said["thresholds"].records}
-    assert said["reason"]
-    assert 0 <= said["precision_at_1"] <= 1
-    assert "->" in said["rerank_mean_average_precision"]
+    assert all(list(record.data) == columns for record in metadata["thresholds"].records)
+    assert {0.5, 0.8, 0.95} <= {record.data["threshold"] for record in metadata["thresholds"].records}
+    assert metadata["reason"]
+    assert 0 <= metadata["precision_at_1"] <= 1
+    assert "->" in metadata["rerank_mean_average_precision"]
 
 
 def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
@@ -92,7 +93,7 @@ def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
         assert [(column.name, column.type) for column in declared.columns] == [(f.name, str(f.type)) for f in schema]
 
 
-def test_every_column_says_what_it_means(chain: Chain) -> None:
+def test_every_column_is_described(chain: Chain) -> None:
     schemas = {
         spec.key.to_user_string(): spec.metadata["dagster/column_schema"]
         for spec in chain.definitions.resolve_all_asset_specs()
@@ -100,12 +101,15 @@ def test_every_column_says_what_it_means(chain: Chain) -> None:
     }
     assert {"raw_images", "similarity_pairs", "nearest_neighbours", "duplicates", "image_groups"} <= set(schemas)
     undescribed = [
-        f"{asset}.{column.name}" for asset, said in schemas.items() for column in said.columns if not column.description
+        f"{asset}.{column.name}"
+        for asset, schema in schemas.items()
+        for column in schema.columns
+        if not column.description
     ]
     assert undescribed == []
 
 
-def test_what_is_missing_is_named(chain: Chain) -> None:
+def test_a_missing_table_is_named(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=["raw_images", "embeddings"])
     for asset in ("image_groups", "similarity_report"):

@@ -148,14 +148,14 @@ def count_above(
         for column in range(0, count, _BLOCK_COLUMNS):
             columns = np.arange(column, min(column + _BLOCK_COLUMNS, count))
             scores = left @ (vectors[columns].astype(np.float64) / norms[columns, np.newaxis]).T
-            row, other = np.nonzero(scores > thresholds[0])
-            different = part[row] != columns[other]
-            row, other = row[different], other[different]
+            row, place = np.nonzero(scores > thresholds[0])
+            distinct = part[row] != columns[place]
+            row, place = row[distinct], place[distinct]
             # Number of the last threshold below the cosine. The pair counts for all thresholds up to it.
-            last = np.searchsorted(thresholds, scores[row, other], side="left") - 1
+            last = np.searchsorted(thresholds, scores[row, place], side="left") - 1
             cell = row * wide + last
-            both_labelled = known[part[row]] & known[columns[other]]
-            equal_labels = both_labelled & (names[part[row]] == names[columns[other]])
+            both_labelled = known[part[row]] & known[columns[place]]
+            equal_labels = both_labelled & (names[part[row]] == names[columns[place]])
             for total, counted in ((above, slice(None)), (labelled, both_labelled), (same_label, equal_labels)):
                 cells = np.bincount(cell[counted], minlength=len(part) * wide)
                 total[start : start + len(part)] += cells.reshape(len(part), wide)
@@ -262,7 +262,7 @@ def suggest_threshold(rows: Sequence[ThresholdRow]) -> tuple[float | None, str]:
 def suggest_threshold_without_labels(rows: Sequence[ThresholdRow], background: float) -> tuple[float | None, str]:
     """Return the threshold halfway from the background score to 1, and the reason.
 
-    For EfficientNet-Lite0 on photos of Caltech 101 this is 0.61, where nine of ten pairs are right.
+    For EfficientNet-Lite0 on the images of Caltech 101 this is 0.61, where nine of ten pairs are right.
     """
     halfway = round(background + (1 - background) / 2, 2)
     nearest = min(rows, key=lambda row: abs(row.threshold - halfway))

@@ -52,8 +52,8 @@ class FingerprintStore:
     def put_fingerprints(self, fingerprints: Iterable[tuple[str, Fingerprint]]) -> None:
         """Store fingerprints by the sha256 of their contents."""
         rows = [
-            (sha256, one.status, one.hash, None if one.grey is None else one.grey.tobytes())
-            for sha256, one in fingerprints
+            (sha256, item.status, item.hash, None if item.grey is None else item.grey.tobytes())
+            for sha256, item in fingerprints
         ]
         with self._open() as connection:
             connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", rows)

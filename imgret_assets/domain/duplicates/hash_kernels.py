@@ -4,8 +4,10 @@ Belongs here: one numba kernel. Not here: which hashes are searched and when (`d
 Importing this module loads numba, so it is imported only when there are hashes to compare.
 
 Every hash is compared with every later one. Cropped near-duplicates differ in up to 64 of 256 bits, and at this
-distance no index over parts of a hash is both exact and selective. Counting bits in vector registers takes about a
-nanosecond a pair.
+distance no index over parts of a hash is both exact and selective. Counting bits in vector registers takes about half a
+nanosecond a pair. Finding the same pairs with FAISS (1.15, `IndexBinaryFlat.range_search`) took two to three times the
+processor time with AVX-512, and 1.4 times with AVX2, even with one index for each block of rows, so that only later
+hashes were compared; with a single index it took twice that.
 """
 
 from typing import Any

@@ -57,7 +57,7 @@ class ReviewQueue:
             # Without any decision, a set or pair is done only if all its files are protected.
             protected = review_tables.protected
             self._set_done = np.array(
-                [bool(protected[one.numbers].all()) for one in review_tables.duplicate_sets], dtype=bool
+                [bool(protected[item.numbers].all()) for item in review_tables.duplicate_sets], dtype=bool
             )
             self._pair_done: np.ndarray = np.all(protected[review_tables.similar_pairs], axis=1)
             contents, paths = decisions.contents, self._removals.keys()
@@ -65,7 +65,7 @@ class ReviewQueue:
             self._set_done, self._pair_done = previous._set_done.copy(), previous._pair_done.copy()
             paths = self._removals.keys() ^ previous._removals.keys()
         self._update_done(review_tables.numbers_of(contents, paths))
-        is_near = np.array([one.kind == NEAR for one in review_tables.duplicate_sets], dtype=bool)
+        is_near = np.array([item.kind == NEAR for item in review_tables.duplicate_sets], dtype=bool)
         self._open = {
             EXACT: np.flatnonzero(~self._set_done & ~is_near),
             NEAR: np.flatnonzero(~self._set_done & is_near),
@@ -143,7 +143,7 @@ class ReviewQueue:
         a, b = review_tables.similar_pairs.T
         checked = changed[a] | changed[b]
         self._pair_done[checked] = ((protected[a] & protected[b]) | removable[a] | removable[b])[checked]
-        # Only the few pairs of which both contents have decisions need a look at the decisions themselves.
+        # Only for the few pairs whose contents both have decisions, the decisions themselves are searched.
         for pair in np.flatnonzero(checked & concerned[a] & concerned[b] & ~self._pair_done).tolist():
             self._pair_done[pair] = bool(self._decision_for(int(a[pair]), int(b[pair])))
 

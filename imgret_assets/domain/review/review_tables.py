@@ -186,7 +186,7 @@ def _duplicate_sets(path: Path, images: Sequence[UsableImage]) -> tuple[list[Dup
         order = (-min(correlations),) if correlations else ()
         kind = NEAR if correlations else EXACT
         sets.append(DuplicateSet(keep, rows, kind, (*order, -freed_bytes, images[keep].path)))
-    return sorted(sets, key=lambda one: (one.kind, one.order)), is_duplicate
+    return sorted(sets, key=lambda item: (item.kind, item.order)), is_duplicate
 
 
 def _similar_pairs(
