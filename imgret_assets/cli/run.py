@@ -1,7 +1,7 @@
 """`imgret run`: refresh everything incrementally, as a run that the UI shows.
 
 Belongs here: options, warnings and failed checks on stderr, the printed totals. Not here: executing the job
-(`defs.execute_refresh`), what it does (`defs.assets`, `domain`).
+(`defs.execute_refresh`), what it does (`defs.assets`, `domain`), choosing a model (`domain.models.default_model`).
 """
 
 import json
@@ -11,7 +11,9 @@ import click
 
 from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.defs.execute_refresh import refresh
+from imgret_assets.domain.models import default_model
 from imgret_assets.domain.operations.run_totals import Totals
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import Settings, check_threshold, load_settings
 
 
@@ -51,11 +53,14 @@ def refresh_with_progress(
 ) -> Totals:
     """Execute the refresh with a progress bar; print warnings and failed checks on stderr.
 
+    A home that has no model yet gets one as by `imgret setup`, so that `imgret run --home` needs no set-up before it.
+
     Raises:
         ImgretError: the named failure that ended the run.
     """
     for warning in settings.warnings:
         click.echo(f"imgret: {warning}", err=True)
+    default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True))
     with progress_bar():
         result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
     for failed_check in result.failed_checks:

@@ -1,4 +1,4 @@
-"""The choice of a home's model at set-up: resnet50 if its weights are available, else EfficientNet-Lite0.
+"""The choice of a home's model at set-up or first run: resnet50 if its weights are available, else EfficientNet-Lite0.
 
 Belongs here: downloading the weights with time-outs, recording the choice in the home. Not here: the list of
 models (`domain.models.registry`), which model is in force later (`domain.models.resolution`).
@@ -41,10 +41,7 @@ def choose(home: Home, log: Callable[[str], None]) -> str:
         log(f"Downloading the weights of {DEFAULT_MODEL} (98 MB) to {fetch_resnet50()}.")
     except ModelError as error:
         home.update(model=FALLBACK)
-        log(
-            f"{error.found}. So the model of {home.path} is {FALLBACK}; run `imgret setup --home DIR` for another home,"
-            " or set IMGRET_MODEL."
-        )
+        log(f"{error.found}. So the model of {home.path} is {FALLBACK}; set IMGRET_MODEL or --model for another one.")
         return FALLBACK
     return DEFAULT_MODEL
 
