@@ -1,1 +1,1 @@
-"""The Streamlit page: drawing only, all answers come from `imgret_assets.domain`."""
+"""The Streamlit page: drawing only; all answers come from `imgret_assets.domain`."""

@@ -1,8 +1,8 @@
 """The page's access to the home's graph and tables.
 
-Belongs here: one connection for all views, opened again after it broke, and what is cached for them. Not here:
-statements and tables (`domain.search.relations`, `domain.graph.graph_state`, `domain.images.library`), finding
-(`domain.search.find_similar`), drawing (`app.views.search_page`).
+Belongs here: one connection for all sessions, opened again after it broke, and what is cached for them. Not here:
+statements and tables (`domain.search.relations`, `domain.graph.graph_state`, `domain.images.library`), searching
+(`domain.search.find_similar`), drawing (`app.views`).
 """
 
 import threading
@@ -13,7 +13,7 @@ from typing import TypeVar
 import numpy as np
 import streamlit as st
 
-from imgret_assets.app.graph_chart.neighbourhood import BEST_OF_EACH, MAX_LINKS
+from imgret_assets.app.graph_chart.neighbourhood import MAX_EDGES, RELATIONSHIPS_PER_IMAGE
 from imgret_assets.domain.graph import graph_state
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import GraphFacts
@@ -41,27 +41,27 @@ class DatabaseHolder:
         self._database: Database | None = None
 
     def use(self, work: Callable[[Database], Result]) -> Result:
-        """Do something with the connection, a new one where the old one broke.
+        """Return what `work` makes of the connection; a broken connection is replaced first.
 
         Raises:
-            DatabaseError: there is no graph, or the server can't be asked.
+            DatabaseError: there is no graph, or the server can't be reached.
             ServerError: the embedded server can't be started.
         """
         from neo4j.exceptions import DriverError
 
-        database = self._lend()
+        database = self._open()
         try:
             return work(database)
         except DriverError as error:
-            # Of the driver's errors this one is left: another session found the connection broken and closed it.
-            raise DatabaseError(f"The connection to {database.uri} was lost ({error})", remedy="ask again") from error
+            # The only one of the driver's errors left: another session found the connection broken and closed it.
+            raise DatabaseError(f"The connection to {database.uri} was lost ({error})", remedy="try again") from error
 
     def close(self) -> None:
-        """Close the connection; a later use opens another."""
+        """Close the connection; the next use opens another one."""
         with self._lock:
             self._close()
 
-    def _lend(self) -> Database:
+    def _open(self) -> Database:
         with self._lock:
             if self._database is not None and not _is_alive(self._database):
                 self._close()
@@ -75,7 +75,7 @@ class DatabaseHolder:
 
 
 def _is_alive(database: Database) -> bool:
-    """Whether the server answers; asked first, because a query to a dead one is tried again for half a minute."""
+    """Return True if the server answers: a query to a server that is down would be retried for half a minute."""
     from neo4j.exceptions import DriverError, Neo4jError
 
     try:
@@ -89,7 +89,7 @@ def _is_alive(database: Database) -> bool:
     show_spinner=False, max_entries=4, hash_funcs={Settings: hash}, on_release=lambda holder: holder.close()
 )
 def database_holder(settings: Settings) -> DatabaseHolder:
-    """The holder of these settings' connection."""
+    """Return the holder of the connection for these settings."""
     return DatabaseHolder(settings)
 
 
@@ -103,62 +103,64 @@ def read_facts(home: Home) -> GraphFacts:
     return database_holder(home.settings).use(lambda database: graph_state.read_facts(home, database))
 
 
-def ask(home: Home, image: QueryImage, query: Query) -> Answer:
-    """`find_similar` over the shared connection; raises what it raises."""
+def search(home: Home, image: QueryImage, query: Query) -> Answer:
+    """Return `find_similar` over the shared connection; raise what it raises."""
     return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
 
 
-def read_copies(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
+def read_duplicates(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:
     """Return the pairs of duplicates with a hit among them; raise what `DatabaseHolder.use` raises."""
     paths = [hit.path for hit in hits]
     return database_holder(home.settings).use(lambda database: relations.duplicates_of(database, paths))
 
 
-def read_relations(home: Home, paths: Sequence[str], least: float) -> tuple[list[Edge], dict[str, int]]:
-    """Return the best relationships of some images with a score of at least `least`, and how many each image has.
+def read_relationships(home: Home, paths: Sequence[str], min_score: float) -> tuple[list[Edge], dict[str, int]]:
+    """Return the best relationships of images with a score of at least `min_score`, and how many each image has.
 
-    Relationships without a score are always included. Raises what `DatabaseHolder.use` raises.
+    Relationships of a kind without a score are always included. Raises what `DatabaseHolder.use` raises.
     """
     return database_holder(home.settings).use(
-        lambda database: relations.best_relationships(database, paths, min_score=least, limit_per_image=BEST_OF_EACH)
+        lambda database: relations.best_relationships(
+            database, paths, min_score=min_score, limit_per_image=RELATIONSHIPS_PER_IMAGE
+        )
     )
 
 
-def read_among(home: Home, paths: Sequence[str]) -> list[Edge]:
-    """Return the best relationships among some images; raise what `DatabaseHolder.use` raises."""
+def read_relationships_among(home: Home, paths: Sequence[str]) -> list[Edge]:
+    """Return the best relationships between images of `paths`; raise what `DatabaseHolder.use` raises."""
     return database_holder(home.settings).use(
-        lambda database: relations.relationships_among(database, paths, limit=10 * MAX_LINKS)
+        lambda database: relations.relationships_among(database, paths, limit=10 * MAX_EDGES)
     )
 
 
 def read_nearest(home: Home, space: str, path: str, count: int) -> list[Edge]:
-    """An image's nearest neighbours, joined or not; none where the tables don't allow it just now."""
+    """Return an image's nearest neighbours, related or not; none while the tables can't be used."""
     try:
-        found = cached_vectors(home, space).nearest_of(path, count)
+        neighbours = cached_vectors(home, space).nearest_of(path, count)
     except ImgretError:
         return []
-    return [Edge(path, other, score, NEAREST) for other, score in found]
+    return [Edge(path, neighbour, score, NEAREST) for neighbour, score in neighbours]
 
 
 def read_nearest_among(home: Home, space: str, paths: Sequence[str], count: int) -> list[Edge]:
-    """Of some images each one's nearest among the others; none where the tables don't allow it just now."""
+    """Return the nearest neighbours of each image among the others of `paths`; none while the tables can't be used."""
     try:
-        found = cached_vectors(home, space).nearest_among(paths, count)
+        pairs = cached_vectors(home, space).nearest_among(paths, count)
     except ImgretError:
         return []
-    return [Edge(*pair, NEAREST) for pair in found]
+    return [Edge(path, neighbour, score, NEAREST) for path, neighbour, score in pairs]
 
 
-def all_scores(home: Home, answer: Answer) -> np.ndarray | None:
-    """Cosines of all images but the query itself, float32 (n,); None where the tables don't allow it just now."""
+def compute_all_scores(home: Home, answer: Answer) -> np.ndarray | None:
+    """Return the scores of all images but the query image, float32 (n,); None while the tables can't be used."""
     if answer.vector is None:
         return None
     try:
-        collection = cached_vectors(home, answer.model)
+        vectors = cached_vectors(home, answer.model)
     except ImgretError:
         return None
-    scores = collection.cosines(answer.vector)
-    return scores[collection.allowed_rows(label=None, excluded_paths=answer.query_paths)]
+    scores = vectors.cosines(answer.vector)
+    return scores[vectors.allowed_rows(label=None, excluded_paths=answer.query_paths)]
 
 
 def read_library(home: Home) -> Library:

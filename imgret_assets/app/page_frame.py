@@ -1,7 +1,7 @@
-"""What all pages share: the opened home, the header strip, errors by name.
+"""The frame of all pages: the opened home, the header line, errors with their remedy.
 
-Belongs here: opening, the header, the list of pages. Not here: what a page shows (`app.*_page`), connections and
-tables (`app.data_access`).
+Belongs here: opening the home, the header, showing errors. Not here: what a page shows (`app.views`), connections and
+tables (`app.data_access`), the list of pages (`app.page_list`).
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from typing import TypeVar
 import streamlit as st
 
 from imgret_assets.app.data_access import read_facts, read_library
-from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.app.plain_text import counted, markdown_text
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphFacts
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.storage.home import Home, open_home
@@ -22,16 +22,16 @@ Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What a page is drawn from; `facts` is None where the graph can't be asked."""
+class PageContext:
+    """The data that a page is drawn from; `facts` is None if the graph can't be read."""
 
     home: Home
     library: Library
     facts: GraphFacts | None
 
 
-def attempt(work: Callable[[], Result]) -> Result | None:
-    """What `work` gives; where it fails by name, None, and the failure with its remedy is on the page."""
+def try_or_show_error(work: Callable[[], Result]) -> Result | None:
+    """Return what `work` returns; if it raises an ImgretError, show it with its remedy and return None."""
     try:
         return work()
     except ImgretError as error:
@@ -40,8 +40,8 @@ def attempt(work: Callable[[], Result]) -> Result | None:
 
 
 def open_library() -> tuple[Home, Library] | None:
-    """The home and its library; None, and why on the page, where it can't be opened."""
-    return attempt(_open)
+    """Return the home and its library; if they can't be opened, show why and return None."""
+    return try_or_show_error(_open)
 
 
 def _open() -> tuple[Home, Library]:
@@ -49,28 +49,29 @@ def _open() -> tuple[Home, Library]:
     return home, read_library(home)
 
 
-def open_shown() -> Shown | None:
-    """The home, its library and its graph's facts, with the header drawn."""
+def open_context() -> PageContext | None:
+    """Open the home and show the header; return None if the home can't be opened."""
     opened = open_library()
-    return None if opened is None else Shown(*opened, show_header(*opened))
+    return None if opened is None else PageContext(*opened, show_header(*opened))
 
 
 def show_header(home: Home, library: Library) -> GraphFacts | None:
-    """A line on what there is to ask, or why there is nothing."""
+    """Show the size and the state of the graph and return them; if there is none, show why and return None."""
     if not library.paths:
         st.info(
-            "The library is empty: no picture has been indexed here yet. What to do: run `imgret run --images FOLDER` "
-            "(or `make demo` for sample pictures), then reload this page."
+            "The library is empty: no image has been indexed yet. What to do: run `imgret run --images FOLDER` "
+            "(or `make demo` for sample images), then reload this page."
         )
         return None
     with st.spinner("Opening the graph …", show_time=True):
-        facts = attempt(lambda: read_facts(home))
+        facts = try_or_show_error(lambda: read_facts(home))
     if facts is None:
         st.button("Try again")
         return None
     state = ":orange-badge[refreshing]" if facts.state.state == REFRESHING else ":green-badge[ready]"
     model = markdown_text(facts.state.model)
-    st.markdown(f"**{facts.images:,}** images · **{facts.relations:,}** relations · model **{model}** · {state}")
+    counts = f"**{counted(facts.images, 'image')}** · **{counted(facts.relations, 'relationship')}**"
+    st.markdown(f"{counts} · model **{model}** · {state}")
     if facts.state.state == REFRESHING:
-        st.warning("A run is writing to the graph: hits and relations may be incomplete. Reload when it is done.")
+        st.warning("A run is writing to the graph: hits and relationships may be incomplete. Reload after the run.")
     return facts

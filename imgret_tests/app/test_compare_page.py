@@ -1,4 +1,4 @@
-"""The page Compare: two pictures named in the address, swapped by a key, and why they are or are not copies."""
+"""The page Compare: two images named in the address, swapped by a key, and why they are duplicates or not."""
 
 import shutil
 
@@ -13,17 +13,14 @@ from imgret_tests.support.fake_search import FakeServer, page_test
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
-    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
-
+def page(monkeypatch: pytest.MonkeyPatch, home_environment: None) -> AppTest:
     def explained(_: Home, space: str, a: QueryImage, b: QueryImage) -> Explanation:
-        one, other = (
+        left, right = (
             ExplainedImage(image.name, image.path, image.sha256, len(image.data), "PNG", 40, 30) for image in (a, b)
         )
-        same = one.sha256 == other.sha256
+        same = left.sha256 == right.sha256
         return Explanation(
-            space, one, other, "exact" if same else "different", "the same bytes" if same else "nothing alike",
+            space, left, right, "exact" if same else "different", "the same bytes" if same else "nothing alike",
             0.5, 1.0, None, None, None, 0.8, [Criterion("same bytes", same, "yes, for exact", same)], 3, 3,
         )  # fmt: skip
 
@@ -33,9 +30,9 @@ def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
 
 
 @pytest.mark.usefixtures("server")
-def test_two_pictures_are_chosen_or_linked(page: AppTest, library: list[str]) -> None:
+def test_two_images_are_chosen_or_linked(page: AppTest, library: list[str]) -> None:
     page.run()
-    assert "Choose two pictures" in page.info[0].value
+    assert "Choose two images" in page.info[0].value
     page.selectbox(key="a").select(library[0])
     page.selectbox(key="b").select(library[1]).run()
     assert not page.exception
@@ -43,7 +40,7 @@ def test_two_pictures_are_chosen_or_linked(page: AppTest, library: list[str]) ->
     assert "different" in page.markdown[-1].value
 
 
-def test_swapping_exchanges_pictures_and_facts(page: AppTest, server: FakeServer, library: list[str]) -> None:
+def test_swapping_exchanges_images_and_facts(page: AppTest, server: FakeServer, library: list[str]) -> None:
     page.query_params["a"], page.query_params["b"] = library[2], library[3]
     page.run()
     page.button(key="compare-swap").click().run()
@@ -54,21 +51,21 @@ def test_swapping_exchanges_pictures_and_facts(page: AppTest, server: FakeServer
     assert [text.value for text in page.text] == [library[2], library[3]]
 
 
-def test_what_differs_is_marked(page: AppTest, server: FakeServer, library: list[str], home: Home) -> None:
+def test_differences_are_marked(page: AppTest, server: FakeServer, library: list[str], home: Home) -> None:
     shutil.copy(home.images / library[0], home.images / library[1])
     page.query_params["a"], page.query_params["b"] = library[0], library[1]
     page.run()
     marks = page.dataframe[-1].value.set_index("property")[""]
     assert (marks["path"], marks["sha256"], marks["bytes"]) == ("≠", "=", "=")
-    assert any(
-        "right one is number 3" in caption.value and "left one is number 3" in caption.value for caption in page.caption
-    )
+    ranks = " ".join(caption.value for caption in page.caption)
+    assert "the right image is nearest neighbour 3 of the other" in ranks
+    assert "the left image is nearest neighbour 3 of the other" in ranks
 
 
 @pytest.mark.usefixtures("server", "library")
 @pytest.mark.parametrize("path", ["../../etc/passwd", "family0/gone.png"])
-def test_a_link_to_anything_else_is_refused(page: AppTest, library: list[str], path: str) -> None:
+def test_a_link_to_any_other_file_is_refused(page: AppTest, library: list[str], path: str) -> None:
     page.query_params["a"], page.query_params["b"] = library[0], path
     page.run()
     assert not page.exception
-    assert "There is no picture" in page.error[0].value
+    assert "There is no image" in page.error[0].value

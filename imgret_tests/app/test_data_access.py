@@ -47,7 +47,7 @@ def test_a_connection_that_another_session_closed_is_a_named_error(home: Home, s
     def closed(database: Database) -> int:
         raise DriverError("Driver closed")
 
-    with pytest.raises(DatabaseError, match="ask again"):
+    with pytest.raises(DatabaseError, match="try again"):
         DatabaseHolder(home.settings).use(closed)
 
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app.components.decision_buttons import give_turn, in_turn
+from imgret_assets.app.components.decision_buttons import act_if_active, activate_set
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -31,10 +31,8 @@ def refresh(home: Home) -> None:
 
 
 @pytest.fixture
-def copied(home: Home, monkeypatch: pytest.MonkeyPatch) -> Home:
+def copied(home: Home, home_environment: None) -> Home:
     """A scene with a near copy, another one under two names, one that is alone."""
-    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
     for seed in range(3):
         put(home.images, f"scene{seed}.png", encode(scene(seed)))
     put(home.images, "copies/half.png", near_duplicates_of(scene(0))["half.png"])
@@ -66,7 +64,7 @@ def captions(page: AppTest) -> str:
 def test_kinds_are_told_apart(page: AppTest) -> None:
     page.run()
     assert not page.exception
-    assert "exact: 1 · near: 1 · merely similar: 3" in captions(page)
+    assert "exact 1 · near 1 · similar 3" in captions(page)
     assert page.text[0].value in (f"again/{MARKUP}", "scene1.png")
     assert any("not needed" in element.value for element in page.markdown)
 
@@ -87,14 +85,14 @@ def test_a_link_restores_the_kind(page: AppTest) -> None:
 def test_only_the_set_that_has_the_turn_acts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamlit.session_state", {})
     done: list[str] = []
-    in_turn("first", lambda: done.append("before anything is drawn"))
-    give_turn("first")
-    in_turn("second", lambda: done.append("second"))
-    in_turn("first", lambda: done.append("first"))
-    in_turn("first", lambda: done.append("again"))
-    in_turn(None, lambda: done.append("a button without a key"))
-    give_turn("second")
-    in_turn("second", lambda: done.append("second, drawn first"))
+    act_if_active("first", lambda: done.append("before anything is drawn"))
+    activate_set("first")
+    act_if_active("second", lambda: done.append("second"))
+    act_if_active("first", lambda: done.append("first"))
+    act_if_active("first", lambda: done.append("again"))
+    act_if_active(None, lambda: done.append("a button without a key"))
+    activate_set("second")
+    act_if_active("second", lambda: done.append("second, drawn first"))
     assert done == ["first", "a button without a key", "second, drawn first"]
 
 
@@ -103,7 +101,7 @@ def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, c
     page.run()
     page.text_input(key="decided-by").set_value("Ada")
     page.text_input(key="decided-reason").set_value("sorting").run()
-    press(page, "Keep the suggested")
+    press(page, "Accept proposal")
     [entry] = read_history(copied)
     decided = entry.decision
     assert (decided.verdict, decided.by, decided.reason, decided.keep_path) == (
@@ -127,11 +125,11 @@ def test_no_duplicates_survives_a_new_look_at_everything_until_another_joins(pag
     assert [entry.decision.verdict for entry in read_history(copied)] == [NOT_DUPLICATES]
     refresh(copied)
     page.run()
-    assert "near: 0" in captions(page)
+    assert "near 0" in captions(page)
     put(copied.images, "copies/recompressed.jpg", near_duplicates_of(scene(0))["recompressed.jpg"])
     refresh(copied)
     page.run()
-    assert "near: 1" in captions(page)
+    assert "near 1" in captions(page)
 
 
 def test_the_ticked_are_kept(page: AppTest, copied: Home) -> None:
@@ -140,7 +138,7 @@ def test_the_ticked_are_kept(page: AppTest, copied: Home) -> None:
     boxes = {box.key.rsplit("-", 1)[-1]: box for box in page.checkbox if box.key}
     boxes["scene0.png"].uncheck()
     boxes["copies/half.png"].check().run()
-    press(page, "Keep the ticked")
+    press(page, "Keep selected")
     assert [one.path for one in list_removals(copied).files] == ["scene0.png"]
 
 
@@ -150,7 +148,7 @@ def test_what_is_skipped_comes_back_when_asked(page: AppTest, copied: Home) -> N
     press(page, "Skip")
     assert "scene0.png" not in [text.value for text in page.text]
     assert read_history(copied) == []
-    press(page, "Show 1 skipped again")
+    press(page, "Show 1 skipped")
     assert "scene0.png" in [text.value for text in page.text]
 
 
@@ -159,7 +157,7 @@ def test_all_suggestions_are_accepted_after_an_overview(page: AppTest, copied: H
     page.run()
     page.toggle(key="overview-exact").set_value(True).run()
     assert len(page.dataframe[0].value) == 1
-    press(page, "Accept 1 suggestion")
+    press(page, "Accept 1 proposal")
     assert len(list(read_decisions(copied).in_force())) == 1
     assert len(list_removals(copied).files) == 1
 
@@ -171,7 +169,7 @@ def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monke
     assert not page.exception
     assert page.text[0].value == "copies/half.png"
     assert any("protected" in element.value for element in page.markdown)
-    press(page, "Keep the suggested")
+    press(page, "Accept proposal")
     guarded = replace(copied, settings=replace(copied.settings, protected=("copies",)))
     assert [one.path for one in list_removals(guarded).files] == ["scene0.png"]
 
@@ -191,7 +189,7 @@ def test_review_shows_undoes_and_lists_what_would_go(review: AppTest, page: AppT
     assert "Nothing has been decided yet" in review.info[0].value
     page.query_params["kind"] = "near"
     page.run()
-    press(page, "Keep the suggested")
+    press(page, "Accept proposal")
     review.run()
     assert not review.exception
     rows = review.dataframe[0].value
@@ -205,4 +203,4 @@ def test_review_shows_undoes_and_lists_what_would_go(review: AppTest, page: AppT
     press(page, "Undo")
     review.pills(key="review-states").set_value(["undone"]).run()
     assert review.dataframe[0].value["verdict"].tolist() == ["duplicate"]
-    assert any("no file was decided" in caption.value for caption in review.caption)
+    assert any("no decision makes a file removable" in caption.value for caption in review.caption)

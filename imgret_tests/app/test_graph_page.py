@@ -1,4 +1,4 @@
-"""The page Graph: begins with a picture or a group, grows by clicks, starts anew."""
+"""The page Graph: starts with an image or a group, grows by clicks, keeps its view in the address."""
 
 import sys
 from collections.abc import Callable
@@ -10,7 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.app.components.group_list import list_groups
-from imgret_assets.app.graph_chart.echarts_options import FRAMES, HIT, QUERY, GraphNode
+from imgret_assets.app.graph_chart.echarts_options import FRAMES
+from imgret_assets.app.graph_chart.graph_view import HIT, QUERY, GraphNode
 from imgret_assets.app.views import graph_page
 from imgret_assets.domain.search.relations import Edge
 from imgret_assets.domain.storage import tables
@@ -20,7 +21,7 @@ from imgret_tests.support.fake_search import FakeServer, page_test
 
 
 class FakeChart:
-    """Stands for the component: notes what is drawn, answers with a click."""
+    """Stands for the component: records what is drawn, answers with a click."""
 
     def __init__(self) -> None:
         self.drawn: list[dict[str, Any]] = []
@@ -35,8 +36,13 @@ class FakeChart:
         self.click = {"path": path, "at": 1 + (self.click or {"at": 0})["at"]}
 
     @property
+    def nodes(self) -> list[dict[str, Any]]:
+        """The images as last drawn; the chart has invisible corners as well."""
+        return [node for node in self.drawn[-1]["series"][0]["data"] if "path" in node]
+
+    @property
     def paths(self) -> set[str]:
-        return {node["path"] for node in self.drawn[-1]["series"][0]["data"]}
+        return {node["path"] for node in self.nodes}
 
 
 @pytest.fixture
@@ -50,39 +56,42 @@ def chart(monkeypatch: pytest.MonkeyPatch) -> FakeChart:
 
 @pytest.fixture
 def page(
-    monkeypatch: pytest.MonkeyPatch, home: Home, server: FakeServer, library: list[str], chart: FakeChart
+    monkeypatch: pytest.MonkeyPatch, home_environment: None, server: FakeServer, library: list[str], chart: FakeChart
 ) -> AppTest:
-    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
     related = [
         Edge(library[0], library[1], 0.9),
         Edge(library[1], library[2], 0.85),
         Edge(library[2], library[3], 0.95),
     ]
 
-    def relations(_: Home, paths: list[str], least: float) -> tuple[list[Edge], dict[str, int]]:
-        good = [edge for edge in related if edge.score >= least]
-        found = [edge for edge in good if edge.ends & set(paths)]
-        # One relation of a picture is not among those that were followed.
-        return found, {path: sum(path in edge.ends for edge in good) + (path == library[2]) for path in paths}
+    def relationships(_: Home, paths: list[str], min_score: float) -> tuple[list[Edge], dict[str, int]]:
+        good = [edge for edge in related if edge.score >= min_score]
+        followed = [edge for edge in good if edge.ends & set(paths)]
+        # One relationship of an image is not among those that were followed.
+        return followed, {path: sum(path in edge.ends for edge in good) + (path == library[2]) for path in paths}
 
-    monkeypatch.setattr(graph_page, "read_relations", relations)
-    monkeypatch.setattr(graph_page, "read_among", lambda _, paths: [e for e in related if e.ends <= set(paths)])
+    def among(_: Home, paths: list[str]) -> list[Edge]:
+        return [edge for edge in related if edge.ends <= set(paths)]
+
+    monkeypatch.setattr(graph_page, "read_relationships", relationships)
+    monkeypatch.setattr(
+        graph_page, "read_relationships_among", lambda _, paths: [e for e in related if e.ends <= set(paths)]
+    )
     monkeypatch.setattr(graph_page, "read_nearest", lambda *_: [Edge(library[0], library[5], 0.4, "nearest")])
     monkeypatch.setattr(
-        graph_page, "read_nearest_among", lambda *given: [Edge(given[2][0], given[2][-1], 0.3, "nearest")]
+        graph_page, "read_nearest_among", lambda _, space, paths, count: [Edge(paths[0], paths[-1], 0.3, "nearest")]
     )
     return page_test("graph")
 
 
-def test_without_a_start_one_is_to_be_chosen(page: AppTest, chart: FakeChart) -> None:
+def test_without_a_start_the_page_asks_for_one(page: AppTest, chart: FakeChart) -> None:
     page.run()
     assert not page.exception
-    assert "begins with one picture" in page.info[0].value
+    assert "starts with one image" in page.info[0].value
     assert not chart.drawn
 
 
-def test_it_begins_with_a_picture_and_what_is_joined_to_it(page: AppTest, chart: FakeChart, library: list[str]) -> None:
+def test_an_image_is_shown_with_its_related_images(page: AppTest, chart: FakeChart, library: list[str]) -> None:
     page.query_params["image"] = library[0]
     page.run()
     assert not page.exception
@@ -93,7 +102,7 @@ def test_it_begins_with_a_picture_and_what_is_joined_to_it(page: AppTest, chart:
     assert chart.paths == {library[0]}
 
 
-def test_a_click_shows_a_picture_and_expanding_its_relations(
+def test_a_click_selects_an_image_and_expanding_adds_its_relationships(
     page: AppTest, chart: FakeChart, library: list[str]
 ) -> None:
     page.query_params["image"] = library[0]
@@ -104,11 +113,22 @@ def test_a_click_shows_a_picture_and_expanding_its_relations(
     assert not page.exception
     assert library[2] in chart.paths
     assert page.button(key="panel-expand").disabled
-    next(button for button in page.button if button.label.startswith("Fold")).click().run()
+    next(button for button in page.button if button.label.startswith("Collapse")).click().run()
     assert library[2] not in chart.paths
 
 
-def test_a_picture_can_be_chosen_without_a_mouse_though_another_was_clicked(
+def test_collapsing_leaves_the_other_images_where_they_are(page: AppTest, chart: FakeChart, library: list[str]) -> None:
+    page.query_params["image"] = library[0]
+    page.query_params["expand"] = library[1]
+    page.run()
+    expanded = {node["path"]: (node["x"], node["y"]) for node in chart.nodes}
+    next(button for button in page.button if button.label.startswith("Collapse")).click().run()
+    collapsed = {node["path"]: (node["x"], node["y"]) for node in chart.nodes}
+    assert set(collapsed) < set(expanded)
+    assert collapsed == {path: expanded[path] for path in collapsed}
+
+
+def test_an_image_can_be_selected_without_a_mouse_after_a_click_on_another(
     page: AppTest, chart: FakeChart, library: list[str]
 ) -> None:
     page.query_params["image"] = library[0]
@@ -121,17 +141,17 @@ def test_a_picture_can_be_chosen_without_a_mouse_though_another_was_clicked(
     assert page.text[0].value == library[1]
 
 
-def test_the_panel_says_what_a_picture_is(page: AppTest, library: list[str]) -> None:
+def test_the_panel_describes_the_selected_image(page: AppTest, library: list[str]) -> None:
     page.query_params["image"] = library[1]
     page.run()
-    said = " ".join(caption.value for caption in page.caption)
-    assert "40 × 30 px" in said
-    assert f"folder {library[1].split('/')[0]}" in said
-    assert "2 relations" in said
-    assert "in no group" in said
+    text = " ".join(caption.value for caption in page.caption)
+    assert "40 × 30 px" in text
+    assert f"folder {library[1].split('/')[0]}" in text
+    assert "2 relationships" in text
+    assert "no group" in text
 
 
-def test_what_was_expanded_stands_in_the_address_and_is_restored_from_it(
+def test_expanded_images_are_part_of_the_address_and_restored_from_it(
     page: AppTest, chart: FakeChart, library: list[str]
 ) -> None:
     page.query_params["image"] = library[0]
@@ -142,7 +162,7 @@ def test_what_was_expanded_stands_in_the_address_and_is_restored_from_it(
     assert page.query_params["expand"] in (library[1], [library[1]])
 
 
-def test_further_hops_are_followed_and_what_is_not_followed_is_counted(
+def test_further_hops_are_followed_and_relationships_not_followed_are_counted(
     page: AppTest, chart: FakeChart, library: list[str]
 ) -> None:
     page.query_params["image"] = library[0]
@@ -153,7 +173,7 @@ def test_further_hops_are_followed_and_what_is_not_followed_is_counted(
     assert chart.paths == set(library[:3])
     page.segmented_control(key="hops").set_value(3).run()
     assert chart.paths == set(library[:4])
-    assert "+1 relation hidden" in " ".join(caption.value for caption in page.caption)
+    assert "1 more relationship hidden" in " ".join(caption.value for caption in page.caption)
     page.segmented_control(key="hops").set_value(1).run()
     assert chart.paths == set(library[:2])
     assert "hidden" not in " ".join(caption.value for caption in page.caption)
@@ -179,18 +199,18 @@ def test_a_group_is_drawn_whole_with_the_nearest_of_its_members(
         (0.9, "SIMILAR_TO", library[0], library[1]),
         (0.3, "nearest", library[0], library[7]),
     ]
-    assert "in a group of 3" in " ".join(caption.value for caption in page.caption)
+    assert "group of 3" in " ".join(caption.value for caption in page.caption)
     page.query_params["group"] = library[9]
     page.run()
-    assert "is in no group" in page.info[0].value
+    assert "is not in a group" in page.info[0].value
 
 
-def test_a_click_on_a_picture_that_is_named_like_code_finds_it(
+def test_a_click_on_an_image_named_like_code_selects_it(
     page: AppTest, chart: FakeChart, listed: Callable[[list[str]], Home], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     start, odd = "a.png", "--x_x--0_0--alert(1)--x_x--0_0--.png"
     listed([start, odd])
-    monkeypatch.setattr(graph_page, "read_relations", lambda *_: ([Edge(start, odd, 0.9)], {start: 1, odd: 1}))
+    monkeypatch.setattr(graph_page, "read_relationships", lambda *_: ([Edge(start, odd, 0.9)], {start: 1, odd: 1}))
     page.query_params["image"] = start
     page.run()
     drawn = next(path for path in chart.paths if path != start)
@@ -200,7 +220,7 @@ def test_a_click_on_a_picture_that_is_named_like_code_finds_it(
     assert page.text[0].value == odd
 
 
-def test_what_is_clicked_must_be_in_the_chart(page: AppTest, chart: FakeChart, library: list[str]) -> None:
+def test_a_click_outside_the_chart_selects_nothing(page: AppTest, chart: FakeChart, library: list[str]) -> None:
     page.query_params["image"] = library[0]
     chart.click_on("../../etc/passwd")
     page.run()
@@ -209,15 +229,15 @@ def test_what_is_clicked_must_be_in_the_chart(page: AppTest, chart: FakeChart, l
 
 
 @pytest.mark.parametrize("path", ["../../etc/passwd", "family0/gone.png"])
-def test_a_link_to_anything_else_is_refused(page: AppTest, chart: FakeChart, path: str) -> None:
+def test_a_link_to_any_other_file_is_refused(page: AppTest, chart: FakeChart, path: str) -> None:
     page.query_params["image"] = path
     page.run()
     assert not page.exception
-    assert "no picture" in page.error[0].value
+    assert "no image" in page.error[0].value
     assert not chart.drawn
 
 
-def test_frames_tell_groups_apart_and_the_start_from_all() -> None:
+def test_frames_distinguish_groups_and_the_start() -> None:
     groups = list_groups([("a", "a", 1.0), ("b", "a", 0.9), ("c", "c", 1.0), ("d", "c", 0.9), ("e", "e", 1.0)])
     colours = graph_page.frame_colours([GraphNode(path, HIT) for path in "abcde"], groups)
     assert colours["a"] == colours["b"]
@@ -228,7 +248,7 @@ def test_frames_tell_groups_apart_and_the_start_from_all() -> None:
     }
 
 
-def test_as_many_groups_as_there_are_colours_have_each_their_own() -> None:
+def test_as_many_groups_as_colours_have_different_colours() -> None:
     groups = list_groups([(f"{group}/{member}", f"{group}/0", 0.9) for group in range(8) for member in (0, 1)])
     nodes = [GraphNode(f"{group}/1", HIT) for group in range(8)]
     assert len(set(graph_page.frame_colours(nodes, groups).values())) == 8

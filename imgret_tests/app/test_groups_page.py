@@ -1,4 +1,4 @@
-"""The page Groups: order, filters, one group with its weak members, the split."""
+"""The page Groups: order, filters, one group with its chained members, the split."""
 
 import pyarrow as pa
 import pytest
@@ -20,24 +20,24 @@ ROWS = [
 ]
 
 
-def test_groups_are_listed_by_size_or_tightness_and_those_alone_are_counted() -> None:
-    found = list_groups(ROWS)
-    assert found.alone == 1
-    assert [group.name for group in found.listed(order=BY_SIZE, label=None, least_size=2)] == ["x/a.png", "y/d.png"]
-    assert [group.name for group in found.listed(order=BY_TIGHTNESS, label=None, least_size=2)] == [
+def test_groups_are_ordered_by_size_or_tightness_and_ungrouped_images_are_counted() -> None:
+    groups = list_groups(ROWS)
+    assert groups.ungrouped == 1
+    assert [group.name for group in groups.select(order=BY_SIZE, label=None, min_size=2)] == ["x/a.png", "y/d.png"]
+    assert [group.name for group in groups.select(order=BY_TIGHTNESS, label=None, min_size=2)] == [
         "y/d.png",
         "x/a.png",
     ]
-    assert [group.name for group in found.listed(order=BY_SIZE, label="x", least_size=2)] == ["x/a.png"]
-    assert found.listed(order=BY_SIZE, label=None, least_size=4) == []
-    assert (found.of("y/c.png"), found.of("z/f.png")) == ("x/a.png", None)
+    assert [group.name for group in groups.select(order=BY_SIZE, label="x", min_size=2)] == ["x/a.png"]
+    assert groups.select(order=BY_SIZE, label=None, min_size=4) == []
+    assert (groups.group_of("y/c.png"), groups.group_of("z/f.png")) == ("x/a.png", None)
 
 
 def test_a_group_has_its_representative_first_and_can_be_split() -> None:
-    group = list_groups(reversed(ROWS)).named("x/a.png")
+    group = list_groups(reversed(ROWS)).find("x/a.png")
     assert group is not None
     assert [member.path for member in group.members] == ["x/a.png", "x/b.png", "y/c.png"]
-    assert (group.size, group.weakest, group.labels) == (3, 0.4, {"x": 2, "y": 1})
+    assert (group.size, group.lowest_score, group.labels) == (3, 0.4, {"x": 2, "y": 1})
     assert [member.path for member in group.chained(0.8)] == ["y/c.png"]
     staying, leaving = group.split_at(0.5)
     assert ([member.path for member in staying], [member.path for member in leaving]) == (
@@ -47,26 +47,24 @@ def test_a_group_has_its_representative_first_and_can_be_split() -> None:
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch, home: Home, server: FakeServer, library: list[str]) -> AppTest:
-    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
+def page(home_environment: None, home: Home, server: FakeServer, library: list[str]) -> AppTest:
     assert server.state
-    names = [(library[0], library[0], 1.0), (library[1], library[0], 0.9), (library[5], library[0], 0.4)]
-    names += [(path, path, 1.0) for path in library[6:]]
+    rows_of_table = [(library[0], library[0], 1.0), (library[1], library[0], 0.9), (library[5], library[0], 0.4)]
+    rows_of_table += [(path, path, 1.0) for path in library[6:]]
     rows = [
         {"path": path, "group": group, "representative": path == group, "score": score, "size": 3, "community": 0}
-        for path, group, score in names
+        for path, group, score in rows_of_table
     ]
     path = groups_path(home.warehouse, server.state["model"])
     tables.write(path, pa.Table.from_pylist(rows, GROUPS_SCHEMA), {})
     return page_test("groups")
 
 
-def test_the_list_says_sizes_and_folders(page: AppTest) -> None:
+def test_the_list_shows_sizes_and_scores(page: AppTest) -> None:
     page.run()
     assert not page.exception
-    assert any("1 of 1 groups" in caption.value for caption in page.caption)
-    assert any("3 images" in element.value and "weakest 0.400" in element.value for element in page.markdown)
+    assert any("1 of 1 group ·" in caption.value for caption in page.caption)
+    assert any("3 images" in element.value and "lowest score 0.400" in element.value for element in page.markdown)
 
 
 def test_a_link_opens_a_group_and_a_member_opens_it_too(page: AppTest, library: list[str]) -> None:
@@ -77,11 +75,11 @@ def test_a_link_opens_a_group_and_a_member_opens_it_too(page: AppTest, library: 
         assert [text.value for text in page.text][1:] == [library[0], library[1], library[5]]
         badges = " ".join(element.value for element in page.markdown)
         assert "representative" in badges
-        assert "weakest" in badges
+        assert "lowest score" in badges
         assert "chained" in badges
 
 
-def test_splitting_shows_who_would_leave(page: AppTest, library: list[str]) -> None:
+def test_splitting_shows_the_members_that_would_leave(page: AppTest, library: list[str]) -> None:
     page.query_params["group"] = library[0]
     page.run()
     page.slider(key="split").set_value(0.5).run()
@@ -89,13 +87,13 @@ def test_splitting_shows_who_would_leave(page: AppTest, library: list[str]) -> N
     assert "1 would leave" in [element.value for element in page.subheader]
 
 
-def test_a_picture_that_is_alone_is_in_no_group(page: AppTest, library: list[str]) -> None:
+def test_an_image_without_a_group_is_reported(page: AppTest, library: list[str]) -> None:
     page.query_params["group"] = library[7]
     page.run()
-    assert "is in no group" in page.info[0].value
+    assert "is not in a group" in page.info[0].value
 
 
-def test_without_the_table_the_next_step_is_said(page: AppTest, home: Home, server: FakeServer) -> None:
+def test_without_the_table_the_next_step_is_shown(page: AppTest, home: Home, server: FakeServer) -> None:
     assert server.state
     groups_path(home.warehouse, server.state["model"]).unlink()
     page.run()

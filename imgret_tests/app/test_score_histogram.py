@@ -1,4 +1,4 @@
-"""All scores are counted, and those asked for are marked."""
+"""All scores are counted, and those from the minimum score on are marked."""
 
 import numpy as np
 import pytest
@@ -19,14 +19,14 @@ def test_few_or_equal_scores_make_a_chart(scores: list[float]) -> None:
     histogram = count_scores(np.array(scores, np.float32))
     assert histogram.counts.sum() == len(scores)
     assert (np.diff(histogram.edges) > 0).all()
-    rows, _ = histogram_chart(histogram, lowest=None)
+    rows, _ = histogram_chart(histogram, min_score=None)
     assert sum(row["images"] for row in rows) == len(scores)
 
 
-def test_bars_at_or_above_the_lowest_score_are_marked() -> None:
-    rows, chart = histogram_chart(count_scores(np.linspace(0, 1, 601), bins=10), lowest=0.5)
-    assert [row["in"] for row in rows] == [False] * 5 + [True] * 5
+def test_bars_at_or_above_the_minimum_score_are_marked() -> None:
+    rows, chart = histogram_chart(count_scores(np.linspace(0, 1, 601), bins=10), min_score=0.5)
+    assert [row["included"] for row in rows] == [False] * 5 + [True] * 5
     assert len(chart["layer"]) == 2
-    everything, without = histogram_chart(count_scores(np.linspace(0, 1, 601), bins=10), lowest=None)
-    assert all(row["in"] for row in everything)
-    assert len(without["layer"]) == 1
+    all_rows, unmarked = histogram_chart(count_scores(np.linspace(0, 1, 601), bins=10), min_score=None)
+    assert all(row["included"] for row in all_rows)
+    assert len(unmarked["layer"]) == 1

@@ -9,18 +9,16 @@ from imgret_assets.domain.search.query import Query
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
 from imgret_tests.support.fake_search import FakeSearch, FakeServer, hit, page_test
-from imgret_tests.support.fakes import picture_bytes
+from imgret_tests.support.pictures import picture_bytes
 
 
 @pytest.fixture
-def page(monkeypatch: pytest.MonkeyPatch, home: Home) -> AppTest:
-    monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
-    monkeypatch.setenv("IMGRET_SHARDS", str(home.record.shards))
+def page(home_environment: None) -> AppTest:
     return page_test("search")
 
 
 def texts(page: AppTest) -> str:
-    """All that can be read on the page, alerts first."""
+    """Return all texts of the page, alerts first."""
     assert not page.exception
     kinds = (page.error, page.warning, page.info, page.markdown, page.caption, page.text, page.subheader)
     return "\n".join(str(element.value) for kind in kinds for element in kind)
@@ -30,14 +28,14 @@ def upload(page: AppTest, name: str, data: bytes) -> None:
     page.file_uploader[0].upload(name, data, "image/png").run()
 
 
-def similar(page: AppTest, key: str) -> None:
+def press_similar(page: AppTest, key: str) -> None:
     page.button(key=key).click().run()
 
 
-def test_the_start_offers_pictures_to_click(page: AppTest, server: FakeServer, library: list[str]) -> None:
+def test_the_start_offers_images_to_click(page: AppTest, server: FakeServer, library: list[str]) -> None:
     page.run()
-    assert "**12** images · **3** relations" in texts(page)
-    assert "begin with one of these" in texts(page)
+    assert "**12 images** · **3 relationships**" in texts(page)
+    assert "start with one of these" in texts(page)
     assert [button.label for button in page.button].count("Similar") == search_page.EXAMPLES
     assert server.opened
 
@@ -51,7 +49,7 @@ def test_samples_come_first(page: AppTest, server: FakeServer, library: list[str
     assert page.selectbox(key="pick-sample-0").options == ["ask.png"]
 
 
-def test_an_empty_library_says_what_to_do_and_starts_no_server(page: AppTest, server: FakeServer) -> None:
+def test_an_empty_library_shows_the_next_step_and_starts_no_server(page: AppTest, server: FakeServer) -> None:
     page.run()
     assert "The library is empty" in page.info[0].value
     assert "imgret run" in page.info[0].value
@@ -59,7 +57,7 @@ def test_an_empty_library_says_what_to_do_and_starts_no_server(page: AppTest, se
 
 
 @pytest.mark.usefixtures("library")
-def test_no_graph_yet_says_what_to_do(page: AppTest, server: FakeServer) -> None:
+def test_a_missing_graph_shows_the_next_step(page: AppTest, server: FakeServer) -> None:
     server.state = None
     page.run()
     assert "holds no graph yet" in page.error[0].value
@@ -67,7 +65,7 @@ def test_no_graph_yet_says_what_to_do(page: AppTest, server: FakeServer) -> None
 
 
 @pytest.mark.usefixtures("library")
-def test_a_rebuild_says_what_to_do(page: AppTest, server: FakeServer) -> None:
+def test_a_rebuild_shows_the_next_step(page: AppTest, server: FakeServer) -> None:
     assert server.state
     server.state["state"] = "rebuilding"
     page.run()
@@ -76,7 +74,7 @@ def test_a_rebuild_says_what_to_do(page: AppTest, server: FakeServer) -> None:
 
 
 @pytest.mark.usefixtures("library")
-def test_a_refresh_is_said_but_answers(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
+def test_a_refresh_is_reported_and_stops_no_search(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
     assert server.state
     server.state["state"] = "refreshing"
     search.refreshing = True
@@ -86,7 +84,7 @@ def test_a_refresh_is_said_but_answers(page: AppTest, server: FakeServer, search
     assert search.queries
 
 
-def test_a_database_that_is_down_shows_the_query_and_comes_back(
+def test_the_query_image_is_shown_while_the_database_is_down_and_searched_with_afterwards(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     server.failure = DatabaseError("Neo4j can't be reached", remedy="start it")
@@ -102,7 +100,7 @@ def test_a_database_that_is_down_shows_the_query_and_comes_back(
     assert not page.error
 
 
-def test_an_upload_is_asked_with_and_its_hits_are_shown(
+def test_an_upload_is_searched_with_and_its_hits_are_shown(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     search.hits = [hit(library[0], 0.98765, (library[1], 0.91, True)), hit(library[5], 0.5)]
@@ -116,11 +114,11 @@ def test_an_upload_is_asked_with_and_its_hits_are_shown(
     assert "#1 · **0.988**" in shown
     assert "40 × 30 px" in shown
     assert {library[0], library[5], "mine.png"} <= {text.value for text in page.text}
-    assert page.expander[0].label == "Table of relations (1)"
+    assert page.expander[0].label == "Table of relationships (1)"
     assert page.dataframe[0].value.to_dict("records") == [{"score": 0.91, "from": library[0], "to": library[1]}]
 
 
-def test_nothing_of_an_upload_is_written(
+def test_an_upload_is_not_written_to_disk(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], home: Home
 ) -> None:
     page.run()
@@ -130,17 +128,17 @@ def test_nothing_of_an_upload_is_written(
     assert sorted(home.path.rglob("*")) == before
 
 
-def test_similar_asks_with_the_hit_and_back_returns(
+def test_similar_searches_with_the_hit_and_back_returns(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     search.hits = [hit(library[3], 0.9), hit(library[4], 0.8)]
     page.run()
     upload(page, "mine.png", picture_bytes(5))
-    similar(page, f"hit-0-{library[3]}")
+    press_similar(page, f"hit-0-{library[3]}")
     assert (search.queries[-1][0].name, search.queries[-1][0].path) == (library[3], library[3])
     assert page.query_params["image"] in (library[3], [library[3]])
     assert page.file_uploader[0].value is None
-    similar(page, f"hit-1-{library[4]}")
+    press_similar(page, f"hit-1-{library[4]}")
     assert page.query_params["image"] in (library[4], [library[4]])
     back = next(button for button in page.button if button.label == "Back")
     back.click().run()
@@ -149,7 +147,7 @@ def test_similar_asks_with_the_hit_and_back_returns(
     assert search.queries[-1][0].name == "mine.png"
     assert "image" not in page.query_params
     next(button for button in page.button if button.label == "Clear").click().run()
-    assert "begin with one of these" in texts(page)
+    assert "start with one of these" in texts(page)
 
 
 def test_a_link_restores_the_view(page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]) -> None:
@@ -163,10 +161,10 @@ def test_a_link_restores_the_view(page: AppTest, server: FakeServer, search: Fak
 
 @pytest.mark.usefixtures("library")
 @pytest.mark.parametrize("path", ["../../etc/passwd", "/etc/hosts.png", "family0/gone.png", "../home/home.json"])
-def test_a_link_to_anything_else_is_refused(page: AppTest, server: FakeServer, search: FakeSearch, path: str) -> None:
+def test_a_link_to_any_other_file_is_refused(page: AppTest, server: FakeServer, search: FakeSearch, path: str) -> None:
     page.query_params["image"] = path
     page.run()
-    assert "There is no picture" in page.error[0].value
+    assert "There is no image" in page.error[0].value
     assert not search.queries
 
 
@@ -175,10 +173,10 @@ def test_values_out_of_range_in_a_link_do_no_harm(page: AppTest, server: FakeSer
     for name, value in {"k": "99999", "mode": "magic", "min": "7", "label": "nowhere"}.items():
         page.query_params[name] = value
     page.run()
-    assert "begin with one of these" in texts(page)
+    assert "start with one of these" in texts(page)
 
 
-def test_one_of_the_library_can_be_picked(
+def test_an_image_of_the_library_can_be_picked(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     page.run()
@@ -187,17 +185,17 @@ def test_one_of_the_library_can_be_picked(
     assert page.selectbox(key="pick-image-1").value is None
 
 
-def test_a_large_library_is_picked_from_by_a_part_of_the_path(
+def test_a_large_library_is_narrowed_by_a_part_of_the_path(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(library_picker, "PICKABLE", 5)
+    monkeypatch.setattr(library_picker, "MAX_OPTIONS", 5)
     page.run()
-    assert page.selectbox(key="pick-image-0").label == "Or one of the library (the first 5; 7 more)"
+    assert page.selectbox(key="pick-image-0").label == "Or an image of the library (the first 5; 7 more)"
     page.sidebar.text_input[0].input("FAMILY1/").run()
     assert page.selectbox(key="pick-image-0").options == [path for path in library if path.startswith("family1/")]
 
 
-def test_controls_are_asked_with(page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]) -> None:
+def test_controls_make_the_query(page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]) -> None:
     page.query_params["image"] = library[0]
     page.run()
     page.slider(key="k").set_value(3)
@@ -207,19 +205,19 @@ def test_controls_are_asked_with(page: AppTest, server: FakeServer, search: Fake
     page.toggle(key="self").set_value(True)
     page.run()
     assert search.queries[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
-    assert "Nothing was found" in texts(page)
-    assert "lower the lowest score or choose all folders" in texts(page)
+    assert "No hits" in texts(page)
+    assert "lower the minimum score or choose all folders" in texts(page)
 
 
-def test_copies_of_one_picture_are_shown_once_unless_asked_for(
+def test_duplicates_are_grouped_unless_switched_off(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
     search.hits = [hit(path, 0.9 - number / 10) for number, path in enumerate(library[1:5])]
     server.duplicates = [(library[3], library[1])]
     page.query_params["image"] = library[0]
     page.run()
-    assert "#1 · **0.900** · :violet-badge[+1 copy]" in texts(page)
-    assert "near copies folded: 1" in texts(page)
+    assert "#1 · **0.900** · :violet-badge[+1 duplicate]" in texts(page)
+    assert "1 duplicate grouped" in texts(page)
     assert library[3] not in [text.value for text in page.text]
     page.toggle(key="fold").set_value(False).run()
     assert library[3] in [text.value for text in page.text]
@@ -227,7 +225,7 @@ def test_copies_of_one_picture_are_shown_once_unless_asked_for(
 
 
 @pytest.mark.usefixtures("library")
-def test_an_unreadable_upload_says_why(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
+def test_an_unreadable_upload_is_reported_with_the_cause(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
     search.failure = ImageError("notes.txt can't be used as a query: not_an_image", expected="an image file")
     page.run()
     upload(page, "notes.txt", b"no picture")
@@ -235,15 +233,15 @@ def test_an_unreadable_upload_says_why(page: AppTest, server: FakeServer, search
     assert "notes.txt" in [text.value for text in page.text]
 
 
-def test_a_query_of_the_library_is_said_to_be_there(
+def test_a_query_image_of_the_library_is_reported(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:
-    search.itself = [library[0]]
+    search.query_paths = [library[0]]
     search.hits = [hit(library[1], 0.9)]
     page.query_params["image"] = library[0]
     page.run()
     assert "(left out)" in texts(page)
-    assert "No hit is joined" in texts(page)
+    assert "No hit has a relationship" in texts(page)
 
 
 def test_a_name_like_markup_shows_as_it_is(
@@ -254,7 +252,7 @@ def test_a_name_like_markup_shows_as_it_is(
         (home.images / name).write_bytes(picture_bytes(3))
     listed(names)
     search.hits = [hit(name, 0.9, (names[0], 0.9, True)) for name in names[1:]]
-    search.itself = [names[0]]
+    search.query_paths = [names[0]]
     page.query_params["image"] = names[0]
     page.run()
     assert not page.exception
@@ -262,18 +260,18 @@ def test_a_name_like_markup_shows_as_it_is(
     assert not any(name in element.value for name in names for element in [*page.markdown, *page.caption])
 
 
-def test_a_hit_whose_file_is_gone_can_not_be_asked_with(
+def test_a_hit_without_a_file_can_not_be_searched_with(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], home: Home
 ) -> None:
     search.hits = [hit("family0/gone.png", 0.9), hit("../outside.png", 0.8)]
     page.query_params["image"] = library[0]
     page.run()
-    assert texts(page).count("the file is not there any more") == 2
+    assert texts(page).count("file no longer exists") == 2
     assert page.button(key="hit-0-family0/gone.png").disabled
     assert page.button(key="hit-1-../outside.png").disabled
 
 
-def test_a_wrong_setting_is_said(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_wrong_setting_is_reported(page: AppTest, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("IMGRET_DEVICE", "toaster")
     page.run()
     assert "toaster" in page.error[0].value

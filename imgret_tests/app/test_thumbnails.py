@@ -1,3 +1,5 @@
+"""Thumbnails and facts of image files, and which files may be shown."""
+
 import base64
 import io
 from pathlib import Path
@@ -7,16 +9,16 @@ from PIL import Image
 
 from imgret_assets.app.components.thumbnails import (
     TILE_PX,
-    PictureFacts,
+    ImageFacts,
     data_thumbnail,
+    equal_tiles,
     file_thumbnail,
-    framed_uri,
-    level_tiles,
-    picture_facts,
-    picture_file,
+    frame_thumbnail,
+    image_facts,
+    image_file,
     readable_bytes,
 )
-from imgret_tests.support.fakes import picture, picture_bytes
+from imgret_tests.support.pictures import picture, picture_bytes
 
 LIMIT = 1_000_000
 
@@ -35,33 +37,33 @@ def root(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("path", ["sub/a.png", "in.png"])
-def test_a_picture_under_the_root_is_found(root: Path, path: str) -> None:
-    assert picture_file(root, path) == root / path
+def test_an_image_under_the_root_is_found(root: Path, path: str) -> None:
+    assert image_file(root, path) == root / path
 
 
 @pytest.mark.parametrize(
     "path",
     ["", "../outside.png", "sub/../../outside.png", "out.png", "notes.txt", ".hidden.png", "gone.png", "a\0.png"],
 )
-def test_nothing_else_is(root: Path, path: str) -> None:
-    assert picture_file(root, path) is None
+def test_no_other_file_is_found(root: Path, path: str) -> None:
+    assert image_file(root, path) is None
 
 
 def test_an_absolute_path_is_not_followed(root: Path, tmp_path: Path) -> None:
-    assert picture_file(root, str(tmp_path / "outside.png")) is None
+    assert image_file(root, str(tmp_path / "outside.png")) is None
 
 
 def test_facts_are_size_and_bytes(root: Path) -> None:
     length = (root / "sub/a.png").stat().st_size
-    facts = picture_facts(root / "sub/a.png", max_pixels=LIMIT)
-    assert facts == PictureFacts(40, 30, length)
+    facts = image_facts(root / "sub/a.png", max_pixels=LIMIT)
+    assert facts == ImageFacts(40, 30, length)
     assert facts.text == f"40 × 30 px · {readable_bytes(length)}"
 
 
-def test_facts_of_what_is_no_picture_or_gone(root: Path) -> None:
-    assert picture_facts(root / "notes.txt", max_pixels=LIMIT) == PictureFacts(bytes=10)
-    assert picture_facts(root / "gone.png", max_pixels=LIMIT) == PictureFacts()
-    assert picture_facts(None, max_pixels=LIMIT).text == "the file is not there any more"
+def test_facts_of_no_image_or_a_deleted_file(root: Path) -> None:
+    assert image_facts(root / "notes.txt", max_pixels=LIMIT) == ImageFacts(bytes=10)
+    assert image_facts(root / "gone.png", max_pixels=LIMIT) == ImageFacts()
+    assert image_facts(None, max_pixels=LIMIT).text == "file no longer exists"
 
 
 @pytest.mark.parametrize(
@@ -82,14 +84,14 @@ def test_a_thumbnail_follows_its_file(root: Path) -> None:
 
 
 @pytest.mark.parametrize("limit", [10, LIMIT])
-def test_what_can_not_be_shown_is_a_grey_tile(root: Path, limit: int) -> None:
+def test_a_file_that_can_not_be_shown_is_a_grey_tile(root: Path, limit: int) -> None:
     files = [None, root / "notes.txt", *([root / "sub/a.png"] if limit == 10 else [])]
     for file in files:
         image = Image.open(io.BytesIO(file_thumbnail(file, 32, max_pixels=limit)))
         assert image.size == (32, 32)
 
 
-def test_uploaded_bytes_become_a_thumbnail_or_nothing() -> None:
+def test_uploaded_bytes_become_a_thumbnail_or_none() -> None:
     small = data_thumbnail(picture_bytes(1), 20, max_pixels=LIMIT)
     assert small is not None
     assert Image.open(io.BytesIO(small)).size == (20, 15)
@@ -97,19 +99,19 @@ def test_uploaded_bytes_become_a_thumbnail_or_nothing() -> None:
     assert data_thumbnail(picture_bytes(1), 20, max_pixels=10) is None
 
 
-def test_tiles_are_level(root: Path) -> None:
+def test_tiles_have_the_same_height(root: Path) -> None:
     wide, tall = io.BytesIO(), io.BytesIO()
     picture(1, (100, 20)).save(wide, "JPEG")
     picture(2, (30, 90)).save(tall, "JPEG")
-    tiles = level_tiles([wide.getvalue(), tall.getvalue()])
+    tiles = equal_tiles([wide.getvalue(), tall.getvalue()])
     head = "data:image/webp;base64,"
-    assert all(tile.startswith(head) for tile in tiles), "a form that Streamlit sends as it is"
+    assert all(tile.startswith(head) for tile in tiles), "a format that Streamlit sends unchanged"
     sizes = {Image.open(io.BytesIO(base64.b64decode(tile.removeprefix(head)))).size for tile in tiles}
     assert sizes == {(TILE_PX, 90)}
-    assert level_tiles([]) == []
+    assert equal_tiles([]) == []
 
 
-def test_a_frame_is_counted_in_the_size() -> None:
-    uri, width, height = framed_uri(picture_bytes(1, form="JPEG"), "#ff0000", frame_px=3)
+def test_the_frame_is_part_of_the_size() -> None:
+    uri, width, height = frame_thumbnail(picture_bytes(1, form="JPEG"), "#ff0000", frame_px=3)
     assert uri.startswith("data:image/jpeg;base64,")
     assert (width, height) == (46, 36)

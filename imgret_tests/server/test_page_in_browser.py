@@ -236,8 +236,8 @@ def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
     page.get_by_test_id("stFileUploaderDropzoneInput").set_input_files(
         {"name": "mine.png", "mimeType": "image/png", "buffer": data.getvalue()}
     )
-    # The exact copy is folded into one of the two.
-    expect(page.get_by_text("+1 copy").first).to_be_visible()
+    # The two exact duplicates are grouped.
+    expect(page.get_by_text("+1 duplicate").first).to_be_visible()
     expect(view.names.nth(0)).to_have_text("mine.png")
     first = view.names.nth(1).inner_text()
     assert first in (ORIGINAL, COPY)
@@ -246,7 +246,7 @@ def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
     view.button("Similar").nth(0).click()
     view.expect_query(first)
     assert view.query["image"] == first
-    expect(page.get_by_text("the query is in the library as")).to_be_visible()
+    expect(page.get_by_text("query image in the library")).to_be_visible()
     # Of the hits the first is the file with the same bytes.
     assert {first, view.names.nth(1).inner_text()} == {ORIGINAL, COPY}
     second = view.names.nth(2).inner_text()
@@ -267,7 +267,7 @@ def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place:
     from playwright.sync_api import expect
 
     page = view.open(navigation.DUPLICATES, kind="near")
-    sets = view.button("Keep all, no duplicates")
+    sets = view.button("Keep all (no duplicates)")
     there, path = sets.count(), view.names.nth(0).inner_text()
     assert there >= len(NEAR_SEEDS)
     sets.first.click()
@@ -299,8 +299,8 @@ def test_a_link_restores_a_search(view: View) -> None:
     expect(page.get_by_text("3 hits · mode exact")).to_be_visible()
     assert view.names.all_inner_texts()[0] == asked["image"]
     assert len(view.names.all_inner_texts()) == 4
-    expect(page.get_by_label("Lowest score", exact=True)).to_have_value("0.10")
-    expect(page.get_by_text("have a score of 0.1 or more")).to_be_visible()
+    expect(page.get_by_label("Minimum score", exact=True)).to_have_value("0.10")
+    expect(page.get_by_text("with a score of 0.1 or more")).to_be_visible()
     expect(page.get_by_role("slider", name="Hits")).to_have_value("3")
     assert view.query == {name: str(value) for name, value in asked.items()}
 
@@ -309,7 +309,7 @@ def test_a_link_restores_a_page_of_duplicates(view: View) -> None:
     from playwright.sync_api import expect
 
     page = view.open(navigation.DUPLICATES, kind="similar")
-    expect(page.get_by_text("merely similar")).to_be_visible()
+    expect(page.get_by_text("that are not duplicates")).to_be_visible()
     first = view.names.all_inner_texts()
     page.get_by_role("button", name="Page 2", exact=True).click()
     expect(view.names.nth(0)).not_to_have_text(first[0])
@@ -329,7 +329,7 @@ def test_a_link_restores_a_comparison_and_a_key_swaps_it(view: View) -> None:
 
     page = view.open(navigation.COMPARE, a=near(4)[0], b=near(4)[1])
     expect(view.names).to_have_text(list(near(4)))
-    expect(page.get_by_text("near copy", exact=True)).to_be_visible()
+    expect(page.get_by_text("near-duplicate", exact=True)).to_be_visible()
     page.keyboard.press("x")
     expect(view.names).to_have_text(list(reversed(near(4))))
     page.keyboard.press("x")
@@ -340,9 +340,9 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
     from playwright.sync_api import expect
 
     page = view.open(navigation.DUPLICATES, kind="near")
-    sets = view.button("Keep all, no duplicates")
+    sets = view.button("Keep all (no duplicates)")
     there, first = sets.count(), view.names.nth(0).inner_text()
-    for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and its likes are no duplicates")):
+    for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and others: all 2 files kept")):
         wait_until_drawn(page)
         page.keyboard.press(key)
         expect(page.get_by_text(said)).to_be_visible()
@@ -353,7 +353,7 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
         expect(view.names.nth(0)).to_have_text(first)
     wait_until_drawn(page)
     page.keyboard.press("s")
-    expect(view.button("Show 1 skipped again")).to_be_visible()
+    expect(view.button("Show 1 skipped")).to_be_visible()
     expect(sets).to_have_count(there - 1)
     assert first not in view.names.all_inner_texts()
 
@@ -375,7 +375,7 @@ def test_a_key_decides_about_one_set_even_while_the_page_is_redrawn(view: View) 
     from playwright.sync_api import expect
 
     page = view.open(navigation.DUPLICATES, kind="near")
-    sets = view.button("Keep all, no duplicates")
+    sets = view.button("Keep all (no duplicates)")
     there, first = sets.count(), view.names.nth(0).inner_text()
     for _ in range(10):
         page.keyboard.press("k")
@@ -404,7 +404,7 @@ def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
     expect(view.button("All groups")).to_be_visible()
     wait_until_drawn(page)
     shown, asked = view.names.all_inner_texts(), view.query
-    assert shown[0].startswith(f"represented by {asked['group']} ")
+    assert shown[0].startswith(f"representative {asked['group']} ")
     assert asked["group"] in shown[1:]
     page.goto("about:blank")
     view.open(navigation.GROUPS, **asked)

@@ -78,7 +78,7 @@ class FakeSearch:
 
     def __init__(self) -> None:
         self.hits: list[Hit] = []
-        self.itself: list[str] = []
+        self.query_paths: list[str] = []
         self.failure: Exception | None = None
         self.refreshing = False
         self.queries: list[tuple[QueryImage, Query]] = []
@@ -87,7 +87,7 @@ class FakeSearch:
         self.queries.append((image, query))
         if self.failure is not None:
             raise self.failure
-        return Answer(image.name, "fake-00000000", query.mode, 12.3, self.refreshing, self.hits, self.itself)
+        return Answer(image.name, "fake-00000000", query.mode, 12.3, self.refreshing, self.hits, self.query_paths)
 
 
 def hit(path: str, score: float, *relations: tuple[str, float, bool]) -> Hit:

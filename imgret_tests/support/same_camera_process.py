@@ -64,7 +64,7 @@ def main(folder: Path, uri: str, username: str, password: str) -> dict[str, Any]
         found: dict[str, Any] = {
             "stored": stored(graph),
             "check": [check.check_name, check.passed],
-            "legend": line_legend(),
+            "legend": line_legend("near"),
         }
         with graph.database() as database:
             edges, totals = best_relationships(database, [paths[0]], min_score=1.0, limit_per_image=9)

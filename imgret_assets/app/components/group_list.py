@@ -1,7 +1,7 @@
-"""Groups of images as the page lists them.
+"""The groups of images as the page lists them.
 
 Belongs here: reading the table once, order, filters, members. Not here: grouping (`domain.analysis.groups_table`),
-showing (`app.views.groups_page`).
+drawing (`app.views.groups_page`).
 """
 
 from collections import Counter
@@ -21,7 +21,7 @@ BY_SIZE, BY_TIGHTNESS = "largest first", "tightest first"
 
 @dataclass(frozen=True)
 class GroupMember:
-    """An image of a group, and its raw cosine with the group's representative."""
+    """An image of a group, and its score with the group's representative."""
 
     path: str
     score: float
@@ -29,83 +29,83 @@ class GroupMember:
 
 @dataclass(frozen=True)
 class ImageGroup:
-    """A group: its members by falling score, the representative (score 1) first; `name` is that one's path."""
+    """A group: members by falling score, the representative (score 1) first; `name` is the representative's path."""
 
     name: str
     members: tuple[GroupMember, ...]
 
     @property
     def size(self) -> int:
-        """How many images."""
+        """Number of images."""
         return len(self.members)
 
     @property
-    def weakest(self) -> float:
-        """The least score with the representative."""
+    def lowest_score(self) -> float:
+        """The lowest score with the representative."""
         return self.members[-1].score
 
     @cached_property
     def labels(self) -> Counter[str]:
-        """How many members lie in each folder; those in the root count under the empty name."""
+        """Number of members by folder; those in the root have the empty name."""
         return Counter(label_of(member.path) or "" for member in self.members)
 
     def chained(self, threshold: float) -> list[GroupMember]:
-        """Members whose score is not above the threshold: others brought them into the group."""
+        """Return the members with a score not above the threshold: other members connect them to the group."""
         return [member for member in self.members[1:] if member.score <= threshold]
 
-    def split_at(self, least: float) -> tuple[list[GroupMember], list[GroupMember]]:
-        """Those that stay when members below a score are cut off, and those that leave."""
-        staying = [member for member in self.members if member.score >= least]
+    def split_at(self, min_score: float) -> tuple[list[GroupMember], list[GroupMember]]:
+        """Return the members that stay and those that leave if the lowest score allowed is `min_score`."""
+        staying = [member for member in self.members if member.score >= min_score]
         return staying, list(self.members[len(staying) :])
 
 
 @dataclass(frozen=True)
 class GroupList:
-    """All groups of two images or more, and how many images are alone."""
+    """All groups of two images or more, and how many images are in no group."""
 
     groups: list[ImageGroup]
-    alone: int
-    _of: dict[str, str] = field(repr=False, default_factory=dict)
+    ungrouped: int
+    _group_by_path: dict[str, str] = field(repr=False, default_factory=dict)
 
-    def named(self, name: str) -> ImageGroup | None:
-        """The group of a name; None where there is none."""
+    def find(self, name: str) -> ImageGroup | None:
+        """Return the group of a name; None if there is none."""
         return next((group for group in self.groups if group.name == name), None)
 
-    def of(self, path: str) -> str | None:
-        """The name of the group an image is in; None where it is alone."""
-        return self._of.get(path)
+    def group_of(self, path: str) -> str | None:
+        """Return the name of the group that an image is in; None if it is in no group."""
+        return self._group_by_path.get(path)
 
-    def listed(self, *, order: str, label: str | None, least_size: int) -> list[ImageGroup]:
-        """Groups of a size with a member in a folder, in an order; ties by name."""
-        found = [group for group in self.groups if group.size >= least_size and (not label or label in group.labels)]
+    def select(self, *, order: str, label: str | None, min_size: int) -> list[ImageGroup]:
+        """Return the groups of a size with a member in a folder, in an order; ties by name."""
+        selected = [group for group in self.groups if group.size >= min_size and (not label or label in group.labels)]
         if order == BY_TIGHTNESS:
-            return sorted(found, key=lambda group: (-group.weakest, group.name))
-        return sorted(found, key=lambda group: (-group.size, group.name))
+            return sorted(selected, key=lambda group: (-group.lowest_score, group.name))
+        return sorted(selected, key=lambda group: (-group.size, group.name))
 
 
 def list_groups(rows: Iterable[tuple[str, str, float]]) -> GroupList:
-    """Groups from rows of the table: path, name of the group, score."""
+    """Return the groups from rows of the table: path, name of the group, score."""
     members: dict[str, list[GroupMember]] = {}
     for path, name, score in rows:
         members.setdefault(name, []).append(GroupMember(path, score))
     groups = [
-        ImageGroup(name, tuple(sorted(inside, key=lambda one: (one.path != name, -one.score, one.path))))
-        for name, inside in members.items()
-        if len(inside) > 1
+        ImageGroup(name, tuple(sorted(unsorted, key=lambda member: (member.path != name, -member.score, member.path))))
+        for name, unsorted in members.items()
+        if len(unsorted) > 1
     ]
-    of = {member.path: group.name for group in groups for member in group.members}
-    return GroupList(groups, sum(len(inside) == 1 for inside in members.values()), of)
+    group_by_path = {member.path: group.name for group in groups for member in group.members}
+    return GroupList(groups, sum(len(unsorted) == 1 for unsorted in members.values()), group_by_path)
 
 
 def read_group_list(home: Home, space: str) -> GroupList:
-    """The groups of a space as the table has them now; read again only when it has changed.
+    """Return the groups of a space; the table is read again only if it has changed.
 
     Raises:
         TableError: the table is missing or damaged.
     """
     path = GROUPS.require(home.warehouse, space)
-    found = path.stat()
-    return _read((str(path), found.st_mtime_ns, found.st_size), home, space)
+    status = path.stat()
+    return _read((str(path), status.st_mtime_ns, status.st_size), home, space)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

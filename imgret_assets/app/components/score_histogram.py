@@ -1,4 +1,4 @@
-"""How a query's scores are spread over the library, with the lowest score asked for marked in it.
+"""The distribution of a query's scores over the library, with the minimum score marked.
 
 Belongs here: counting, and the chart's description. Not here: the scores (`domain.search.vector_cache`), the page
 (`app.views.search_page`).
@@ -10,29 +10,35 @@ from typing import Any
 import numpy as np
 
 BINS = 60
-# The lowest and the highest score that a plain cosine of pictures takes in practice get bins of their own.
-ABOVE, BELOW = "#1c7ed6", "#adb5bd"
+INCLUDED, EXCLUDED, MARK = "#1c7ed6", "#adb5bd", "#e8590c"
+# Scores that hardly differ still get an axis of this length.
+_MIN_RANGE = 0.1
 
 
 @dataclass(frozen=True)
 class Histogram:
-    """Counts of scores in equal bins; `edges` float64 (bins + 1,), `counts` int64 (bins,), all images counted."""
+    """Counts of scores in equal bins: `edges` float64 (bins + 1,), `counts` int64 (bins,)."""
 
     edges: np.ndarray
     counts: np.ndarray
 
 
 def count_scores(scores: np.ndarray, bins: int = BINS) -> Histogram:
-    """Scores float (n,) in equal bins from the lowest to the highest, at least a tenth apart."""
+    """Count scores float (n,) in equal bins from the lowest to the highest score."""
     low, high = (float(scores.min()), float(scores.max())) if len(scores) else (0.0, 1.0)
-    counts, edges = np.histogram(scores, bins=bins, range=(low, max(high, low + 0.1)))
+    counts, edges = np.histogram(scores, bins=bins, range=(low, max(high, low + _MIN_RANGE)))
     return Histogram(edges, counts)
 
 
-def histogram_chart(histogram: Histogram, *, lowest: float | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Rows and Vega-Lite description of the chart: bars on a logarithmic scale, those at or above `lowest` marked."""
+def histogram_chart(histogram: Histogram, *, min_score: float | None) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return rows and Vega-Lite description of the chart: bars on a logarithmic scale, marked from `min_score` on."""
     rows = [
-        {"from": float(low), "to": float(high), "images": int(count), "in": lowest is None or float(high) > lowest}
+        {
+            "from": float(low),
+            "to": float(high),
+            "images": int(count),
+            "included": min_score is None or float(high) > min_score,
+        }
         for low, high, count in zip(histogram.edges[:-1], histogram.edges[1:], histogram.counts, strict=True)
         if count
     ]
@@ -43,7 +49,7 @@ def histogram_chart(histogram: Histogram, *, lowest: float | None) -> tuple[list
             "encoding": {
                 "x": x,
                 "x2": {"field": "to"},
-                # A logarithm has no zero: the axis begins where a bar of one image still shows.
+                # A logarithm has no zero: the axis starts where a bar of one image is still visible.
                 "y": {
                     "field": "images",
                     "type": "quantitative",
@@ -52,10 +58,10 @@ def histogram_chart(histogram: Histogram, *, lowest: float | None) -> tuple[list
                     "axis": {"tickCount": 3, "format": ",.0f"},
                 },
                 "y2": {"datum": 0.5},
-                "color": {"condition": {"test": "datum.in", "value": ABOVE}, "value": BELOW},
+                "color": {"condition": {"test": "datum.included", "value": INCLUDED}, "value": EXCLUDED},
             },
         }
     ]
-    if lowest is not None:
-        layers.append({"mark": {"type": "rule", "color": "#e8590c"}, "encoding": {"x": {"datum": lowest}}})
+    if min_score is not None:
+        layers.append({"mark": {"type": "rule", "color": MARK}, "encoding": {"x": {"datum": min_score}}})
     return rows, {"height": 160, "layer": layers}

@@ -1,18 +1,20 @@
-"""Pictures for the page: found under a folder, made small, framed, measured.
+"""Thumbnails of image files for the page.
 
-Belongs here: which files may be shown, and small copies of them. Not here: how a thumbnail is made
-(`domain.images.contact_sheets`) and kept (`domain.images.thumbnail_cache`), decoding (`domain.images.decode`).
+Belongs here: which files may be shown, their size, their thumbnails as bytes and as data URIs. Not here: how a
+thumbnail is made (`domain.images.contact_sheets`) and stored (`domain.images.thumbnail_cache`), decoding
+(`domain.images.decode`).
 """
 
 import base64
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from PIL import Image, ImageOps
 
+from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.decode import UnusableImageError, decode, read_header
 from imgret_assets.domain.images.files import is_candidate
@@ -20,12 +22,14 @@ from imgret_assets.domain.images.thumbnail_cache import kept_thumbnail, thumbnai
 from imgret_assets.domain.storage.home import Home
 
 TILE_PX = 224
-_KEPT = 2048
+_CACHED_THUMBNAILS = 2048
+# Symbols are made of thumbnails in few sizes, so that cached ones serve all charts; larger than drawn, for zooming.
+_SYMBOL_SOURCES_PX = (64, 128)
 
 
 @dataclass(frozen=True)
-class PictureFacts:
-    """What a file is: its size in pixels as shown, and in bytes; None where it can't be read."""
+class ImageFacts:
+    """An image's size in pixels as shown, and its file's size in bytes; None if it can't be read."""
 
     width: int | None = None
     height: int | None = None
@@ -33,15 +37,15 @@ class PictureFacts:
 
     @property
     def text(self) -> str:
-        """A line for people."""
+        """Both sizes with units."""
         if self.bytes is None:
-            return "the file is not there any more"
+            return "file no longer exists"
         size = f"{self.width:,} × {self.height:,} px · " if self.width is not None else ""
         return f"{size}{readable_bytes(self.bytes)}"
 
 
 def readable_bytes(count: int) -> str:
-    """Bytes with a unit."""
+    """Return a number of bytes with a unit."""
     size = float(count)
     for unit in ("bytes", "kB", "MB"):
         if size < 1000:
@@ -50,8 +54,8 @@ def readable_bytes(count: int) -> str:
     return f"{size:,.1f} GB"
 
 
-def picture_file(root: Path, path: str) -> Path | None:
-    """The image file at a path under `root`; None where it isn't one, or lies elsewhere once links are followed."""
+def image_file(root: Path, path: str) -> Path | None:
+    """Return the image file at a path under `root`; None if it is no image file, hidden, or outside by a link."""
     parts = PurePosixPath(path).parts
     if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
         return None
@@ -63,97 +67,114 @@ def picture_file(root: Path, path: str) -> Path | None:
         return None
 
 
-def picture_facts(file: Path | None, *, max_pixels: int) -> PictureFacts:
-    """Size of a picture, from its header."""
+def image_facts(file: Path | None, *, max_pixels: int) -> ImageFacts:
+    """Return the sizes of an image, read from its header."""
     if file is None:
-        return PictureFacts()
+        return ImageFacts()
     length: int | None = None
     try:
         length = file.stat().st_size
         with file.open("rb") as opened:
             header = read_header(opened, max_pixels=max_pixels)
     except UnusableImageError:
-        return PictureFacts(bytes=length)
+        return ImageFacts(bytes=length)
     except OSError:
-        return PictureFacts()
-    return PictureFacts(header.width, header.height, length)
+        return ImageFacts()
+    return ImageFacts(header.width, header.height, length)
 
 
 def file_thumbnail(file: Path | None, size: int, *, max_pixels: int, folder: Path | None = None) -> bytes:
-    """A file as JPEG of at most `size` x `size` pixels; a grey tile where it can't be read.
+    """Return a file as JPEG of at most `size` x `size` pixels; a grey tile if it can't be read.
 
     Args:
-        file: the picture.
+        file: the image.
         size: longest side in pixels.
-        max_pixels: a larger picture is not opened.
-        folder: where thumbnails are kept (`domain.images.thumbnail_cache`); in memory only where None.
+        max_pixels: a larger image is not opened.
+        folder: where thumbnails are stored (`domain.images.thumbnail_cache`); in memory only if None.
     """
     try:
-        found = None if file is None else file.stat()
+        status = None if file is None else file.stat()
     except OSError:
-        found = None
-    if file is None or found is None:
+        status = None
+    if file is None or status is None:
         return thumbnail(Path(), size=size)
-    return _file_thumbnail(file, found.st_mtime_ns, found.st_size, size, max_pixels, folder)
+    return _cached_thumbnail(file, status.st_mtime_ns, status.st_size, size, max_pixels, folder)
 
 
-@lru_cache(maxsize=_KEPT)
-def _file_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pixels: int, folder: Path | None) -> bytes:
-    # The stamp makes a changed file new.
+@lru_cache(maxsize=_CACHED_THUMBNAILS)
+def _cached_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pixels: int, folder: Path | None) -> bytes:
+    # Time and length are part of the key only: a changed file is read again.
     del mtime_ns, length
-    if picture_facts(file, max_pixels=max_pixels).width is None:
+    if image_facts(file, max_pixels=max_pixels).width is None:
         return thumbnail(Path(), size=size)
     return thumbnail(file, size=size) if folder is None else kept_thumbnail(folder, file, size)
 
 
 @lru_cache(maxsize=16)
 def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
-    """Bytes of a picture as a small JPEG; None where they are no usable picture."""
+    """Return an image file's bytes as a small JPEG; None if they are no usable image."""
     try:
         image = decode(data, max_pixels=max_pixels)
     except UnusableImageError:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    return _encoded(image, "JPEG")
+    return _encode(image, "JPEG")
 
 
 def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
-    """`file_thumbnail` with a home's limit and its folder of thumbnails."""
+    """Return `file_thumbnail` with the home's limit of pixels and its folder of thumbnails."""
     return file_thumbnail(file, size, max_pixels=home.settings.max_pixels, folder=thumbnails_folder(home))
 
 
 def home_tiles(home: Home, files: Sequence[Path | None]) -> list[str]:
-    """Files as tiles of one height, see `level_tiles`."""
-    return level_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
+    """Return files as tiles of equal height, see `equal_tiles`."""
+    return equal_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
 
 
-def level_tiles(thumbnails: list[bytes]) -> list[str]:
-    """Thumbnails centred on clear tiles, all as tall as the tallest and TILE_PX wide, as data URIs of WebP.
+def equal_tiles(thumbnails: list[bytes]) -> list[str]:
+    """Return thumbnails centred on transparent tiles, TILE_PX wide and as high as the highest, as data URIs of WebP.
 
-    As URIs, because Streamlit would make a PNG of each tile that it is given, ten times as large and every time anew.
+    As URIs, because Streamlit would make a PNG of each tile's bytes, ten times as large and again in every run.
     """
     images = [Image.open(io.BytesIO(data)) for data in thumbnails]
-    tall = max((image.height for image in images), default=0)
-    return [_tile(data, tall) for data in thumbnails]
+    height = max((image.height for image in images), default=0)
+    return [_cached_tile(data, height) for data in thumbnails]
 
 
-@lru_cache(maxsize=_KEPT)
-def _tile(thumbnail: bytes, tall: int) -> str:
+@lru_cache(maxsize=_CACHED_THUMBNAILS)
+def _cached_tile(thumbnail: bytes, height: int) -> str:
     image = Image.open(io.BytesIO(thumbnail))
-    tile = Image.new("RGBA", (TILE_PX, tall))
-    tile.paste(image, ((TILE_PX - image.width) // 2, (tall - image.height) // 2))
-    return f"data:image/webp;base64,{base64.b64encode(_encoded(tile, 'WEBP')).decode()}"
+    tile = Image.new("RGBA", (TILE_PX, height))
+    tile.paste(image, ((TILE_PX - image.width) // 2, (height - image.height) // 2))
+    return f"data:image/webp;base64,{base64.b64encode(_encode(tile, 'WEBP')).decode()}"
 
 
-def framed_uri(jpeg: bytes, colour: str, *, frame_px: int) -> tuple[str, int, int]:
-    """A thumbnail in a frame of one colour as a data URI, with its width and height in pixels."""
+def framed_symbol(thumbnail: Callable[[int], bytes], size: int, colour: str, *, frame_px: int) -> Symbol:
+    """Return an image with a frame as a symbol of a chart.
+
+    Args:
+        thumbnail: returns the image as JPEG, at most so many pixels a side.
+        size: longest side in which the image is drawn, in pixels, without its frame.
+        colour: of the frame.
+        frame_px: width of the frame as it is drawn.
+    """
+    source_px = next((px for px in _SYMBOL_SOURCES_PX if px >= size), _SYMBOL_SOURCES_PX[-1])
+    symbol = frame_thumbnail(thumbnail(source_px), colour, frame_px=max(1, round(frame_px * source_px / size)))
+    scale = size / source_px
+    return Symbol(symbol.uri, round(symbol.width * scale), round(symbol.height * scale))
+
+
+# A chart has up to some hundred, of some kilobytes each: those of the last views are cached.
+@lru_cache(maxsize=4096)
+def frame_thumbnail(jpeg: bytes, colour: str, *, frame_px: int) -> Symbol:
+    """Return a thumbnail in a frame of one colour, in its own size."""
     with Image.open(io.BytesIO(jpeg)) as image:
         framed = ImageOps.expand(image.convert("RGB"), border=frame_px, fill=colour)
-    uri = "data:image/jpeg;base64," + base64.b64encode(_encoded(framed, "JPEG")).decode()
-    return uri, framed.width, framed.height
+    uri = "data:image/jpeg;base64," + base64.b64encode(_encode(framed, "JPEG")).decode()
+    return Symbol(uri, framed.width, framed.height)
 
 
-def _encoded(image: Image.Image, form: str) -> bytes:
+def _encode(image: Image.Image, form: str) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, form, quality=85)
     return buffer.getvalue()

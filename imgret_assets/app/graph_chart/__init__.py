@@ -1,1 +1,1 @@
-"""The chart of an image's relationships."""
+"""The chart of a graph: which nodes and edges it shows, where they are, how they are drawn."""

@@ -1,29 +1,29 @@
-"""A part of the graph round an image or a group: which pictures and lines are shown.
+"""The part of the graph round an image or a group.
 
-Belongs here: pure functions from relations to nodes and links. Not here: asking the database
-(`app.data_access`), the chart (`app.views.graph_page`).
+Belongs here: which images and edges are shown, as pure functions of edges. Not here: reading edges (`app.data_access`),
+the hits of a query (`app.graph_chart.hit_graph`), drawing (`app.views.graph_page`).
 """
 
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 
-from imgret_assets.app.graph_chart.echarts_options import HIT, QUERY, RELATED, GraphLink, GraphNode, GraphView
+from imgret_assets.app.graph_chart.graph_view import HIT, QUERY, RELATED, GraphNode, GraphView
 from imgret_assets.domain.search.relations import NEAREST, Edge
 
 MAX_NODES = 300
-MAX_LINKS = 900
-# Of one picture so many relations are followed, the best ones, or a dense family would hide everything else.
-BEST_OF_EACH = 20
+MAX_EDGES = 900
+# Only the best relationships of each image are followed; otherwise a dense group would hide everything else.
+RELATIONSHIPS_PER_IMAGE = 20
 
 
 def unique_edges(edges: Iterable[Edge]) -> list[Edge]:
-    """Each pair of pictures once by kind, best first; `nearest` only where nothing else joins the two."""
-    found: dict[tuple[frozenset[str], str], Edge] = {}
+    """Return each pair of images once by kind, best first; kind NEAREST only for images without a relationship."""
+    unique: dict[tuple[frozenset[str], str], Edge] = {}
     for edge in edges:
         if edge.source != edge.target:
-            found.setdefault((edge.ends, edge.kind), edge)
-    joined = {ends for ends, kind in found if kind != NEAREST}
-    kept = [edge for (ends, kind), edge in found.items() if kind != NEAREST or ends not in joined]
+            unique.setdefault((edge.ends, edge.kind), edge)
+    related = {ends for ends, kind in unique if kind != NEAREST}
+    kept = [edge for (ends, kind), edge in unique.items() if kind != NEAREST or ends not in related]
     return sorted(kept, key=lambda edge: (-edge.score, edge.source, edge.target, edge.kind))
 
 
@@ -32,53 +32,48 @@ def neighbourhood(
     expanded: Iterable[str],
     edges: Iterable[Edge],
     *,
-    least: float,
+    min_score: float,
     totals: Mapping[str, int] | None = None,
     max_nodes: int = MAX_NODES,
-    max_links: int = MAX_LINKS,
+    max_edges: int = MAX_EDGES,
 ) -> GraphView:
-    """The start, what it and the expanded pictures are joined to, and the lines among all of these.
+    """Return the start, the images that it and the expanded images are related to, and the edges among all of these.
 
     Args:
         starts: paths that are always shown, the first one marked; a group's members, or one image.
-        expanded: further paths whose relations were followed.
+        expanded: further paths whose relationships were followed.
         edges: all that are known.
-        least: lines with a lower score are left out, copies apart.
-        totals: of the followed pictures, how many relations of this score each has in all, known or not.
-        max_nodes: pictures shown, the start first, then those with the best lines.
-        max_links: lines shown: those that join a picture to the start first, then the best of each picture.
+        min_score: edges with a lower score are left out, except relationships of a kind without a score.
+        totals: by followed image, how many relationships of this score it has, known or not.
+        max_nodes: images shown, the start first, then those with the best edges.
+        max_edges: edges shown: those that connect an image to the start first, then the best of each image.
     """
-    good = [edge for edge in unique_edges(edges) if edge.score >= least or not edge.has_own_score]
+    usable = [edge for edge in unique_edges(edges) if edge.score >= min_score or not edge.has_own_score]
     followed = {*starts, *expanded}
     nodes = {path: GraphNode(path, QUERY if place == 0 else HIT) for place, path in enumerate(starts)}
-    joining = set()
-    for edge in good:
+    connecting = set()
+    for edge in usable:
         if edge.ends & followed:
             for path in (edge.source, edge.target):
                 if path not in nodes:
                     nodes[path] = GraphNode(path, HIT if path in followed else RELATED)
-                    joining.add(edge)
+                    connecting.add(edge)
     shown = dict(list(nodes.items())[:max_nodes])
-    there = [edge for edge in good if edge.source in shown and edge.target in shown]
-    drawn = _best_of_each(there, joining, max_links)
-    known = Counter(path for edge in good if edge.kind != NEAREST for path in edge.ends)
+    possible = [edge for edge in usable if edge.source in shown and edge.target in shown]
+    drawn = _best_of_each(possible, connecting, max_edges)
+    known = Counter(path for edge in usable if edge.kind != NEAREST for path in edge.ends)
     unknown = sum(max(0, total - known[path]) for path, total in (totals or {}).items())
-    return GraphView(
-        list(shown.values()),
-        [GraphLink(edge.source, edge.target, edge.score, asked=edge.kind == NEAREST, what=edge.kind) for edge in drawn],
-        len(nodes) - len(shown),
-        len(there) - len(drawn) + unknown,
-    )
+    return GraphView(list(shown.values()), drawn, len(nodes) - len(shown), len(possible) - len(drawn) + unknown)
 
 
 def _best_of_each(edges: Sequence[Edge], first: Container[Edge], count: int) -> list[Edge]:
-    """So many of some lines, in their order: the first ones, then every picture's best before any one's second best."""
+    """Return `count` of the edges in their order: those in `first`, then the best of every image before any second."""
     if len(edges) <= count:
         return list(edges)
     seen: Counter[str] = Counter()
-    places = []
+    priorities = []
     for edge in edges:
-        places.append(-1 if edge in first else min(seen[path] for path in edge.ends))
+        priorities.append(-1 if edge in first else min(seen[path] for path in edge.ends))
         seen.update(edge.ends)
-    kept = sorted(range(len(edges)), key=lambda row: (places[row], row))[:count]
+    kept = sorted(range(len(edges)), key=lambda row: (priorities[row], row))[:count]
     return [edges[row] for row in sorted(kept)]

@@ -1,1 +1,1 @@
-"""The pages of the web application, one module each."""
+"""The pages, one module each."""

@@ -1,6 +1,6 @@
-"""The page Overview: what there is, how fresh it is, what scores mean here, what could not be used.
+"""The page Overview: what the home holds, how current it is, what scores mean in it, which files are unusable.
 
-Belongs here: the order of things and their states. Not here: looking (`domain.operations.overview`,
+Belongs here: the order of sections and their states. Not here: reading the tables (`domain.operations.overview`,
 `domain.embeddings.embedding_spaces`), Dagster's runs (`defs.instance.last_runs`).
 """
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from imgret_assets.app.components.thumbnails import readable_bytes
-from imgret_assets.app.page_frame import attempt, open_shown
+from imgret_assets.app.page_frame import open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.analysis import threshold_report
 from imgret_assets.domain.analysis.calibration import ThresholdReport
@@ -23,38 +23,38 @@ if TYPE_CHECKING:
     from imgret_assets.defs.instance.last_runs import LastRun
 
 _STATE_TEXT = {
-    CURRENT: "up to date",
+    CURRENT: "current",
     OLDER: "older than the embeddings",
-    MISSING: "not there yet",
-    DAMAGED: "can't be read",
+    MISSING: "missing",
+    DAMAGED: "damaged",
 }
-_NEXT_STEP = "What to do: run `imgret run`, or materialise them in Dagster (`make dev`)."
-# Why a file could not be used, for people.
+_NEXT_STEP = "What to do: run `imgret run`, or materialize it in Dagster (`make dev`)."
+# Why a file is unusable, by status.
 _REASONS = {
-    "empty": "no bytes in it",
-    "truncated": "the end is missing",
-    "not_an_image": "not a picture, whatever its name says",
-    "unsupported": "a kind of picture that can't be read",
+    "empty": "empty file",
+    "truncated": "end of the file is missing",
+    "not_an_image": "not an image, despite its name",
+    "unsupported": "unsupported image format",
     "too_large": "more pixels than IMGRET_MAX_PIXELS",
-    "unreadable": "the file can't be opened",
-    "vanished": "gone while it was read",
-    "outside_root": "a link that leads out of the image root",
-    "loop": "a link that leads to itself",
-    "bad_name": "a name that is not valid text",
+    "unreadable": "file can't be opened",
+    "vanished": "deleted while it was read",
+    "outside_root": "link to a file outside the image root",
+    "loop": "link to itself",
+    "bad_name": "name is not valid text",
 }
 
 
 def show_overview() -> None:
     """Draw the page."""
-    shown = open_shown()
-    if shown is None or not shown.library.paths:
+    context = open_context()
+    if context is None or not context.library.paths:
         return
-    home = shown.home
-    space = shown.facts.state.model if shown.facts else None
-    overview = attempt(lambda: look_over(home, space))
+    home = context.home
+    space = context.facts.state.model if context.facts else None
+    overview = try_or_show_error(lambda: look_over(home, space))
     if overview is None:
         return
-    _show_size(overview, len(shown.library.labels))
+    _show_size(overview, len(context.library.labels))
     left, right = st.columns(2, gap="large")
     with left:
         _show_tables(overview)
@@ -71,8 +71,8 @@ def _show_size(overview: Overview, labels: int) -> None:
     with st.container(horizontal=True):
         st.metric("Files", f"{overview.files:,}", border=True, width="content")
         st.metric("Folders", f"{labels:,}", border=True, width="content")
-        st.metric("On the disk", readable_bytes(overview.bytes), border=True, width="content")
-        st.metric("Not usable", f"{unusable:,}", border=True, width="content")
+        st.metric("Size", readable_bytes(overview.bytes), border=True, width="content")
+        st.metric("Unusable", f"{unusable:,}", border=True, width="content")
 
 
 def _show_tables(overview: Overview) -> None:
@@ -90,39 +90,35 @@ def _show_tables(overview: Overview) -> None:
             "written": st.column_config.DatetimeColumn(format="distance"),
         },
     )
-    behind = [table.asset for table in overview.tables if table.state != CURRENT]
-    if behind:
-        st.warning(f"{_listed(behind)} {'is' if len(behind) == 1 else 'are'} not up to date. {_NEXT_STEP}")
-
-
-def _listed(names: list[str]) -> str:
-    return ", ".join(f"`{name}`" for name in names)
+    outdated = [f"`{table.asset}`" for table in overview.tables if table.state != CURRENT]
+    if outdated:
+        st.warning(f"Not current: {', '.join(outdated)}. {_NEXT_STEP}")
 
 
 @st.fragment
 def _show_runs(home: Home) -> None:
-    # Not at the top: Dagster takes over a second, and no other page needs it.
+    # Not at module level: importing Dagster takes over a second, and no other page needs it.
     from imgret_assets.defs.instance.last_runs import last_runs
 
     st.subheader("Last runs", anchor=False)
-    with st.spinner("Asking Dagster …"):
+    with st.spinner("Reading Dagster's runs …"):
         runs = last_runs(home.settings)
     if not runs:
-        st.caption("Dagster has no run of this home yet. `imgret run` makes one.")
+        st.caption("Dagster has no run of this home yet. What to do: run `imgret run`.")
         return
     st.dataframe(
         {
             "job": [run.job for run in runs],
             "status": [run.status.lower().replace("_", " ") for run in runs],
-            "began": [run.started_at for run in runs],
-            "took": [_took(run) for run in runs],
+            "started": [run.started_at for run in runs],
+            "duration": [_duration(run) for run in runs],
         },
         hide_index=True,
-        column_config={"began": st.column_config.DatetimeColumn(format="distance")},
+        column_config={"started": st.column_config.DatetimeColumn(format="distance")},
     )
 
 
-def _took(run: "LastRun") -> str:
+def _duration(run: "LastRun") -> str:
     if run.started_at is None:
         return ""
     seconds = ((run.ended_at or datetime.now(UTC)) - run.started_at).total_seconds()
@@ -130,12 +126,12 @@ def _took(run: "LastRun") -> str:
 
 
 def _show_unusable(overview: Overview) -> None:
-    st.subheader("Files that could not be used", anchor=False)
+    st.subheader("Unusable files", anchor=False)
     if not overview.unusable:
-        st.caption("None: every file of the library is in the table of embeddings.")
+        st.caption("None: every file of the library is in the embeddings table.")
     for reason in overview.unusable:
-        why = _REASONS.get(reason.status, reason.status)
-        with st.expander(f"{reason.count:,} × {why}"):
+        text = _REASONS.get(reason.status, reason.status)
+        with st.expander(f"{reason.count:,} × {text}"):
             for path, error in reason.examples:
                 st.text(f"{path}\n    {error}" if error else path)
             hidden = reason.count - len(reason.examples)
@@ -145,54 +141,56 @@ def _show_unusable(overview: Overview) -> None:
 
 def _show_spaces(home: Home) -> None:
     st.subheader("Embedding spaces", anchor=False)
-    there = [model for model in known_models(home) if model.tables is not None]
+    models = [model for model in known_models(home) if model.tables is not None]
     st.dataframe(
         {
-            "model": [model.name for model in there],
-            "space": [model.space for model in there],
-            "dimensions": [model.dim for model in there],
-            "images": [model.tables.rows if model.tables else 0 for model in there],
-            "in the graph": [model.in_graph for model in there],
+            "model": [model.name for model in models],
+            "space": [model.space for model in models],
+            "dimensions": [model.dim for model in models],
+            "images": [model.tables.rows if model.tables else 0 for model in models],
+            "in the graph": [model.in_graph for model in models],
         },
         hide_index=True,
     )
 
 
 def _show_scores(home: Home, space: str) -> None:
-    st.subheader("What a score means here", anchor=False)
-    report = attempt(lambda: read_threshold_report(home, space))
+    st.subheader("What scores mean in this library", anchor=False)
+    report = try_or_show_error(lambda: read_threshold_report(home, space))
     if report is None:
         st.caption(f"There is no similarity report yet. {_NEXT_STEP}")
         return
     st.markdown(markdown_text(report.summary))
     _show_measures(report)
-    picture = threshold_report.plot_path(home.warehouse, space)
-    if picture.is_file():
-        # On white in the dark, too: a drawing made to be printed and sent.
+    plot = threshold_report.plot_path(home.warehouse, space)
+    if plot.is_file():
+        # On white in dark mode, too: the plot is made to be printed and sent.
         st.image(
-            picture.read_bytes(), alt="Cosines of random pairs and of nearest neighbours, and what thresholds give"
+            plot.read_bytes(), alt="Scores of random pairs and of nearest neighbours, and the effect of each threshold"
         )
-    with st.expander("Every threshold"):
+    with st.expander("All thresholds"):
         st.dataframe([vars(row) for row in report.rows], hide_index=True)
 
 
 def _show_measures(report: ThresholdReport) -> None:
     if report.precision_1 is None:
-        st.caption("There are no labels (folders) to measure against.")
+        st.caption("There are no labels (folders) to measure with.")
         return
     with st.container(horizontal=True):
-        st.metric("First hit is right (P@1)", f"{report.precision_1:.3f}", border=True, width="content")
+        st.metric("Precision of the first hit (P@1)", f"{report.precision_1:.3f}", border=True, width="content")
         if report.precision_10 is not None:
-            st.metric("First ten (P@10)", f"{report.precision_10:.3f}", border=True, width="content")
+            st.metric("Of the first 10 hits (P@10)", f"{report.precision_10:.3f}", border=True, width="content")
         if report.mean_average_precision is not None:
-            st.metric("Mean average precision", f"{report.mean_average_precision:.3f}", border=True, width="content")
+            st.metric(
+                "Mean average precision (mAP)", f"{report.mean_average_precision:.3f}", border=True, width="content"
+            )
         if report.gain is not None:
             gain = report.gain.average_reranked - report.gain.average
-            helps = "helps here" if report.gain.helps else "does not help here"
+            effect = "better here" if report.gain.helps else "no better here"
             st.metric(
-                f"Mode rerank {helps}",
+                f"mAP of mode rerank: {effect}",
                 f"{report.gain.average_reranked:.3f}",
-                f"{gain:+.3f} mAP",
+                f"{gain:+.3f}",
                 border=True,
                 width="content",
             )

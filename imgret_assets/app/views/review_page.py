@@ -1,7 +1,7 @@
-"""The page Review: every decision with who, when and why, its undo, its export, and what would be removed.
+"""The page Review: all decisions with who, when and why, their undo and export, and the files that are not needed.
 
-Belongs here: the tables and buttons. Not here: the file of decisions (`domain.review.decisions`), what follows from it
-(`domain.review.queue`). Nothing here removes a file.
+Belongs here: the tables and buttons. Not here: the file of decisions (`domain.review.decision_log`), what follows from
+it (`domain.review.removals`). Nothing here removes a file.
 """
 
 from dataclasses import asdict
@@ -11,7 +11,7 @@ import streamlit as st
 from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.data_access import database_holder
 from imgret_assets.app.navigation import DUPLICATES, show_link
-from imgret_assets.app.page_frame import Shown, attempt, open_shown
+from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import counted
 from imgret_assets.domain.graph import decided
 from imgret_assets.domain.models.resolution import resolve_space
@@ -26,20 +26,20 @@ _VERDICT_TEXT = {"not_duplicates": "no duplicates", "duplicate": "duplicate", UN
 
 def show_review() -> None:
     """Draw the page."""
-    shown = open_shown()
-    if shown is None or not shown.library.paths:
+    context = open_context()
+    if context is None or not context.library.paths:
         return
-    entries = attempt(lambda: read_history(shown.home))
+    entries = try_or_show_error(lambda: read_history(context.home))
     if entries is None:
         return
     if not entries:
         st.info("Nothing has been decided yet. What to do: decide about a set on the page Duplicates.")
         show_link(DUPLICATES, "Duplicates")
         return
-    _show_history(shown.home, entries)
-    _show_export(shown.home)
-    _show_removals(shown.home)
-    _show_graph(shown)
+    _show_history(context.home, entries)
+    _show_export(context.home)
+    _show_removals(context.home)
+    _show_graph(context)
 
 
 def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
@@ -61,27 +61,27 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
             key="review-verdicts",
         )
         people = st.pills(
-            "By", sorted({entry.decision.by for entry in entries}), selection_mode="multi", key="review-people"
+            "Decided by", sorted({entry.decision.by for entry in entries}), selection_mode="multi", key="review-people"
         )
-    rows = [
+    selected = [
         entry
         for entry in entries
         if (not states or entry.state in states)
         and (not verdicts or entry.decision.verdict in verdicts)
         and (not people or entry.decision.by in people)
     ]
-    decided = [asdict(entry.decision) for entry in rows]
-    picked = st.dataframe(
+    decisions = [asdict(entry.decision) for entry in selected]
+    table = st.dataframe(
         {
-            "when": [one["at"] for one in decided],
-            "by": [one["by"] for one in decided],
-            "verdict": [_VERDICT_TEXT.get(one["verdict"], one["verdict"]) for one in decided],
-            "kept": [_kept(one) for one in decided],
-            "one": [one["path_a"] for one in decided],
-            "other": [one["path_b"] for one in decided],
-            "reason": [one["reason"] for one in decided],
-            "state": [entry.state.replace("_", " ") for entry in rows],
-            "batch": [one["batch"] for one in decided],
+            "when": [decision["at"] for decision in decisions],
+            "by": [decision["by"] for decision in decisions],
+            "verdict": [_VERDICT_TEXT.get(decision["verdict"], decision["verdict"]) for decision in decisions],
+            "kept": [_kept(decision) for decision in decisions],
+            "image A": [decision["path_a"] for decision in decisions],
+            "image B": [decision["path_b"] for decision in decisions],
+            "reason": [decision["reason"] for decision in decisions],
+            "state": [entry.state.replace("_", " ") for entry in selected],
+            "batch": [decision["batch"] for decision in decisions],
         },
         hide_index=True,
         on_select="rerun",
@@ -89,33 +89,34 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
         key="review-rows",
         column_config={"when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")},
     )
-    batches = sorted({rows[number].decision.batch for number in picked["selection"]["rows"] if number < len(rows)})
-    together = sum(entry.decision.batch in batches for entry in entries)
+    rows = [row for row in table["selection"]["rows"] if row < len(selected)]
+    batches = sorted({selected[row].decision.batch for row in rows})
+    count = sum(entry.decision.batch in batches for entry in entries)
     st.button(
-        f"Undo ({counted(together, 'decision')})" if batches else "Undo",
+        f"Undo ({counted(count, 'decision')})" if batches else "Undo",
         disabled=not batches,
-        help="Tick rows at the left. What was decided at once is undone at once.",
+        help="Select rows at the left. Decisions made at once are undone at once.",
         on_click=_undo,
         args=(home, batches),
     )
 
 
-def _kept(one: dict[str, str | None]) -> str | None:
-    return one["keep_path"] if one["keep"] else "both" if one["path_a"] else None
+def _kept(decision: dict[str, str | None]) -> str | None:
+    return decision["keep_path"] if decision["keep"] else "both" if decision["path_a"] else None
 
 
 def _undo(home: Home, batches: list[str]) -> None:
     for batch in batches:
-        if attempt(lambda batch=batch: undo(home, batch)) is None:
+        if try_or_show_error(lambda batch=batch: undo(home, batch)) is None:
             return
 
 
 def _show_export(home: Home) -> None:
     with st.container(horizontal=True):
-        for name, make, mime in (("csv", export_csv, "text/csv"), ("json", export_json, "application/json")):
+        for name, export, mime in (("csv", export_csv, "text/csv"), ("json", export_json, "application/json")):
             st.download_button(
                 f"Export as {name.upper()}",
-                data=lambda make=make: make(home),
+                data=lambda export=export: export(home),
                 file_name=f"imgret-decisions.{name}",
                 mime=mime,
                 key=f"export-{name}",
@@ -123,44 +124,44 @@ def _show_export(home: Home) -> None:
 
 
 def _show_removals(home: Home) -> None:
-    st.subheader("What would be removed", anchor=False)
-    found = attempt(lambda: list_removals(home))
-    if found is None:
+    st.subheader("Files not needed", anchor=False)
+    removals = try_or_show_error(lambda: list_removals(home))
+    if removals is None:
         return
-    if found.changed:
+    if removals.changed:
         st.warning(
-            f"{counted(len(found.changed), 'file')} changed since the last run: left out here. Run `imgret run`."
+            f"{counted(len(removals.changed), 'file')} changed since the last run and left out. "
+            "What to do: run `imgret run`."
         )
-    if not found.files:
-        st.caption("Nothing: no file was decided to be a duplicate that is not needed.")
+    if not removals.files:
+        st.caption("None: no decision makes a file removable.")
         return
     st.markdown(
-        f"**{counted(len(found.files), 'file')}**, {readable_bytes(found.bytes)}. imgret removes nothing itself; "
-        "to do so, after looking at the list:"
+        f"**{counted(len(removals.files), 'file')}**, {readable_bytes(removals.bytes)}. imgret never removes files. "
+        "To remove them yourself, check the list, then run:"
     )
     st.code("imgret review --dry-run --format paths -0 | (cd IMAGES && xargs -0 rm --)", language="sh")
     st.dataframe(
         {
-            "not needed": [one.path for one in found.files],
-            "kept instead": [one.keep for one in found.files],
-            "bytes": [one.bytes for one in found.files],
-            "decided by": [one.decision.by for one in found.files],
+            "not needed": [removal.path for removal in removals.files],
+            "kept": [removal.keep for removal in removals.files],
+            "bytes": [removal.bytes for removal in removals.files],
+            "decided by": [removal.decision.by for removal in removals.files],
         },
         hide_index=True,
     )
-    paths = "".join(f"{one.path}\n" for one in found.files)
+    paths = "".join(f"{removal.path}\n" for removal in removals.files)
     st.download_button("Export the list", data=paths, file_name="imgret-not-needed.txt", key="export-removals")
 
 
-def _show_graph(shown: Shown) -> None:
-    if shown.facts is None:
+def _show_graph(context: PageContext) -> None:
+    if context.facts is None:
         return
-    space = shown.facts.state.model
-    st.caption("The graph's DECIDED relationships are brought up to date by every run, or now:")
+    home, space = context.home, context.facts.state.model
+    st.caption("Every run refreshes the graph's DECIDED relationships. To refresh them now:")
     if st.button("Write decisions to the graph"):
-        holder, home = database_holder(shown.home.settings), shown.home
-        report = attempt(
-            lambda: holder.use(
+        report = try_or_show_error(
+            lambda: database_holder(home.settings).use(
                 lambda database: decided.sync_relationships(home, database, resolve_space(home, space).space)
             )
         )

@@ -1,7 +1,7 @@
-"""The page: a picture in, similar pictures and their relations out.
+"""The page Search: a query image in, similar images and their relationships out.
 
-Belongs here: the order of things on the page, its controls and its states. Not here: finding
-(`domain.search.find_similar`), the connection (`app.data_access`), the chart (`app.components.relation_view`).
+Belongs here: the order of sections, the controls and the states. Not here: searching (`domain.search.find_similar`),
+the connection (`app.data_access`), the chart (`app.components.hit_relationships`).
 """
 
 from collections.abc import Callable
@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 import streamlit as st
 
 from imgret_assets.app.components.comparison import show_comparison
-from imgret_assets.app.components.copy_folding import FoldedHit, fold_copies
-from imgret_assets.app.components.hit_grid import Tile, show_query, show_tiles
+from imgret_assets.app.components.duplicate_hits import GroupedHit, group_duplicates
+from imgret_assets.app.components.hit_relationships import show_relationships
+from imgret_assets.app.components.image_tiles import Tile, show_query_image, show_tiles
 from imgret_assets.app.components.library_picker import pickable_paths
 from imgret_assets.app.components.query_choice import (
     LIBRARY,
@@ -24,15 +25,14 @@ from imgret_assets.app.components.query_choice import (
     go_back,
     load_choice,
     sample_names,
-    upload_round,
+    uploader_version,
 )
-from imgret_assets.app.components.relation_view import show_relations
 from imgret_assets.app.components.score_histogram import count_scores, histogram_chart
-from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail, picture_file
-from imgret_assets.app.data_access import all_scores, ask, read_copies
-from imgret_assets.app.graph_chart.echarts_options import QUERY, GraphNode
+from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail, image_file
+from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
+from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode
 from imgret_assets.app.navigation import COMPARE, open_page
-from imgret_assets.app.page_frame import Shown, attempt, open_library, show_header
+from imgret_assets.app.page_frame import PageContext, open_library, show_header, try_or_show_error
 from imgret_assets.app.plain_text import counted, markdown_text
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
@@ -42,19 +42,19 @@ MAX_TOP_K = 100
 DEFAULT_TOP_K = 24
 EXAMPLES = 8
 _PASTED_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
-_KIND_TEXT = {UPLOAD: "Uploaded picture", LIBRARY: "From the library", SAMPLE: "Sample query"}
+_KIND_TEXT = {UPLOAD: "Uploaded image", LIBRARY: "From the library", SAMPLE: "Sample query"}
 
 
 @dataclass(frozen=True)
 class Controls:
-    """What the sidebar asks for: the query but its lowest score, and whether near copies are shown once."""
+    """The settings of the sidebar: the query without its minimum score, and whether duplicates are grouped."""
 
     query: Query
-    folded: bool
+    groups_duplicates: bool
 
 
 def show_search() -> None:
-    """Draw the page as the session's state and the address say."""
+    """Draw the page that the session's state and the address describe."""
     opened = open_library()
     if opened is None:
         return
@@ -63,83 +63,87 @@ def show_search() -> None:
     with st.sidebar:
         _show_pickers(library, sample_names(home))
         controls = _show_controls(library)
-    shown = Shown(home, library, show_header(home, library))
+    context = PageContext(home, library, show_header(home, library))
     if choice is None:
-        _show_start(shown)
+        _show_examples(context)
     else:
-        _show_answer(shown, choice, controls)
+        _show_answer(context, choice, controls)
 
 
 def _show_pickers(library: Library, samples: list[str]) -> None:
-    st.subheader("Picture to ask with", anchor=False)
-    key = f"upload-{upload_round()}"
+    st.subheader("Query image", anchor=False)
+    key = f"upload-{uploader_version()}"
     st.file_uploader(
         "Upload",
         key=key,
-        on_change=_uploaded,
+        on_change=_choose_upload,
         args=(key,),
-        help="It stays in memory: nothing is stored.",
+        help="It stays in memory and is not stored.",
     )
-    pasted = st.chat_input(
-        "Or paste one here (Ctrl+V)", key="paste", accept_file=True, file_type=list(_PASTED_TYPES), on_submit=_pasted
+    st.chat_input(
+        "Or paste an image here (Ctrl+V)",
+        key="paste",
+        accept_file=True,
+        file_type=list(_PASTED_TYPES),
+        on_submit=_choose_pasted,
     )
-    del pasted
     if library.paths:
         _show_library_picker(library)
     if samples:
-        _pick("Or a sample query", SAMPLE, samples)
+        _show_picker("Or a sample query", SAMPLE, samples)
 
 
 def _show_library_picker(library: Library) -> None:
     paths, hidden = pickable_paths(library.paths, "Path in the library contains")
     more = f" (the first {len(paths):,}; {hidden:,} more)" if hidden else ""
-    _pick(f"Or one of the library{more}", LIBRARY, paths)
+    _show_picker(f"Or an image of the library{more}", LIBRARY, paths)
 
 
-def _pick(label: str, kind: str, names: list[str]) -> None:
-    # The round in the key empties the list when something else was chosen.
-    key = f"pick-{kind}-{upload_round()}"
+def _show_picker(label: str, kind: str, names: list[str]) -> None:
+    # The uploader's version in the key empties the list when another image is chosen elsewhere.
+    key = f"pick-{kind}-{uploader_version()}"
     st.selectbox(
         label,
         names,
         index=None,
         placeholder="choose",
         key=key,
-        on_change=_picked,
+        on_change=_choose_picked,
         args=(key, kind),
         filter_mode="contains",
     )
 
 
-def _uploaded(key: str) -> None:
+def _choose_upload(key: str) -> None:
     file = st.session_state[key]
     choose(Choice(UPLOAD, file.name, file.getvalue()) if file else None)
 
 
-def _pasted() -> None:
-    said = st.session_state["paste"]
-    if said and said.files:
-        file = said.files[0]
+def _choose_pasted() -> None:
+    pasted = st.session_state["paste"]
+    if pasted and pasted.files:
+        file = pasted.files[0]
         choose(Choice(UPLOAD, file.name, file.getvalue()))
 
 
-def _picked(key: str, kind: str) -> None:
+def _choose_picked(key: str, kind: str) -> None:
     name = st.session_state[key]
     if name is not None:
         choose(Choice(kind, name))
 
 
 def _show_controls(library: Library) -> Controls:
-    """The question's settings; each is part of the page's address, so that a view is a link."""
-    st.subheader("How to look", anchor=False)
+    """Show the settings of the search; each is part of the address, so that a view is a link."""
+    st.subheader("Search settings", anchor=False)
     top_k = st.slider("Hits", 1, MAX_TOP_K, DEFAULT_TOP_K, key="k", bind="query-params")
     mode = st.selectbox(
         "Mode",
         list(MODES),
         key="mode",
         bind="query-params",
-        help="index: candidates from the vector index, scored exactly; exact: every picture is compared; rerank: every "
-        "picture, ranked with the help of its neighbours (better where most kinds have ten pictures or more).",
+        help="index: candidates from the vector index, with exact scores; exact: compares every image; rerank: "
+        "compares every image and ranks it with the help of its neighbours (better if most kinds have ten images or "
+        "more).",
     )
     label = st.selectbox(
         "Folder",
@@ -150,161 +154,163 @@ def _show_controls(library: Library) -> Controls:
         bind="query-params",
         filter_mode="contains",
     )
-    folded = st.toggle(
-        "Fold near copies",
+    groups_duplicates = st.toggle(
+        "Group duplicates",
         value=True,
         key="fold",
         bind="query-params",
-        help="Copies of one picture (see Duplicates) are shown once.",
+        help="Show exact duplicates and near-duplicates of each other once, at the best hit (see Duplicates).",
     )
-    itself = st.toggle("Include the picture itself", key="self", bind="query-params")
-    return Controls(Query(top_k, mode, None, label, exclude_self=not itself, relations=True), folded)
+    includes_query = st.toggle("Include the query image", key="self", bind="query-params")
+    query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True)
+    return Controls(query, groups_duplicates)
 
 
-def _show_start(shown: Shown) -> None:
-    """Pictures to click on while nothing is asked yet."""
-    samples = [Choice(SAMPLE, name) for name in sample_names(shown.home)[:EXAMPLES]]
-    own = [Choice(LIBRARY, path) for path in shown.library.spread(EXAMPLES)]
-    if samples or own:
-        st.subheader("Upload a picture at the left, or begin with one of these", anchor=False)
-    for key, choices in (("sample", samples), ("start", own)):
+def _show_examples(context: PageContext) -> None:
+    """Show some images to start with."""
+    samples = [Choice(SAMPLE, name) for name in sample_names(context.home)[:EXAMPLES]]
+    library = [Choice(LIBRARY, path) for path in context.library.spread(EXAMPLES)]
+    if samples or library:
+        st.subheader("Upload an image at the left, or start with one of these", anchor=False)
+    for key, choices in (("sample", samples), ("start", library)):
         if choices:
-            show_tiles(shown.home, [Tile(choice) for choice in choices], key=key)
+            show_tiles(context.home, [Tile(choice) for choice in choices], key=key)
 
 
-def _show_answer(shown: Shown, choice: Choice, controls: Controls) -> None:
-    image = attempt(lambda: load_choice(choice, shown.home))
+def _show_answer(context: PageContext, choice: Choice, controls: Controls) -> None:
+    image = try_or_show_error(lambda: load_choice(choice, context.home))
     with st.container(horizontal=True, gap="medium"):
         if image is not None:
-            show_query(image, kind_text=_KIND_TEXT[choice.kind], max_pixels=shown.home.settings.max_pixels)
+            show_query_image(image, kind_text=_KIND_TEXT[choice.kind], max_pixels=context.home.settings.max_pixels)
         with st.container(width="content"):
-            st.button("Back", on_click=go_back, disabled=not can_go_back(), help="The picture asked with before")
-            st.button("Clear", on_click=choose, args=(None,), help="Begin anew")
-        spread = st.container(width="stretch")
-    if image is None or shown.facts is None:
+            st.button("Back", on_click=go_back, disabled=not can_go_back(), help="Return to the previous query image")
+            st.button("Clear", on_click=choose, args=(None,), help="Start again without a query image")
+        scores = st.container(width="stretch")
+    if image is None or context.facts is None:
         return
-    with spread:
-        lowest = _show_lowest_score()
-    answer = _show_hits(shown, image, replace(controls.query, min_score=lowest), folded=controls.folded)
+    with scores:
+        min_score = _show_min_score()
+    query = replace(controls.query, min_score=min_score)
+    answer = _show_hits(context, image, query, groups_duplicates=controls.groups_duplicates)
     if answer is None:
         return
-    with spread:
-        _show_spread(shown, answer, lowest)
+    with scores:
+        _show_histogram(context, answer, min_score)
     if answer.results:
-        _show_relations(shown, image, answer)
+        _show_relationships(context, image, answer)
 
 
-def _show_lowest_score() -> float | None:
+def _show_min_score() -> float | None:
     return st.number_input(
-        "Lowest score",
+        "Minimum score",
         min_value=-1.0,
         max_value=1.0,
         value=None,
         step=0.05,
         placeholder="any",
-        help="Raw cosine, from -1 to 1. What a score means differs from model to model: see Overview.",
+        help="Raw cosine, from -1 to 1. Its meaning differs from model to model: see Overview.",
         key="min",
         bind="query-params",
         width=180,
     )
 
 
-def _show_spread(shown: Shown, answer: Answer, lowest: float | None) -> None:
-    """How all scores are spread, where the vectors fit into memory and their tables are there."""
-    scores = all_scores(shown.home, answer)
+def _show_histogram(context: PageContext, answer: Answer, min_score: float | None) -> None:
+    """Show the distribution of all scores; nothing while the tables can't be used."""
+    scores = compute_all_scores(context.home, answer)
     if scores is None:
         return
-    rows, chart = histogram_chart(count_scores(scores), lowest=lowest)
+    rows, chart = histogram_chart(count_scores(scores), min_score=min_score)
     st.vega_lite_chart(rows, chart, width="stretch")
-    if lowest is not None:
-        above = int((scores >= lowest).sum())
-        st.caption(f"{above:,} of {len(scores):,} images have a score of {lowest:g} or more.")
+    if min_score is not None:
+        count = int((scores >= min_score).sum())
+        st.caption(f"{count:,} of {counted(len(scores), 'image')} with a score of {min_score:g} or more.")
 
 
-def _show_hits(shown: Shown, image: QueryImage, query: Query, *, folded: bool) -> Answer | None:
-    with st.spinner("Looking (the first time, the model is loaded) …", show_time=True):
-        answer = attempt(lambda: ask(shown.home, image, query))
+def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_duplicates: bool) -> Answer | None:
+    with st.spinner("Searching (the first search loads the model) …", show_time=True):
+        answer = try_or_show_error(lambda: search(context.home, image, query))
     if answer is None:
         return None
     if answer.refreshing:
-        st.warning("A run was writing meanwhile: some hits or relations may be missing. Ask again when it is done.")
-    copies = attempt(lambda: read_copies(shown.home, answer.results)) if folded else None
-    hits = fold_copies(answer.results, copies or [])
-    st.caption(_about(answer, query, len(hits)))
+        st.warning("A run was writing during the search: hits or relationships may be missing. Search again later.")
+    pairs = try_or_show_error(lambda: read_duplicates(context.home, answer.results)) if groups_duplicates else None
+    hits = group_duplicates(answer.results, pairs or [])
+    st.caption(_summary(answer, query, len(hits)))
     if not answer.results:
-        st.info(_nothing_found(query))
-    compare = _comparing(shown, image, answer)
+        st.info(_no_hits_text(query))
+    compare = _compare_with(context, image, answer)
     tiles = [
         Tile(
-            Choice(LIBRARY, folded_hit.hit.path),
-            _headline(rank, folded_hit),
-            label=folded_hit.hit.label,
+            Choice(LIBRARY, grouped.hit.path),
+            _headline(rank, grouped),
+            label=grouped.hit.label,
             compare=compare,
         )
-        for rank, folded_hit in enumerate(hits, 1)
+        for rank, grouped in enumerate(hits, 1)
     ]
-    show_tiles(shown.home, tiles, key="hit")
+    show_tiles(context.home, tiles, key="hit")
     return answer
 
 
-def _comparing(shown: Shown, image: QueryImage, answer: Answer) -> Callable[[str], None]:
-    """Shows a hit beside the query: on a page with an address where both are in the library."""
+def _compare_with(context: PageContext, image: QueryImage, answer: Answer) -> Callable[[str], None]:
+    """Return a function that shows a hit beside the query image; if both are in the library, on the page Compare."""
 
     def compare(path: str) -> None:
         if answer.query_paths:
             open_page(COMPARE, a=answer.query_paths[0], b=path)
         else:
-            _compare_upload(shown.home, answer.model, image, path)
+            _compare_upload(context.home, answer.model, image, path)
 
     return compare
 
 
 @st.dialog("Compare", width="large")
 def _compare_upload(home: Home, space: str, image: QueryImage, path: str) -> None:
-    found = attempt(lambda: load_choice(Choice(LIBRARY, path), home))
-    if found is not None:
-        show_comparison(home, space, image, found)
+    hit_image = try_or_show_error(lambda: load_choice(Choice(LIBRARY, path), home))
+    if hit_image is not None:
+        show_comparison(home, space, image, hit_image)
 
 
-def _headline(rank: int, folded: FoldedHit) -> str:
-    ranked = "" if folded.hit.rank_score is None else f" · ranked by {folded.hit.rank_score:.3f}"
-    count = len(folded.copies)
-    copies = f" · :violet-badge[+{count:,} {'copy' if count == 1 else 'copies'}]" if count else ""
-    return f"#{rank} · **{folded.hit.score:.3f}**{ranked}{copies}"
+def _headline(rank: int, grouped: GroupedHit) -> str:
+    rank_score = "" if grouped.hit.rank_score is None else f" · ranked by {grouped.hit.rank_score:.3f}"
+    count = len(grouped.duplicates)
+    duplicates = f" · :violet-badge[+{counted(count, 'duplicate')}]" if count else ""
+    return f"#{rank} · **{grouped.hit.score:.3f}**{rank_score}{duplicates}"
 
 
 @st.fragment
-def _show_relations(shown: Shown, image: QueryImage, answer: Answer) -> None:
-    threshold = shown.facts.state.threshold if shown.facts else None
-    show_relations(answer, _thumbnails(shown.home, image), threshold=threshold)
+def _show_relationships(context: PageContext, image: QueryImage, answer: Answer) -> None:
+    threshold = context.facts.state.threshold if context.facts else None
+    show_relationships(answer, _node_thumbnails(context.home, image), threshold=threshold)
 
 
-def _about(answer: Answer, query: Query, shown: int) -> str:
+def _summary(answer: Answer, query: Query, shown: int) -> str:
     count = len(answer.results)
     parts = [counted(count, "hit"), f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
     if shown < count:
-        parts.insert(1, f"near copies folded: {count - shown:,}")
+        parts.insert(1, f"{counted(count - shown, 'duplicate')} grouped")
     if answer.query_paths:
-        known = ", ".join(markdown_text(path) for path in answer.query_paths)
-        parts.append(f"the query is in the library as {known} ({'left out' if query.exclude_self else 'included'})")
+        paths = ", ".join(markdown_text(path) for path in answer.query_paths)
+        parts.append(f"query image in the library: {paths} ({'left out' if query.exclude_self else 'included'})")
     return " · ".join(parts)
 
 
-def _nothing_found(query: Query) -> str:
-    ways = []
+def _no_hits_text(query: Query) -> str:
+    remedies = []
     if query.min_score is not None:
-        ways.append("lower the lowest score")
+        remedies.append("lower the minimum score")
     if query.label is not None:
-        ways.append("choose all folders")
-    return f"Nothing was found. What to do: {' or '.join(ways) or 'index more pictures with `imgret run`'}."
+        remedies.append("choose all folders")
+    return f"No hits. What to do: {' or '.join(remedies) or 'index more images with `imgret run`'}."
 
 
-def _thumbnails(home: Home, image: QueryImage) -> Callable[[GraphNode, int], bytes]:
+def _node_thumbnails(home: Home, image: QueryImage) -> Callable[[GraphNode, int], bytes]:
     max_pixels = home.settings.max_pixels
 
     def thumbnail(node: GraphNode, size: int) -> bytes:
-        if node.kind == QUERY and (small := data_thumbnail(image.data, size, max_pixels=max_pixels)):
-            return small
-        return home_thumbnail(home, picture_file(home.images, node.path), size)
+        if node.kind == QUERY and (query_thumbnail := data_thumbnail(image.data, size, max_pixels=max_pixels)):
+            return query_thumbnail
+        return home_thumbnail(home, image_file(home.images, node.path), size)
 
     return thumbnail

@@ -1,6 +1,7 @@
-"""Pictures with their facts: the query, the hits, pictures to begin with.
+"""Images as tiles with their facts and buttons: the query image, hits, examples.
 
-Belongs here: tiles and their buttons. Not here: which pictures are shown (`app.views.search_page`).
+Belongs here: tiles and their buttons. Not here: which images are shown (`app.views.search_page`), thumbnails
+(`app.components.thumbnails`).
 """
 
 from collections.abc import Callable, Sequence
@@ -13,8 +14,8 @@ from imgret_assets.app.components.thumbnails import (
     TILE_PX,
     data_thumbnail,
     home_tiles,
-    picture_facts,
-    picture_file,
+    image_facts,
+    image_file,
     readable_bytes,
 )
 from imgret_assets.app.navigation import GRAPH, open_page
@@ -22,20 +23,20 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
 
-# A tile's frame and padding are drawn round the picture.
-_CARD_PX = TILE_PX + 34
+# A tile's border and padding are drawn around the image.
+CARD_PX = TILE_PX + 34
 _QUERY_PX = 300
 
 
 @dataclass(frozen=True)
 class Tile:
-    """A picture that can be asked with, and what is said about it.
+    """An image that can be searched with, and the texts beside it.
 
     Attributes:
-        choice: the picture.
+        choice: the image.
         headline: Markdown above its path.
-        label: its folder, where that is worth a line of its own.
-        compare: shows it beside another picture; None where there is none.
+        label: its folder, if that is worth a line of its own.
+        compare: shows the image of a path beside the query image; None if there is no query image.
     """
 
     choice: Choice
@@ -44,8 +45,8 @@ class Tile:
     compare: Callable[[str], None] | None = None
 
 
-def show_query(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
-    """The picture asked with, with its name and size."""
+def show_query_image(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
+    """Show the query image with its name and size."""
     preview = data_thumbnail(image.data, _QUERY_PX, max_pixels=max_pixels)
     if preview is not None:
         st.image(preview)
@@ -55,31 +56,31 @@ def show_query(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
 
 
 def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
-    """Pictures side by side, each with its full path, its size, and a button to ask with it."""
+    """Show images side by side, each with its path, its size and its buttons."""
     max_pixels = home.settings.max_pixels
     files = [
-        picture_file(home.images if tile.choice.kind == LIBRARY else samples_folder(home), tile.choice.name)
+        image_file(home.images if tile.choice.kind == LIBRARY else samples_folder(home), tile.choice.name)
         for tile in tiles
     ]
-    pictures = home_tiles(home, files)
+    thumbnails = home_tiles(home, files)
     with st.container(horizontal=True, gap="small"):
-        for number, (tile, file, picture) in enumerate(zip(tiles, files, pictures, strict=True)):
-            with st.container(border=True, width=_CARD_PX, gap="xsmall"):
-                st.image(picture, width=TILE_PX)
+        for number, (tile, file, thumbnail) in enumerate(zip(tiles, files, thumbnails, strict=True)):
+            with st.container(border=True, width=CARD_PX, gap="xsmall"):
+                st.image(thumbnail, width=TILE_PX)
                 if tile.headline:
                     st.markdown(tile.headline)
                 st.text(tile.choice.name)
-                about = picture_facts(file, max_pixels=max_pixels).text
-                st.caption(about if tile.label is None else f"{about} · {markdown_text(tile.label)}")
-                _show_actions(tile, key=f"{key}-{number}-{tile.choice.name}", readable=file is not None)
+                facts = image_facts(file, max_pixels=max_pixels).text
+                st.caption(facts if tile.label is None else f"{facts} · {markdown_text(tile.label)}")
+                _show_buttons(tile, key=f"{key}-{number}-{tile.choice.name}", readable=file is not None)
 
 
-def _show_actions(tile: Tile, *, key: str, readable: bool) -> None:
+def _show_buttons(tile: Tile, *, key: str, readable: bool) -> None:
     with st.container(horizontal=True, gap="xsmall"):
         st.button(
             "Similar",
             key=key,
-            help="Ask with this picture",
+            help="Search with this image",
             on_click=choose,
             args=(tile.choice,),
             disabled=not readable,
@@ -87,8 +88,8 @@ def _show_actions(tile: Tile, *, key: str, readable: bool) -> None:
         if tile.choice.kind != LIBRARY:
             return
         if tile.compare is not None and st.button(
-            "Compare", key=f"compare-{key}", help="See it beside the query", disabled=not readable
+            "Compare", key=f"compare-{key}", help="Show it beside the query image", disabled=not readable
         ):
             tile.compare(tile.choice.name)
-        if st.button("Graph", key=f"graph-{key}", help="See what it is related to"):
+        if st.button("Graph", key=f"graph-{key}", help="Show the images it is related to"):
             open_page(GRAPH, image=tile.choice.name)
