@@ -1,6 +1,6 @@
-"""Fixtures of the ring that runs Dagster in this process, without Neo4j.
+"""Fixtures of tests that run Dagster in this process, without Neo4j.
 
-Belongs here: the chain over a temporary home. Not here: anything that starts a server (`support/neo4j_server.py`).
+Belongs here: the assets over a temporary home. Not here: anything that starts a server (`support/neo4j_server.py`).
 """
 
 from collections.abc import Iterator
@@ -14,12 +14,12 @@ from imgret_tests.support.chain import Chain
 
 @pytest.fixture
 def chain(settings: Settings) -> Chain:
-    """The chain over an empty image root, four shards."""
+    """The assets over an empty image root with four shards."""
     return Chain(settings)
 
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's records of this test, in memory."""
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
+    """A Dagster instance in memory."""
+    with dg.DagsterInstance.ephemeral() as ephemeral:
+        yield ephemeral

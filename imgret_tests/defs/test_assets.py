@@ -1,4 +1,4 @@
-"""The three assets that end in tables, materialised through Dagster in this process."""
+"""The assets `raw_images`, `embeddings` and `similarity_pairs`, materialised through Dagster in this process."""
 
 import shutil
 from collections.abc import Callable
@@ -26,12 +26,12 @@ from imgret_tests.support.pictures import picture_bytes, write_pictures
 from imgret_tests.support.tree import usable_vectors
 
 THUMBNAIL_BYTES = 64 * 1024
-Said = Callable[[Outcome], str]
+ReadLog = Callable[[Outcome], str]
 
 
 @pytest.fixture
-def said(instance: dg.DagsterInstance) -> Said:
-    """What a run's steps have logged."""
+def read_log(instance: dg.DagsterInstance) -> ReadLog:
+    """A function that returns what the steps of a run have logged."""
 
     def read(outcome: Outcome) -> str:
         entries = instance.all_logs(outcome.result.run_id)
@@ -41,8 +41,8 @@ def said(instance: dg.DagsterInstance) -> Said:
 
 
 @pytest.fixture
-def old_files(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files count as settled at once, though the test wrote them a moment ago."""
+def settled_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files count as settled, although the test has just written them."""
     monkeypatch.setattr(manifest, "RACY_NS", 0)
 
 
@@ -60,7 +60,7 @@ def test_tables_equal_brute_force_over_all_partitions_in_one_run(chain: Chain, i
     assert outcome.failed_checks == []
 
 
-def test_metadata_tells_rows_columns_and_speed(chain: Chain) -> None:
+def test_metadata_has_rows_columns_and_speed(chain: Chain) -> None:
     write_pictures(chain.root, 40)
     outcome = chain.run(assets=TABLES)
     assert outcome.total("raw_images", "dagster/partition_row_count") == 40
@@ -91,10 +91,10 @@ def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
     }
     for asset, schema in (("raw_images", MANIFEST_SCHEMA), ("similarity_pairs", PAIRS_SCHEMA)):
         assert _columns(declared[asset]) == [(field.name, str(field.type)) for field in schema]
-    found = dict(_columns(outcome.metadata("embeddings")[0]["dagster/column_schema"]))
-    assert list(found) == ["path", "sha256", "status", "error", "engine", "embedding"]
-    assert found["embedding"].startswith("fixed_size_list<")
-    assert found["embedding"].endswith(": float>[48]")
+    columns = dict(_columns(outcome.metadata("embeddings")[0]["dagster/column_schema"]))
+    assert list(columns) == ["path", "sha256", "status", "error", "engine", "embedding"]
+    assert columns["embedding"].startswith("fixed_size_list<")
+    assert columns["embedding"].endswith(": float>[48]")
 
 
 def _columns(schema: dg.TableSchema | None) -> list[tuple[str, str]]:
@@ -102,8 +102,10 @@ def _columns(schema: dg.TableSchema | None) -> list[tuple[str, str]]:
     return [(column.name, column.type) for column in schema.columns]
 
 
-def test_thumbnails_keep_to_their_limit_and_end_when_nothing_changes(chain: Chain, rng: np.random.Generator) -> None:
-    # Noise compresses worst of all; many large pictures of it in every shard.
+def test_thumbnails_have_a_size_limit_and_are_omitted_when_nothing_changes(
+    chain: Chain, rng: np.random.Generator
+) -> None:
+    # Noise compresses worst; each shard has many large images of it.
     for number in range(160):
         pixels = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
         Image.fromarray(pixels).save(chain.root / f"noise{number:03d}.png")
@@ -117,18 +119,18 @@ def test_thumbnails_keep_to_their_limit_and_end_when_nothing_changes(chain: Chai
     assert not any("thumbnails" in row for asset in TABLES for row in second.metadata(asset))
 
 
-def test_a_second_run_does_nothing_and_says_so(
-    chain: Chain, instance: dg.DagsterInstance, said: Said, old_files: None
+def test_a_second_run_does_nothing_and_logs_it(
+    chain: Chain, instance: dg.DagsterInstance, read_log: ReadLog, settled_files: None
 ) -> None:
     write_pictures(chain.root, 24)
     chain.run(assets=TABLES)
-    before = {file: file.stat().st_mtime_ns for file in (chain.settings.home / "warehouse").rglob("*.parquet")}
+    mtimes = {file: file.stat().st_mtime_ns for file in (chain.settings.home / "warehouse").rglob("*.parquet")}
     second = chain.run(assets=TABLES, instance=instance)
     assert second.embedded == 0
-    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert {file: file.stat().st_mtime_ns for file in mtimes} == mtimes
     assert not any(row["written"] for asset in TABLES for row in second.metadata(asset))
     assert second.total("raw_images", "files_opened") == 0
-    text = said(second)
+    text = read_log(second)
     assert "24 files listed" in text
     assert "none changed: no file was opened" in text
     assert f"All 24 images already have embeddings in {chain.space.id}: nothing was embedded" in text
@@ -153,11 +155,11 @@ def test_only_what_changed_is_embedded(chain: Chain) -> None:
     assert_tables_right(chain)
 
 
-def test_a_range_of_shards_leaves_the_others_alone(chain: Chain) -> None:
+def test_a_run_of_some_shards_does_not_change_the_others(chain: Chain) -> None:
     write_pictures(chain.root, 24)
     outcome = chain.run(assets=["raw_images", "embeddings"], shards=("01", "02"))
-    there = [manifest_path(chain.home.warehouse, shard).is_file() for shard in chain.home.shards]
-    assert there == [False, True, True, False]
+    exists = [manifest_path(chain.home.warehouse, shard).is_file() for shard in chain.home.shards]
+    assert exists == [False, True, True, False]
     shards = [node["shard"] for node in chain.expected().nodes.values()]
     assert outcome.embedded == shards.count("01") + shards.count("02") > 0
 
@@ -171,20 +173,20 @@ def test_shards_in_any_order_give_the_same_tables(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("old_shard_first", [True, False])
-def test_a_renamed_file_keeps_its_vector_whichever_shard_is_first(chain: Chain, old_shard_first: bool) -> None:
+def test_a_renamed_file_keeps_its_vector_in_both_orders_of_shards(chain: Chain, old_shard_first: bool) -> None:
     paths = write_pictures(chain.root, 12)
     chain.run(assets=TABLES)
-    old = chain.expected().nodes[paths[0]]["shard"]
+    old_shard = chain.expected().nodes[paths[0]]["shard"]
     (chain.root / paths[0]).rename(chain.root / "elsewhere.png")
-    new = chain.expected().nodes["elsewhere.png"]["shard"]
-    assert old != new
-    for shard in (old, new) if old_shard_first else (new, old):
+    new_shard = chain.expected().nodes["elsewhere.png"]["shard"]
+    assert old_shard != new_shard
+    for shard in (old_shard, new_shard) if old_shard_first else (new_shard, old_shard):
         assert chain.run(assets=["raw_images", "embeddings"], shards=(shard, shard)).embedded == 0
     chain.run(assets=["similarity_pairs"])
     assert_tables_right(chain)
 
 
-def test_unusable_files_are_rows_and_named_in_the_metadata(chain: Chain) -> None:
+def test_unusable_files_are_rows_and_listed_in_the_metadata(chain: Chain) -> None:
     write_pictures(chain.root, 12)
     (chain.root / "empty.png").touch()
     (chain.root / "text.jpg").write_text("not a picture")
@@ -205,14 +207,14 @@ def test_unusable_files_are_rows_and_named_in_the_metadata(chain: Chain) -> None
     assert len(chain.vectors()) == 12
 
 
-def test_a_root_that_is_gone_fails_the_run_and_keeps_the_tables(chain: Chain) -> None:
+def test_a_missing_root_fails_the_run_and_keeps_the_tables(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=TABLES)
-    before = chain.manifest()
+    manifest_before = chain.manifest()
     chain.root.rename(chain.root.with_name("elsewhere"))
     with pytest.raises(RootError, match="does not exist"):
         chain.run(assets=TABLES)
-    assert chain.manifest().equals(before)
+    assert chain.manifest().equals(manifest_before)
 
 
 def test_vanished_files_stop_the_run_until_deletes_are_allowed(chain: Chain) -> None:
@@ -227,7 +229,7 @@ def test_vanished_files_stop_the_run_until_deletes_are_allowed(chain: Chain) -> 
     assert_tables_right(chain)
 
 
-def test_verify_opens_every_file(chain: Chain, old_files: None) -> None:
+def test_verify_opens_every_file(chain: Chain, settled_files: None) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=["raw_images"])
     verified = chain.run(assets=["raw_images"], config={"raw_images": {"config": {"verify": True}}})
@@ -235,7 +237,7 @@ def test_verify_opens_every_file(chain: Chain, old_files: None) -> None:
     assert verified.total("raw_images", "changed") == 0
 
 
-def test_pairs_name_the_shard_that_is_missing(chain: Chain) -> None:
+def test_pairs_report_a_missing_shard(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=["raw_images", "embeddings"])
     embeddings_path(chain.home.warehouse, chain.space.id, "02").unlink()
@@ -244,14 +246,14 @@ def test_pairs_name_the_shard_that_is_missing(chain: Chain) -> None:
 
 
 @pytest.mark.parametrize("threshold", [1.5, -2.0])
-def test_a_threshold_that_is_no_cosine_is_refused(chain: Chain, threshold: float) -> None:
+def test_a_threshold_outside_of_the_cosine_range_is_an_error(chain: Chain, threshold: float) -> None:
     write_pictures(chain.root, 4)
     chain.run(assets=["raw_images", "embeddings"])
     with pytest.raises(SettingError, match=f"threshold is {threshold}"):
         chain.run(assets=["similarity_pairs"], threshold=threshold)
 
 
-def test_the_threshold_of_a_run_is_kept_for_the_next(chain: Chain) -> None:
+def test_the_next_run_uses_the_threshold_of_the_last_one(chain: Chain) -> None:
     write_pictures(chain.root, 20)
     chain.run(assets=TABLES, threshold=0.93)
     assert_tables_right(chain, threshold=0.93)
@@ -259,10 +261,10 @@ def test_the_threshold_of_a_run_is_kept_for_the_next(chain: Chain) -> None:
     assert again.metadata("similarity_pairs")[0]["threshold"] == 0.93
 
 
-# Several spaces side by side
+# Additional models
 
 
-def test_another_model_s_tables_are_kept_beside_and_the_pairs_stay_the_graph_model_s(chain: Chain) -> None:
+def test_an_additional_model_has_embeddings_and_pairs_are_of_the_graph_model_only(chain: Chain) -> None:
     write_pictures(chain.root, 20)
     both = replace(chain, beside="small")
     outcome = both.run(assets=TABLES)
@@ -272,9 +274,9 @@ def test_another_model_s_tables_are_kept_beside_and_the_pairs_stay_the_graph_mod
     assert len(usable_vectors(chain.home, small.id)[0]) == 20
     assert not pairs_path(chain.home.warehouse, small.id).exists()
     write_pictures(chain.root, 5, start=20)
-    before = fake_embedder("small").embedded
+    embedded_before = fake_embedder("small").embedded
     both.run(assets=TABLES)
-    assert fake_embedder("small").embedded == before + 5
+    assert fake_embedder("small").embedded == embedded_before + 5
     assert len(usable_vectors(chain.home, small.id)[0]) == 25
     chain.run(assets=TABLES)
     assert len(usable_vectors(chain.home, small.id)[0]) == 25

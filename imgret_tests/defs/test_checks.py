@@ -1,6 +1,6 @@
-"""The checks of the tables: each passes on what the chain made, and fails on what was damaged since.
+"""Checks of the tables: they pass after a run and fail after damage.
 
-Those of the graph are in `server/test_graph_checks.py`.
+Checks of the graph are in `server/test_graph_checks.py`.
 """
 
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def built(chain: Chain) -> Chain:
 
 
 def _with_vector(value: float) -> Damage:
-    """Replaces the first vector of a shard, numbers and all else as they were."""
+    """Return a function that replaces the first vector of a shard by a constant and keeps everything else."""
 
     def damage(chain: Chain) -> None:
         path = embeddings_path(chain.home.warehouse, chain.space.id, "01")
@@ -58,7 +58,7 @@ def _without_a_manifest(chain: Chain) -> None:
 
 def _with_bad_files(chain: Chain) -> None:
     for number in range(3):
-        (chain.root / f"bad{number}.png").write_bytes(b"no picture")
+        (chain.root / f"bad{number}.png").write_bytes(b"not an image")
     chain.refresh_tables()
 
 
@@ -68,7 +68,7 @@ def _with_cut_files(chain: Chain) -> None:
     chain.refresh_tables()
 
 
-def test_all_pass_on_what_the_chain_made(built: Chain) -> None:
+def test_all_pass_after_a_run(built: Chain) -> None:
     checks = built.check(*CHECKED)
     assert {name: check.passed for name, check in checks.items()} == {
         "unusable_files_below_limit": True,
@@ -81,7 +81,7 @@ def test_all_pass_on_what_the_chain_made(built: Chain) -> None:
 
 
 @pytest.mark.parametrize(
-    ("damage", "failing", "said"),
+    ("damage", "failing", "message"),
     [
         pytest.param(_with_vector(0.0), {"finite_nonzero_vectors"}, "1 vectors are zero", id="zero"),
         pytest.param(_with_vector(float("nan")), {"finite_nonzero_vectors"}, "1 vectors are zero or not", id="nan"),
@@ -93,14 +93,14 @@ def test_all_pass_on_what_the_chain_made(built: Chain) -> None:
         pytest.param(_with_cut_files, {"unusable_files_below_limit"}, "3 of 23 files", id="cut-files"),
     ],
 )
-def test_damage_fails_the_check_that_looks_for_it(built: Chain, damage: Damage, failing: set[str], said: str) -> None:
+def test_damage_fails_its_check(built: Chain, damage: Damage, failing: set[str], message: str) -> None:
     damage(built)
     checks = built.check(*CHECKED)
     assert {name for name, check in checks.items() if not check.passed} == failing
-    assert all(said in (checks[name].description or "") for name in failing)
+    assert all(message in (checks[name].description or "") for name in failing)
 
 
-def test_unusable_files_only_warn(built: Chain) -> None:
+def test_unusable_files_are_a_warning(built: Chain) -> None:
     _with_bad_files(built)
     check = built.check("raw_images")["unusable_files_below_limit"]
     assert check.severity == dg.AssetCheckSeverity.WARN
@@ -109,19 +109,19 @@ def test_unusable_files_only_warn(built: Chain) -> None:
 
 
 def test_a_few_unusable_files_pass(built: Chain) -> None:
-    (built.root / "bad.png").write_bytes(b"no picture")
+    (built.root / "bad.png").write_bytes(b"not an image")
     built.refresh_tables()
     check = built.check("raw_images")["unusable_files_below_limit"]
     assert (check.passed, check.metadata["unusable"].value) == (True, 1)
 
 
-def test_no_data_fails_without_an_error(chain: Chain) -> None:
+def test_without_tables_the_checks_fail_without_an_error(chain: Chain) -> None:
     checks = chain.check(*CHECKED)
     assert len(checks) == 3
     assert not any(check.passed for check in checks.values())
 
 
-def test_a_run_of_some_shards_ends_well_though_checks_look_at_all(chain: Chain) -> None:
+def test_a_run_of_some_shards_succeeds_although_checks_cover_all_shards(chain: Chain) -> None:
     write_pictures(chain.root, 20)
     outcome = chain.run(assets=["raw_images", "embeddings"], shards=("02", "02"))
     assert outcome.result.success

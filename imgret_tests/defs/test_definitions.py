@@ -1,4 +1,4 @@
-"""The code location as a whole: that it loads, what it costs to import, what is in it."""
+"""The code location as a whole: it loads, its import is cheap, and what it contains."""
 
 import json
 import os
@@ -29,26 +29,26 @@ def test_the_code_location_is_loadable(definitions: dg.Definitions) -> None:
 
 
 def test_importing_the_code_location_loads_nothing_heavy() -> None:
-    said = subprocess.run(
+    done = subprocess.run(
         [sys.executable, "-c", "import sys, json, imgret_assets.definitions; print(json.dumps(sorted(sys.modules)))"],
         cwd=PROJECT,
         capture_output=True,
         text=True,
         check=True,
     )
-    loaded = json.loads(said.stdout)
+    loaded = json.loads(done.stdout)
     assert "imgret_assets.defs.build" in loaded
     assert [name for name in HEAVY if name in loaded] == []
 
 
-def test_importing_the_code_location_makes_no_home(settings: Settings) -> None:
+def test_the_code_location_creates_no_home(settings: Settings) -> None:
     build_defs(settings=settings)
     assert not settings.home.exists()
 
 
 def test_keys_and_specs(definitions: dg.Definitions, snapshot: SnapshotAssertion) -> None:
     repository = definitions.get_repository_def()
-    said = {
+    contents = {
         "assets": {spec.key.to_user_string(): _asset(spec) for spec in definitions.resolve_all_asset_specs()},
         "checks": sorted(
             f"{key.asset_key.to_user_string()}: {key.name}"
@@ -65,7 +65,7 @@ def test_keys_and_specs(definitions: dg.Definitions, snapshot: SnapshotAssertion
         },
         "resources": ", ".join(sorted(definitions.resources or {})),
     }
-    assert said == snapshot
+    assert contents == snapshot
 
 
 def _asset(spec: dg.AssetSpec) -> dict[str, Any]:
@@ -90,7 +90,7 @@ def _job(job: dg.JobDefinition) -> dict[str, Any]:
     }
 
 
-def test_every_asset_says_whose_and_what_it_is(definitions: dg.Definitions) -> None:
+def test_every_asset_has_an_owner_a_description_and_a_layer(definitions: dg.Definitions) -> None:
     specs = list(definitions.resolve_all_asset_specs())
     assert len(specs) >= 6
     for spec in specs:
@@ -100,14 +100,14 @@ def test_every_asset_says_whose_and_what_it_is(definitions: dg.Definitions) -> N
         assert spec.group_name in ("raw", "vectors", "graph"), spec.key
 
 
-def test_every_partitioned_asset_takes_all_its_partitions_in_one_run(definitions: dg.Definitions) -> None:
+def test_every_asset_takes_all_partitions_in_one_run(definitions: dg.Definitions) -> None:
     graph = definitions.resolve_asset_graph()
     for key in graph.get_all_asset_keys():
         assert graph.get(key).backfill_policy == dg.BackfillPolicy.single_run(), key
 
 
-def test_no_step_waits_for_a_pool_of_dagster_s(definitions: dg.Definitions) -> None:
-    """A killed run keeps its slot, and who waits for one in this process neither says so nor can be stopped."""
+def test_no_step_uses_a_pool_of_dagster(definitions: dg.Definitions) -> None:
+    """A killed run keeps its slot, and a step that waits for one in this process logs nothing and cannot be stopped."""
     jobs = definitions.get_repository_def().get_all_jobs()
     assert {"nightly_refresh", "__ASSET_JOB"} <= {job.name for job in jobs}
     assert {job.name: job.graph.pools for job in jobs if job.graph.pools} == {}
@@ -130,38 +130,38 @@ def test_every_job_check_and_resource_field_is_described(definitions: dg.Definit
         assert [name for name, field in fields.items() if not field.description and name != "image_store"] == [], key
 
 
-def test_the_number_of_shards_is_the_settings(definitions: dg.Definitions, settings: Settings) -> None:
+def test_the_number_of_shards_comes_from_the_settings(definitions: dg.Definitions, settings: Settings) -> None:
     [spec] = [spec for spec in definitions.resolve_all_asset_specs() if spec.key == dg.AssetKey("raw_images")]
     assert spec.partitions_def is not None
     assert spec.partitions_def.get_partition_keys() == ["00", "01", "02", "03"]
 
 
-def test_an_unknown_resource_key_is_refused(settings: Settings) -> None:
+def test_an_unknown_resource_key_is_an_error(settings: Settings) -> None:
     with pytest.raises(ValueError, match=r"unknown resource keys \['neo5j'\]; known: \['embedder', 'image_store'"):
         build_defs(settings=settings, resources={"neo5j": FakeEmbedderResource()})
 
 
-def test_a_given_resource_replaces_the_default(settings: Settings) -> None:
+def test_a_resource_replaces_the_default_of_its_key(settings: Settings) -> None:
     fake = FakeEmbedderResource()
-    chosen = build_defs(settings=settings, resources={"embedder": fake}).resources or {}
-    assert chosen["embedder"] is fake
-    assert sorted(chosen) == ["embedder", "image_store", "neo4j", "run_counts", "warehouse"]
+    resources = build_defs(settings=settings, resources={"embedder": fake}).resources or {}
+    assert resources["embedder"] is fake
+    assert sorted(resources) == ["embedder", "image_store", "neo4j", "run_counts", "warehouse"]
 
 
 def test_the_code_location_loads_without_warnings_and_silences_none() -> None:
-    """In a fresh process, because most assets are made at import; Dagster calls their `backfill_policy` beta."""
+    """In a new process, because most assets are made at import; Dagster calls their `backfill_policy` beta."""
     program = """
 import warnings
 import dagster
 from imgret_assets.definitions import defs
 defs.get_repository_def()
 try:
-    warnings.warn("of something else", dagster.BetaWarning)
+    warnings.warn("about something else", dagster.BetaWarning)
 except dagster.BetaWarning:
-    print("a later warning still counts")
+    print("a later warning is not silenced")
 """
     done = subprocess.run([sys.executable, "-W", "error", "-c", program], cwd=PROJECT, capture_output=True, text=True)
-    assert (done.stdout, done.stderr) == ("a later warning still counts\n", "")
+    assert (done.stdout, done.stderr) == ("a later warning is not silenced\n", "")
 
 
 @pytest.mark.parametrize(
@@ -173,8 +173,8 @@ except dagster.BetaWarning:
     ],
     ids=" ".join,
 )
-def test_dagster_s_own_commands_load_the_folder(command: list[str], tmp_path: Path) -> None:
-    """`pyproject.toml` and `workspace.yaml` name the code location; a user's home folder and network are not needed."""
+def test_the_commands_of_dagster_load_this_folder(command: list[str], tmp_path: Path) -> None:
+    """`pyproject.toml` and `workspace.yaml` name the code location."""
     environment = os.environ | {"HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path), "NO_COLOR": "1"}
     program = Path(sys.executable).parent / command[0]
     done = subprocess.run(

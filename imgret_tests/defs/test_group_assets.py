@@ -69,6 +69,16 @@ def test_the_minimum_score_can_be_configured(chain: Chain, field: str) -> None:
         chain.run(assets=["image_groups"], config={"image_groups": {"config": {field: 1.5}}})
 
 
+@pytest.mark.parametrize(("config", "is_written"), [({}, False), ({"force": True}, True), ({"anew": True}, True)])
+def test_the_report_is_computed_again_with_force_or_its_former_name(
+    chain: Chain, config: dict[str, bool], is_written: bool
+) -> None:
+    write_pictures(chain.root, 20)
+    chain.run(assets=ASSETS)
+    outcome = chain.run(assets=["similarity_report"], config={"similarity_report": {"config": config}})
+    assert [metadata["written"] for metadata in outcome.metadata("similarity_report")] == [is_written]
+
+
 def test_the_report_is_a_table_a_plot_and_a_plot_file(chain: Chain) -> None:
     write_pictures(chain.root, 40)
     [metadata] = chain.run(assets=ASSETS).metadata("similarity_report")

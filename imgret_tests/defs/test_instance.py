@@ -1,4 +1,4 @@
-"""Dagster's own home: made once, whoever comes first."""
+"""DAGSTER_HOME: created once, also by several processes at the same time."""
 
 import os
 import subprocess
@@ -11,8 +11,8 @@ from imgret_assets.defs.instance.dagster_home import open_instance, prepare
 from imgret_assets.settings import PROJECT, Settings, load_settings
 
 PROCESSES = 8
-# They are forked once everything is imported, held at a pipe, and let go together.
-OPENING = """
+# The processes are forked after all imports, wait at a pipe, and start at the same time.
+OPEN_TOGETHER = """
 import os, sys
 import dagster as dg
 from imgret_assets.defs.instance.dagster_home import open_instance
@@ -33,7 +33,7 @@ print([os.waitstatus_to_exitcode(os.wait()[1]) for _ in range(int(sys.argv[1]))]
 """
 
 
-def test_it_is_made_with_telemetry_off_and_monitoring_on(settings: Settings) -> None:
+def test_telemetry_is_off_and_run_monitoring_on(settings: Settings) -> None:
     with open_instance(settings) as instance:
         assert os.environ["DAGSTER_HOME"] == str(settings.dagster_home)
         assert instance.telemetry_enabled is False
@@ -42,19 +42,19 @@ def test_it_is_made_with_telemetry_off_and_monitoring_on(settings: Settings) -> 
     assert settings.dagster_home == settings.home / "dagster"
 
 
-def test_runs_are_there_when_it_is_opened_again(settings: Settings) -> None:
+def test_records_are_kept_when_it_is_opened_again(settings: Settings) -> None:
     with open_instance(settings) as instance:
         instance.report_runless_asset_event(dg.AssetMaterialization("something"))
     with open_instance(settings) as instance:
         assert instance.get_latest_materialization_event(dg.AssetKey("something")) is not None
 
 
-def test_a_configuration_of_the_user_is_kept(settings: Settings) -> None:
+def test_the_configuration_of_a_user_is_kept(settings: Settings) -> None:
     settings.dagster_home.mkdir(parents=True)
-    theirs = "telemetry:\n  enabled: false\nretention:\n  sensor:\n    purge_after_days: 3\n"
-    (settings.dagster_home / "dagster.yaml").write_text(theirs)
+    configuration = "telemetry:\n  enabled: false\nretention:\n  sensor:\n    purge_after_days: 3\n"
+    (settings.dagster_home / "dagster.yaml").write_text(configuration)
     prepare(settings)
-    assert (settings.dagster_home / "dagster.yaml").read_text() == theirs
+    assert (settings.dagster_home / "dagster.yaml").read_text() == configuration
 
 
 def test_dagster_home_may_be_elsewhere(settings: Settings, tmp_path: Path) -> None:
@@ -64,11 +64,11 @@ def test_dagster_home_may_be_elsewhere(settings: Settings, tmp_path: Path) -> No
     assert not (settings.home / "dagster").exists()
 
 
-def test_eight_processes_open_a_fresh_home_at_once(settings: Settings) -> None:
+def test_eight_processes_open_a_new_home_at_the_same_time(settings: Settings) -> None:
     environment = os.environ | {"IMGRET_HOME": str(settings.home)}
     environment.pop("DAGSTER_HOME", None)
-    said = subprocess.run(
-        [sys.executable, "-c", OPENING, str(PROCESSES)],
+    done = subprocess.run(
+        [sys.executable, "-c", OPEN_TOGETHER, str(PROCESSES)],
         cwd=PROJECT,
         env=environment,
         capture_output=True,
@@ -76,6 +76,6 @@ def test_eight_processes_open_a_fresh_home_at_once(settings: Settings) -> None:
         timeout=120,
         check=True,
     )
-    assert said.stdout.splitlines()[-1] == str([0] * PROCESSES), said.stderr
+    assert done.stdout.splitlines()[-1] == str([0] * PROCESSES), done.stderr
     with open_instance(settings) as instance:
         assert len(instance.get_asset_keys()) == PROCESSES

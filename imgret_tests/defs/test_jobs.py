@@ -1,4 +1,4 @@
-"""The query job: what it can be launched with, and how its answer is shown. Asking a graph: `server/test_search.py`."""
+"""The query job: its configuration and its answer. Queries against a graph are in `server/test_find_similar.py`."""
 
 from pathlib import Path
 from typing import Any
@@ -25,18 +25,18 @@ def _config(**values: Any) -> dict[str, Any]:
     return {"ops": {OP: {"config": values}}, **QUIET}
 
 
-def test_it_comes_prefilled_with_a_sample(job: dg.JobDefinition, chain: Chain) -> None:
+def test_its_configuration_is_prefilled_with_a_sample(job: dg.JobDefinition, chain: Chain) -> None:
     prefilled = job.run_config
     assert prefilled is not None
-    said = prefilled["ops"][OP]["config"]
-    assert said["top_k"] == 5
-    assert Path(said["image_path"]).is_relative_to(chain.settings.home)
+    config = prefilled["ops"][OP]["config"]
+    assert config["top_k"] == 5
+    assert Path(config["image_path"]).is_relative_to(chain.settings.home)
     assert dg.validate_run_config(job, prefilled)
 
 
-def test_what_is_left_out_has_its_default(job: dg.JobDefinition) -> None:
-    said = dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png"}}}})
-    assert said["ops"][OP]["config"] == {
+def test_omitted_fields_have_defaults(job: dg.JobDefinition) -> None:
+    config = dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png"}}}})
+    assert config["ops"][OP]["config"] == {
         "image_path": "a.png",
         "top_k": 5,
         "mode": "index",
@@ -54,22 +54,22 @@ def test_a_known_mode_can_be_launched(job: dg.JobDefinition, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("values", "said"),
+    ("values", "message"),
     [
         ({"image_path": "a.png", "mode": "fuzzy"}, "mode"),
         ({"image_path": "a.png", "k": 3}, "unexpected config entry"),
         ({"top_k": 3}, "image_path"),
         ({"image_path": "a.png", "top_k": "many"}, "top_k"),
     ],
-    ids=["mode", "unknown", "no-picture", "type"],
+    ids=["mode", "unknown", "no-image", "type"],
 )
-def test_wrong_configuration_is_refused_at_launch(job: dg.JobDefinition, values: dict[str, Any], said: str) -> None:
-    with pytest.raises(dg.DagsterInvalidConfigError, match=said):
+def test_wrong_configuration_is_an_error_at_launch(job: dg.JobDefinition, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(dg.DagsterInvalidConfigError, match=message):
         dg.validate_run_config(job, {"ops": {OP: {"config": values}}})
 
 
 @pytest.mark.parametrize(
-    ("values", "error", "said"),
+    ("values", "error", "message"),
     [
         ({"top_k": 0}, SettingError, "top_k is 0. Expected: 1 to 1000"),
         ({"top_k": 1001}, SettingError, "top_k is 1001"),
@@ -77,14 +77,14 @@ def test_wrong_configuration_is_refused_at_launch(job: dg.JobDefinition, values:
         ({"image_path": "/no/such.png"}, ImageError, r"/no/such.png can't be read \(No such file"),
     ],
 )
-def test_a_value_out_of_range_is_named_before_a_server_is_asked(
-    job: dg.JobDefinition, images: Path, values: dict[str, Any], error: type[ImgretError], said: str
+def test_a_value_out_of_range_is_an_error_before_a_connection(
+    job: dg.JobDefinition, images: Path, values: dict[str, Any], error: type[ImgretError], message: str
 ) -> None:
-    picture = images / "a.png"
-    picture.write_bytes(picture_bytes(1))
-    # The chain's server is a port that nobody listens on: a DatabaseError would mean that it was asked first.
-    with pytest.raises(error, match=said):
-        job.execute_in_process(_config(**({"image_path": str(picture)} | values)))
+    image = images / "a.png"
+    image.write_bytes(picture_bytes(1))
+    # Nothing listens on the port of the server: a DatabaseError would mean that the connection came first.
+    with pytest.raises(error, match=message):
+        job.execute_in_process(_config(**({"image_path": str(image)} | values)))
 
 
 def _answer(hits: list[Hit]) -> Answer:
@@ -103,7 +103,7 @@ def test_an_answer_is_a_table_with_thumbnails(images: Path) -> None:
     assert len(text.encode()) <= 64 * 1024
 
 
-def test_an_answer_shows_relations_of_each_hit(images: Path) -> None:
+def test_an_answer_shows_the_relations_of_each_hit(images: Path) -> None:
     [path] = write_pictures(images, 1)
     relations = tuple(Relation(f"other{number}", 0.9, None, True) for number in range(12))
     text = answer_markdown(_answer([Hit(path, 1.0, None, relations)]), images / path, images)
@@ -112,12 +112,12 @@ def test_an_answer_shows_relations_of_each_hit(images: Path) -> None:
     assert "other10" not in text
 
 
-def test_an_answer_without_hits_says_so(images: Path) -> None:
+def test_an_answer_without_hits(images: Path) -> None:
     [path] = write_pictures(images, 1)
     assert "no hits" in answer_markdown(_answer([]), images / path, images)
 
 
-def test_a_hit_whose_file_has_gone_still_has_its_row(images: Path) -> None:
+def test_a_hit_whose_file_is_missing_has_a_row(images: Path) -> None:
     [path] = write_pictures(images, 1)
     text = answer_markdown(_answer([Hit("gone/away.png", 0.5, "gone")]), images / path, images)
     assert "0.5000" in text
@@ -128,8 +128,8 @@ def test_a_hit_whose_file_has_gone_still_has_its_row(images: Path) -> None:
 def test_names_cannot_break_the_table(images: Path, name: str) -> None:
     write_pictures(images, 1)
     text = answer_markdown(_answer([Hit(name, 0.5, None)]), images / "family0/picture0000.png", images)
-    [heads] = [line for line in text.splitlines() if line.startswith("| | score |")]
+    [header] = [line for line in text.splitlines() if line.startswith("| | score |")]
     [row] = [line for line in text.splitlines() if "0.5000" in line]
-    assert row.replace("\\|", "").count("|") == heads.count("|")
+    assert row.replace("\\|", "").count("|") == header.count("|")
     assert "<script>" not in row
     assert escape(name) in row
