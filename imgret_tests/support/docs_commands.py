@@ -12,7 +12,10 @@ from pathlib import Path
 
 from imgret_assets.settings import PROJECT
 
-PAGES = (PROJECT / "README.md", *sorted((PROJECT / "docs").rglob("*.md")))
+PAGES = (
+    *(PROJECT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
+    *sorted((PROJECT / "docs").rglob("*.md")),
+)
 # Its examples are run by server.test_command_line.
 COMMAND_LINE = "command-line.md"
 IMGRET = ("imgret", ".venv/bin/imgret")
