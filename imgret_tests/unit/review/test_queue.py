@@ -288,3 +288,17 @@ def test_a_queue_updated_from_the_previous_one_equals_one_made_from_scratch(
         assert queue.counts == from_scratch.counts
         for kind in (EXACT, NEAR, SIMILAR):
             assert list(queue.sets(kind)) == list(from_scratch.sets(kind))
+
+
+def test_a_pair_comes_back_when_its_file_is_no_longer_removable(home: Home) -> None:
+    """A third decision closes a circle, so nothing is removable: also for a file that this decision is not about."""
+    images = [UsableImage(name, name, 10, 4, 4) for name in "abcd"]
+    review_tables = ReviewTables(images, [], np.array([[1, 3]], np.int32), np.array([0.9]), 0, ())
+    a, b, c, _ = review_tables.files
+    queue = ReviewQueue(review_tables, read_decisions(home))
+    counts = []
+    for keep, duplicate in ((b, a), (c, b), (a, c)):
+        record(home, [keep_one(keep, [duplicate])])
+        queue = ReviewQueue(review_tables, read_decisions(home), queue)
+        counts.append(queue.counts[SIMILAR])
+    assert counts == [1, 0, 1]
