@@ -10,7 +10,7 @@ from imgret_assets.defs.instance.process_runs import end_dead_runs
 from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.images.change_detection import Cursor, look
+from imgret_assets.domain.images.change_detection import Cursor, detect_changes
 from imgret_assets.errors import ImgretError
 
 MAX_FILES = 50_000
@@ -49,7 +49,7 @@ def changed_images(
     try:
         home = warehouse.open()
         cursor = Cursor.load(context.cursor, home.images, home.record.shards)
-        changes, cursor = look(home, cursor, max_files=MAX_FILES, max_seconds=MAX_SECONDS)
+        changes, cursor = detect_changes(home, cursor, max_files=MAX_FILES, max_seconds=MAX_SECONDS)
     except ImgretError as error:
         return dg.SkipReason(str(error))
     if changes is None:

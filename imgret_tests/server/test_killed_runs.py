@@ -51,7 +51,7 @@ class Kill:
 # From nothing: 40 contents in 43 files, embedded in batches of 8 and kept after each.
 FIRST = {
     "home record": Kill(Point("imgret_assets.domain.storage.atomic_files:write_json"), ["home", *SHARDS], 40),
-    "opening files": Kill(Point("imgret_assets.domain.images.manifest:examine", 7), SHARDS, 40),
+    "opening files": Kill(Point("imgret_assets.domain.images.manifest:inspect_file", 7), SHARDS, 40),
     "second manifest": Kill(Point(RENAME, 2, "/manifest/"), SHARDS, 40),
     "after three batches": Kill(Point("imgret_tests.support.fake_model:FakeEmbedder.embed", 4), SHARDS, 16),
     "third embeddings table": Kill(Point(RENAME, 3, "/embeddings/"), SHARDS, 0),

@@ -18,7 +18,7 @@ from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.decode import UnusableImageError, decode, read_header
 from imgret_assets.domain.images.files import is_candidate
-from imgret_assets.domain.images.thumbnail_cache import kept_thumbnail, thumbnails_folder
+from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
 
 TILE_PX = 224
@@ -107,7 +107,7 @@ def _cached_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pix
     del mtime_ns, length
     if image_facts(file, max_pixels=max_pixels).width is None:
         return thumbnail(Path(), size=size)
-    return thumbnail(file, size=size) if folder is None else kept_thumbnail(folder, file, size)
+    return thumbnail(file, size=size) if folder is None else cached_thumbnail(folder, file, size)
 
 
 @lru_cache(maxsize=16)

@@ -1,7 +1,7 @@
-"""Noticing that files have changed, a bounded piece of the tree at a time.
+"""Change detection: which shards' files differ from their manifests, a bounded part of the folders at a time.
 
-Belongs here: the walk that a cursor resumes, and which shards differ from their manifests. Not here: asking
-for a run (`defs.sensors`), reading files (`domain.images.manifest`).
+Belongs here: the walk that a cursor resumes, the comparison of listing fingerprints. Not here: requesting a run
+(`defs.sensors`), reading files (`domain.images.manifest`).
 """
 
 import hashlib
@@ -10,28 +10,36 @@ import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from imgret_assets.domain.images.files import Fingerprint, check_root, list_folder, shard_of
-from imgret_assets.domain.storage import tables
+from imgret_assets.domain.images.files import ListingFingerprint, check_root, list_folder, shard_of
+from imgret_assets.domain.images.manifest import read_manifest_metadata
 from imgret_assets.domain.storage.home import Home
 
 
 @dataclass
 class Cursor:
-    """Where a walk stands: folders still to list, and each shard's fingerprint so far."""
+    """State of an unfinished walk.
+
+    Attributes:
+        root: the image root.
+        shards: number of shards.
+        pending: folders that are still to be listed.
+        fingerprints: text of each shard's listing fingerprint so far.
+        files: number of candidates so far.
+    """
 
     root: str = ""
     shards: int = 0
     pending: list[str] = field(default_factory=lambda: [""])
-    prints: dict[str, str] = field(default_factory=dict)
+    fingerprints: dict[str, str] = field(default_factory=dict)
     files: int = 0
 
     def dump(self) -> str:
-        """As a sensor keeps it."""
+        """Return the text that a sensor stores."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str | None, root: Path, shards: int) -> "Cursor":
-        """The cursor of that text; a fresh one where it is of another root or number of shards, or unreadable."""
+        """Parse a stored text; return a new cursor if it is of another root or number of shards, or can't be parsed."""
         try:
             cursor = cls(**json.loads(text or ""))
         except (ValueError, TypeError):
@@ -43,7 +51,13 @@ class Cursor:
 
 @dataclass(frozen=True)
 class Changes:
-    """Shards whose listed files differ from their manifests, and a key that names this very difference."""
+    """Result of a finished walk.
+
+    Attributes:
+        shards: keys of the shards whose files differ from their manifests.
+        key: names this difference; the same difference has the same key.
+        files: number of candidates.
+    """
 
     shards: list[str]
     key: str
@@ -51,45 +65,51 @@ class Changes:
 
     @property
     def span(self) -> tuple[str, str]:
-        """First and last changed shard: the smallest contiguous range that holds all."""
+        """First and last changed shard: the smallest range that includes all."""
         return self.shards[0], self.shards[-1]
 
 
-def look(home: Home, cursor: Cursor, *, max_files: int, max_seconds: float) -> tuple[Changes | None, Cursor]:
-    """List some more folders; the changes, once all have been listed.
+def detect_changes(home: Home, cursor: Cursor, *, max_files: int, max_seconds: float) -> tuple[Changes | None, Cursor]:
+    """List more folders, and compare with the manifests when all folders have been listed.
+
+    Args:
+        home: the home.
+        cursor: where the walk stands; it is changed.
+        max_files: no further folder is listed after so many candidates.
+        max_seconds: no further folder is listed after this time.
 
     Returns:
-        None and the cursor to go on with while folders remain; else the changes (maybe of no shard) and a
-        fresh cursor.
+        None and the cursor to continue with while folders remain; else the changes, possibly of no shard, and a new
+        cursor.
 
     Raises:
         RootError: the image root is missing or can't be listed.
     """
     root = check_root(home.images)
     deadline = time.monotonic() + max_seconds
-    prints = {shard: Fingerprint.parse(text) for shard, text in cursor.prints.items()}
-    seen = 0
-    while cursor.pending and seen < max_files and time.monotonic() < deadline:
+    fingerprints = {shard: ListingFingerprint.parse(text) for shard, text in cursor.fingerprints.items()}
+    files = 0
+    while cursor.pending and files < max_files and time.monotonic() < deadline:
         candidates, subfolders = list_folder(root, cursor.pending.pop())
         for candidate in candidates:
-            prints.setdefault(shard_of(candidate.path, cursor.shards), Fingerprint()).add(candidate)
-        seen += len(candidates)
+            shard = shard_of(candidate.path, cursor.shards)
+            fingerprints.setdefault(shard, ListingFingerprint()).add(candidate)
+        files += len(candidates)
         cursor.pending.extend(reversed(subfolders))
-    cursor.files += seen
-    cursor.prints = {shard: str(found) for shard, found in prints.items()}
+    cursor.files += files
+    cursor.fingerprints = {shard: str(fingerprint) for shard, fingerprint in fingerprints.items()}
     if cursor.pending:
         return None, cursor
-    listed = {shard: cursor.prints.get(shard, str(Fingerprint())) for shard in home.shards}
-    known = {shard: known_fingerprint(home, root, shard) for shard in home.shards}
+    listed = {shard: cursor.fingerprints.get(shard, str(ListingFingerprint())) for shard in home.shards}
+    known = {shard: manifest_fingerprint(home, root, shard) for shard in home.shards}
     changed = [shard for shard in home.shards if known[shard] != listed[shard]]
-    # From what to what: the same files can be there twice, with others in between.
+    # The key names both states: the same files may come back after others were there in between.
     steps = [f"{shard}={known[shard]}>{listed[shard]}" for shard in changed]
     key = hashlib.sha256("\n".join([str(root), *steps]).encode()).hexdigest()[:16]
     return Changes(changed, key, cursor.files), Cursor(root=cursor.root, shards=cursor.shards)
 
 
-def known_fingerprint(home: Home, root: Path, shard: str) -> str | None:
-    """The fingerprint in a shard's manifest; None where there is none of this root."""
-    path = tables.manifest_path(home.warehouse, shard)
-    metadata = tables.read_metadata(path) if path.is_file() else {}
-    return metadata.get("fingerprint") if metadata.get("root") == str(root) else None
+def manifest_fingerprint(home: Home, root: Path, shard: str) -> str | None:
+    """Return the listing fingerprint in a shard's manifest; None where there is no manifest of this root."""
+    metadata = read_manifest_metadata(home, shard)
+    return metadata.fingerprint if metadata is not None and metadata.root == str(root) else None

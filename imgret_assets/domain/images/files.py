@@ -1,7 +1,7 @@
-"""Walking an image root: which candidate files there are, in a stable order, with what the file system says.
+"""The files of an image root: the candidates for images in a stable order, with what the file system says of them.
 
-Belongs here: names, links, folders, shards of paths. Not here: opening files (`domain.images.decode`,
-`domain.images.manifest`).
+Belongs here: names, links, folders; the shard and the label of a path. Not here: opening files
+(`domain.images.file_inspection`, `domain.images.image_reader`).
 """
 
 import errno
@@ -21,10 +21,16 @@ _NOT_REGULAR = (Status.NOT_AN_IMAGE, "not a regular file")
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    r"""One file with an image extension, or a place in the tree that can't be listed.
+    r"""A file with an image extension, or a folder that can't be listed.
 
-    `path` is POSIX and relative to the root; a name that is not UTF-8 has its invalid bytes as \xNN and its
-    backslashes doubled. `status` is None for a file that is still to be looked at.
+    Attributes:
+        path: POSIX, relative to the root. A name that is not UTF-8 has its invalid bytes as \xNN and its backslashes
+            doubled.
+        location: where the file is, for the operating system.
+        bytes, mtime_ns, ctime_ns, inode: as the file system reports them.
+        status: None for a file that is still to be inspected.
+        error: the reason of the status.
+        is_unlistable_folder: whether this is a folder that exists and can't be listed; files known in it stay known.
     """
 
     path: str
@@ -35,17 +41,23 @@ class Candidate:
     inode: int = 0
     status: Status | None = None
     error: str | None = None
-    hides_folder: bool = False
+    is_unlistable_folder: bool = False
 
     @property
-    def identity(self) -> tuple[int, int, int, int]:
-        """What changes whenever the file's content may have changed."""
+    def stat_fingerprint(self) -> tuple[int, int, int, int]:
+        """Size, times and inode: differs whenever the file's content may have changed."""
         return (self.bytes, self.mtime_ns, self.ctime_ns, self.inode)
 
 
 @dataclass
 class WalkCounts:
-    """What a walk passed over."""
+    """Number of names that a walk found and that are no candidates.
+
+    Attributes:
+        ignored: names without an image extension.
+        hidden: names that start with a dot.
+        linked_folders: links to folders inside the root, whose files are listed at their own place.
+    """
 
     ignored: int = 0
     hidden: int = 0
@@ -53,19 +65,22 @@ class WalkCounts:
 
 
 def shard_of(path: str, shards: int) -> str:
-    """Shard key of a relative path: its SHA-256's first 8 bytes, big-endian, modulo `shards`, as two hex digits."""
+    """Return the shard key of a relative path.
+
+    The key is the first 8 bytes of the path's SHA-256, big-endian, modulo `shards`, as two hex digits.
+    """
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
     return f"{int.from_bytes(digest[:8], 'big') % shards:02x}"
 
 
 def label_of(path: str) -> str | None:
-    """The parent folder's path, or None for a file in the root itself."""
+    """Return the label of a relative path: its parent folder; None for a file in the root itself."""
     parent = str(PurePosixPath(path).parent)
     return None if parent == "." else parent
 
 
 def check_root(root: Path) -> Path:
-    """The root, if it is a folder that can be listed.
+    """Return the root after checking that it is a folder that can be listed.
 
     Raises:
         RootError: it is missing, no folder, or can't be listed. Nothing is deleted then.
@@ -74,23 +89,23 @@ def check_root(root: Path) -> Path:
         with os.scandir(root):
             return root
     except FileNotFoundError:
-        found = f"The image root {root} does not exist"
+        problem = f"The image root {root} does not exist"
     except NotADirectoryError:
-        found = f"The image root {root} is not a folder"
+        problem = f"The image root {root} is not a folder"
     except OSError as error:
-        found = f"The image root {root} can't be listed ({error.strerror})"
+        problem = f"The image root {root} can't be listed ({error.strerror})"
     raise RootError(
-        found,
+        problem,
         expected="a folder of image files",
         remedy="mount or create it, or set IMGRET_IMAGES (or --images); nothing was deleted",
     )
 
 
 def walk(root: Path, counts: WalkCounts | None = None) -> Iterator[Candidate]:
-    """All candidates under `root`, folder by folder, names sorted.
+    """Yield all candidates under `root`, folder by folder, names sorted.
 
-    Hidden names are left out. A link to a file inside the root is a candidate like any other; a link to a
-    folder inside the root is not followed, since its files are listed under their own place.
+    Hidden names are left out. A link to a file inside the root is a candidate like any other. A link to a folder inside
+    the root is not followed, because its files are listed at their own place.
 
     Raises:
         RootError: the root itself can't be listed.
@@ -99,21 +114,26 @@ def walk(root: Path, counts: WalkCounts | None = None) -> Iterator[Candidate]:
     check_root(root)
     pending = [""]
     while pending:
-        found, subfolders = list_folder(root, pending.pop(), counts)
-        yield from found
+        candidates, subfolders = list_folder(root, pending.pop(), counts)
+        yield from candidates
         pending.extend(reversed(subfolders))
 
 
 def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tuple[list[Candidate], list[str]]:
-    """Candidates directly in one folder of the root (`""` is the root itself), and its subfolders, both sorted.
+    """List the candidates directly in one folder of the root, and its subfolders, both sorted.
+
+    Args:
+        root: the image root.
+        folder: relative to the root; `""` is the root itself.
+        counts: grows by the names that are no candidates.
 
     Raises:
         RootError: the root itself can't be listed.
     """
     counts = counts if counts is not None else WalkCounts()
     try:
-        with os.scandir(root / folder if folder else root) as found:
-            entries = sorted(found, key=lambda entry: entry.name)
+        with os.scandir(root / folder if folder else root) as scanned:
+            entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
         return [_unlistable(root, folder, error)], []
     real_root = os.path.realpath(root)
@@ -126,45 +146,45 @@ def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tu
         elif entry.is_dir(follow_symlinks=False):
             subfolders.append(relative)
         elif entry.is_symlink():
-            candidates.extend(_link(entry, relative, real_root, counts))
+            candidates.extend(_list_link(entry, relative, real_root, counts))
         elif is_candidate(entry.name):
-            candidates.append(_file(entry, relative))
+            candidates.append(_list_file(entry, relative))
         else:
             counts.ignored += 1
     return candidates, subfolders
 
 
 @dataclass
-class Fingerprint:
-    """A sum over the listed files of a shard that changes with any of them, whatever their order."""
+class ListingFingerprint:
+    """Fingerprint of a shard's listed files: a sum that changes with any of them and does not depend on their order."""
 
     files: int = 0
     total: int = 0
 
     def add(self, candidate: Candidate) -> None:
-        """Count one listed file."""
-        text = f"{candidate.path}\0{candidate.identity}\0{candidate.status or ''}"
+        """Add one listed file."""
+        text = f"{candidate.path}\0{candidate.stat_fingerprint}\0{candidate.status or ''}"
         digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         self.files += 1
         self.total = (self.total + int.from_bytes(digest, "big")) % 2**64
 
     def __str__(self) -> str:
-        """As kept in a manifest's metadata and a sensor's cursor."""
+        """Return the text that a manifest's metadata and a sensor's cursor store."""
         return f"{self.files}:{self.total:016x}"
 
     @classmethod
-    def parse(cls, text: str) -> "Fingerprint":
-        """The fingerprint that printed so."""
+    def parse(cls, text: str) -> "ListingFingerprint":
+        """Parse the text of `__str__`."""
         files, total = text.split(":")
         return cls(int(files), int(total, 16))
 
 
 def is_candidate(name: str) -> bool:
-    """True for a visible name with a known image extension, in any case."""
+    """Return whether a name is visible and has a known image extension, in upper or lower case."""
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
 
 
-def _link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts: WalkCounts) -> Iterator[Candidate]:
+def _list_link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts: WalkCounts) -> Iterator[Candidate]:
     target = os.path.realpath(entry.path)
     inside = target == real_root or target.startswith(real_root.rstrip("/") + "/")
     try:
@@ -174,40 +194,39 @@ def _link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts: Walk
     if not to_folder and not is_candidate(entry.name):
         counts.ignored += 1
     elif not inside and os.path.lexists(target):
-        yield _named(relative, entry.path, Status.OUTSIDE_ROOT, f"a link to {target}, outside the image root")
+        yield _candidate(relative, entry.path, Status.OUTSIDE_ROOT, f"a link to {target}, outside the image root")
     elif to_folder:
         above = os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
         if above == target or above.startswith(target.rstrip("/") + "/"):
-            yield _named(relative, entry.path, Status.LOOP, "a link to a folder that contains it")
+            yield _candidate(relative, entry.path, Status.LOOP, "a link to a folder that contains it")
         else:
             counts.linked_folders += 1
     else:
-        yield _file(entry, relative)
+        yield _list_file(entry, relative)
 
 
-def _file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
+def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
     try:
-        found = entry.stat()
+        status = entry.stat()
     except OSError as error:
-        return _named(relative, entry.path, *status_of_os_error(error))
-    regular = stat.S_ISREG(found.st_mode)
-    named = _named(relative, entry.path) if regular else _named(relative, entry.path, *_NOT_REGULAR)
+        return _candidate(relative, entry.path, *status_of_os_error(error))
+    is_regular = stat.S_ISREG(status.st_mode)
     return replace(
-        named,
-        bytes=found.st_size,
-        mtime_ns=found.st_mtime_ns,
-        ctime_ns=found.st_ctime_ns,
-        inode=found.st_ino,
+        _candidate(relative, entry.path) if is_regular else _candidate(relative, entry.path, *_NOT_REGULAR),
+        bytes=status.st_size,
+        mtime_ns=status.st_mtime_ns,
+        ctime_ns=status.st_ctime_ns,
+        inode=status.st_ino,
     )
 
 
-def _named(relative: str, location: str, status: Status | None = None, error: str | None = None) -> Candidate:
+def _candidate(relative: str, location: str, status: Status | None = None, error: str | None = None) -> Candidate:
     try:
         relative.encode("utf-8")
     except UnicodeEncodeError:
         raw = os.fsencode(relative).replace(b"\\", b"\\\\")
-        shown = raw.decode("utf-8", "backslashreplace")
-        return Candidate(shown, location, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it")
+        displayed = raw.decode("utf-8", "backslashreplace")
+        return Candidate(displayed, location, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it")
     return Candidate(relative, location, status=status, error=error)
 
 
@@ -215,13 +234,13 @@ def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:
     if not folder:
         check_root(root)
     status, reason = status_of_os_error(error)
-    found = _named(folder, str(root / folder), status, f"the folder can't be listed: {reason}")
-    # A folder that is gone has no files; one that only can't be read keeps those already known.
-    return replace(found, hides_folder=status is not Status.VANISHED)
+    candidate = _candidate(folder, str(root / folder), status, f"the folder can't be listed: {reason}")
+    # A folder that has vanished has no files; of one that only can't be read, the known files stay known.
+    return replace(candidate, is_unlistable_folder=status is not Status.VANISHED)
 
 
 def status_of_os_error(error: OSError) -> tuple[Status, str]:
-    """Status and reason for a file the operating system would not give."""
+    """Return the status and the reason for a file that the operating system could not list or read."""
     reason = error.strerror or type(error).__name__
     if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ESTALE):
         return Status.VANISHED, "gone since it was listed, or a link to nothing"

@@ -1,6 +1,6 @@
-"""The labels that the manifests give to images.
+"""The labels of the images, as the manifests have them.
 
-Belongs here: reading them. Not here: how a label comes about (`domain.images.files`), what is measured by them
+Belongs here: reading labels. Not here: deriving a label from a path (`domain.images.files`), measures that use labels
 (`domain.analysis.ranking_quality`, `domain.analysis.groups_table`, `domain.analysis.threshold_report`).
 """
 
@@ -12,7 +12,7 @@ from imgret_assets.domain.storage.home import Home
 
 
 def shard_labels(home: Home, shard: str) -> dict[tuple[str, str], str | None]:
-    """The label of every usable file of a shard's manifest, by path and sha256; None where it has none.
+    """Read the label of every usable file of a shard by path and sha256; None for a file without a label.
 
     Raises:
         TableError: the manifest is missing or damaged.
@@ -26,7 +26,7 @@ def shard_labels(home: Home, shard: str) -> dict[tuple[str, str], str | None]:
 
 
 def labels_of(home: Home, paths: Sequence[str]) -> list[str | None]:
-    """The label of each path; None where the manifests give none.
+    """Read the label of each path; None for a path without a label or without a usable file.
 
     Raises:
         TableError: a manifest is missing or damaged.

@@ -1,7 +1,7 @@
-"""Small copies of the library's pictures, made once and kept in the home.
+"""Cache of thumbnails in the home: each is made once for a file and a size.
 
-Belongs here: their folder, names and upkeep. Not here: how a thumbnail is made (`domain.images.contact_sheets`),
-which files may be shown (`app.components.thumbnails`).
+Belongs here: the cache's folder, its file names, unused thumbnails. Not here: making a thumbnail
+(`domain.images.contact_sheets`), which files may be shown (`app.components.thumbnails`).
 """
 
 import hashlib
@@ -15,53 +15,58 @@ from imgret_assets.domain.storage.home import Home
 
 
 def thumbnails_folder(home: Home) -> Path:
-    """Where a home keeps its thumbnails; it may be removed at any time, and is then filled again."""
+    """Return the folder of a home's thumbnails; it may be removed at any time, and is then filled again."""
     return home.path / "thumbnails"
 
 
-def kept_thumbnail(folder: Path, file: Path, size: int) -> bytes:
-    """A picture as JPEG of at most `size` x `size` pixels, upright, on white; from the folder where it is there.
+def cached_thumbnail(folder: Path, file: Path, size: int) -> bytes:
+    """Return an image as JPEG of at most `size` x `size` pixels, from the cache if it has it.
 
-    A file that can't be read is a grey tile, which is not kept; a folder that can't be written keeps nothing.
+    A file that can't be read gives a grey tile, which is not cached. A folder that can't be written caches nothing.
 
     Args:
-        folder: of `thumbnails_folder`.
-        file: the picture.
+        folder: the cache (`thumbnails_folder`).
+        file: the image file.
         size: longest side in pixels.
     """
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError:
         return thumbnail(file, size=size)
-    kept = folder / str(size) / _name(file, found.st_mtime_ns, found.st_size)
+    cached = folder / str(size) / _name(file, status.st_mtime_ns, status.st_size)
     try:
-        return kept.read_bytes()
+        return cached.read_bytes()
     except OSError:
-        made = thumbnail(file, size=size)
-        _keep(kept, made)
-        return made
+        data = thumbnail(file, size=size)
+        _write(cached, data)
+        return data
 
 
-def unused_thumbnails(home: Home, pictures: Iterable[tuple[str, int, int]]) -> Iterator[Path]:
-    """Kept thumbnails of none of these pictures, given by path, mtime in ns and length in bytes."""
-    used = {_name(home.images / path, mtime_ns, length) for path, mtime_ns, length in pictures}
-    for kept in thumbnails_folder(home).glob("*/*/*"):
-        if f"{kept.parent.name}/{kept.name}" not in used:
-            yield kept
+def unused_thumbnails(home: Home, images: Iterable[tuple[str, int, int]]) -> Iterator[Path]:
+    """Yield the cached thumbnails of no image in use.
+
+    Args:
+        home: the home.
+        images: path, mtime in ns and size in bytes of each image in use.
+    """
+    used = {_name(home.images / path, mtime_ns, file_bytes) for path, mtime_ns, file_bytes in images}
+    for cached in thumbnails_folder(home).glob("*/*/*"):
+        if f"{cached.parent.name}/{cached.name}" not in used:
+            yield cached
 
 
-def _name(file: Path, mtime_ns: int, length: int) -> str:
-    # A changed file has another name, so that nothing has to be found out of date.
-    digest = hashlib.sha256(f"{mtime_ns} {length} ".encode() + os.fsencode(file)).hexdigest()
+def _name(file: Path, mtime_ns: int, file_bytes: int) -> str:
+    # A changed file has another thumbnail name, so that an old thumbnail is never returned.
+    digest = hashlib.sha256(f"{mtime_ns} {file_bytes} ".encode() + os.fsencode(file)).hexdigest()
     return f"{digest[:2]}/{digest[2:40]}.jpg"
 
 
-def _keep(kept: Path, data: bytes) -> None:
-    """Write a thumbnail, whole or not at all; not synced: it can be made again."""
+def _write(cached: Path, data: bytes) -> None:
+    """Write a thumbnail, whole or not at all; it is not synced to the disk, because it can be made again."""
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=kept.parent, prefix=".", suffix=".tmp", delete=False) as written:
-            written.write(data)
-        Path(written.name).replace(kept)
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=cached.parent, prefix=".", suffix=".tmp", delete=False) as temporary:
+            temporary.write(data)
+        Path(temporary.name).replace(cached)
     except OSError:
         return

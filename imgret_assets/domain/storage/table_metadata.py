@@ -68,7 +68,7 @@ class ManifestMetadata(TableMetadata):
         shard: key of the shard.
         shards: number of shards of the home.
         max_pixels: limit above which an image was `too_large`.
-        fingerprint: of the shard's listed files (`domain.images.files.Fingerprint`); empty after a reshard.
+        fingerprint: of the shard's listed files (`domain.images.files.ListingFingerprint`); empty after a reshard.
         listed_from_ns, listed_to_ns: start and end of the walk, nanoseconds since the epoch.
     """
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain.images.change_detection import Changes, Cursor, look
+from imgret_assets.domain.images.change_detection import Changes, Cursor, detect_changes
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage.home import Home, open_home
@@ -21,7 +21,7 @@ def fresh(home: Home) -> Cursor:
 
 
 def look_at_all(home: Home) -> Changes:
-    found, _ = look(home, fresh(home), max_files=10**6, max_seconds=60)
+    found, _ = detect_changes(home, fresh(home), max_files=10**6, max_seconds=60)
     assert found is not None
     return found
 
@@ -118,11 +118,11 @@ def walk_in_pieces(home: Home, max_files: int) -> tuple[Changes, int]:
     """Look with a cursor that travels as text, as a sensor keeps it; the changes and how many looks it took."""
     text = fresh(home).dump()
     for turn in range(1, 100):
-        found, cursor = look(home, Cursor.load(text, home.images, 4), max_files=max_files, max_seconds=60)
+        found, cursor = detect_changes(home, Cursor.load(text, home.images, 4), max_files=max_files, max_seconds=60)
         text = cursor.dump()
         if found is not None:
             assert cursor.pending == [""]
-            assert cursor.prints == {}
+            assert cursor.fingerprints == {}
             return found, turn
     raise AssertionError("the walk does not end")
 
@@ -142,7 +142,7 @@ def test_a_walk_in_pieces_finds_what_one_walk_finds(home: Home, images: Path) ->
 def test_each_look_lists_at_least_a_folder_and_not_much_more_than_asked(home: Home, images: Path) -> None:
     for seed in range(8):
         put(images, f"folder{seed}/a.png", picture_bytes(1))
-    found, cursor = look(home, fresh(home), max_files=3, max_seconds=60)
+    found, cursor = detect_changes(home, fresh(home), max_files=3, max_seconds=60)
     assert found is None
     assert cursor.files == 3
     assert len(cursor.pending) == 5
@@ -150,7 +150,7 @@ def test_each_look_lists_at_least_a_folder_and_not_much_more_than_asked(home: Ho
 
 def test_a_look_without_time_goes_on_later(home: Home, images: Path) -> None:
     put_pictures(images, [1])
-    found, cursor = look(home, fresh(home), max_files=100, max_seconds=0)
+    found, cursor = detect_changes(home, fresh(home), max_files=100, max_seconds=0)
     assert found is None
     assert cursor == fresh(home)
 
@@ -158,11 +158,11 @@ def test_a_look_without_time_goes_on_later(home: Home, images: Path) -> None:
 def test_a_folder_removed_between_two_looks_counts_as_empty(home: Home, images: Path) -> None:
     put(images, "a/1.png", picture_bytes(1))
     put(images, "b/1.png", picture_bytes(1))
-    _, cursor = look(home, fresh(home), max_files=1, max_seconds=60)
+    _, cursor = detect_changes(home, fresh(home), max_files=1, max_seconds=60)
     assert cursor.pending == ["b"]
     (images / "b/1.png").unlink()
     (images / "b").rmdir()
-    found, _ = look(home, cursor, max_files=100, max_seconds=60)
+    found, _ = detect_changes(home, cursor, max_files=100, max_seconds=60)
     assert found is not None
 
 
@@ -179,7 +179,7 @@ def test_a_cursor_of_another_number_of_shards_begins_anew(home: Home) -> None:
 
 def test_a_cursor_is_small_text(home: Home, images: Path) -> None:
     put_pictures(images, range(20))
-    _, cursor = look(home, fresh(home), max_files=10**6, max_seconds=60)
+    _, cursor = detect_changes(home, fresh(home), max_files=10**6, max_seconds=60)
     assert json.loads(cursor.dump())["root"] == str(images)
     assert len(cursor.dump()) < 500
 

@@ -9,7 +9,7 @@ import pytest
 from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.files import (
     Candidate,
-    Fingerprint,
+    ListingFingerprint,
     WalkCounts,
     check_root,
     is_candidate,
@@ -80,7 +80,7 @@ def test_a_candidate_carries_what_the_file_system_says(images: Path) -> None:
     put(images, "a.jpg")
     found = (images / "a.jpg").stat()
     (candidate,) = walk(images)
-    assert candidate.identity == (1, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
+    assert candidate.stat_fingerprint == (1, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     assert candidate.location == str(images / "a.jpg")
 
 
@@ -202,7 +202,7 @@ def test_a_folder_that_can_not_be_listed_is_one_row_and_the_walk_goes_on(
     assert sorted(found) == ["locked", "open/b.jpg"]
     assert found["locked"].status is Status.UNREADABLE
     assert found["locked"].error == "the folder can't be listed: Permission denied"
-    assert found["locked"].hides_folder
+    assert found["locked"].is_unlistable_folder
 
 
 def test_a_folder_that_vanishes_while_walking_hides_nothing(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -210,7 +210,7 @@ def test_a_folder_that_vanishes_while_walking_hides_nothing(images: Path, monkey
     lock_folder(monkeypatch, images / "gone", FileNotFoundError(2, "No such file or directory"))
     (candidate,) = walk(images)
     assert candidate.status is Status.VANISHED
-    assert not candidate.hides_folder
+    assert not candidate.is_unlistable_folder
 
 
 def test_a_root_that_is_missing_or_no_folder_is_an_error_that_says_nothing_was_deleted(images: Path) -> None:
@@ -252,7 +252,7 @@ def sample(path: str = "a.jpg") -> Candidate:
 
 
 def printed(*candidates: Candidate) -> str:
-    found = Fingerprint()
+    found = ListingFingerprint()
     for candidate in candidates:
         found.add(candidate)
     return str(found)
@@ -274,6 +274,6 @@ def test_a_fingerprint_changes_with_names_and_numbers() -> None:
 
 def test_a_fingerprint_is_read_back() -> None:
     text = printed(sample("a.jpg"), sample("b.jpg"))
-    resumed = Fingerprint.parse(text)
+    resumed = ListingFingerprint.parse(text)
     resumed.add(sample("c.jpg"))
     assert str(resumed) == printed(sample("a.jpg"), sample("b.jpg"), sample("c.jpg"))

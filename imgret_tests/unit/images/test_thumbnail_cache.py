@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from imgret_assets.domain.images import contact_sheets, thumbnail_cache
-from imgret_assets.domain.images.thumbnail_cache import kept_thumbnail, thumbnails_folder, unused_thumbnails
+from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder, unused_thumbnails
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.pictures import picture_bytes
 
@@ -30,31 +30,31 @@ def test_a_thumbnail_is_made_once_and_again_for_a_changed_file(
     monkeypatch.setattr(thumbnail_cache, "thumbnail", counting)
     file = images / "a.png"
     file.write_bytes(picture_bytes(1))
-    first = kept_thumbnail(thumbnails_folder(home), file, 20)
+    first = cached_thumbnail(thumbnails_folder(home), file, 20)
     assert max(size_of(first)) == 20
-    assert kept_thumbnail(thumbnails_folder(home), file, 20) == first
+    assert cached_thumbnail(thumbnails_folder(home), file, 20) == first
     assert len(made) == 1
-    assert max(size_of(kept_thumbnail(thumbnails_folder(home), file, 10))) == 10
+    assert max(size_of(cached_thumbnail(thumbnails_folder(home), file, 10))) == 10
     file.write_bytes(picture_bytes(2))
     os.utime(file, ns=(5, 5))
-    assert kept_thumbnail(thumbnails_folder(home), file, 20) != first
+    assert cached_thumbnail(thumbnails_folder(home), file, 20) != first
     assert len(made) == 3
 
 
 def test_what_can_not_be_read_or_kept_is_shown_all_the_same(home: Home, images: Path) -> None:
     folder = thumbnails_folder(home)
-    assert max(size_of(kept_thumbnail(folder, images / "none.png", 20))) == 20
+    assert max(size_of(cached_thumbnail(folder, images / "none.png", 20))) == 20
     assert not folder.exists()
     folder.write_text("in the way")
     (images / "a.png").write_bytes(picture_bytes(1))
-    assert max(size_of(kept_thumbnail(folder, images / "a.png", 20))) == 20
+    assert max(size_of(cached_thumbnail(folder, images / "a.png", 20))) == 20
 
 
 def test_thumbnails_of_files_that_went_or_changed_are_unused(home: Home, images: Path) -> None:
     for name in ("kept.png", "gone.png", "changed.png"):
         (images / name).write_bytes(picture_bytes(1))
         os.utime(images / name, ns=(7, 7))
-        kept_thumbnail(thumbnails_folder(home), images / name, 20)
+        cached_thumbnail(thumbnails_folder(home), images / name, 20)
     length = len(picture_bytes(1))
     known = [("kept.png", 7, length), ("changed.png", 8, length)]
     assert len(list(thumbnails_folder(home).rglob("*.jpg"))) == 3

@@ -1,0 +1,42 @@
+"""Inspection of one image file for the manifest: hash, size in pixels, format, or the status that says why not.
+
+Belongs here: opening the file, and the status of a file that can't be read or is no usable image. Not here: which files
+are inspected (`domain.images.manifest`), formats (`domain.images.decode`), decoding pixels
+(`domain.images.image_reader`).
+"""
+
+import hashlib
+import os
+from typing import Any
+
+from imgret_assets.domain.images.decode import Status, UnusableImageError, read_header
+from imgret_assets.domain.images.files import status_of_os_error
+
+_HASH_CHUNK_BYTES = 1 << 20
+
+
+def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
+    """Complete a listed row with the file's hash, size in pixels and format, or with the status that says why not.
+
+    Args:
+        row: a listed row, with the file's `location` as bytes; it is changed and returned.
+        max_pixels: an image with more pixels is `too_large`.
+    """
+    try:
+        with open(os.fsdecode(row["location"]), "rb") as file:  # noqa: PTH123
+            digest = hashlib.sha256()
+            while chunk := file.read(_HASH_CHUNK_BYTES):
+                digest.update(chunk)
+            row["sha256"] = digest.hexdigest()
+            if file.tell() == 0:
+                row["status"], row["error"] = Status.EMPTY, "the file has no bytes"
+                return row
+            file.seek(0)
+            header = read_header(file, max_pixels=max_pixels)
+    except UnusableImageError as problem:
+        row["status"], row["error"] = problem.status, problem.reason
+    except OSError as error:
+        row["status"], row["error"] = status_of_os_error(error)
+    else:
+        row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)
+    return row
