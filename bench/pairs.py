@@ -26,8 +26,7 @@ from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.runtime.cpu import usable_threads
-from imgret_assets.domain.similarity.cascade.nearest_search import nearest
-from imgret_assets.domain.similarity.cascade.pairs import Cascade
+from imgret_assets.domain.similarity.cascade import NearestSearch, PairSearch
 
 THRESHOLD = 0.8
 NEIGHBOURS = 20
@@ -97,7 +96,7 @@ def _many(report: Report, real: np.ndarray, work: Path, say: Callable[[str], Non
     seconds, peak_mb = [], 0.0
     for count in _LARGE:
         found = last_json("bench.pairs_once", work / "real.npy", count, 1280, work)
-        say(f"  {count:,} x 1,280: {found['seconds']:.1f} s, {found['peak_mb']:,.0f} MB, {found['means']}")
+        say(f"  {count:,} x 1,280: {found['seconds']:.1f} s, {found['peak_mb']:,.0f} MB, {found['algorithm']}")
         seconds.append(found["seconds"])
         peak_mb = found["peak_mb"]
         report.measures.append(Measure(f"pairs of {count:,} x 1,280", found["seconds"], unit="s"))
@@ -153,15 +152,17 @@ def real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
 
 
 def _cascade(vectors: np.ndarray) -> int:
-    cascade = Cascade(vectors, THRESHOLD)
-    for block in cascade.blocks:
-        cascade.pairs_of(block)
-    return cascade.compared
+    search = PairSearch(vectors, THRESHOLD)
+    for block in search.blocks:
+        search.pairs_of(block)
+    return search.pair_count
 
 
 def _nearest(vectors: np.ndarray) -> int:
-    nearest(vectors, NEIGHBOURS)
-    return len(vectors) * (len(vectors) - 1) // 2
+    search = NearestSearch(vectors, NEIGHBOURS)
+    for block in search.blocks:
+        search.search(block)
+    return search.pair_count
 
 
 def _faiss(vectors: np.ndarray) -> int:

@@ -34,7 +34,7 @@ def main() -> None:
     seconds = time.perf_counter() - started
     file.unlink()
     peak = own_peak_memory_mb()
-    print(json.dumps({"seconds": seconds, "pairs": len(found.pairs), "peak_mb": peak, "means": found.means}))
+    print(json.dumps({"seconds": seconds, "pairs": len(found.pairs), "peak_mb": peak, "algorithm": found.algorithm}))
 
 
 if __name__ == "__main__":

@@ -30,13 +30,14 @@ ENGINES = ("auto", "openvino", "torch")
 DEFAULT_APP_URL = "http://127.0.0.1:8501"
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
+PAIR_SEARCHES = ("cascade", "brute_force")
 
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
     *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "app_url"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
-    *("threshold", "max_neighbours", "max_pairs", "memory_gb"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
 )
 # The environment variable of every setting, by the setting's name as a flag.
@@ -103,6 +104,7 @@ class Settings:
             all pairs.
         max_pairs: more pairs than this above the threshold are an error.
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
+        pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         max_pixels: an image with more pixels gets the status `too_large`.
         lock_timeout_s: how long to wait for another run, in seconds.
         dagster_home: absolute folder of Dagster's storage.
@@ -133,6 +135,7 @@ class Settings:
     max_neighbours: int | None = None
     max_pairs: int = DEFAULT_MAX_PAIRS
     memory_gb: float = DEFAULT_MEMORY_GB
+    pair_search: str = "cascade"
     beside: tuple[tuple[str, Path | None], ...] = ()
     decoding: str = "auto"
     pooling: str = "auto"
@@ -205,6 +208,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
+        pair_search=_choice(values, "IMGRET_PAIR_SEARCH", PAIR_SEARCHES),
         beside=_models(values.get("IMGRET_BESIDE", "")),
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),

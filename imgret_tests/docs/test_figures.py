@@ -24,7 +24,7 @@ FIGURES = [
     ("guide/duplicates.md", r"differ in at most (\d+) bits", duplicate_search.RADIUS_BITS),
     ("guide/duplicates.md", r"correlate by at least ([\d.]+) at", duplicate_search.MIN_CORRELATION),
     ("guide/duplicates.md", r"cosine of their embeddings is at least ([\d.]+)\.", duplicates_table.MIN_COSINE),
-    ("guide/groups.md", r"averaged with its (\d+) nearest", query_expansion.AVERAGED_OVER),
+    ("guide/groups.md", r"averaged with its (\d+) nearest", query_expansion.GROUPING_NEIGHBOURS),
     ("guide/groups.md", r"one is among the (\d+) nearest", neighbours_table.KEPT),
     ("guide/groups.md", r"at least (\d+) percent of the way", 100 * clustering.LINKED_FROM),
     ("guide/thresholds.md", r"Up to ([\d,]+) images, all pairs", calibration.EXACT_IMAGES),

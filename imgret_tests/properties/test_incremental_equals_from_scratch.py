@@ -166,8 +166,8 @@ def test_the_tables_equal_those_built_from_nothing(
 ) -> None:
     with pytest.MonkeyPatch.context() as patched:
         if cascade:
-            patched.setattr(pair_search, "PLAIN_PAIRS", 0)
-            patched.setattr(neighbours_table, "PLAIN_ROWS", 0)
+            patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+            patched.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
         _the_tables_equal_those_built_from_nothing(steps, last)
 
 

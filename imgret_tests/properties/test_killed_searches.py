@@ -27,20 +27,20 @@ from imgret_assets.domain.similarity.cascade import sieve, nearest_search
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
 
-checkpoints.CHECKPOINT_S, pair_search.PLAIN_PAIRS, neighbours_table.PLAIN_ROWS = 0.0, 0, 0
-sieve._MAX_BLOCK_ROWS = nearest_search._BLOCK_ROWS = 48
+checkpoints.CHECKPOINT_S, pair_search.BRUTE_FORCE_PAIRS, neighbours_table.BRUTE_FORCE_ROWS = 0.0, 0, 0
+sieve.MAX_BLOCK_ROWS = nearest_search.BLOCK_ROWS = 48
 what, folder, stop_at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 home = open_home(load_settings({"home": folder, "shards": 2}, env={"IMGRET_ENV_FILE": "/dev/null"}))
 searched = []
 search = sieve.Sieve.search
 
 
-def watched(self, block, floors):
+def watched(self, block, thresholds):
     if block.number == stop_at:
         say("stopped")
         wait()
     searched.append(block.number)
-    return search(self, block, floors)
+    return search(self, block, thresholds)
 
 
 sieve.Sieve.search = watched
@@ -60,10 +60,10 @@ def rows(rng: np.random.Generator) -> dict[str, tuple[float, ...]]:
 
 @pytest.fixture(autouse=True)
 def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pair_search, "PLAIN_PAIRS", 0)
-    monkeypatch.setattr(neighbours_table, "PLAIN_ROWS", 0)
-    monkeypatch.setattr(sieve, "_MAX_BLOCK_ROWS", 48)
-    monkeypatch.setattr(nearest_search, "_BLOCK_ROWS", 48)
+    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+    monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
+    monkeypatch.setattr(sieve, "MAX_BLOCK_ROWS", 48)
+    monkeypatch.setattr(nearest_search, "BLOCK_ROWS", 48)
 
 
 def home_at(folder: Path) -> Home:

@@ -13,7 +13,7 @@ import numpy as np
 from imgret_assets.domain.analysis.sampling import SEED, background_score, pair_dots
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.similarity.neighbours_table import Neighbours
-from imgret_assets.domain.similarity.query_expansion import averaged
+from imgret_assets.domain.similarity.query_expansion import averaged_rows
 from imgret_assets.errors import SettingError
 
 # Shares of the way from the background score to 1: a pair is connected above the first, and every member has at least
@@ -162,7 +162,7 @@ def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, min_score: float
     if min_score is None:
         background = min(background_score(unit), _MAX_BACKGROUND)
         min_score = round(background + SPLIT_FROM * (1 - background), 3)
-    smooth = averaged(unit, neighbours.rows, neighbours.scores)
+    smooth = averaged_rows(unit, neighbours.rows, neighbours.scores)
     background = min(background_score(smooth), _MAX_BACKGROUND)
     a, b = neighbour_pairs(neighbours.rows)
     weights = (pair_dots(smooth, smooth, a, b) - background) / (1 - background)

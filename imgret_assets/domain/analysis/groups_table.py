@@ -35,7 +35,7 @@ from imgret_assets.domain.analysis.sampling import SEED
 from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
 from imgret_assets.domain.images.labels import labels_of
 from imgret_assets.domain.similarity.neighbours_table import load_neighbours
-from imgret_assets.domain.similarity.query_expansion import AVERAGED_OVER
+from imgret_assets.domain.similarity.query_expansion import GROUPING_NEIGHBOURS
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import GROUPS, NEAREST
 from imgret_assets.domain.storage.home import Home
@@ -43,7 +43,7 @@ from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 
 # Stored in the table's metadata: another text makes the next run group all images again.
-METHOD = f"averaged {AVERAGED_OVER}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
+METHOD = f"averaged {GROUPING_NEIGHBOURS}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
 
 
 @dataclass(frozen=True)

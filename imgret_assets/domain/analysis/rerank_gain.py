@@ -9,8 +9,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgret_assets.domain.numerics.vectors import unit_rows
-from imgret_assets.domain.similarity.brute_force import plain_nearest
-from imgret_assets.domain.similarity.query_expansion import OVER, averaged_norms, averaging_weights, rerank
+from imgret_assets.domain.similarity.brute_force import nearest_neighbours
+from imgret_assets.domain.similarity.query_expansion import (
+    RANKING_NEIGHBOURS,
+    averaged_norms,
+    averaging_weights,
+    rerank,
+)
 
 FOLDS = 10
 _SEED = 20261122
@@ -87,20 +92,21 @@ def measure_gain(
 def _nearest_outside_each_fold(
     vectors: np.ndarray, fold: np.ndarray, folds: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Yield for each fold the rows outside it, and their `OVER` nearest among themselves as `plain_nearest` gives them.
+    """Yield for each fold the rows outside it, and their nearest neighbours among themselves, rows and scores.
 
     One search of all rows gives twice as many neighbours as are needed. Of these, the ones outside a fold are the
     nearest outside it. Only if a fold takes too many neighbours of a row, the rows outside it are searched again.
     """
-    rows, scores = plain_nearest(vectors, OVER + OVER)
+    rows, scores = nearest_neighbours(vectors, 2 * RANKING_NEIGHBOURS)
     for number in range(folds):
         outside = np.flatnonzero(fold != number)
         place = np.full(len(vectors), -1, np.int64)
         place[outside] = np.arange(len(outside))
         remains = fold[rows[outside]] != number
-        width = max(0, min(OVER, len(outside) - 1))
+        width = max(0, min(RANKING_NEIGHBOURS, len(outside) - 1))
         if (remains.sum(axis=1) < width).any():
-            yield outside, *plain_nearest(vectors[outside], OVER)
+            lists = nearest_neighbours(vectors[outside], RANKING_NEIGHBOURS)
+            yield outside, lists.rows, lists.scores
             continue
         # A stable sort moves the remaining neighbours to the front in their order.
         order = np.argsort(~remains, axis=1, kind="stable")[:, :width]

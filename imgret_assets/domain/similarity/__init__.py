@@ -1,1 +1,1 @@
-"""Exact scores of image pairs: pairs above a threshold and nearest neighbours, and their tables."""
+"""Similarity between stored vectors: all pairs above a threshold, the nearest neighbours, and ranking with them."""

@@ -1,7 +1,7 @@
-"""Answers of finished blocks of a long search, in files that a killed run leaves for the next one.
+"""The results of finished blocks of a long search, in files that the next run uses if this one is killed.
 
-Belongs here: keeping and finding them. Not here: what a block is (`domain.similarity.cascade.sieve`), when all are
-done.
+Belongs here: writing and finding these files. Not here: the blocks (`domain.similarity.cascade`), the searches that go
+on (`domain.similarity.pair_search`, `domain.similarity.neighbours_table`).
 """
 
 import hashlib
@@ -12,74 +12,79 @@ from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
 from imgret_assets.domain.storage import atomic_files
 
-# What a kill may cost: finished blocks are kept at least this often.
+# Finished blocks are written at least this often: the work that a kill may cost.
 CHECKPOINT_S = 20.0
-Answer = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
-class KeptBlocks:
-    """Answers of the first `done` blocks of one search, each a, b (int64 rows) and float64 cosines.
-
-    Whoever opens it holds a lock on the folder.
+class FinishedBlocks:
+    """The results of the first blocks of one search, in files. The caller holds a lock on the folder.
 
     Args:
-        work: folder of one search at a time; None keeps nothing.
-        key: what the blocks' answers depend on; what is there of another key is removed.
+        work_folder: folder for one search at a time; None keeps nothing.
+        key: `search_key` of the search; the results of any other search in the folder are removed.
+
+    Attributes:
+        count: number of blocks whose results are in files: those written, or read so far.
     """
 
-    def __init__(self, work: Path | None, key: str) -> None:
-        self.folder = None if work is None else work / key
-        self.done = 0
-        self._waiting: list[Answer] = []
-        self._since = time.monotonic()
-        if work is not None and work.is_dir():
-            # Blocks of other vectors or of another question are of no use any more.
-            for other in work.iterdir():
-                if other.is_dir() and other.name != key:
-                    shutil.rmtree(other)
+    def __init__(self, work_folder: Path | None, key: str) -> None:
+        self.count = 0
+        self._folder = None if work_folder is None else work_folder / key
+        self._waiting: list[ScoredPairs] = []
+        self._written_at = time.monotonic()
+        if work_folder is not None and work_folder.is_dir():
+            for folder in work_folder.iterdir():
+                if folder.is_dir() and folder.name != key:
+                    shutil.rmtree(folder)
 
-    def read(self) -> Iterator[tuple[Answer, int]]:
-        """What is kept, from the first block on, each part with the number of blocks that are done with it."""
-        if self.folder is None:
+    def read(self) -> Iterator[tuple[ScoredPairs, int]]:
+        """Yield the results in files, from the first block on, each with the number of blocks up to its end."""
+        if self._folder is None:
             return
-        while found := sorted(self.folder.glob(f"{self.done:09d}-*.npz")):
-            with np.load(found[-1]) as held:
-                answer = (held["a"], held["b"], held["scores"])
-            self.done = int(found[-1].stem.split("-")[1])
-            yield answer, self.done
+        while files := sorted(self._folder.glob(f"{self.count:09d}-*.npz")):
+            with np.load(files[-1]) as arrays:
+                pairs = ScoredPairs(arrays["a"], arrays["b"], arrays["scores"])
+            self.count = int(files[-1].stem.split("-")[1])
+            yield pairs, self.count
 
-    def add(self, answer: Answer, done: int) -> None:
-        """Keep a block's answer, with those before it, in a file now and then; `done` counts the blocks with it."""
-        if self.folder is None:
+    def add(self, pairs: ScoredPairs, count: int) -> None:
+        """Add the result of a block; write it, with those that wait, every `CHECKPOINT_S` seconds.
+
+        Args:
+            pairs: the result.
+            count: number of blocks up to the end of this one.
+        """
+        if self._folder is None:
             return
-        self._waiting.append(answer)
-        if time.monotonic() - self._since < CHECKPOINT_S:
+        self._waiting.append(pairs)
+        if time.monotonic() - self._written_at < CHECKPOINT_S:
             return
-        a, b, scores = (np.concatenate(column) for column in zip(*self._waiting, strict=True))
-        with (
-            atomic_files.replacing(self.folder / f"{self.done:09d}-{done:09d}.npz") as temporary,
-            temporary.open("wb") as opened,
-        ):
+        a, b, scores = (
+            np.concatenate([getattr(part, name) for part in self._waiting]) for name in ("a", "b", "scores")
+        )
+        file = self._folder / f"{self.count:09d}-{count:09d}.npz"
+        with atomic_files.replacing(file) as temporary, temporary.open("wb") as opened:
             np.savez(opened, a=a, b=b, scores=scores)
-        self.done, self._waiting, self._since = done, [], time.monotonic()
+        self.count, self._waiting, self._written_at = count, [], time.monotonic()
 
-    def forget(self) -> None:
-        """All blocks are done."""
-        if self.folder is not None:
-            shutil.rmtree(self.folder, ignore_errors=True)
+    def remove(self) -> None:
+        """Remove the files after the last block."""
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
 
 
-def search_key(digests: np.ndarray, rows: np.ndarray | None, *question: object) -> str:
-    """What a kept block's answer depends on, as 16 hex digits.
+def search_key(digests: np.ndarray, rows: np.ndarray | None, *parameters: object) -> str:
+    """Return a hash over everything that the results of blocks depend on, 16 hex digits.
 
     Args:
-        digests: of the vectors (`cascade.Cascade.digests`).
-        rows: the chosen rows; None for all.
-        question: whatever else is asked, and the size of blocks; told apart by their `repr`.
+        digests: hashes of the vectors, uint64 (n, 2).
+        rows: the rows that are searched; None for all.
+        parameters: the other parameters of the search and the size of its blocks, told apart by their `repr`.
     """
-    digest = hashlib.sha256(repr((digests.shape, question)).encode())
+    digest = hashlib.sha256(repr((digests.shape, parameters)).encode())
     digest.update(np.ascontiguousarray(digests).data)
     digest.update(b"all" if rows is None else np.ascontiguousarray(rows, dtype=np.int64).data)
     return digest.hexdigest()[:16]

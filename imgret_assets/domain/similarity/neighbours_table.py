@@ -1,8 +1,11 @@
 """The table of every image's nearest neighbours, whatever their score, kept equal to the embeddings.
 
-Belongs here: what has to be searched again, the table. Not here: the search
-(`domain.similarity.cascade.nearest_search`, of a few thousand `domain.similarity.brute_force`), pairs above a
-threshold (`domain.similarity.pairs_table`).
+Belongs here: which images to search again after a change, the table, and the choice between brute force and the
+cascade. Not here: the searches (`domain.similarity.brute_force`, `domain.similarity.cascade`), pairs above a threshold
+(`domain.similarity.pairs_table`).
+
+An entry whose two vectors have not changed keeps its score. Scores of earlier versions were summed in another order, so
+they may differ from today's exact scores by up to 3e-15.
 """
 
 import hashlib
@@ -18,10 +21,10 @@ import pyarrow.compute as pc
 
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener, Progress
-from imgret_assets.domain.similarity.brute_force import plain_nearest, plain_update
-from imgret_assets.domain.similarity.cascade.nearest_search import NearestSearch
-from imgret_assets.domain.similarity.checkpoints import KeptBlocks, search_key
-from imgret_assets.domain.similarity.neighbour_lists import Previous
+from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
+from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
+from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
@@ -29,13 +32,13 @@ from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
 from imgret_assets.errors import StaleTableError
 
-# Neighbours in the table of every image: twice as many as pages and reports show, so that some may be left out there.
+# Neighbours of each image in the table: twice as many as pages and reports show, so that some may be left out there.
 KEPT = 20
-# Known beyond those, in a file beside the table: a list that loses some of them still has what the table needs, and
-# isn't searched anew. One image in a hundred gone or changed takes 0.24 of 24 in the mean; five are rarely one list's.
+# Neighbours beyond those, in a file in the work folder. A list that loses some entries then still has what the table
+# needs and is not searched again. With one image in a hundred changed, a list of 24 loses 0.24 entries on average.
 RESERVE = 4
-# Up to here the plain product is done before the cascade's compiled loops are loaded.
-PLAIN_ROWS = 6000
+# Up to so many images brute force takes less time than loading the cascade's compiled loops.
+BRUTE_FORCE_ROWS = 6000
 _KIND = "nearest"
 
 
@@ -44,9 +47,9 @@ class Neighbours:
     """The table as arrays.
 
     Attributes:
-        paths: of the images, sorted.
-        rows: int32 (n, k): each image's neighbours as rows of `paths`, nearest first; -1 where there are no more.
-        scores: float64 (n, k): their cosines; -inf where there are no more.
+        paths: paths of the images, sorted.
+        rows: int32 (n, k): each image's neighbours as rows of `paths`, nearest first; -1 after the last one.
+        scores: float64 (n, k): their scores; -inf after the last one.
     """
 
     paths: list[str]
@@ -56,7 +59,17 @@ class Neighbours:
 
 @dataclass(frozen=True)
 class NeighboursReport:
-    """What a refresh of the neighbours did; `how` says in a line what was searched and why."""
+    """What a refresh of the table did.
+
+    Attributes:
+        space: id of the embedding space.
+        images: number of images.
+        rows: number of rows of the table.
+        compared: number of pairs that were compared.
+        how: in a line, what was searched and why.
+        written: False where the table was already equal to the embeddings.
+        seconds: time the refresh took.
+    """
 
     space: str
     images: int
@@ -68,26 +81,26 @@ class NeighboursReport:
 
     @property
     def summary(self) -> str:
-        """What was done, in a line."""
-        there = f"{self.rows:,} nearest neighbours of {self.images:,} images"
+        """The report in a line."""
+        neighbours = f"{self.rows:,} nearest neighbours of {self.images:,} images"
         if not self.written:
-            return f"{there}: {self.how}, nothing was computed."
-        return f"{there}: {self.how}; {self.compared:,} pairs compared in {self.seconds:.1f} s."
+            return f"{neighbours}: {self.how}, nothing was computed."
+        return f"{neighbours}: {self.how}; {self.compared:,} pairs compared in {self.seconds:.1f} s."
 
 
 def refresh_neighbours(
-    home: Home, space: str, *, say: Callable[[str], None] | None = None, progress: Listener | None = None
+    home: Home, space: str, *, log: Callable[[str], None] | None = None, progress: Listener | None = None
 ) -> NeighboursReport:
-    """Bring the table up to date: new images against all, and those that lost a neighbour, unless all is due.
+    """Make the table equal to the embeddings; search only new images and those that lost a neighbour where possible.
 
     Args:
         home: the home.
         space: id of the embedding space.
-        say: told in a line what is searched, and why.
-        progress: told how many pairs have been decided.
+        log: called with a line that says what is searched, and why.
+        progress: called with the number of pairs that have been compared.
 
     Raises:
-        TableError, StaleTableError: a shard's tables are missing or don't belong together.
+        TableError, StaleTableError: a shard's tables are missing or do not belong together.
         LockTimeoutError: another run writes pairs or the graph.
     """
     with home.hold([locks.GRAPH], "finding nearest neighbours"):
@@ -99,24 +112,26 @@ def refresh_neighbours(
         if current is not None and current.kept == KEPT and snapshot_is_current:
             rows = tables.count_rows(path)
             return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0)
-        previous, how = _previous(home, space, listing, NEAREST.metadata(home.warehouse, space))
-        (say or (lambda _: None))(how)
+        earlier, how = _earlier_lists(home, space, listing, NEAREST.metadata(home.warehouse, space))
+        if log is not None:
+            log(how)
         vectors = read_vectors(home, space, listing)
-        rows, scores, compared = _search(home, space, vectors, previous, progress or (lambda _: None))
-        table = _as_table(listing.paths, rows[:, :KEPT], scores[:, :KEPT])
-        # First what goes with the table: its own hash tells whether they belong together.
+        lists, compared = _search(home, space, vectors, earlier, progress or (lambda _: None))
+        table = _as_table(listing.paths, NeighbourLists(lists.rows[:, :KEPT], lists.scores[:, :KEPT]))
+        # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
-        _write_lists(home, space, rows, scores, listing.coverage)
+        _write_lists(home, space, lists, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
         return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started)
 
 
 def load_neighbours(home: Home, space: str) -> Neighbours:
-    """The table as arrays.
+    """Read the table as arrays.
 
     Raises:
         TableError: the table is missing.
+        StaleTableError: its images are not known.
     """
     path = NEAREST.require(home.warehouse, space)
     metadata = NEAREST.metadata(home.warehouse, space)
@@ -132,27 +147,28 @@ def _lists_path(home: Home, space: str) -> Path:
     return home.work / _KIND / f"{space}.lists.npz"
 
 
-def _write_lists(home: Home, space: str, rows: np.ndarray, scores: np.ndarray, coverage: str) -> None:
-    """Keep the lists with their reserve, by row, for the next refresh."""
+def _write_lists(home: Home, space: str, lists: NeighbourLists, coverage: str) -> None:
+    """Write the lists with their reserve, by row, for the next refresh."""
     with atomic_files.replacing(_lists_path(home, space)) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, rows=rows.astype(np.int32), scores=scores, coverage=np.array(coverage))
+        np.savez(opened, rows=lists.rows.astype(np.int32), scores=lists.scores, coverage=np.array(coverage))
 
 
-def _read_lists(home: Home, space: str, coverage: str) -> tuple[np.ndarray, np.ndarray] | None:
-    """The lists of that coverage, int64 rows and float64 scores; None where there are none."""
+def _read_lists(home: Home, space: str, coverage: str) -> NeighbourLists | None:
+    """Read the lists of the embeddings with this coverage; None where there are none."""
     try:
-        with np.load(_lists_path(home, space)) as held:
-            if str(held["coverage"]) != coverage:
+        with np.load(_lists_path(home, space)) as arrays:
+            if str(arrays["coverage"]) != coverage:
                 return None
-            return held["rows"].astype(np.int64), held["scores"]
+            return NeighbourLists(arrays["rows"].astype(np.int64), arrays["scores"])
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
 
 def _as_arrays(table: pa.Table, paths: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
-    known = paths.combine_chunks()
+    """Return the `rows` and `scores` of `Neighbours`."""
+    known_paths = paths.combine_chunks()
     images, neighbours = (
-        pc.index_in(table[column], value_set=known).to_numpy()  # type: ignore[attr-defined]
+        pc.index_in(table[column], value_set=known_paths).to_numpy()  # type: ignore[attr-defined]
         for column in ("path", "neighbour")
     )
     ranks = table["rank"].to_numpy().astype(np.int64) - 1
@@ -164,80 +180,99 @@ def _as_arrays(table: pa.Table, paths: pa.ChunkedArray) -> tuple[np.ndarray, np.
     return rows, scores
 
 
-def _as_table(paths: list[str], rows: np.ndarray, scores: np.ndarray) -> pa.Table:
-    count, width = rows.shape
+def _as_table(paths: list[str], lists: NeighbourLists) -> pa.Table:
+    count, width = lists.rows.shape
     names = pa.array(paths, pa.string())
     images, ranks = np.repeat(np.arange(count), width), np.tile(np.arange(1, width + 1, dtype=np.int16), count)
-    columns = [names.take(pa.array(images)), pa.array(ranks), names.take(pa.array(rows.ravel())), scores.ravel()]
-    return pa.Table.from_arrays([pa.array(column) for column in columns], schema=tables.NEAREST_SCHEMA)
+    neighbours = names.take(pa.array(lists.rows.ravel()))
+    columns = [names.take(pa.array(images)), pa.array(ranks), neighbours, pa.array(lists.scores.ravel())]
+    return pa.Table.from_arrays(columns, schema=tables.NEAREST_SCHEMA)
 
 
-def _previous(
+def _earlier_lists(
     home: Home, space: str, listing: Listing, metadata: NearestMetadata | None
-) -> tuple[Previous | None, str]:
-    """Earlier lists, None where all is due; and what is searched, in a line."""
+) -> tuple[EarlierLists | None, str]:
+    """Return the earlier lists in present row numbers, None where all are searched; and in a line what is searched."""
     if metadata is None or metadata.kept != KEPT:
         return None, "all against all: there is no earlier table"
     lists = _read_lists(home, space, metadata.coverage)
     if lists is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
         return None, "all against all: what the earlier table covers is not known"
-    old_paths, old_contents = read_snapshot(home, _KIND, space)
-    before = dict(zip(old_paths, old_contents, strict=True))
-    fresh = [row for row, path in enumerate(listing.paths) if before.get(path) != listing.vector_keys[row]]
+    earlier_paths, earlier_contents = read_snapshot(home, _KIND, space)
+    content_of = dict(zip(earlier_paths, earlier_contents, strict=True))
+    new_rows = [row for row, path in enumerate(listing.paths) if content_of.get(path) != listing.vector_keys[row]]
     count = len(listing.paths)
-    if 2 * len(fresh) > count:
-        return None, f"all against all: {len(fresh):,} of {count:,} images are new"
-    old_rows, old_scores = lists
-    old_row_of = {path: row for row, path in enumerate(old_paths)}
-    was = np.array([old_row_of.get(path, -1) for path in listing.paths], np.int64)
-    present = np.full(len(old_paths) + 1, -1, np.int64)  # the last entry is for "none"
-    present[was[was >= 0]] = np.flatnonzero(was >= 0)
-    rows = np.where((was >= 0)[:, np.newaxis], present[old_rows[was]], -1)
-    scores = np.where((was >= 0)[:, np.newaxis], old_scores[was], -np.inf)
-    removed = len(old_paths) - int((was >= 0).sum())
-    return Previous(rows, scores, np.array(fresh, np.int64)), (
-        f"{len(fresh):,} new or changed images and those that lost a neighbour against all {count:,}; "
+    if 2 * len(new_rows) > count:
+        return None, f"all against all: {len(new_rows):,} of {count:,} images are new"
+    earlier_row_of = {path: row for row, path in enumerate(earlier_paths)}
+    earlier_row = np.array([earlier_row_of.get(path, -1) for path in listing.paths], np.int64)
+    is_known = earlier_row >= 0
+    # Present row of each earlier row; the last entry is for row number -1.
+    present_row = np.full(len(earlier_paths) + 1, -1, np.int64)
+    present_row[earlier_row[is_known]] = np.flatnonzero(is_known)
+    rows = np.where(is_known[:, np.newaxis], present_row[lists.rows[earlier_row]], -1)
+    scores = np.where(is_known[:, np.newaxis], lists.scores[earlier_row], -np.inf)
+    removed = len(earlier_paths) - int(is_known.sum())
+    return EarlierLists(rows, scores, np.array(new_rows, np.int64)), (
+        f"{len(new_rows):,} new or changed images and those that lost a neighbour against all {count:,}; "
         f"{removed:,} removed"
     )
 
 
 def _search(
-    home: Home,
-    space: str,
-    vectors: np.ndarray,
-    previous: Previous | None,
-    progress: Listener,
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Rows and scores of the lists with their reserve, and how many pairs were compared."""
-    count = len(vectors)
-    if count <= PLAIN_ROWS:
-        if previous is not None:
-            return plain_update(vectors, KEPT + RESERVE, KEPT, previous)
-        return *plain_nearest(vectors, KEPT + RESERVE), count * (count - 1) // 2
-    from imgret_assets.domain.similarity.cascade.gpu_bounds import engine_for
-    from imgret_assets.domain.similarity.cascade.sieve import Found, Options
+    home: Home, space: str, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
+) -> UpdatedLists:
+    """Return the lists with their reserve, by the faster of two exact searches."""
+    if len(vectors) <= BRUTE_FORCE_ROWS or home.settings.pair_search == "brute_force":
+        return _search_by_brute_force(home, vectors, earlier, progress)
+    return _search_by_cascade(home, space, vectors, earlier, progress)
 
+
+def _memory_bytes(home: Home) -> int:
+    return int(home.settings.memory_gb * 2**30)
+
+
+def _search_by_brute_force(
+    home: Home, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
+) -> UpdatedLists:
+    count, started = len(vectors), time.monotonic()
+
+    def show(share: float) -> None:
+        progress(Progress("images", round(count * share), count, time.monotonic() - started))
+
+    memory_bytes = _memory_bytes(home)
+    if earlier is not None:
+        return update_neighbours(vectors, KEPT + RESERVE, KEPT, earlier, memory_bytes=memory_bytes, progress=show)
+    lists = nearest_neighbours(vectors, KEPT + RESERVE, memory_bytes=memory_bytes, progress=show)
+    return UpdatedLists(lists, count * (count - 1) // 2)
+
+
+def _search_by_cascade(
+    home: Home, space: str, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
+) -> UpdatedLists:
     folder = home.work / _KIND
-    options = Options(
-        memory_bytes=int(home.settings.memory_gb * 2**30),
-        engine=engine_for(home.settings.device),
-        heads=folder / f"{space}.heads.npz",
+    options = CascadeOptions(
+        memory_bytes=_memory_bytes(home),
+        device=home.settings.device,
+        projections=projections_path(folder, space),
     )
-    search = NearestSearch(vectors, KEPT + RESERVE, wanted=KEPT, previous=previous, options=options)
-    earlier = "" if previous is None else _digest(previous.rows, previous.scores, previous.fresh)
-    key = search_key(search.digests, None, KEPT, RESERVE, search.block_rows, earlier)
-    kept = KeptBlocks(folder / space, key)
-    for answer, _ in kept.read():
-        search.absorb(Found(*answer))
-    resumed, blocks = kept.done, len(search.blocks)
+    search = NearestSearch(vectors, KEPT + RESERVE, required=KEPT, earlier=earlier, options=options)
+    lists_digest = "" if earlier is None else _digest(earlier.rows, earlier.scores, earlier.new_rows)
+    key = search_key(search.digests, None, KEPT, RESERVE, search.block_rows, lists_digest)
+    finished = FinishedBlocks(folder / space, key)
+    for pairs, _ in finished.read():
+        search.add_result(pairs)
+    first, block_count = finished.count, len(search.blocks)
     started = time.monotonic()
-    for block in search.blocks[resumed:]:
-        kept.add(search.step(block), block.number + 1)
-        done, left = (search.compared * some // blocks for some in (block.number + 1 - resumed, blocks - resumed))
-        progress(Progress("pairs", done, left, time.monotonic() - started))
-    found = search.result()
-    kept.forget()
-    return found.rows, found.scores, search.compared
+    for block in search.blocks[first:]:
+        finished.add(search.search(block), block.number + 1)
+        compared, to_compare = (
+            search.pair_count * blocks // block_count for blocks in (block.number + 1 - first, block_count - first)
+        )
+        progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
+    lists = search.result()
+    finished.remove()
+    return UpdatedLists(lists, search.pair_count)
 
 
 def _digest(*arrays: np.ndarray) -> str:

@@ -1,15 +1,11 @@
-"""All pairs of vectors whose cosine is above a threshold: exact, resumable, bounded in number.
+"""All pairs of vectors whose score is above a threshold: exact, resumable, bounded in number.
 
-Belongs here: choosing between the plain product and the cascade, keeping finished blocks, the cap on neighbours. Not
-here: the cascade itself (`domain.similarity.cascade.sieve`), the pairs table and what changed in it
-(`domain.similarity.pairs_table`).
+Belongs here: the choice between brute force and the cascade, the cap on neighbours, the limit on pairs, going on after
+a killed run. Not here: the two searches (`domain.similarity.brute_force`, `domain.similarity.cascade`), the pairs table
+and what has changed since it was made (`domain.similarity.pairs_table`).
 
-A pair is in when its cosine, computed in float64 from the stored vectors, is greater than the threshold. Few pairs are
-found by a float32 matrix product of the unit vectors, whose error is bounded (Higham, Accuracy and Stability of
-Numerical Algorithms, 2nd ed., section 3.1): rounding the two unit vectors to float32 moves their dot product by at
-most 2u + u^2, and any order of summing D products by at most gamma(D) = D u / (1 - D u), since the absolute values sum
-to at most (1 + u)^2 by Cauchy and Schwarz; u = 2^-24. Candidates within that margin below the threshold are kept, so
-none is lost, and float64 decides. Many are found by the cascade, several times as fast.
+Both searches return the same pairs with the same scores, to the last bit: in both a pair is in if its exact score
+(`domain.numerics.vectors.cosines`) is greater than the threshold. So the choice between them is only one of time.
 """
 
 import time
@@ -19,40 +15,50 @@ from pathlib import Path
 import numpy as np
 
 from imgret_assets.domain.runtime.progress import Listener, Progress
-from imgret_assets.domain.similarity.brute_force import pairs_above
-from imgret_assets.domain.similarity.checkpoints import KeptBlocks, search_key
-from imgret_assets.domain.similarity.scored_pairs import Pairs, best_neighbours, joined
+from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
+from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours, merge_pairs
 from imgret_assets.errors import TooManyPairsError
 
-# Up to here the plain product takes a second or so: less than loading the cascade's compiled loops.
-PLAIN_PAIRS = 30_000_000
+# Up to so many pairs brute force takes a second or so: less than loading the cascade's compiled loops.
+BRUTE_FORCE_PAIRS = 30_000_000
+# A cascade that knows most vectors from an earlier search is worth loading from fewer pairs on.
+_BRUTE_FORCE_PAIRS_OF_SOME_ROWS = 16
 _SAMPLE_ROWS = 2048
 
 
 @dataclass(frozen=True)
-class Limits:
-    """What a search may find and use.
+class SearchOptions:
+    """What a search may return and use.
 
     Attributes:
         max_pairs: more pairs than this are an error, before they fill memory and disk.
         max_neighbours: keep a pair only if it is among the best so many of one of its two images; None keeps all.
-        memory_bytes: bound on what the cascade holds beside the vectors.
-        device: what may multiply, as IMGRET_DEVICE has it: `auto`, `cpu`, `cuda`, `mps` (the CPU does it then).
+        memory_bytes: bound on what a search holds in addition to the vectors.
+        device: value of IMGRET_DEVICE: `auto`, `cpu`, `cuda`, `mps`. Only `cuda` and `auto` may use a GPU.
+        algorithm: value of IMGRET_PAIR_SEARCH: `cascade`, or `brute_force` to compare every pair in full.
     """
 
     max_pairs: int = 50_000_000
     max_neighbours: int | None = None
     memory_bytes: int = 2 << 30
     device: str = "cpu"
+    algorithm: str = "cascade"
 
 
 @dataclass(frozen=True)
-class Searched:
-    """What a search found: the pairs, how many the cap on neighbours cut, and by which means it was done."""
+class SearchResult:
+    """The pairs of a search.
 
-    pairs: Pairs
-    cut: int
-    means: str
+    Attributes:
+        pairs: the pairs.
+        left_out: number of pairs that the cap on neighbours left out.
+        algorithm: how they were found, in a few words.
+    """
+
+    pairs: ScoredPairs
+    left_out: int
+    algorithm: str
 
 
 def search_pairs(
@@ -60,140 +66,159 @@ def search_pairs(
     threshold: float,
     *,
     rows: np.ndarray | None = None,
-    limits: Limits | None = None,
-    work: Path | None = None,
-    heads: Path | None = None,
+    options: SearchOptions | None = None,
+    work_folder: Path | None = None,
+    projections: Path | None = None,
     progress: Listener | None = None,
-) -> Searched:
-    """All pairs whose float64 cosine is greater than the threshold, by the quicker of two exact means.
+) -> SearchResult:
+    """Return all pairs whose score is greater than the threshold, by the faster of two exact searches.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm.
         threshold: a cosine in [-1, 1].
-        rows: only pairs with at least one of these row numbers; all pairs where None.
-        limits: of pairs, neighbours and memory.
-        work: a folder in which finished blocks are kept until all are; None keeps none. Whoever calls with a folder
-            holds a lock, and `vectors` decides its contents: another set of vectors starts anew.
-        heads: a file that keeps what the cascade has worked out of every vector, for a later search of some rows.
-        progress: told how many pairs have been decided.
+        rows: int64, ascending: only pairs with at least one of these rows; all pairs where None.
+        options: limits, memory, device and algorithm.
+        work_folder: folder for the results of finished blocks, which a later call with the same vectors uses if this
+            one is killed; None keeps none. The caller holds a lock. Brute force keeps no results.
+        projections: file with what the cascade has computed of each vector, for a later search of some rows.
+        progress: called with the number of pairs that have been compared.
 
     Raises:
-        TableError: a row has no direction.
-        TooManyPairsError: more pairs than `limits` allow.
+        TableError: a row is zero or not finite.
+        TooManyPairsError: there are more pairs than `options` allow.
     """
-    limits = limits or Limits()
+    options = options or SearchOptions()
+    progress = progress or (lambda _: None)
     count = len(vectors)
-    chosen = count if rows is None else len(rows)
-    to_decide = chosen * count - chosen * (chosen + 1) // 2
-    # What the cascade knows of a large set makes a few rows cheap too; very few aren't worth loading it.
-    if to_decide <= (PLAIN_PAIRS if count * (count - 1) // 2 <= PLAIN_PAIRS else PLAIN_PAIRS // 16):
-        total = _Sum(count, limits)
-        total.add(pairs_above(vectors, threshold, rows=rows), 1.0)
-        return total.result("plain product")
-    return _by_cascade(vectors, threshold, rows, limits, work, heads, progress or (lambda _: None))
+    row_count = count if rows is None else len(rows)
+    to_compare = _pair_count(row_count, count)
+    most = BRUTE_FORCE_PAIRS
+    if _pair_count(count, count) > most:
+        most //= _BRUTE_FORCE_PAIRS_OF_SOME_ROWS
+    if options.max_neighbours is None and to_compare > most:
+        _refuse_dense(vectors, threshold, to_compare, options)
+    if to_compare <= most or options.algorithm == "brute_force":
+        return _search_by_brute_force(vectors, threshold, rows, options, progress)
+    return _search_by_cascade(vectors, threshold, rows, options, work_folder, projections, progress)
 
 
-class _Sum:
-    """Pairs as they come, with the cap and the limit kept all the way."""
+def _pair_count(row_count: int, count: int) -> int:
+    """Return the number of pairs of `count` rows with at least one of `row_count` of them."""
+    return row_count * count - row_count * (row_count + 1) // 2
 
-    def __init__(self, count: int, limits: Limits) -> None:
-        self.count = count
-        self.limits = limits
-        self.cut = 0
-        self._parts: list[Pairs] = []
-        self._held = 0
-        self._after_cut = 0
 
-    def add(self, pairs: Pairs, share: float) -> None:
-        """Take some more; `share` of all pairs are decided with them.
+class _Collector:
+    """The pairs of finished blocks, under the cap on neighbours and the limit on pairs."""
+
+    def __init__(self, count: int, options: SearchOptions) -> None:
+        self._count = count
+        self._options = options
+        self._left_out = 0
+        self._parts: list[ScoredPairs] = []
+        self._pair_count = 0
+        self._pair_count_after_cap = 0
+
+    def add(self, pairs: ScoredPairs, share_done: float) -> None:
+        """Add the pairs of a block; `share_done` is the share of all pairs that have been compared with it.
 
         Raises:
-            TooManyPairsError: the limit is passed.
+            TooManyPairsError: there are more pairs than the limit.
         """
         self._parts.append(pairs)
-        self._held += len(pairs)
-        most = self.limits.max_neighbours
-        # A pair that is in neither row's best now can't be later: what has come stays.
-        if most is not None and self._held > 2 * max(self._after_cut, 1_000_000):
-            self._cut(most)
-        if self._held > self.limits.max_pairs:
-            raise _too_many(int(self._held / max(share, 1e-9)), self.limits)
+        self._pair_count += len(pairs)
+        cap = self._options.max_neighbours
+        # A pair that is not among the best of either row now can't be among them later.
+        if cap is not None and self._pair_count > 2 * max(self._pair_count_after_cap, 1_000_000):
+            self._apply_cap(cap)
+        if self._pair_count > self._options.max_pairs:
+            raise _too_many_pairs(int(self._pair_count / max(share_done, 1e-9)), self._options)
 
-    def _cut(self, most: int) -> None:
-        pairs = joined(self._parts)
-        kept = pairs.where(best_neighbours(pairs, self.count, most))
-        self.cut += len(pairs) - len(kept)
-        self._parts, self._held, self._after_cut = [kept], len(kept), len(kept)
+    def _apply_cap(self, max_neighbours: int) -> None:
+        pairs = merge_pairs(self._parts)
+        kept = pairs.where(among_best_neighbours(pairs, self._count, max_neighbours))
+        self._left_out += len(pairs) - len(kept)
+        self._parts, self._pair_count, self._pair_count_after_cap = [kept], len(kept), len(kept)
 
-    def result(self, means: str) -> Searched:
-        """All that was kept."""
-        if self.limits.max_neighbours is not None:
-            self._cut(self.limits.max_neighbours)
-        return Searched(joined(self._parts), self.cut, means)
+    def result(self, algorithm: str) -> SearchResult:
+        """Return all pairs that were kept."""
+        if self._options.max_neighbours is not None:
+            self._apply_cap(self._options.max_neighbours)
+        return SearchResult(merge_pairs(self._parts), self._left_out, algorithm)
 
 
-def _too_many(expected: int, limits: Limits) -> TooManyPairsError:
+def _too_many_pairs(expected: int, options: SearchOptions) -> TooManyPairsError:
     return TooManyPairsError(
         f"About {expected:,} pairs are above the threshold",
-        expected=f"at most {limits.max_pairs:,} (IMGRET_MAX_PAIRS)",
+        expected=f"at most {options.max_pairs:,} (IMGRET_MAX_PAIRS)",
         remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, "
         "or raise IMGRET_MAX_PAIRS if there is room: each pair takes about 100 bytes of disk and 24 of memory",
     )
 
 
-def _by_cascade(
+def _search_by_brute_force(
+    vectors: np.ndarray, threshold: float, rows: np.ndarray | None, options: SearchOptions, progress: Listener
+) -> SearchResult:
+    collector = _Collector(len(vectors), options)
+    to_compare = _pair_count(len(vectors) if rows is None else len(rows), len(vectors))
+    started = time.monotonic()
+    for pairs, share_done in blocks_of_pairs(vectors, threshold, rows=rows):
+        collector.add(pairs, share_done)
+        progress(Progress("pairs", round(to_compare * share_done), to_compare, time.monotonic() - started))
+    return collector.result("brute force")
+
+
+def _search_by_cascade(
     vectors: np.ndarray,
     threshold: float,
     rows: np.ndarray | None,
-    limits: Limits,
-    work: Path | None,
-    heads: Path | None,
+    options: SearchOptions,
+    work_folder: Path | None,
+    projections: Path | None,
     progress: Listener,
-) -> Searched:
-    from imgret_assets.domain.similarity.cascade.gpu_bounds import engine_for
-    from imgret_assets.domain.similarity.cascade.pairs import Cascade
-    from imgret_assets.domain.similarity.cascade.sieve import Options
+) -> SearchResult:
+    # Small collections never need it.
+    from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
 
-    if limits.max_neighbours is None:
-        _refuse_dense(vectors, threshold, len(vectors) if rows is None else len(rows), limits)
-    options = Options(memory_bytes=limits.memory_bytes, engine=engine_for(limits.device), heads=heads)
-    cascade = Cascade(vectors, threshold, rows=rows, options=options)
-    kept = KeptBlocks(work, search_key(cascade.digests, rows, threshold, cascade.block_rows))
-    total = _Sum(len(vectors), limits)
-    sizes = [(b.left[1] - b.left[0]) * (b.right[1] - b.right[0]) for b in cascade.blocks]
-    everything, decided = max(1, sum(sizes)), 0
-    for answer, upto in kept.read():
-        decided = sum(sizes[:upto])
-        total.add(Pairs(*answer), decided / everything)
-    resumed = decided
+    search = PairSearch(
+        vectors,
+        threshold,
+        rows=rows,
+        options=CascadeOptions(memory_bytes=options.memory_bytes, device=options.device, projections=projections),
+    )
+    finished = FinishedBlocks(work_folder, search_key(search.digests, rows, threshold, search.block_rows))
+    collector = _Collector(len(vectors), options)
+    sizes = [block.size for block in search.blocks]
+    total, done = max(1, sum(sizes)), 0
+    for pairs, block_count in finished.read():
+        done = sum(sizes[:block_count])
+        collector.add(pairs, done / total)
+    done_before = done
     started = time.monotonic()
-    for block in cascade.blocks[kept.done :]:
-        found = cascade.pairs_of(block)
-        decided += sizes[block.number]
-        total.add(Pairs(*found), decided / everything)
-        kept.add(found, block.number + 1)
-        shown = round(cascade.compared * (decided - resumed) / everything)
-        left = round(cascade.compared * (everything - resumed) / everything)
-        progress(Progress("pairs", shown, left, time.monotonic() - started))
-    widths = "+".join(map(str, cascade.plan.widths))
-    result = total.result(f"cascade of {widths} of {vectors.shape[1]} coordinates")
-    kept.forget()
+    for block in search.blocks[finished.count :]:
+        pairs = search.pairs_of(block)
+        done += block.size
+        collector.add(pairs, done / total)
+        finished.add(pairs, block.number + 1)
+        compared, to_compare = (round(search.pair_count * (size - done_before) / total) for size in (done, total))
+        progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
+    widths = "+".join(map(str, search.plan.widths))
+    result = collector.result(f"cascade of {widths} of {vectors.shape[1]} coordinates")
+    finished.remove()
     return result
 
 
-def _refuse_dense(vectors: np.ndarray, threshold: float, chosen: int, limits: Limits) -> None:
-    """Stop before hours of work where a sample says that there are far too many pairs.
+def _refuse_dense(vectors: np.ndarray, threshold: float, to_compare: int, options: SearchOptions) -> None:
+    """Stop before hours of work where a sample shows that there are far too many pairs.
 
     Raises:
-        TooManyPairsError: the sample's share of pairs, over all, is more than twice the limit.
+        TooManyPairsError: the sample's share of pairs, applied to all, is more than twice the limit.
     """
-    to_decide = chosen * len(vectors) - chosen * (chosen + 1) // 2
-    if to_decide <= 2 * limits.max_pairs:
+    if to_compare <= 2 * options.max_pairs:
         return
     rng = np.random.default_rng(2048)
-    some = rng.choice(len(vectors), min(_SAMPLE_ROWS, len(vectors)), replace=False)
-    sample = np.ascontiguousarray(vectors[np.sort(some)])
-    share = len(pairs_above(sample, threshold)) / max(1, len(sample) * (len(sample) - 1) // 2)
-    expected = int(share * to_decide)
-    if expected > 2 * limits.max_pairs:
-        raise _too_many(expected, limits)
+    sampled = rng.choice(len(vectors), min(_SAMPLE_ROWS, len(vectors)), replace=False)
+    sample = np.ascontiguousarray(vectors[np.sort(sampled)])
+    share = len(pairs_above(sample, threshold)) / max(1, _pair_count(len(sample), len(sample)))
+    expected = int(share * to_compare)
+    if expected > 2 * options.max_pairs:
+        raise _too_many_pairs(expected, options)

@@ -1,7 +1,7 @@
-"""Pairs to look at: those just above the threshold, where a wrong threshold shows first, and some images' nearest.
+"""Samples of the tables for people to look at: the pairs just above the threshold and some images' neighbours.
 
-Belongs here: picking some of the tables. Not here: the tables (`domain.similarity.pairs_table`,
-`domain.similarity.neighbours_table`), drawing (`domain.images.contact_sheets`).
+Belongs here: which rows are shown. Not here: the tables (`domain.similarity.pairs_table`,
+`domain.similarity.neighbours_table`), drawing images (`domain.images.contact_sheets`).
 """
 
 import numpy as np
@@ -10,20 +10,22 @@ import pyarrow.parquet as pq
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
-# A larger table is not read for a few pictures.
-MOST_ROWS = 5_000_000
+# A larger pairs table is not read for a few images.
+MAX_ROWS = 5_000_000
 
 
 def weakest_pairs(home: Home, space: str, count: int) -> list[tuple[str, str, float]]:
-    """The pairs with the lowest scores: both paths and the score, lowest first, ties by path.
+    """Return the pairs with the lowest scores, where a wrong threshold shows first.
 
-    Nothing where the table is missing or has more than five million rows.
+    Returns:
+        Both paths and the score of each pair, lowest score first, ties by path; nothing where the table is missing or
+        has more than `MAX_ROWS` rows.
 
     Raises:
         TableError: the table is damaged.
     """
     path = tables.pairs_path(home.warehouse, space)
-    if not path.is_file() or tables.count_rows(path) > MOST_ROWS:
+    if not path.is_file() or tables.count_rows(path) > MAX_ROWS:
         return []
     table = tables.read(path, ["path_a", "path_b", "score"])
     order = [("score", "ascending"), ("path_a", "ascending"), ("path_b", "ascending")]
@@ -31,10 +33,16 @@ def weakest_pairs(home: Home, space: str, count: int) -> list[tuple[str, str, fl
     return [(row["path_a"], row["path_b"], row["score"]) for row in rows]
 
 
-def some_neighbours(home: Home, space: str, images: int, shown: int) -> list[tuple[str, list[tuple[str, float]]]]:
-    """The nearest of a few images, spread evenly over the table: an image's path, and paths and scores, nearest first.
+def sample_neighbours(
+    home: Home, space: str, image_count: int, neighbour_count: int
+) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Return the nearest neighbours of a few images, spread evenly over the table.
 
-    Nothing where the table is missing. Of a large table only the row groups of these images are read.
+    Only the row groups with these images are read.
+
+    Returns:
+        Each image's path with the paths and scores of its neighbours, nearest first; nothing where the table is
+        missing.
 
     Raises:
         TableError: the table is damaged.
@@ -42,19 +50,19 @@ def some_neighbours(home: Home, space: str, images: int, shown: int) -> list[tup
     path = tables.nearest_path(home.warehouse, space)
     if not path.is_file():
         return []
-    found: list[tuple[str, list[tuple[str, float]]]] = []
+    # By path: in a small table several sampled rows may be of one image.
+    neighbours_of: dict[str, list[tuple[str, float]]] = {}
     with tables.open_parquet(path) as file:
-        groups = [file.metadata.row_group(number).num_rows for number in range(file.num_row_groups)]
-        ends = np.cumsum(groups, dtype=np.int64)
-        every = int(ends[-1]) if groups else 0
-        wanted = sorted({every * image // images for image in range(images)}) if every else []
-        for row in wanted:
-            number = int(np.searchsorted(ends, row, side="right"))
-            names = file.read_row_group(number, columns=["path"])["path"]
-            image = names[row - int(ends[number]) + groups[number]].as_py()
-            # By name, because an image's rows may lie in two groups.
-            its = pq.read_table(path, columns=["rank", "neighbour", "score"], filters=[("path", "=", image)])
-            its = its.sort_by("rank").slice(0, shown)
-            found.append((image, list(zip(its["neighbour"].to_pylist(), its["score"].to_pylist(), strict=True))))
-    # Of few images several rows may have been met.
-    return list(dict(found).items())
+        group_rows = [file.metadata.row_group(group).num_rows for group in range(file.num_row_groups)]
+        group_ends = np.cumsum(group_rows, dtype=np.int64)
+        row_count = int(group_ends[-1]) if group_rows else 0
+        sampled_rows = sorted({row_count * image // image_count for image in range(image_count)}) if row_count else []
+        for row in sampled_rows:
+            group = int(np.searchsorted(group_ends, row, side="right"))
+            paths = file.read_row_group(group, columns=["path"])["path"]
+            image = paths[row - int(group_ends[group]) + group_rows[group]].as_py()
+            # By a filter, because an image's rows may lie in two groups.
+            rows = pq.read_table(path, columns=["rank", "neighbour", "score"], filters=[("path", "=", image)])
+            rows = rows.sort_by("rank").slice(0, neighbour_count)
+            neighbours_of[image] = list(zip(rows["neighbour"].to_pylist(), rows["score"].to_pylist(), strict=True))
+    return list(neighbours_of.items())

@@ -15,7 +15,7 @@ from imgret_assets.domain.analysis.calibration import (
     suggest_threshold_without_labels,
     threshold_rows,
 )
-from imgret_assets.domain.similarity.brute_force import plain_nearest
+from imgret_assets.domain.similarity.brute_force import nearest_neighbours
 from imgret_tests.unit.analysis.sample_collections import cosines, labelled_collection
 
 
@@ -23,7 +23,7 @@ from imgret_tests.unit.analysis.sample_collections import cosines, labelled_coll
 def test_rows_equal_counting_every_pair(rng: np.random.Generator, count: int) -> None:
     vectors, labels = labelled_collection(rng, count)
     scores = cosines(vectors)
-    nearest = plain_nearest(vectors, 1)[1][:, 0] if count > 1 else np.full(1, -np.inf)
+    nearest = nearest_neighbours(vectors, 1)[1][:, 0] if count > 1 else np.full(1, -np.inf)
     rows = threshold_rows(count_above(vectors, labels, np.arange(count)), count, nearest, 0.0, 0.1)
     pairs = [(a, b) for a in range(count) for b in range(a + 1, count)]
     labelled = [(a, b) for a, b in pairs if labels[a] and labels[b]]
@@ -46,7 +46,7 @@ def test_rows_equal_counting_every_pair(rng: np.random.Generator, count: int) ->
 def test_the_interval_of_a_sample_holds_the_true_count(rng: np.random.Generator) -> None:
     """At 95 percent, a dozen samples of ten thresholds each miss rarely."""
     vectors, labels = labelled_collection(rng, 600)
-    nearest = plain_nearest(vectors, 1)[1][:, 0]
+    nearest = nearest_neighbours(vectors, 1)[1][:, 0]
     thresholds = THRESHOLDS[:40:4]
     counts = count_above(vectors, labels, np.arange(600), thresholds)
     exact = threshold_rows(counts, 600, nearest, 0.0, 0.1, thresholds)
@@ -80,7 +80,7 @@ def test_the_spread_of_the_background_is_that_of_its_lower_half(rng: np.random.G
 
 def test_without_labels_false_pairs_are_the_normal_tail(rng: np.random.Generator) -> None:
     vectors, _ = labelled_collection(rng, 50)
-    nearest = plain_nearest(vectors, 1)[1][:, 0]
+    nearest = nearest_neighbours(vectors, 1)[1][:, 0]
     rows = threshold_rows(count_above(vectors, [None] * 50, np.arange(50)), 50, nearest, 0.3, 0.1)
     # Two deviations above the mean: 2.275 percent.
     assert rows[0].false_pairs == pytest.approx(0.02275 * 1225, rel=1e-3)
@@ -115,7 +115,7 @@ def test_without_labels_the_middle_between_background_and_one_is_suggested() -> 
 
 def test_histograms_count_all_pairs_and_all_images(rng: np.random.Generator) -> None:
     vectors, labels = labelled_collection(rng, 60)
-    nearest = plain_nearest(vectors, 1)[1][:, 0]
+    nearest = nearest_neighbours(vectors, 1)[1][:, 0]
     report = calibrate("space", vectors, [str(number) for number in range(60)], labels, nearest)
     assert (sum(report.random), sum(report.nearest)) == (60 * 59 // 2, 60)
     scores = cosines(vectors)[np.triu_indices(60, 1)]

@@ -5,7 +5,7 @@ import pytest
 
 from imgret_assets.domain.analysis import rerank_gain
 from imgret_assets.domain.analysis.rerank_gain import Gain, measure_gain
-from imgret_assets.domain.similarity.brute_force import plain_nearest
+from imgret_assets.domain.similarity.brute_force import nearest_neighbours
 
 
 def test_large_families_gain(rng: np.random.Generator) -> None:
@@ -45,9 +45,9 @@ def test_one_search_of_all_images_equals_a_search_for_each_fold(
 
     def search(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
         searches.append(len(vectors))
-        return plain_nearest(vectors, k if len(vectors) < 80 else 1)
+        return nearest_neighbours(vectors, k if len(vectors) < 80 else 1)
 
-    monkeypatch.setattr(rerank_gain, "plain_nearest", search)
+    monkeypatch.setattr(rerank_gain, "nearest_neighbours", search)
     assert measure_gain(vectors, contents, labels) == gain
     assert searches == [80, *[72] * 10]
 

@@ -6,7 +6,7 @@ import pytest
 from imgret_assets.domain.embeddings.table_reader import load_embeddings
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.similarity import neighbours_table
-from imgret_assets.domain.similarity.brute_force import plain_nearest
+from imgret_assets.domain.similarity.brute_force import nearest_neighbours
 from imgret_assets.domain.similarity.neighbours_table import load_neighbours, refresh_neighbours
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path, read
@@ -20,7 +20,7 @@ MEANS = ["plain", "cascade"]
 @pytest.fixture(params=MEANS)
 def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cascade":
-        monkeypatch.setattr(neighbours_table, "PLAIN_ROWS", 0)
+        monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
     return request.param
 
 
@@ -108,7 +108,7 @@ def test_what_it_covers_must_be_known(home: Home, rng: np.random.Generator) -> N
 def test_many_exact_copies_go_by_lower_row(rng: np.random.Generator) -> None:
     vectors = rng.normal(size=(50, 8)).astype(np.float32)
     vectors[5:45] = vectors[5]
-    rows, scores = plain_nearest(vectors, 6)
+    rows, scores = nearest_neighbours(vectors, 6)
     expected_rows, expected_scores = full_sort(vectors, 6)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-12)

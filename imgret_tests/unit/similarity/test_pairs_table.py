@@ -21,9 +21,9 @@ from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.similarity import pairs_table
 from imgret_assets.domain.similarity.brute_force import pairs_above
-from imgret_assets.domain.similarity.pair_search import Searched, search_pairs
+from imgret_assets.domain.similarity.pair_search import SearchResult, search_pairs
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
-from imgret_assets.domain.similarity.scored_pairs import Pairs
+from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
@@ -46,13 +46,13 @@ def brute_force(vectors: np.ndarray) -> np.ndarray:
     return found
 
 
-def as_dict(found: Pairs) -> dict[tuple[int, int], float]:
+def as_dict(found: ScoredPairs) -> dict[tuple[int, int], float]:
     pairs_found = list(zip(found.a.tolist(), found.b.tolist(), strict=True))
     assert len(set(pairs_found)) == len(pairs_found)
     return dict(zip(pairs_found, found.scores.tolist(), strict=True))
 
 
-def assert_exact(found: Pairs, vectors: np.ndarray, threshold: float) -> None:
+def assert_exact(found: ScoredPairs, vectors: np.ndarray, threshold: float) -> None:
     """The very pairs and scores of brute force; only within a rounding of the threshold may the two differ."""
     truth = brute_force(vectors)
     said = as_dict(found)
@@ -267,7 +267,7 @@ def test_what_is_new_is_compared_with_all_and_the_rest_is_not(home: Home, monkey
     write_tables(home, later)
     asked: list[list[int]] = []
 
-    def watched(vectors: np.ndarray, threshold: float, *, rows: np.ndarray, **others: Any) -> Searched:
+    def watched(vectors: np.ndarray, threshold: float, *, rows: np.ndarray, **others: Any) -> SearchResult:
         asked.append(rows.tolist())
         return search_pairs(vectors, threshold, rows=rows, **others)
 
@@ -509,10 +509,10 @@ def test_a_cap_keeps_each_image_s_best_and_says_what_it_left_out(home: Home) -> 
     capped = with_settings(home, max_neighbours=2)
     report = refresh_pairs(capped, SPACE.id, 0.5)
     assert set(read_pairs(home)) == best_of(COLLECTION, 0.5, 2)
-    assert report.cut == everything - report.pairs > 0
+    assert report.left_out == everything - report.pairs > 0
     assert "beyond IMGRET_MAX_NEIGHBOURS were left out" in report.summary
     again = refresh_pairs(capped, SPACE.id, 0.5)
-    assert (again.written, again.cut) == (False, report.cut)
+    assert (again.written, again.left_out) == (False, report.left_out)
 
 
 def test_an_image_that_loses_a_neighbour_gets_one_back_that_was_left_out(home: Home) -> None:

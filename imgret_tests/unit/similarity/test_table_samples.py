@@ -9,7 +9,7 @@ import pytest
 from imgret_assets.domain.similarity import table_samples
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
-from imgret_assets.domain.similarity.table_samples import some_neighbours, weakest_pairs
+from imgret_assets.domain.similarity.table_samples import sample_neighbours, weakest_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import nearest_path, pairs_path
@@ -33,7 +33,7 @@ def test_the_weakest_pairs_are_those_of_the_whole_table(built: Home) -> None:
 
 
 def test_no_pair_is_shown_of_a_missing_or_a_huge_table(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(table_samples, "MOST_ROWS", 10)
+    monkeypatch.setattr(table_samples, "MAX_ROWS", 10)
     assert weakest_pairs(built, SPACE.id, 5) == []
     pairs_path(built.warehouse, SPACE.id).unlink()
     assert weakest_pairs(built, SPACE.id, 5) == []
@@ -55,16 +55,16 @@ def _in_small_row_groups(path: Path) -> None:
 def test_some_images_are_spread_over_the_table(built: Home, small_groups: bool) -> None:
     if small_groups:
         _in_small_row_groups(nearest_path(built.warehouse, SPACE.id))
-    found = some_neighbours(built, SPACE.id, 3, 4)
+    found = sample_neighbours(built, SPACE.id, 3, 4)
     assert [image for image, _ in found] == ["000.png", "010.png", "020.png"]
     assert all(nearest == _nearest(built, image, 4) for image, nearest in found)
 
 
 def test_of_fewer_images_each_is_shown_once(home: Home, rng: np.random.Generator) -> None:
     write_tables(home, collection(rng, 3))
-    assert some_neighbours(home, SPACE.id, 6, 4) == []
+    assert sample_neighbours(home, SPACE.id, 6, 4) == []
     refresh_neighbours(home, SPACE.id)
-    found = some_neighbours(home, SPACE.id, 6, 4)
+    found = sample_neighbours(home, SPACE.id, 6, 4)
     assert [(image, len(nearest)) for image, nearest in found] == [("000.png", 2), ("001.png", 2), ("002.png", 2)]
 
 
@@ -72,4 +72,4 @@ def test_of_fewer_images_each_is_shown_once(home: Home, rng: np.random.Generator
 def test_without_neighbours_nothing_is_shown(home: Home, rng: np.random.Generator, count: int) -> None:
     write_tables(home, collection(rng, count))
     refresh_neighbours(home, SPACE.id)
-    assert some_neighbours(home, SPACE.id, 6, 4) == []
+    assert sample_neighbours(home, SPACE.id, 6, 4) == []

@@ -15,7 +15,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.similarity.neighbours_table import KEPT, refresh_neighbours
-from imgret_assets.domain.similarity.table_samples import some_neighbours
+from imgret_assets.domain.similarity.table_samples import sample_neighbours
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path
 
@@ -35,7 +35,7 @@ def nearest_neighbours(
     """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
     home = warehouse.open()
     log = context.log.info
-    report = refresh_neighbours(home, embedder.space(home).id, say=log, progress=progress_listener(log))
+    report = refresh_neighbours(home, embedder.space(home).id, log=log, progress=progress_listener(log))
     log(report.summary)
     return dg.MaterializeResult(
         metadata={
@@ -56,7 +56,7 @@ def nearest_neighbours(
 def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
     """Return a few images, each in a row with its nearest neighbours and their scores."""
     rows = []
-    for image, nearest in some_neighbours(home, space, IMAGES_SHOWN, NEAREST_SHOWN):
+    for image, nearest in sample_neighbours(home, space, IMAGES_SHOWN, NEAREST_SHOWN):
         neighbours = [home.images / path for path, _ in nearest]
         scores = ", ".join(f"{score:.3f}" for _, score in nearest)
         # In a small collection an image has fewer neighbours, but each row needs all columns.

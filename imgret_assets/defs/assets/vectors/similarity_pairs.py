@@ -47,7 +47,7 @@ def similarity_pairs(
     home = warehouse.open()
     threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
     log = context.log.info
-    report = refresh_pairs(home, embedder.space(home).id, threshold, say=log, progress=progress_listener(log))
+    report = refresh_pairs(home, embedder.space(home).id, threshold, log=log, progress=progress_listener(log))
     context.log.info(report.summary)
     return dg.MaterializeResult(
         metadata={
@@ -58,8 +58,8 @@ def similarity_pairs(
             "compared_pairs": report.compared,
             "compared_per_second": rate(report.compared, report.seconds),
             "method": report.how,
-            "means": report.means,
-            "pairs_beyond_max_neighbours": report.cut,
+            "algorithm": report.algorithm,
+            "pairs_beyond_max_neighbours": report.left_out,
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),

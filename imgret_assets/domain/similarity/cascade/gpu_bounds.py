@@ -1,11 +1,11 @@
-"""The first bounds of the cascade multiplied on a GPU by torch.
+"""The first bounds of the cascade, multiplied on a GPU by torch.
 
-Belongs here: choosing the device, operands and tiles on it. Not here: the bounds and their proof
-(`domain.similarity.cascade.bounds`), what becomes of a pair that passes (`domain.similarity.cascade.sieve`): later
-bounds and the float64 cosine are the CPU's, so that a score is the same to the last bit whoever has multiplied.
+Belongs here: finding a GPU, operands and tiles on it. Not here: the bounds and their proof
+(`domain.similarity.cascade.bounds`), what happens to a pair that passes (`domain.similarity.cascade.sieve`): later
+bounds and exact scores are computed on the CPU, so that a score is the same to the last bit on every engine.
 
-The integers of the first bound are rounded to bfloat16, multiplied and summed in float32, and the product is rounded
-to bfloat16. Importing this module does not load torch.
+The integers of the first bound are rounded to bfloat16, multiplied and summed in float32, and the product is rounded to
+bfloat16. Importing this module does not load torch.
 """
 
 from collections.abc import Iterator
@@ -15,19 +15,21 @@ from typing import Any
 
 import numpy as np
 
-DEVICE = "cuda"  # torch's name of the GPU; the same code runs on its "cpu".
+# torch's name of the GPU; with "cpu" the same code runs on the CPU.
+DEVICE = "cuda"
+_DRIVERS = ("/dev/nvidiactl", "/dev/kfd")
 
 
-def engine_for(device: str) -> str | None:
-    """The engine for a device as IMGRET_DEVICE has it; None for the CPU's own.
+def gpu_is_usable(device: str) -> bool:
+    """Return whether a GPU may multiply, by the value of IMGRET_DEVICE and by the machine.
 
-    Asking torch costs seconds, so it is asked only where a driver is there to be found.
+    Importing torch takes seconds, so it is imported only where there is a driver.
     """
-    if device not in ("auto", "cuda") or not any(Path(file).exists() for file in ("/dev/nvidiactl", "/dev/kfd")):
-        return None
+    if device not in ("auto", "cuda") or not any(Path(driver).exists() for driver in _DRIVERS):
+        return False
     import torch
 
-    return "cuda" if torch.cuda.is_available() else None
+    return torch.cuda.is_available()
 
 
 def operand(integers: np.ndarray) -> Any:
@@ -37,35 +39,35 @@ def operand(integers: np.ndarray) -> Any:
     return torch.from_numpy(integers).to(DEVICE).to(torch.bfloat16)
 
 
-def passing(
-    left: Any, right: Any, left_cuts: np.ndarray, right_cuts: np.ndarray, tile_rows: int
+def passing_tiles(
+    left: Any, right: Any, left_cutoffs: np.ndarray, right_cutoffs: np.ndarray, tile_rows: int
 ) -> Iterator[tuple[np.ndarray, np.ndarray, int]]:
-    """Rows and columns of the products that reach the lower of their cutoffs, a tile at a time.
+    """Yield rows and columns of the products that reach the lower of their cutoffs, a tile at a time.
 
     Args:
         left: an `operand`.
-        right: another, of as many columns.
-        left_cuts: float64, of each row of `left`.
-        right_cuts: float64, of each row of `right`.
-        tile_rows: rows of `left` in a tile; halved for as long as the device's memory is too small.
+        right: an `operand` of as many columns.
+        left_cutoffs: float64, of each row of `left`.
+        right_cutoffs: float64, of each row of `right`.
+        tile_rows: rows of `left` in a tile; halved for as long as the GPU's memory is too small.
 
     Yields:
-        rows and columns int64, and how many rows a tile has had.
+        Rows int64, columns int64, and the number of rows of a tile.
     """
     import torch
 
-    # Rounded down, so that what reaches a cutoff reaches it still.
-    own, theirs = (
-        torch.from_numpy(np.nextafter(cuts.astype(np.float32), np.float32(-np.inf))).to(left.device)
-        for cuts in (left_cuts, right_cuts)
+    # Rounded down, so that a product that reaches a cutoff still reaches it.
+    left_cuts, right_cuts = (
+        torch.from_numpy(np.nextafter(cutoffs.astype(np.float32), np.float32(-np.inf))).to(left.device)
+        for cutoffs in (left_cutoffs, right_cutoffs)
     )
     start = 0
-    with _exact_sums():
+    with _float32_sums():
         while start < len(left):
             part = slice(start, start + tile_rows)
             try:
-                passes = (left[part] @ right.T).float() >= torch.minimum(own[part, None], theirs[None, :])
-                rows, columns = (found.cpu().numpy() for found in torch.nonzero(passes, as_tuple=True))
+                passes = (left[part] @ right.T).float() >= torch.minimum(left_cuts[part, None], right_cuts[None, :])
+                rows, columns = (places.cpu().numpy() for places in torch.nonzero(passes, as_tuple=True))
             except torch.cuda.OutOfMemoryError:
                 if tile_rows == 1:
                     raise
@@ -77,14 +79,14 @@ def passing(
 
 
 @contextmanager
-def _exact_sums() -> Iterator[None]:
-    """Sums of products in float32, whatever the process has allowed elsewhere: the margins count on it."""
+def _float32_sums() -> Iterator[None]:
+    """Sum products in float32 within the block, whatever the process allows elsewhere: the margins assume it."""
     import torch
 
     matmul = torch.backends.cuda.matmul
-    before = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32
+    allowed = matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32
     matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32 = False, False
     try:
         yield
     finally:
-        matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32 = before
+        matmul.allow_bf16_reduced_precision_reduction, matmul.allow_tf32 = allowed

@@ -1,64 +1,54 @@
-"""The compiled loops of the cascade: products of short integers that are compared before they leave the registers.
+"""The compiled loops of the cascade over pairs: products of short integers, compared before they leave the registers.
 
-Belongs here: numba kernels and the vector instructions they are made of. Not here: which bounds they are given
-and why those are safe (`domain.similarity.cascade.sieve`). Importing this module loads numba (half a second), so
-`domain.similarity.cascade.sieve` imports it only when there is work.
+Belongs here: numba kernels that run for each pair, and the vector instructions that they are made of. Not here: kernels
+that prepare vectors (`domain.similarity.cascade.preparation_kernels`), which bounds the kernels are given and why those
+lose no pair (`domain.similarity.cascade.bounds`). Importing this module loads numba (half a second), so it is imported
+only when there is work.
 
-Three choices carry the speed. (1) Heads are int16 with int32 sums: an AVX2 core multiplies 16 pairs of int16 in
-one instruction (pmaddwd) where it multiplies 8 float32, and integer sums have no rounding to bound. (2) A block
-of 4 x 16 products lives in eight registers and is compared with its cutoffs there; what is written to memory is one
-64-bit mask, so no matrix of scores exists that would have to be stored and scanned (the register blocking is that
-of Goto and van de Geijn, Anatomy of high-performance matrix multiplication, ACM TOMS 34(3), 2008, the write-back
-replaced by a comparison). (3) A candidate goes through the later bounds at once, while its rows are in the cache.
+Three choices make it fast. (1) Projections are int16 with int32 sums: a core with AVX2 multiplies 16 pairs of int16 in
+one instruction (pmaddwd), but only 8 float32, and integer sums have no rounding error to bound. (2) A block of 4 x 16
+products stays in eight registers and is compared with its cutoffs there. Only one 64-bit mask is written, so there is
+no matrix of products to store and scan (the register blocking is that of Goto and van de Geijn, Anatomy of
+high-performance matrix multiplication, ACM TOMS 34(3), 2008, with a comparison in place of the write-back). (3) A
+candidate goes through the later bounds at once, while its rows are in the cache.
 
-Every kernel releases the GIL and uses one thread; parallelism is a pool of Python threads over tiles, because numba's
-own layers may not be entered by two threads of a process at a time.
+Every kernel releases the GIL and uses one thread; a pool of Python threads works on several tiles, because two threads
+of a process may not enter numba's own threading layers at the same time.
+
+The module is long because instructions and kernels must stand in one file: numba keys compiled code on disk by the file
+that a kernel is in, so a change to an instruction in another file would leave the old machine code in use.
 """
 
-from collections.abc import Callable
 from typing import Any
 
 import llvmlite.binding
-import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils, config
-from numba.extending import intrinsic
 
-PANEL = 16  # Rows of a packed panel: columns of one register block.
-STRIDE = 4  # Columns of a packed row come in multiples of this: two steps a turn, of two columns each.
+from imgret_assets.domain.numerics.numba_compiler import compiled, instruction
+from imgret_assets.domain.similarity.cascade.bounds import COLUMN_MULTIPLE, PANEL_ROWS
+
+_TILE_ROWS = 4  # Rows of one register block; it has PANEL_ROWS columns.
+_STEPS_A_TURN = COLUMN_MULTIPLE // 2  # A step is two columns. With four steps a turn, LLVM spills the sums.
 
 _I8, _I16, _I32, _I64 = (ir.IntType(bits) for bits in (8, 16, 32, 64))
 _INTS, _SHORTS = ir.VectorType(_I32, 8), ir.VectorType(_I16, 16)
 _FLOATS, _EIGHT_FLOATS = ir.VectorType(ir.FloatType(), 4), ir.VectorType(ir.FloatType(), 8)
 _DOUBLES = ir.VectorType(ir.DoubleType(), 4)
 # Products of norms between which float32 neither overflows nor loses more to underflow than its margin covers.
-_LEAST, _GREATEST = 2.0**-80, 2.0**80
+_MIN_NORM_PRODUCT, _MAX_NORM_PRODUCT = 2.0**-80, 2.0**80
 
 
 def cpu_features() -> frozenset[str]:
-    """What this CPU can do, in LLVM's names; empty where numba was told to compile for another one."""
+    """Return the features of this CPU, in LLVM's names; none where numba is set to compile for another CPU."""
     if getattr(config, "CPU_NAME", None) or getattr(config, "CPU_FEATURES", None):
         return frozenset()
-    return frozenset(name for name, there in llvmlite.binding.get_host_cpu_features().items() if there)
+    return frozenset(name for name, present in llvmlite.binding.get_host_cpu_features().items() if present)
 
 
-def _compiled(function: Callable[..., Any]) -> Any:
-    """Compile on first use, keep the code on disk where some folder can be written, in memory otherwise.
-
-    numba looks for a folder when the decorator runs (NUMBA_CACHE_DIR, beside this file, the user's cache folder) and
-    raises where it may write none of them: an installed package of a container's read-only root, without a home.
-    """
-    try:
-        return numba.njit(nogil=True, cache=True, error_model="numpy")(function)
-    except RuntimeError:
-        return numba.njit(nogil=True, error_model="numpy")(function)
-
-
-def _instruction(function: Callable[..., Any]) -> Any:
-    """`intrinsic`, for a reader of types: the compiler passes the first argument."""
-    return intrinsic(function)
+# Instructions
 
 
 def _pointer(context: Any, builder: Any, array_type: Any, array: Any, at: Any) -> Any:
@@ -78,8 +68,8 @@ def _splat(builder: Any, value: Any) -> Any:
     )
 
 
-def _multiplied(builder: Any, x: Any, y: Any) -> Any:
-    """Sums of two neighbouring products of sixteen int16: one instruction where there is AVX2."""
+def _multiply_shorts(builder: Any, x: Any, y: Any) -> Any:
+    """Emit the sums of two neighbouring products of sixteen int16: one instruction where there is AVX2."""
     if "avx2" in cpu_features():
         kind = ir.FunctionType(_INTS, [_SHORTS, _SHORTS])
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.avx2.pmadd.wd"), [x, y])
@@ -92,65 +82,68 @@ def _multiplied(builder: Any, x: Any, y: Any) -> Any:
     return builder.add(even, odd)
 
 
-@_instruction
-def _hits(
-    typingctx: Any, left: Any, left_at: Any, right: Any, right_at: Any, steps: Any, cut: Any, cut_at: Any,
-    other_cut: Any, other_at: Any,
+@instruction
+def _mask_above(
+    typingctx: Any, left: Any, left_at: Any, right: Any, right_at: Any, steps: Any, left_cuts: Any, left_cut_at: Any,
+    right_cuts: Any, right_cut_at: Any,
 ) -> Any:  # fmt: skip
-    """Mask of the 4 x 16 products that exceed the lower of their two cutoffs; bit 16 r + c is row r, column c.
+    """Return the mask of 4 x 16 products that exceed the lower of their two cutoffs; bit 16 r + c is row r, column c.
 
-    `left` and `right` are packed panels (see `pack`), of which four rows and sixteen rows are read.
+    `left` and `right` are packed panels (`preparation_kernels.pack_rows`): four rows of the one and sixteen rows of the
+    other are multiplied. `steps` is a multiple of _STEPS_A_TURN.
     """
     signature = types.uint64(
-        left, types.int64, right, types.int64, types.int64, cut, types.int64, other_cut, types.int64
+        left, types.int64, right, types.int64, types.int64, left_cuts, types.int64, right_cuts, types.int64
     )
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         rows, columns = (_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2))
         row_cuts, column_cuts = (_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (5, 7))
-        before = builder.block
-        loop, after = builder.append_basic_block("products"), builder.append_basic_block("compare")
+        entry = builder.block
+        loop, compare = builder.append_basic_block("products"), builder.append_basic_block("compare")
         builder.branch(loop)
         builder.position_at_end(loop)
         step = builder.phi(_I64)
-        sums = [builder.phi(_INTS) for _ in range(8)]
-        for phi, start in zip([step, *sums], [_I64(0)] + [ir.Constant(_INTS, [0] * 8)] * 8, strict=True):
-            phi.add_incoming(start, before)
-        new = list(sums)
-        # Two steps a turn: with four, LLVM reorders the sums and spills them.
-        for part in range(2):
-            at = builder.mul(builder.add(step, _I64(part)), _I64(PANEL))
+        sums = [builder.phi(_INTS) for _ in range(2 * _TILE_ROWS)]
+        zeros = ir.Constant(_INTS, [0] * 8)
+        for phi, start in zip([step, *sums], [_I64(0)] + [zeros] * len(sums), strict=True):
+            phi.add_incoming(start, entry)
+        new_sums = list(sums)
+        for turn_step in range(_STEPS_A_TURN):
+            at = builder.mul(builder.add(step, _I64(turn_step)), _I64(PANEL_ROWS))
             halves = [
                 builder.bitcast(_load(builder, builder.gep(columns, [builder.add(at, _I64(8 * h))]), _INTS, 4), _SHORTS)
                 for h in range(2)
             ]
-            for row in range(4):
+            for row in range(_TILE_ROWS):
                 value = builder.load(builder.gep(rows, [builder.add(at, _I64(row))]))
                 spread = builder.bitcast(_splat(builder, value), _SHORTS)
                 for h in range(2):
-                    new[2 * row + h] = builder.add(new[2 * row + h], _multiplied(builder, spread, halves[h]))
-        following = builder.add(step, _I64(2))
-        for phi, value in zip([step, *sums], [following, *new], strict=True):
+                    product = _multiply_shorts(builder, spread, halves[h])
+                    new_sums[2 * row + h] = builder.add(new_sums[2 * row + h], product)
+        next_step = builder.add(step, _I64(_STEPS_A_TURN))
+        for phi, value in zip([step, *sums], [next_step, *new_sums], strict=True):
             phi.add_incoming(value, builder.block)
-        builder.cbranch(builder.icmp_signed("<", following, args[4]), loop, after)
-        builder.position_at_end(after)
+        builder.cbranch(builder.icmp_signed("<", next_step, args[4]), loop, compare)
+        builder.position_at_end(compare)
         mask = _I64(0)
-        theirs = [_load(builder, builder.gep(column_cuts, [_I64(8 * h)]), _INTS, 4) for h in range(2)]
-        for row in range(4):
-            own = _splat(builder, builder.load(builder.gep(row_cuts, [_I64(row)])))
+        column_halves = [_load(builder, builder.gep(column_cuts, [_I64(8 * h)]), _INTS, 4) for h in range(2)]
+        for row in range(_TILE_ROWS):
+            row_cut = _splat(builder, builder.load(builder.gep(row_cuts, [_I64(row)])))
             for h in range(2):
-                lower = builder.select(builder.icmp_signed("<", own, theirs[h]), own, theirs[h])
-                over = builder.icmp_signed(">", new[2 * row + h], lower)
-                bits = builder.zext(builder.bitcast(over, _I8), _I64)
-                mask = builder.or_(mask, builder.shl(bits, _I64(16 * row + 8 * h)))
+                is_lower = builder.icmp_signed("<", row_cut, column_halves[h])
+                lower = builder.select(is_lower, row_cut, column_halves[h])
+                above = builder.icmp_signed(">", new_sums[2 * row + h], lower)
+                bits = builder.zext(builder.bitcast(above, _I8), _I64)
+                mask = builder.or_(mask, builder.shl(bits, _I64(PANEL_ROWS * row + 8 * h)))
         return mask
 
     return signature, emit
 
 
-@_instruction
+@instruction
 def _lowest_bit(typingctx: Any, mask: Any) -> Any:
-    """Number of the lowest bit set of a mask that is not 0."""
+    """Return the number of the lowest bit that is set, of a mask that is not 0."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
@@ -159,24 +152,27 @@ def _lowest_bit(typingctx: Any, mask: Any) -> Any:
 
 
 def _emit_dot(context: Any, builder: Any, signature: Any, args: Any, zero: Any, width: int, add: Any) -> list[Any]:
-    """A loop over two flat arrays in steps of 16 numbers; the sums, of `add(old, place in step, x, y)`, at its end."""
-    ours, theirs = (_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2))
-    start = builder.block
+    """Emit a loop over two flat arrays in steps of 16 numbers.
+
+    `add(sum, x, y)` emits a sum's next value from pointers to `width` numbers; the result is the sums after the loop.
+    """
+    left, right = (_pointer(context, builder, signature.args[i], args[i], args[i + 1]) for i in (0, 2))
+    entry = builder.block
     head, body, done = (builder.append_basic_block(name) for name in ("head", "body", "done"))
     builder.branch(head)
     builder.position_at_end(head)
     step = builder.phi(_I64)
     sums = [builder.phi(zero.type) for _ in range(16 // width)]
     for phi, value in zip([step, *sums], [_I64(0)] + [zero] * len(sums), strict=True):
-        phi.add_incoming(value, start)
+        phi.add_incoming(value, entry)
     builder.cbranch(builder.icmp_signed("<", step, args[4]), body, done)
     builder.position_at_end(body)
     at = builder.mul(step, _I64(16))
-    new = []
-    for part, old in enumerate(sums):
-        place = [builder.add(at, _I64(width * part))]
-        new.append(add(old, builder.gep(ours, place), builder.gep(theirs, place)))
-    for phi, value in zip([step, *sums], [builder.add(step, _I64(1)), *new], strict=True):
+    new_sums = []
+    for number, old in enumerate(sums):
+        offset = [builder.add(at, _I64(width * number))]
+        new_sums.append(add(old, builder.gep(left, offset), builder.gep(right, offset)))
+    for phi, value in zip([step, *sums], [builder.add(step, _I64(1)), *new_sums], strict=True):
         phi.add_incoming(value, body)
     builder.branch(head)
     builder.position_at_end(done)
@@ -190,17 +186,17 @@ def _sum_lanes(builder: Any, vector: Any, add: Any) -> Any:
     return values[0]
 
 
-@_instruction
+@instruction
 def _exact_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
-    """Float64 dot product of 16 `count` float32, summed in sixteen lanes that are added pairwise.
+    """Return the float64 dot product of 16 `count` float32, in the order of `domain.numerics.vectors.dots`.
 
-    The order of the sum is written out, not left to the optimiser, and a product of two float32 is exact in float64,
-    so fused or not: a pair has the same score to the last bit whichever kernel, machine or order of its rows asks.
+    The order is written out and not left to the optimiser. A product of two float32 is exact in float64, so it makes no
+    difference whether it is fused with the sum.
     """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def add(old: Any, ours: Any, theirs: Any) -> Any:
-            a, b = (builder.fpext(_load(builder, place, _FLOATS, 4), _DOUBLES) for place in (ours, theirs))
+        def add(old: Any, left: Any, right: Any) -> Any:
+            a, b = (builder.fpext(_load(builder, pointer, _FLOATS, 4), _DOUBLES) for pointer in (left, right))
             return builder.fadd(old, builder.fmul(a, b, flags=["contract"]), flags=["contract"])
 
         zero = ir.Constant(_DOUBLES, [0.0] * 4)
@@ -211,13 +207,16 @@ def _exact_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any)
     return types.float64(x, types.int64, y, types.int64, types.int64), emit
 
 
-@_instruction
-def _rough_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
-    """The same in float32, four times as fast: off by gamma(16 count) times the norms at the most."""
+@instruction
+def _float32_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
+    """Return the float32 dot product of 16 `count` float32: off by at most gamma(16 count) times the norms.
+
+    It takes a quarter of the time of `_exact_dot`.
+    """
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def add(old: Any, ours: Any, theirs: Any) -> Any:
-            a, b = (_load(builder, place, _EIGHT_FLOATS, 4) for place in (ours, theirs))
+        def add(old: Any, left: Any, right: Any) -> Any:
+            a, b = (_load(builder, pointer, _EIGHT_FLOATS, 4) for pointer in (left, right))
             return builder.fadd(old, builder.fmul(a, b, flags=["contract"]), flags=["contract"])
 
         first, second = _emit_dot(context, builder, signature, args, ir.Constant(_EIGHT_FLOATS, [0.0] * 8), 8, add)
@@ -226,14 +225,14 @@ def _rough_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any)
     return types.float32(x, types.int64, y, types.int64, types.int64), emit
 
 
-@_instruction
-def _short_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
-    """int32 dot product of 16 `count` int16; the caller sees to it that it fits."""
+@instruction
+def _int16_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
+    """Return the int32 dot product of 16 `count` int16; the caller must ensure that it fits."""
 
     def emit(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def add(old: Any, ours: Any, theirs: Any) -> Any:
-            a, b = (_load(builder, place, _SHORTS, 2) for place in (ours, theirs))
-            return builder.add(old, _multiplied(builder, a, b))
+        def add(old: Any, left: Any, right: Any) -> Any:
+            a, b = (_load(builder, pointer, _SHORTS, 2) for pointer in (left, right))
+            return builder.add(old, _multiply_shorts(builder, a, b))
 
         (total,) = _emit_dot(context, builder, signature, args, ir.Constant(_INTS, [0] * 8), 16, add)
         return _sum_lanes(builder, total, builder.add)
@@ -241,172 +240,95 @@ def _short_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any)
     return types.int32(x, types.int64, y, types.int64, types.int64), emit
 
 
-@_compiled
-def _cosine(flat, dim, norms, i, j):
+# Exact scores
+
+
+@compiled
+def _dot(flat, dim, i, j):
     whole = dim // 16
     total = _exact_dot(flat, i * dim, flat, j * dim, whole)
     for k in range(16 * whole, dim):
         total += np.float64(flat[i * dim + k]) * np.float64(flat[j * dim + k])
-    return min(1.0, max(-1.0, total / (norms[i] * norms[j])))
+    return total
 
 
-@_compiled
-def norms_of(vectors, out):
-    """Euclidean norms, float64, of float32 (n, dim) rows into `out`; not finite where a number isn't."""
-    dim = vectors.shape[1]
+@compiled
+def _score(flat, dim, norms, i, j):
+    """Return the exact score of two rows: `domain.numerics.vectors.cosines`, to the last bit."""
+    return min(1.0, max(-1.0, _dot(flat, dim, i, j) / (norms[i] * norms[j])))
+
+
+@compiled
+def norms_of_rows(vectors, out):
+    """Write the Euclidean norms of float32 (n, dim) rows into `out`, float64 (n,).
+
+    They are `domain.numerics.vectors.exact_norms` to the last bit; not finite where a number isn't.
+    """
     flat = vectors.reshape(-1)
-    whole = dim // 16
     for i in range(len(vectors)):
-        total = _exact_dot(flat, i * dim, flat, i * dim, whole)
-        for k in range(16 * whole, dim):
-            total += np.float64(vectors[i, k]) * np.float64(vectors[i, k])
-        out[i] = np.sqrt(total)
+        out[i] = np.sqrt(_dot(flat, vectors.shape[1], i, i))
 
 
-@_compiled
-def digests_of(bits, factors, out):
-    """Two multilinear hashes, uint64 (n, 2), of rows of 32 bits a number, by `factors`, uint64 (2, dim + 1)."""
-    for i in range(len(bits)):
-        one, two = factors[0, -1], factors[1, -1]
-        for k in range(bits.shape[1]):
-            number = np.uint64(bits[i, k])
-            one += number * factors[0, k]
-            two += number * factors[1, k]
-        out[i, 0], out[i, 1] = one, two
+@compiled
+def score_pairs(exact, p, q, out):
+    """Write the exact scores of pairs of places into `out`, float64; `exact` as in `search_packed`."""
+    vectors, order, norms = exact
+    flat = vectors.reshape(-1)
+    for c in range(len(p)):
+        out[c] = _score(flat, vectors.shape[1], norms, order[p[c]], order[q[c]])
 
 
-@_compiled
-def unit_rows(vectors, rows, norms, out):
-    """float32 (len(rows), dim): the rows divided by their norms in float64, then rounded."""
-    for i in range(len(rows)):
-        row = rows[i]
-        norm = norms[row]
-        for k in range(vectors.shape[1]):
-            out[i, k] = np.float32(vectors[row, k] / norm)
+# Pairs above their thresholds
 
 
-@_compiled
-def quantised_rows(vectors, rows, norms, scale, out):
-    """int16 (len(rows), width): the unit rows times `scale`, rounded to nearest; zeros from column dim on."""
-    dim = vectors.shape[1]
-    for i in range(len(rows)):
-        row = rows[i]
-        factor = scale / norms[row]
-        for k in range(dim):
-            out[i, k] = np.int16(np.rint(vectors[row, k] * factor))
-        out[i, dim:] = 0
-
-
-@_compiled
-def quantised_heads(heads, scale, widths, errors, coordinates, rests):
-    """Round float32 (m, d) heads to int16, and for every level the length of what a head leaves, rounded up.
-
-    The squared length of the integers is exact, so nothing cancels (`domain.similarity.cascade.sieve` has the bound).
-    """
-    for i in range(len(heads)):
-        for k in range(heads.shape[1]):
-            coordinates[i, k] = np.int16(np.rint(np.float64(heads[i, k]) * scale))
-        done = 0
-        square = np.int64(0)
-        for level in range(len(widths)):
-            for k in range(done, widths[level]):
-                square += np.int64(coordinates[i, k]) * np.int64(coordinates[i, k])
-            done = widths[level]
-            length = np.sqrt(np.float64(square)) / scale
-            left = max(0.0, 1.0 - np.float64(square) / (scale * scale) + 2.0 * errors[level] * length + 1e-12)
-            rests[i, level] = np.int16(np.ceil(scale * np.sqrt(left) + 1e-6))
-
-
-@_compiled
-def inverse_cholesky(gram, out):
-    """L^-1 into `out`, of gram = L L^T float64 (w, w), which is overwritten; False where it isn't well positive.
-
-    Plain loops of one thread: for a few hundred columns LAPACK's threads spend their time waiting for each other,
-    seconds of it on a busy machine.
-    """
-    count = len(gram)
-    out[:] = 0
-    for j in range(count):
-        if not gram[j, j] > 1e-12:
-            return False
-        pivot = 1.0 / np.sqrt(gram[j, j])
-        out[j, j] = 1.0
-        # Row j of L^-1 is finished by its pivot; what it takes from later rows is taken at once (right-looking).
-        for k in range(j + 1):
-            out[j, k] *= pivot
-        for k in range(j, count):
-            gram[j, k] *= pivot
-        for i in range(j + 1, count):
-            factor = gram[j, i]
-            for k in range(i, count):
-                gram[i, k] -= factor * gram[j, k]
-            for k in range(j + 1):
-                out[i, k] -= factor * out[j, k]
-    return True
-
-
-@_compiled
-def pack(rows, rests, steps, out):
-    """Lay rows of int16 pairs out in panels of 16: int32 (m, .) into `out`, int32 (panels, steps, 16).
-
-    A step is two columns. With rests (int16 (m,), or none) the second column of the last step is the rest instead of
-    a coordinate. Rows beyond m are zero.
-    """
-    out[len(rows) // PANEL :] = 0
-    for i in range(len(rows)):
-        panel, lane = i // PANEL, i % PANEL
-        for k in range(min(steps, rows.shape[1])):
-            out[panel, k, lane] = rows[i, k]
-        for k in range(rows.shape[1], steps):
-            out[panel, k, lane] = 0
-        if len(rests):
-            out[panel, steps - 1, lane] = (rows[i, steps - 1] & np.int32(0xFFFF)) | (np.int32(rests[i]) << 16)
-
-
-@_compiled
+@compiled
 def _grown(array, size):
     larger = np.empty(size, array.dtype)
     larger[: len(array)] = array
     return larger
 
 
-@_compiled
-def _settle(found, used, candidates, count, tests, exact, floors):
-    """Bring candidates (p << 32 | q) through the later bounds and float64; append what is above both its floors."""
-    levels, widths, heads, rests, scale_squared, margins = tests
+@compiled
+def _finish(accepted, used, candidates, count, later_bounds, exact, thresholds):
+    """Bring candidates (p << 32 | q) through the later bounds and the exact score.
+
+    Those above the lower of their two thresholds are appended to `accepted`, of which `used` entries are filled; both
+    are returned.
+    """
+    levels, widths, coordinates, residual_norms, scale_squared, margins = later_bounds
     vectors, order, norms = exact
-    out_p, out_q, out_score = found
-    dim, stride = vectors.shape[1], heads.shape[1]
-    flat, coordinates = vectors.reshape(-1), heads.reshape(-1)
+    out_p, out_q, out_score = accepted
+    dim, stride = vectors.shape[1], coordinates.shape[1]
+    flat, flat_coordinates = vectors.reshape(-1), coordinates.reshape(-1)
     whole = dim // 16 if dim % 16 == 0 else 0
-    rough_margin = 1.01 * dim * 2.0**-24 + 1e-12
+    float32_margin = 1.01 * dim * 2.0**-24 + 1e-12
     tried = dropped = 0
     for c in range(count):
         p, q = candidates[c] >> 32, candidates[c] & 0xFFFFFFFF
-        floor = min(floors[p], floors[q])
+        threshold = min(thresholds[p], thresholds[q])
         total = np.int64(0)
         done = 0
         passes = True
         for level in range(1, levels):
-            part = (widths[level] - done) // 16
-            total += _short_dot(coordinates, p * stride + done, coordinates, q * stride + done, part)
+            steps = (widths[level] - done) // 16
+            total += _int16_dot(flat_coordinates, p * stride + done, flat_coordinates, q * stride + done, steps)
             done = widths[level]
-            bound = total + np.int64(rests[p, level]) * np.int64(rests[q, level])
-            if bound < scale_squared * (floor - margins[level]) - 1.0:
+            bound = total + np.int64(residual_norms[p, level]) * np.int64(residual_norms[q, level])
+            if bound < scale_squared * (threshold - margins[level]) - 1.0:
                 passes = False
                 break
         if not passes:
             continue
         i, j = order[p], order[q]
-        size = norms[i] * norms[j]
-        # A last bound in float32, while it keeps a quarter of the work from float64.
-        if whole and 4 * dropped >= tried - 16 and _LEAST < size < _GREATEST:
+        norm_product = norms[i] * norms[j]
+        # A last bound in float32, as long as it spares a quarter of the candidates the float64 sum.
+        if whole and 4 * dropped >= tried - 16 and _MIN_NORM_PRODUCT < norm_product < _MAX_NORM_PRODUCT:
             tried += 1
-            if _rough_dot(flat, i * dim, flat, j * dim, whole) < (floor - rough_margin) * size:
+            if _float32_dot(flat, i * dim, flat, j * dim, whole) < (threshold - float32_margin) * norm_product:
                 dropped += 1
                 continue
-        score = _cosine(flat, dim, norms, i, j)
-        if score > floor:
+        score = _score(flat, dim, norms, i, j)
+        if score > threshold:
             if used == len(out_p):
                 out_p, out_q, out_score = _grown(out_p, 2 * used), _grown(out_q, 2 * used), _grown(out_score, 2 * used)
             out_p[used], out_q[used], out_score[used] = p, q, score
@@ -414,124 +336,141 @@ def _settle(found, used, candidates, count, tests, exact, floors):
     return (out_p, out_q, out_score), used
 
 
-@_compiled
-def sieve_packed(
-    left, left_cuts, left_from, left_count, right, right_cuts, right_from, right_count, tests, exact, floors
-):
-    """All pairs p < q of two ranges of rows whose cosine exceeds the lower of their floors; first bounds in int16.
+@compiled
+def _empty_pairs():
+    return np.empty(256, np.int32), np.empty(256, np.int32), np.empty(256, np.float64)
 
-    Each side is `pack`ed int32, flat; its cutoffs, int32 per packed row, of which a first bound must exceed the lower;
-    and its range in the order that the caller has chosen. `tests` are levels, widths, heads, rests, scale^2 and
-    margins of the later bounds; `exact` the float32 (n, dim) vectors, the row of each place in the caller's order and
-    float64 norms by row; `floors`, float64 per place: a cosine must exceed the lower of the two.
+
+@compiled
+def _trimmed(accepted, used):
+    return accepted[0][:used].copy(), accepted[1][:used].copy(), accepted[2][:used].copy()
+
+
+@compiled
+def search_packed(
+    left, left_cuts, left_from, left_count, right, right_cuts, right_from, right_count, later_bounds, exact, thresholds
+):
+    """Find all pairs of places p < q of two ranges whose score exceeds the lower of their thresholds.
+
+    The first bound is a product in int16. Each side has:
+
+    - `left`, `right`: its places, `preparation_kernels.pack_rows`, int32, flat;
+    - `left_cuts`, `right_cuts`: int32 per packed row; a first bound must exceed the lower one of its two;
+    - `left_from`, `left_count`, `right_from`, `right_count`: its range of places.
+
+    And for the candidates:
+
+    - `later_bounds`: number of bounds, widths, coordinates, residual norms, scale^2 and margins;
+    - `exact`: the float32 (n, dim) vectors, the row of each place, and the float64 norm of each row;
+    - `thresholds`: float64, of each place.
 
     Returns:
-        p, q int32 and cosine float64 of what was found.
+        p int32, q int32 and exact scores float64, unsorted.
     """
-    steps = len(left) // (len(left_cuts))
-    candidates = np.empty(PANEL * (left_count + 3), np.int64)
-    found = (np.empty(256, np.int32), np.empty(256, np.int32), np.empty(256, np.float64))
-    used = 0
-    for j in range(0, right_count, PANEL):
+    steps = len(left) // len(left_cuts)
+    candidates = np.empty(PANEL_ROWS * (left_count + _TILE_ROWS - 1), np.int64)
+    accepted, used = _empty_pairs(), 0
+    for j in range(0, right_count, PANEL_ROWS):
         count = 0
-        for i in range(0, left_count, 4):
-            if left_from + i >= right_from + j + PANEL - 1:
+        for i in range(0, left_count, _TILE_ROWS):
+            if left_from + i >= right_from + j + PANEL_ROWS - 1:
                 break
-            at = (i // PANEL) * PANEL * steps + i % PANEL
-            mask = _hits(left, at, right, j * steps, steps, left_cuts, i, right_cuts, j)
+            at = (i // PANEL_ROWS) * PANEL_ROWS * steps + i % PANEL_ROWS
+            mask = _mask_above(left, at, right, j * steps, steps, left_cuts, i, right_cuts, j)
             while mask:
                 bit = _lowest_bit(mask)
                 mask &= mask - np.uint64(1)
-                row, column = i + (bit >> 4), j + (bit & 15)
+                row, column = i + bit // PANEL_ROWS, j + bit % PANEL_ROWS
                 p, q = left_from + row, right_from + column
                 if row < left_count and column < right_count and p < q:
                     candidates[count] = p << 32 | q
                     count += 1
-        found, used = _settle(found, used, candidates, count, tests, exact, floors)
-    return found[0][:used].copy(), found[1][:used].copy(), found[2][:used].copy()
+        accepted, used = _finish(accepted, used, candidates, count, later_bounds, exact, thresholds)
+    return _trimmed(accepted, used)
 
 
-@_compiled
-def sieve_candidates(candidates, tests, exact, floors):
-    """`sieve_packed` on candidates, int64 p << 32 | q, whose first bounds have been compared already."""
-    found = (np.empty(256, np.int32), np.empty(256, np.int32), np.empty(256, np.float64))
-    found, used = _settle(found, 0, candidates, len(candidates), tests, exact, floors)
-    return found[0][:used].copy(), found[1][:used].copy(), found[2][:used].copy()
+@compiled
+def finish_candidates(candidates, later_bounds, exact, thresholds):
+    """Do as `search_packed` for candidates, int64 p << 32 | q, whose first bounds have been compared already."""
+    accepted, used = _finish(_empty_pairs(), 0, candidates, len(candidates), later_bounds, exact, thresholds)
+    return _trimmed(accepted, used)
 
 
-@_compiled
-def sieve_tile(tile, left_cuts, left_from, right_cuts, right_from, tests, exact, floors):
-    """`sieve_packed` on a tile of first bounds that a library has multiplied.
+@compiled
+def search_tile(tile, left_cuts, left_from, right_cuts, right_from, later_bounds, exact, thresholds):
+    """Do as `search_packed` for a tile of first bounds that a library has multiplied.
 
-    `tile` (left, right) and the cutoffs are the bits of float32 as int32. The order of positive
-    floats is that of their bits, and negative ones are negative, so positive cutoffs compare as integers; where all
-    may pass, the cutoff is the lowest integer.
+    `tile` (left, right) and the cutoffs are the bits of float32 as int32. Positive floats are ordered as their bits
+    are, and negative floats are negative, so positive cutoffs compare as integers. A cutoff that everything passes is
+    the lowest integer.
     """
     rows, columns = tile.shape
     candidates = np.empty(columns, np.int64)
-    found = (np.empty(256, np.int32), np.empty(256, np.int32), np.empty(256, np.float64))
-    used = 0
+    accepted, used = _empty_pairs(), 0
     for i in range(rows):
         count = 0
-        own = left_cuts[i]
+        left_cut = left_cuts[i]
         for start in range(0, columns, 64):
             stop = min(start + 64, columns)
             some = 0
             for j in range(start, stop):
-                some |= tile[i, j] > min(own, right_cuts[j])
+                some |= tile[i, j] > min(left_cut, right_cuts[j])
             if some:
                 for j in range(start, stop):
-                    if tile[i, j] > min(own, right_cuts[j]) and left_from + i < right_from + j:
+                    if tile[i, j] > min(left_cut, right_cuts[j]) and left_from + i < right_from + j:
                         candidates[count] = (left_from + i) << 32 | (right_from + j)
                         count += 1
-        found, used = _settle(found, used, candidates, count, tests, exact, floors)
-    return found[0][:used].copy(), found[1][:used].copy(), found[2][:used].copy()
+        accepted, used = _finish(accepted, used, candidates, count, later_bounds, exact, thresholds)
+    return _trimmed(accepted, used)
 
 
-@_compiled
-def _insert(lists, place, member, score):
-    """Put `member` into the sorted list of `place`, if it is among its best and not there yet.
+# Nearest neighbours
 
-    What comes after a list's limit is not known to be next, so it stays out though there may be room.
+
+@compiled
+def _insert(lists, place, neighbour, score):
+    """Insert a row into the sorted list of a place, if it is among the best and not in it yet.
+
+    The entry that follows a list's limit is unknown, so nothing is inserted behind the limit even if there is room.
     """
-    scores, members, floors, limits, limit_members = lists
+    scores, members, thresholds, limits, limit_members = lists
     last = scores.shape[1] - 1
-    if score < limits[place] or (score == limits[place] and member > limit_members[place]):
+    if score < limits[place] or (score == limits[place] and neighbour > limit_members[place]):
         return
-    if score < scores[place, last] or (score == scores[place, last] and member > members[place, last]):
+    if score < scores[place, last] or (score == scores[place, last] and neighbour > members[place, last]):
         return
     for i in range(last + 1):
-        if members[place, i] == member:
+        if members[place, i] == neighbour:
             return
     i = last
     while i > 0 and (
-        score > scores[place, i - 1] or (score == scores[place, i - 1] and member < members[place, i - 1])
+        score > scores[place, i - 1] or (score == scores[place, i - 1] and neighbour < members[place, i - 1])
     ):
         scores[place, i], members[place, i] = scores[place, i - 1], members[place, i - 1]
         i -= 1
-    scores[place, i], members[place, i] = score, member
-    # An equal score may still displace the last by its lower row, so the floor is just below it.
-    floors[place] = np.nextafter(max(scores[place, last], limits[place]), -np.inf)
+    scores[place, i], members[place, i] = score, neighbour
+    # A lower row with an equal score may still displace the last entry, so the threshold is just below that score.
+    thresholds[place] = np.nextafter(max(scores[place, last], limits[place]), -np.inf)
 
 
-@_compiled
-def insert_pairs(lists, order, p, q, cosines):
-    """Offer pairs of places to both their lists (best first, ties by lower row), which hold rows, not places.
+@compiled
+def insert_pairs(lists, order, p, q, pair_scores):
+    """Offer pairs of places to the lists of both (best first, ties by lower row); the lists hold rows, not places.
 
-    `lists`, by place: scores float64 and members int64 (n, w), floors float64, and the last entry that may come in,
-    limits float64 and limit_members int64.
+    `lists`, by place: scores float64 and members int64 (n, w); thresholds float64; and the last entry that may be
+    inserted, limits float64 and limit_members int64.
     """
     for c in range(len(p)):
-        _insert(lists, p[c], np.int64(order[q[c]]), cosines[c])
-        _insert(lists, q[c], np.int64(order[p[c]]), cosines[c])
+        _insert(lists, p[c], np.int64(order[q[c]]), pair_scores[c])
+        _insert(lists, q[c], np.int64(order[p[c]]), pair_scores[c])
 
 
-@_compiled
+@compiled
 def likely_neighbours(coded, rows, positions, sequence, window, out):
-    """The best int16 products of some rows with those near them in a sequence: a guess at their neighbours.
+    """Find the best int16 products of some rows with those near them in a sequence: a guess at their neighbours.
 
-    Of `coded`, int16 (m, c) with c a multiple of 16, each of `rows` looks at those up to `window` before and after
-    its place, `positions`, in `sequence`. Row numbers go to `out`, int64 (len(rows), keep), best first, then -1.
+    `coded`: int16 (m, c), c a multiple of 16; each of `rows` is compared with those up to `window` before and after its
+    position, `positions`, in `sequence`. `out`: int64 (len(rows), k), row numbers, best first, then -1.
     """
     keep = out.shape[1]
     flat = coded.reshape(-1)
@@ -544,19 +483,10 @@ def likely_neighbours(coded, rows, positions, sequence, window, out):
             q = sequence[j]
             if p == q:
                 continue
-            total = _short_dot(flat, p * coded.shape[1], flat, q * coded.shape[1], coded.shape[1] // 16)
+            total = _int16_dot(flat, p * coded.shape[1], flat, q * coded.shape[1], coded.shape[1] // 16)
             if total > best[keep - 1]:
                 at = keep - 1
                 while at > 0 and total > best[at - 1]:
                     best[at], out[i, at] = best[at - 1], out[i, at - 1]
                     at -= 1
                 best[at], out[i, at] = total, q
-
-
-@_compiled
-def cosines_of(exact, p, q, out):
-    """Float64 cosines of pairs of places."""
-    vectors, order, norms = exact
-    flat = vectors.reshape(-1)
-    for c in range(len(p)):
-        out[c] = _cosine(flat, vectors.shape[1], norms, order[p[c]], order[q[c]])

@@ -1,61 +1,64 @@
-"""The exact k nearest of every row, by the cascade's bounds with each row's own k-th best as its threshold.
+"""The exact k nearest neighbours of every row, by the cascade.
 
-Belongs here: guesses that give every row a threshold, the lists, what of them survives a change. Not here: the
-bounds and their proof (`domain.similarity.cascade.sieve`), compiled loops (`domain.similarity.cascade.kernels`).
+Belongs here: each row's threshold, the lists, the first guess at them. Not here: the bounds
+(`domain.similarity.cascade.bounds`), what stays valid of earlier lists (`domain.similarity.neighbour_lists`).
 
-A pair matters only if its cosine reaches the k-th best of one of its two rows, so it is discarded where a bound
-stays below the lower of the two. What a row holds at any time is a lower limit of its final k-th best, which makes
-it a safe threshold from the start; guesses only make it a high one. They come from a walk through the rows in which
-similar ones stand near each other. Scores are the cascade's, the same to the last bit whoever asks, so ties are ties
-and an updated list equals one made from nothing.
+A pair matters only if its score reaches the k-th best score of one of its two rows, so it is discarded where a bound
+stays below the lower of the two. The k-th best score that a row has at any time is a lower limit of its final one, so
+it is a safe threshold from the start. A first guess makes the thresholds high: it compares rows that stand near each
+other in a sequence in which similar rows are neighbours. Scores are exact, so equal scores are equal on every engine,
+and an updated list equals one that is made from nothing.
 """
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
 
 import numpy as np
 
-from imgret_assets.domain.similarity.cascade.bounds import one_blas_thread
-from imgret_assets.domain.similarity.cascade.sieve import Block, Found, Options, Plan, Sieve, as_found
-from imgret_assets.domain.similarity.neighbour_lists import Previous, due_rows, gone_entries
+from imgret_assets.domain.similarity.cascade.options import CascadeOptions
+from imgret_assets.domain.similarity.cascade.parallel import one_blas_thread, slices
+from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors
+from imgret_assets.domain.similarity.cascade.projections import coordinate_columns
+from imgret_assets.domain.similarity.cascade.sieve import MAX_BLOCK_ROWS, Block, Sieve, pairs_of_rows
+from imgret_assets.domain.similarity.neighbour_lists import (
+    EarlierLists,
+    NeighbourLists,
+    invalid_entries,
+    no_lists,
+    rows_to_search,
+)
+from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
 from imgret_assets.errors import SettingError
 
-_MOST = 512  # Coordinates of the last bound at the most: a k-th best is lower than thresholds usually are.
-_WINDOW, _SAMPLE = 256, 1024
-_ASSIGN_ROWS = 8192
-_BLOCK_ROWS = 2048
-_WALKED_COLUMNS = 256
-
-
-class Nearest(NamedTuple):
-    """The nearest of every row: `rows` int64 and `scores` float64, both (n, min(k, n - 1)).
-
-    Cosines, best first, ties by lower row; a row isn't among its own nearest. Behind those that were wanted, -1 and
-    -inf where what comes next isn't known.
-    """
-
-    rows: np.ndarray
-    scores: np.ndarray
+# Coordinates of the last bound at most: more than for pairs, because a k-th best score is usually below a threshold.
+_MAX_WIDTH = 512
+BLOCK_ROWS = 2048
+# The guess: rows before and after a row, rows of a sample, rows whose pivots are found together, rows of a piece.
+_WINDOW, _SAMPLE, _PIVOT_ROWS, _GUESSED_ROWS = 256, 1024, 8192, 512
+# Coordinates of the guess, and how many of them the kernel takes; of more a library's product is faster.
+_GUESS_COLUMNS, _KERNEL_COLUMNS = 128, 256
 
 
 class NearestSearch:
-    """The k nearest of every row, block by block.
+    """The k nearest neighbours of every row, block by block.
 
-    The lists are exact after every block has been through `step`, in any order, or its earlier answer through
-    `absorb`: an answer kept in a file is as good as the work, so a killed search goes on.
+    The lists are exact after `search` of every block, in any order. `add_result` with the result of an earlier `search`
+    takes its place, so a caller may keep results in files and go on after a kill.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
-        k: how many to keep of every row, at least 1.
-        wanted: how many every row must have in the end, at most k; None for k. What is kept beyond is a reserve: a
-            list that loses some of it still has what is wanted.
-        previous: earlier lists. Only fresh rows and those whose list has fewer members left than wanted are compared
-            with all; the others meet the fresh ones alone.
-        options: memory, threads, engine, plan, file of heads.
+        k: number of neighbours to keep for every row, at least 1.
+        required: number of neighbours that every row must have in the end, at most k; None for k. The others are a
+            reserve: a list that loses some entries still has the required ones.
+        earlier: earlier lists. New rows, and rows with fewer than `required` entries left, are compared with all rows;
+            the others only with those.
+        options: how the search is done.
+
+    Attributes:
+        blocks: the blocks to search, in order.
 
     Raises:
-        TableError: a row is zero or not finite; it is named.
+        TableError: a row is zero or not finite.
         SettingError: k is less than 1, or the engine or the plan can't be used.
     """
 
@@ -64,196 +67,235 @@ class NearestSearch:
         vectors: np.ndarray,
         k: int,
         *,
-        wanted: int | None = None,
-        previous: Previous | None = None,
-        options: Options | None = None,
+        required: int | None = None,
+        earlier: EarlierLists | None = None,
+        options: CascadeOptions | None = None,
     ) -> None:
         if k < 1:
             raise SettingError(f"{k} nearest neighbours", expected="at least 1")
         count = len(vectors)
         self._count, self._width = count, max(0, min(k, count - 1))
-        gone = None if previous is None else gone_entries(previous, count)
-        due = None
-        if previous is not None and gone is not None:
-            due = due_rows(previous, gone, self._width, min(k if wanted is None else wanted, self._width))
-        self._sieve = sieve = Sieve(vectors, due, self._wanted, _MOST, options or Options())
-        # By place, holding rows; the floor of a place is just below its last score, so that ties come through.
-        self._members = np.full((count, self._width), -1, np.int64)
-        self._scores = np.full((count, self._width), -np.inf)
-        # The last entry that may come in: beyond what is left of a list, what is next isn't known.
+        invalid = searched = None
+        if earlier is not None:
+            invalid = invalid_entries(earlier, count)
+            searched = rows_to_search(
+                earlier, invalid, self._width, min(k if required is None else required, self._width)
+            )
+        options = options or CascadeOptions()
+        self._sieve = Sieve(vectors, searched, self._sample_thresholds, _MAX_WIDTH, options)
+        # By place. The threshold of a place is just below its last score, so that equal scores are compared.
+        self._members, self._scores = no_lists(count, self._width)
+        # The last entry that may be inserted: the entry that follows the end of an earlier list is unknown.
         self._limits, self._limit_members = np.full(count, -np.inf), np.full(count, np.iinfo(np.int64).max)
-        if previous is not None and gone is not None and self._width:
-            self._keep(previous, gone)
+        if earlier is not None and invalid is not None and self._width:
+            self._keep_valid_entries(earlier, invalid)
         lowest = np.maximum(self._scores[:, -1], self._limits) if self._width else np.empty(0)
-        self._floors = np.nextafter(lowest, -np.inf)
-        # Smaller blocks than for pairs: every one raises the thresholds of those that follow.
-        sieve.block_rows = min(sieve.block_rows, max(512, min(_BLOCK_ROWS, count // 256 * 16)))
-        self.blocks: list[Block] = sieve.blocks() if self._width else []
+        self._thresholds = np.nextafter(lowest, -np.inf)
+        # Smaller blocks than for pairs: each one raises the thresholds for those that follow.
+        self._sieve.block_rows = min(self._sieve.block_rows, max(512, min(BLOCK_ROWS, count // 256 * 16)))
+        self.blocks: list[Block] = self._sieve.blocks() if self._width else []
         if self.blocks:
             with one_blas_thread():
-                self._guess()
+                self._guess_lists()
 
     @property
     def plan(self) -> Plan:
-        """What was planned, to be logged."""
-        return self._sieve.plan
+        """The bounds that are taken."""
+        return self._prepared.plan
 
     @property
-    def compared(self) -> int:
-        """Number of pairs that the blocks decide together."""
-        return self._sieve.pairs
-
-    def step(self, block: Block) -> Found:
-        """Search one block; the answer is what may matter to some list, and has been absorbed."""
-        from imgret_assets.domain.similarity.cascade import kernels
-
-        parts = self._sieve.search(block, self._floors)
-        for p, q, cosines in parts:
-            kernels.insert_pairs(self._lists, self._sieve.order, p, q, cosines)
-        return as_found(parts, self._sieve.order)
-
-    def absorb(self, found: Found) -> None:
-        """Take an earlier answer of `step` instead of searching its block again."""
-        from imgret_assets.domain.similarity.cascade import kernels
-
-        place = np.argsort(self._sieve.order)
-        kernels.insert_pairs(self._lists, self._sieve.order, place[found.a], place[found.b], found.scores)
-
-    def result(self) -> Nearest:
-        """The lists, by row."""
-        place = np.argsort(self._sieve.order)
-        return Nearest(self._members[place], self._scores[place])
+    def pair_count(self) -> int:
+        """Number of pairs that all blocks compare."""
+        return self._prepared.pair_count
 
     @property
     def digests(self) -> np.ndarray:
-        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are."""
-        return self._sieve.digests
+        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are equal."""
+        return self._prepared.digests
 
     @property
     def block_rows(self) -> int:
-        """Rows of a block's side."""
+        """Number of rows of a block's side."""
         return self._sieve.block_rows
+
+    def search(self, block: Block) -> ScoredPairs:
+        """Search a block, add its result to the lists and return it: the pairs that may matter to a list."""
+        from imgret_assets.domain.similarity.cascade import kernels
+
+        parts = self._sieve.search(block, self._thresholds)
+        for p, q, scores in parts:
+            kernels.insert_pairs(self._lists, self._prepared.order, p, q, scores)
+        return pairs_of_rows(parts, self._prepared.order)
+
+    def add_result(self, pairs: ScoredPairs) -> None:
+        """Add the result of an earlier `search` of a block to the lists, instead of searching the block."""
+        from imgret_assets.domain.similarity.cascade import kernels
+
+        place = np.argsort(self._prepared.order)
+        kernels.insert_pairs(self._lists, self._prepared.order, place[pairs.a], place[pairs.b], pairs.scores)
+
+    def result(self) -> NeighbourLists:
+        """Return the lists, by row."""
+        place = np.argsort(self._prepared.order)
+        return NeighbourLists(self._members[place], self._scores[place])
+
+    @property
+    def _prepared(self) -> PreparedVectors:
+        return self._sieve.prepared
 
     @property
     def _lists(self) -> tuple[np.ndarray, ...]:
-        return self._scores, self._members, self._floors, self._limits, self._limit_members
+        """The lists as the kernels take them."""
+        return self._scores, self._members, self._thresholds, self._limits, self._limit_members
 
-    def _keep(self, previous: Previous, gone: np.ndarray) -> None:
-        """Fill in what is left of the lists that have enough; the chosen rows begin anew."""
-        order, chosen = self._sieve.order, self._sieve.chosen
-        kept = order[chosen:]
-        gone = gone[kept]
-        # Those that are left move up, in their order.
-        moved = np.argsort(gone, axis=1, kind="stable")[:, : self._width]
-        there = ~np.take_along_axis(gone, moved, axis=1)
-        width = moved.shape[1]
-        self._members[chosen:, :width] = np.where(there, np.take_along_axis(previous.rows[kept], moved, axis=1), -1)
-        self._scores[chosen:, :width] = np.where(
-            there, np.take_along_axis(previous.scores[kept], moved, axis=1), -np.inf
+    def _keep_valid_entries(self, earlier: EarlierLists, invalid: np.ndarray) -> None:
+        """Fill in the valid entries of the rows that are not searched; the searched rows start from nothing."""
+        order, searched_count = self._prepared.order, self._prepared.chosen_count
+        kept_rows = order[searched_count:]
+        invalid = invalid[kept_rows]
+        # The valid entries move up and keep their order.
+        entries = np.argsort(invalid, axis=1, kind="stable")[:, : self._width]
+        valid = ~np.take_along_axis(invalid, entries, axis=1)
+        width = entries.shape[1]
+        members, scores = (
+            np.take_along_axis(column[kept_rows], entries, axis=1) for column in (earlier.rows, earlier.scores)
         )
-        last = there.sum(axis=1) - 1
-        places = np.arange(chosen, len(order))
-        # A list that has all other rows in it has no limit; `due_rows` leaves no list without members.
-        self._limits[chosen:] = self._scores[places, last]
-        self._limit_members[chosen:] = self._members[places, last]
+        self._members[searched_count:, :width] = np.where(valid, members, -1)
+        self._scores[searched_count:, :width] = np.where(valid, scores, -np.inf)
+        last = valid.sum(axis=1) - 1
+        places = np.arange(searched_count, len(order))
+        # `rows_to_search` leaves no list without entries here.
+        self._limits[searched_count:] = self._scores[places, last]
+        self._limit_members[searched_count:] = self._members[places, last]
 
-    def _wanted(self, unit: np.ndarray, left: int) -> np.ndarray:
-        """About the cosine that a sample's pairs must reach to matter: the lower of both rows' k-th best."""
-        cosines = unit[:left] @ unit.T
-        cosines[np.arange(left), np.arange(left)] = -1
-        # The k-th best of n rows stands for the (k s / n)-th of s.
+    def _sample_thresholds(self, unit: np.ndarray, left_count: int) -> np.ndarray:
+        """Return about the score that pairs of a sample must reach: the lower of both rows' k-th best."""
+        cosines = unit[:left_count] @ unit.T
+        cosines[np.arange(left_count), np.arange(left_count)] = -1
+        # The k-th best of n rows corresponds to the (k m / n)-th best of m.
         rank = max(1, min(len(unit) - 1, math.ceil(self._width * len(unit) / max(1, self._count))))
-        kth = -np.partition(-cosines, rank - 1, axis=1)[:, rank - 1]
-        theirs = np.resize(kth, len(unit))
-        return np.minimum(kth[:, None], theirs)
+        left_kth = -np.partition(-cosines, rank - 1, axis=1)[:, rank - 1]
+        right_kth = np.resize(left_kth, len(unit))
+        return np.minimum(left_kth[:, None], right_kth)
 
-    def _guess(self) -> None:
-        """Give the chosen rows a first list: the best by their integers of those near them in some sequence."""
+    def _guess_lists(self) -> None:
+        """Give the searched rows their first lists: the best, by integer products, of the rows near them."""
         from imgret_assets.domain.similarity.cascade import kernels
 
-        sieve = self._sieve
-        whole = sieve.chosen == sieve.count
-        if whole:
-            subset = np.arange(sieve.count)
-            coded = sieve.coded(subset)
-            sequence = self._sequence(coded)
-            positions = np.empty(len(sequence), np.int64)
-            positions[sequence] = np.arange(len(sequence))
+        prepared = self._prepared
+        # Places whose integers are compared, as `coded`; guesses are numbers of its rows.
+        if prepared.chosen_count == prepared.count:
+            places = np.arange(prepared.count)
+            coded = self._coded(places)
+            neighbourhoods = _Sequence(coded, max(2 * self._width, min(_WINDOW, prepared.count // 32)))
         else:
-            sampled = np.arange(min(sieve.count, _SAMPLE)) * sieve.count // min(sieve.count, _SAMPLE)
-            subset = np.concatenate([np.arange(sieve.chosen), sampled])
-            coded = sieve.coded(subset)
-            sequence = np.arange(sieve.chosen, len(subset))
-            positions = np.zeros(sieve.chosen, np.int64)
-        window = max(2 * self._width, min(_WINDOW, sieve.count // 32)) if whole else len(sequence)
+            sample_size = min(prepared.count, _SAMPLE)
+            sample = np.arange(sample_size) * prepared.count // sample_size
+            places = np.concatenate([np.arange(prepared.chosen_count), sample])
+            coded = self._coded(places)
+            neighbourhoods = _Sample(prepared.chosen_count, len(sample))
+        # Few coordinates stay in the cache; of many, a library's product is several times as fast.
+        guess = neighbourhoods.by_kernel if coded.shape[1] <= _KERNEL_COLUMNS else neighbourhoods.by_product
 
-        def walk(part: slice) -> tuple[np.ndarray, np.ndarray]:
-            rows = np.arange(part.start, part.stop)
-            likely = np.empty((len(rows), self._width), np.int64)
-            kernels.likely_neighbours(coded, rows, positions[part], sequence, window, likely)
-            return rows, likely
+        def score(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+            rows, likely = guess(coded, part, self._width)
+            is_pair = (likely >= 0) & (places[likely] != rows[:, None])
+            p, q = rows[np.nonzero(is_pair)[0]], places[likely[is_pair]]
+            scores = np.empty(len(p))
+            kernels.score_pairs(prepared.exact, p, q, scores)
+            return p, q, scores
 
-        def product(part: slice) -> tuple[np.ndarray, np.ndarray]:
-            rows, near = self._beside(sequence, part, window) if whole else (np.arange(part.start, part.stop), sequence)
-            return rows, _best_products(coded, rows, near, self._width)
+        for p, q, scores in prepared.each(score, slices(0, prepared.chosen_count, _GUESSED_ROWS)):
+            kernels.insert_pairs(self._lists, prepared.order, p, q, scores)
 
-        # Integers of few coordinates stay in the cache; of all of them a library's product is several times as fast.
-        find = product if coded.shape[1] > _WALKED_COLUMNS else walk
+    def _coded(self, places: np.ndarray) -> np.ndarray:
+        """Return the integers that the guess compares, int16 (len(places), a multiple of 16)."""
+        prepared = self._prepared
+        if not prepared.plan.plain:
+            return np.ascontiguousarray(prepared.coordinates[places, :_GUESS_COLUMNS])
+        # All coordinates if there is room: without a basis the first ones may say little.
+        room = prepared.memory_bytes // (8 * max(1, len(places))) // 16 * 16
+        columns = min(coordinate_columns(prepared.dim), max(16, room))
+        out = np.empty((len(places), columns), np.int16)
+        for part in slices(0, len(places), MAX_BLOCK_ROWS):
+            out[part] = prepared.quantised(places[part])[:, :columns]
+        return out
 
-        def guess(part: slice) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-            rows, likely = find(part)
-            there = (likely >= 0) & (subset[likely] != rows[:, None])
-            p, q = rows[np.nonzero(there)[0]], subset[likely[there]]
-            cosines = np.empty(len(p))
-            kernels.cosines_of(sieve.exact, p, q, cosines)
-            return p, q, cosines
 
-        parts = [slice(at, min(at + 512, sieve.chosen)) for at in range(0, sieve.chosen, 512)]
-        for p, q, cosines in sieve.each(guess, parts):
-            kernels.insert_pairs(self._lists, sieve.order, p, q, cosines)
+class _Sequence:
+    """Neighbourhoods in a sequence of all rows in which similar rows stand near each other.
 
-    def _beside(self, sequence: np.ndarray, part: slice, window: int) -> tuple[np.ndarray, np.ndarray]:
-        """A stretch of the sequence, and it with what stands beside it, as places."""
-        return sequence[part], sequence[max(0, part.start - window // 2) : part.stop + window // 2]
+    The sequence is by the nearest of about sqrt(n) evenly spaced pivots.
 
-    def _sequence(self, coded: np.ndarray) -> np.ndarray:
-        """Places so that similar ones stand near each other: by the nearest of about sqrt(n) evenly spaced pivots."""
-        pivots = max(1, math.isqrt(len(coded)))
-        chosen = coded[np.arange(pivots) * len(coded) // pivots].astype(np.float32)
-        nearest = np.concatenate(
+    Args:
+        coded: int16 (n, c), integers of all rows.
+        window: number of rows before and after a row that are its neighbourhood.
+    """
+
+    def __init__(self, coded: np.ndarray, window: int) -> None:
+        pivot_count = max(1, math.isqrt(len(coded)))
+        pivots = coded[np.arange(pivot_count) * len(coded) // pivot_count].astype(np.float32)
+        nearest_pivot = np.concatenate(
             [
-                np.argmax(coded[at : at + _ASSIGN_ROWS].astype(np.float32) @ chosen.T, axis=1)
-                for at in range(0, len(coded), _ASSIGN_ROWS)
+                np.argmax(coded[part].astype(np.float32) @ pivots.T, axis=1)
+                for part in slices(0, len(coded), _PIVOT_ROWS)
             ]
         )
-        return np.argsort(nearest, kind="stable")
+        self._sequence = np.argsort(nearest_pivot, kind="stable")
+        self._position = np.empty(len(coded), np.int64)
+        self._position[self._sequence] = np.arange(len(coded))
+        self._window = window
+
+    def by_kernel(self, coded: np.ndarray, part: slice, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a slice of rows, and their likely neighbours int64 (len(rows), k), then -1."""
+        rows = np.arange(part.start, part.stop)
+        return rows, _likely_by_kernel(coded, rows, self._position[part], self._sequence, self._window, k)
+
+    def by_product(self, coded: np.ndarray, part: slice, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a stretch of the sequence, and the likely neighbours of its rows int64 (len(rows), k), then -1."""
+        rows = self._sequence[part]
+        near = self._sequence[max(0, part.start - self._window // 2) : part.stop + self._window // 2]
+        return rows, _likely_by_product(coded, rows, near, k)
 
 
-def nearest(
-    vectors: np.ndarray,
-    k: int,
-    *,
-    previous: Previous | None = None,
-    options: Options | None = None,
-    progress: Callable[[int, int], None] | None = None,
-) -> Nearest:
-    """The exact k nearest of every row, all blocks in a row: see `NearestSearch` for what is passed on to it.
+class _Sample:
+    """One neighbourhood for all searched rows: a sample of all rows.
 
-    `progress` is told how many blocks are done, and of how many.
+    Args:
+        searched_count: number of searched rows, the first of the coded rows.
+        sample_size: number of rows of the sample, which follow them.
     """
-    search = NearestSearch(vectors, k, previous=previous, options=options)
-    for done, block in enumerate(search.blocks, 1):
-        search.step(block)
-        if progress is not None:
-            progress(done, len(search.blocks))
-    return search.result()
+
+    def __init__(self, searched_count: int, sample_size: int) -> None:
+        self._sample = np.arange(searched_count, searched_count + sample_size)
+
+    def by_kernel(self, coded: np.ndarray, part: slice, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a slice of rows, and their likely neighbours int64 (len(rows), k), then -1."""
+        rows = np.arange(part.start, part.stop)
+        positions = np.zeros(len(rows), np.int64)
+        return rows, _likely_by_kernel(coded, rows, positions, self._sample, len(self._sample), k)
+
+    def by_product(self, coded: np.ndarray, part: slice, k: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return a slice of rows, and their likely neighbours int64 (len(rows), k), then -1."""
+        rows = np.arange(part.start, part.stop)
+        return rows, _likely_by_product(coded, rows, self._sample, k)
 
 
-def _best_products(coded: np.ndarray, rows: np.ndarray, near: np.ndarray, keep: int) -> np.ndarray:
-    """The best of `near` for each of `rows` by the products of their integers: int64 (len(rows), keep), then -1."""
+def _likely_by_kernel(
+    coded: np.ndarray, rows: np.ndarray, positions: np.ndarray, sequence: np.ndarray, window: int, k: int
+) -> np.ndarray:
+    from imgret_assets.domain.similarity.cascade import kernels
+
+    likely = np.empty((len(rows), k), np.int64)
+    kernels.likely_neighbours(coded, rows, positions, sequence, window, likely)
+    return likely
+
+
+def _likely_by_product(coded: np.ndarray, rows: np.ndarray, near: np.ndarray, k: int) -> np.ndarray:
+    """Return the best of `near` for each of `rows` by the products of their integers."""
     products = coded[rows].astype(np.float32) @ coded[near].astype(np.float32).T
     products[rows[:, None] == near] = -np.inf
-    out = np.full((len(rows), keep), -1)
-    width = min(keep, len(near))
-    out[:, :width] = near[np.argpartition(products, len(near) - width, axis=1)[:, len(near) - width :]]
-    return out
+    likely = np.full((len(rows), k), -1)
+    width = min(k, len(near))
+    likely[:, :width] = near[np.argpartition(products, len(near) - width, axis=1)[:, len(near) - width :]]
+    return likely

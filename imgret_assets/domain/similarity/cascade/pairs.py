@@ -1,38 +1,45 @@
 """All pairs above a threshold, by the cascade.
 
-Belongs here: the entrance of the pair search. Not here: the bounds (`domain.similarity.cascade.bounds`).
+Belongs here: the search for pairs. Not here: the bounds (`domain.similarity.cascade.bounds`), the k nearest neighbours
+(`domain.similarity.cascade.nearest_search`).
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
-from imgret_assets.domain.similarity.cascade.bounds import Plan
-from imgret_assets.domain.similarity.cascade.sieve import Block, Found, Options, Sieve, as_found
+from imgret_assets.domain.similarity.cascade.options import CascadeOptions
+from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, pairs_of_rows
+from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
 
-_MOST = 256  # Coordinates of the last bound at the most.
+# Coordinates of the last bound at most.
+_MAX_WIDTH = 256
 
 
-class Cascade:
-    """All pairs whose float64 cosine is greater than a threshold, block by block.
+class PairSearch:
+    """All pairs whose exact score is greater than a threshold, block by block.
 
-    The blocks and their order follow from the number of rows, the chosen ones and `block_rows` (from the memory) alone,
-    so a caller may keep each block's answer in a file and go on after the last one: an answer doesn't depend on the
-    plan, the engine or the number of threads, to the last bit of the scores.
+    The blocks and their order follow from the number of rows, the chosen rows and `block_rows` (from the memory) alone,
+    and the result of a block does not depend on plan, engine or threads, to the last bit of the scores. So a caller may
+    keep the results of blocks in files and go on after the last one.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
         threshold: a cosine in [-1, 1].
-        rows: only pairs with at least one of these rows (int, any order); None for all pairs.
-        options: memory, threads, engine, plan.
+        rows: int, in any order: only pairs with at least one of these rows; all pairs where None.
+        options: how the search is done.
+
+    Attributes:
+        blocks: the blocks to search, in order.
 
     Raises:
-        TableError: a row is zero or not finite; it is named.
+        TableError: a row is zero or not finite.
         SettingError: the engine or the plan can't be used.
 
     Example:
-        >>> cascade = Cascade(vectors, 0.8)
-        >>> parts = [cascade.pairs_of(block) for block in cascade.blocks]
+        >>> search = PairSearch(vectors, 0.8)
+        >>> pairs = merge_pairs(search.pairs_of(block) for block in search.blocks)
     """
 
     def __init__(
@@ -41,41 +48,34 @@ class Cascade:
         threshold: float,
         *,
         rows: np.ndarray | Sequence[int] | None = None,
-        options: Options | None = None,
+        options: CascadeOptions | None = None,
     ) -> None:
         chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
-        self._sieve = Sieve(vectors, chosen, lambda unit, left: threshold, _MOST, options or Options())
-        self._floors = np.full(self._sieve.count, float(threshold))
+        options = options or CascadeOptions()
+        self._sieve = Sieve(vectors, chosen, lambda unit, left_count: threshold, _MAX_WIDTH, options)
+        self._thresholds = np.full(len(vectors), float(threshold))
         self.blocks = self._sieve.blocks()
 
     @property
     def block_rows(self) -> int:
-        """Rows of a block's side."""
+        """Number of rows of a block's side."""
         return self._sieve.block_rows
 
     @property
     def plan(self) -> Plan:
-        """What was planned, to be logged."""
-        return self._sieve.plan
+        """The bounds that are taken."""
+        return self._sieve.prepared.plan
 
     @property
     def digests(self) -> np.ndarray:
-        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are."""
-        return self._sieve.digests
+        """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are equal."""
+        return self._sieve.prepared.digests
 
     @property
-    def compared(self) -> int:
-        """Number of pairs that the blocks decide together."""
-        return self._sieve.pairs
+    def pair_count(self) -> int:
+        """Number of pairs that all blocks compare."""
+        return self._sieve.prepared.pair_count
 
-    def pairs_of(self, block: Block) -> Found:
-        """The pairs of one block, rows as in `vectors`."""
-        return as_found(self._sieve.search(block, self._floors), self._sieve.order)
-
-
-def merged(parts: Iterable[Found]) -> Found:
-    """The answers of several blocks as one, sorted."""
-    held = list(parts)
-    a, b, scores = (np.concatenate(column) for column in zip(*held, strict=True)) if held else as_found([], np.empty(0))
-    by_rows = np.lexsort((b, a))
-    return Found(a[by_rows], b[by_rows], scores[by_rows])
+    def pairs_of(self, block: Block) -> ScoredPairs:
+        """Search a block and return its pairs."""
+        return pairs_of_rows(self._sieve.search(block, self._thresholds), self._sieve.prepared.order)

@@ -1,0 +1,272 @@
+"""A set of vectors prepared for the cascade: norms, hashes, order, plan, projections and margins.
+
+Belongs here: everything that is computed once for a search. Not here: going through the pairs
+(`domain.similarity.cascade.sieve`).
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+
+from imgret_assets.domain.numerics.vectors import unusable_norms
+from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.similarity.cascade import basis as bases
+from imgret_assets.domain.similarity.cascade import bounds, plans
+from imgret_assets.domain.similarity.cascade import projections as kept_projections
+from imgret_assets.domain.similarity.cascade.bounds import COLUMN_MULTIPLE, SCALE
+from imgret_assets.domain.similarity.cascade.options import CascadeOptions
+from imgret_assets.domain.similarity.cascade.parallel import in_parallel, one_blas_thread, slices, slices_for_threads
+from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.cascade.projections import Projections
+from imgret_assets.errors import TableError
+
+# Rows that are measured, and projected, together.
+_MEASURED_ROWS, _PROJECTED_ROWS = 128, 1024
+# A larger error of the projections would need residual norms that int16 cannot hold; no basis comes near it.
+_MAX_ERROR = 0.01
+# The file of projections is written again when more than one in so many is new.
+_NEW_SHARE_TO_WRITE = 50
+
+SampleThresholds = Callable[[np.ndarray, int], np.ndarray | float]
+Span = tuple[int, int]
+T = TypeVar("T")
+
+
+class PreparedVectors:
+    """The vectors of a search in the order of the search, and the bounds of its plan.
+
+    A row has a *place* in the order: the chosen rows come first, so that "chosen rows with all rows" is the pairs of
+    places p < q with p < `chosen_count`.
+
+    Args:
+        vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
+        rows: int64, the chosen rows; None for all.
+        sample_thresholds: returns the scores that pairs of a sample must exceed, from the sample's float32 unit rows
+            and the number of rows, from the first, that are compared with all of them.
+        max_width: number of coordinates of the last bound, at most.
+        engine: what multiplies the first bounds.
+        options: memory, threads, plan and file of projections.
+
+    Attributes:
+        vectors: float32 (n, dim), C-contiguous, read-only.
+        count, dim: their shape.
+        threads: number of threads to use.
+        memory_bytes: bound on what is held in addition to the vectors.
+        engine: what multiplies the first bounds.
+        norms: float64 (n,), exact norms by row.
+        digests: uint64 (n, 2), hashes by row.
+        order: int64 (n,), the row of each place.
+        chosen_count: number of chosen rows.
+        plan: the bounds.
+        coordinates, residual_norms: int16, by place; no rows where the plan is plain.
+        margins: float64, of each bound (`bounds.margins`).
+        first_columns: number of int16 of a packed row of the first bound.
+
+    Raises:
+        TableError: a row is zero or not finite.
+        SettingError: the plan can't be used.
+    """
+
+    def __init__(
+        self,
+        vectors: np.ndarray,
+        rows: np.ndarray | None,
+        sample_thresholds: SampleThresholds,
+        max_width: int,
+        engine: str,
+        options: CascadeOptions,
+    ) -> None:
+        if vectors.ndim != 2 or vectors.dtype != np.float32:
+            raise TypeError(f"vectors of {vectors.dtype} {vectors.shape}, expected float32 (n, dim)")
+        self.vectors = np.ascontiguousarray(np.asarray(vectors)).view()
+        # Read-only as a memory map is: the kernels are compiled for one kind of array only.
+        self.vectors.flags.writeable = False
+        self.count, self.dim = self.vectors.shape
+        self.threads = options.threads or usable_threads()
+        self.memory_bytes = options.memory_bytes
+        self.engine = engine
+        self.norms, self.digests = self._measure_rows()
+        self.order, self.chosen_count = _search_order(self.count, rows)
+        self._prepare_bounds(sample_thresholds, max_width, options)
+
+    @property
+    def pair_count(self) -> int:
+        """Number of pairs to compare."""
+        return self.chosen_count * self.count - self.chosen_count * (self.chosen_count + 1) // 2
+
+    @property
+    def exact(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """What the kernels need for an exact score: vectors, row of each place, norm of each row."""
+        return self.vectors, self.order, self.norms
+
+    @property
+    def later_bounds(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, float, np.ndarray]:
+        """What the kernels need for the later bounds: number, widths, coordinates, residual norms, s^2, margins."""
+        widths = np.array(self.plan.widths, dtype=np.int64)
+        return len(widths), widths, self.coordinates, self.residual_norms, float(SCALE) ** 2, self.margins
+
+    def first_cutoffs(self, thresholds: np.ndarray) -> np.ndarray:
+        """Return what a first bound, in units of the integers, must reach for each threshold; float64."""
+        return SCALE**2 * (thresholds - self._first_margin)
+
+    def first_integers(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
+        """Return the int16 rows of the first bound and their residual norms (empty for a plain plan)."""
+        if self.plan.plain:
+            return self.quantised(np.arange(*span)), np.empty(0, np.int16)
+        part = slice(*span)
+        return self.coordinates[part], np.ascontiguousarray(self.residual_norms[part, 0])
+
+    def quantised(self, places: np.ndarray) -> np.ndarray:
+        """Return the unit rows of some places as int16 (len(places), dim rounded up to a multiple of 16)."""
+        from imgret_assets.domain.similarity.cascade import preparation_kernels
+
+        out = np.empty((len(places), kept_projections.coordinate_columns(self.dim)), np.int16)
+        rows = self.order[places]
+        self.each(
+            lambda part: preparation_kernels.quantise_rows(
+                self.vectors, rows[part], self.norms, float(SCALE), out[part]
+            ),
+            slices_for_threads(len(rows), self.threads),
+        )
+        return out
+
+    def each(self, task: Callable[[slice], T], items: list[slice]) -> list[T]:
+        """Call `task` for every item on all threads, and return the results in order."""
+        return in_parallel(task, items, self.threads)
+
+    def _measure_rows(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return norms and hashes of all rows, and refuse rows without a direction."""
+        from imgret_assets.domain.similarity.cascade import kernels, preparation_kernels
+
+        norms, digests = np.empty(self.count), np.empty((self.count, 2), np.uint64)
+        factors = kept_projections.hash_factors(self.dim)
+        bits = self.vectors.view(np.uint32)
+
+        def measure(part: slice) -> None:
+            kernels.norms_of_rows(self.vectors[part], norms[part])
+            preparation_kernels.hash_rows(bits[part], factors, digests[part])
+
+        self.each(measure, slices(0, self.count, _MEASURED_ROWS))
+        bad = np.flatnonzero(unusable_norms(norms))
+        if len(bad):
+            named = ", ".join(map(str, bad[:5])) + (f" and {len(bad) - 5:,} more" if len(bad) > 5 else "")
+            raise TableError(
+                f"Row{'s' if len(bad) > 1 else ''} {named} of the vectors: zero or not finite",
+                expected="finite numbers, at least one of them not 0, in every row",
+                remedy="embed these images again or leave them out",
+            )
+        return norms, digests
+
+    def _prepare_bounds(self, sample_thresholds: SampleThresholds, max_width: int, options: CascadeOptions) -> None:
+        kept, kept_rows = self._kept_projections(max_width, options)
+        with one_blas_thread():
+            self.plan, basis = (
+                (kept.plan, kept.basis) if kept else self._choose_plan(sample_thresholds, max_width, options.plan)
+            )
+            widths = np.array(self.plan.widths, dtype=np.int64)
+            # Computed for a basis that was read from a file, too: the proof assumes nothing else about it.
+            errors = bounds.identity_errors(self.dim) if basis is None else bounds.projection_errors(basis, widths)
+            count = 0 if basis is None else self.count
+            columns = kept_projections.coordinate_columns(int(widths[-1])) if count else 16
+            self.coordinates = np.zeros((count, columns), np.int16)
+            self.residual_norms = np.empty((count, len(widths)), np.int16)
+            if kept is not None:
+                known = np.flatnonzero(kept_rows >= 0)
+                self.coordinates[known] = kept.coordinates[kept_rows[known]]
+                self.residual_norms[known] = kept.residual_norms[kept_rows[known]]
+            if basis is not None:
+                self._project_new(np.flatnonzero(kept_rows < 0), basis, widths, errors, options.projections)
+        self.margins = bounds.margins(errors, self.dim)
+        columns = int(widths[0]) + (not self.plan.plain)
+        self.first_columns = -(-columns // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
+        self._first_margin = self.margins[0] + bounds.product_error(self.engine, self.first_columns, errors[0])
+
+    def _kept_projections(self, max_width: int, options: CascadeOptions) -> tuple[Projections | None, np.ndarray]:
+        """Return the projections in the file, None where they are of no use, and their row for each place, or -1."""
+        none = np.full(self.count, -1)
+        if options.projections is not None:
+            kept_projections.remove_earlier_layout(options.projections)
+        if options.projections is None or options.plan is not None or self.chosen_count == self.count:
+            return None, none
+        kept = kept_projections.read_projections(options.projections, self.dim)
+        if kept is None or kept.plan.widths[-1] > min(max_width, self._affordable_width):
+            return None, none
+        kept_rows = kept.rows_of(self.digests)[self.order]
+        # A basis that is mostly of other vectors would prune badly.
+        return (kept, kept_rows) if 2 * np.count_nonzero(kept_rows >= 0) > self.count else (None, none)
+
+    @property
+    def _affordable_width(self) -> int:
+        """Number of coordinates of every vector that the memory holds."""
+        return self.memory_bytes // (4 * max(1, self.count))
+
+    def _choose_plan(
+        self, sample_thresholds: SampleThresholds, max_width: int, plan: Plan | None
+    ) -> tuple[Plan, np.ndarray | None]:
+        """Return `plan`, or the best one by a sample, with its basis float32 (dim, w); plain where a sample costs more.
+
+        A plain plan has no basis.
+        """
+        plain = Plan((self.dim,), plain=True)
+        max_width = min(max_width, self.dim * 3 // 4, self._affordable_width) // 16 * 16
+        work = plans.Workload(self.pair_count, self.count, self.dim, self.engine)
+        if plan is not None:
+            plan.check(self.dim)
+            max_width = plan.widths[-1]
+        if not self.count or (plan.plain if plan is not None else not plans.is_affordable(work, max_width)):
+            return plain, None
+        sampled = min(self.count, plans.SAMPLE_ROWS)
+        order, left_count = plans.sample_order(sampled)
+        unit = self._unit_rows(order * self.count // sampled)
+        basis = bases.leading_directions(unit, max_width, self.threads)
+        if bounds.projection_errors(basis, np.array([max_width]))[0] > _MAX_ERROR:
+            return plain, None
+        if plan is None:
+            shares = plans.shares_passing(unit, left_count, basis, sample_thresholds(unit, left_count))
+            plan = plans.choose_plan(work, shares)
+        return (plain, None) if plan.plain else (plan, np.ascontiguousarray(basis[:, : plan.widths[-1]]))
+
+    def _unit_rows(self, places: np.ndarray) -> np.ndarray:
+        """Return the unit rows of some places, float32 (len(places), dim)."""
+        from imgret_assets.domain.similarity.cascade import preparation_kernels
+
+        out = np.empty((len(places), self.dim), np.float32)
+        rows = self.order[places]
+        self.each(
+            lambda part: preparation_kernels.unit_rows(self.vectors, rows[part], self.norms, out[part]),
+            slices_for_threads(len(rows), self.threads),
+        )
+        return out
+
+    def _project_new(
+        self, places: np.ndarray, basis: np.ndarray, widths: np.ndarray, errors: np.ndarray, file: Path | None
+    ) -> None:
+        """Project the vectors of some places; write all projections to the file if enough of them are new."""
+
+        def fill(part: slice) -> None:
+            some = places[part]
+            self.coordinates[some], self.residual_norms[some] = kept_projections.project(
+                self.vectors, self.order[some], self.norms, basis, widths, errors
+            )
+
+        self.each(fill, slices(0, len(places), _PROJECTED_ROWS))
+        # To project a few again next time costs less than to write all.
+        if file is not None and len(places) > self.count // _NEW_SHARE_TO_WRITE:
+            place = np.argsort(self.order)
+            kept_projections.write_projections(
+                file,
+                Projections(self.plan, basis, self.digests, self.coordinates[place], self.residual_norms[place]),
+            )
+
+
+def _search_order(count: int, rows: np.ndarray | None) -> tuple[np.ndarray, int]:
+    """Return the row of each place, the chosen rows first, and the number of chosen rows."""
+    if rows is None:
+        return np.arange(count), count
+    chosen = np.unique(rows)
+    # The kernels do not check their indices.
+    if len(chosen) and (chosen[0] < 0 or chosen[-1] >= count):
+        raise IndexError(f"rows {chosen[0]} to {chosen[-1]} of {count} vectors")
+    return np.concatenate([chosen, np.setdiff1d(np.arange(count), chosen, assume_unique=True)]), len(chosen)
