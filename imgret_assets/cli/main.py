@@ -62,7 +62,7 @@ def _closed_pipe_as_error() -> Iterator[None]:
 
 
 def _is_closed(stream: IO[str]) -> bool:
-    """Return True if nobody can read what is written to the stream."""
+    """Return True if the reading end of the stream is closed."""
     try:
         poll = select.poll()
         poll.register(stream.fileno(), select.POLLOUT)

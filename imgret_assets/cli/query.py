@@ -86,7 +86,7 @@ def query(
     Of several pictures each gets its answer; one that can't be used is a line on stderr, and only if all are is that a
     failure.
     """
-    _import_driver_without_pandas()
+    import_driver_without_pandas()
     asked = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
@@ -199,7 +199,7 @@ def _bar(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
         yield bar.update
 
 
-def _import_driver_without_pandas() -> None:
+def import_driver_without_pandas() -> None:
     """Import the Neo4j driver while pandas seems not to be installed.
 
     The driver imports pandas wherever it is there, to take its types as parameters: half a second for nothing.

@@ -300,7 +300,7 @@ def test_importing_the_query_command_imports_neither_dagster_nor_pandas_nor_torc
 
 
 def test_the_driver_is_loaded_for_a_query_without_pandas_which_can_be_loaded_later() -> None:
-    code = "from imgret_assets.cli.query import _import_driver_without_pandas as load; load()"
+    code = "from imgret_assets.cli.query import import_driver_without_pandas as load; load()"
     assert loaded_after(code, "neo4j", "pandas", "dagster") == {"neo4j"}
     assert loaded_after(f"{code}; import pandas", "neo4j", "pandas") == {"neo4j", "pandas"}
 

@@ -1,4 +1,4 @@
-"""`imgret run` while another process holds a lock: it says for whom it waits, can be stopped, and gives up in time."""
+"""`imgret run` while another process holds a lock: it names the holder, can be stopped, and ends after the timeout."""
 
 import os
 import signal
@@ -58,7 +58,7 @@ def said_until(process: "subprocess.Popen[str]", start: str) -> list[str]:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_it_says_for_whom_and_ends_when_it_is_told_to(home: Home, number: signal.Signals) -> None:
+def test_it_names_the_holder_and_ends_with_a_signal(home: Home, number: signal.Signals) -> None:
     with waiting_run(home, timeout_s=900) as run:
         said_until(run, WAITING)
         run.send_signal(number)
@@ -67,7 +67,7 @@ def test_it_says_for_whom_and_ends_when_it_is_told_to(home: Home, number: signal
     assert run.returncode == 130
 
 
-def test_it_gives_up_and_names_the_holder(home: Home) -> None:
+def test_it_ends_after_the_timeout_and_names_the_holder(home: Home) -> None:
     with waiting_run(home, timeout_s=1.5) as run:
         said_until(run, WAITING)
         _, said = run.communicate(timeout=ENDS_WITHIN_S)

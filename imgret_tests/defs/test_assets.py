@@ -10,7 +10,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from imgret_assets.defs.build import build_defs
+from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
+from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.domain.images import manifest
 from imgret_assets.domain.storage.tables import (
     MANIFEST_SCHEMA,
@@ -20,7 +23,7 @@ from imgret_assets.domain.storage.tables import (
     pairs_path,
 )
 from imgret_assets.errors import RootError, SettingError, TableError, VanishedFilesError
-from imgret_tests.support.chain import TABLES, Chain, Outcome, assert_tables_right
+from imgret_tests.support.chain import QUIET, TABLES, Chain, Outcome, assert_tables_right
 from imgret_tests.support.fake_model import fake_embedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 from imgret_tests.support.tree import usable_vectors
@@ -135,6 +138,19 @@ def test_a_second_run_does_nothing_and_logs_it(
     assert "none changed: no file was opened" in text
     assert f"All 24 images already have embeddings in {chain.space.id}: nothing was embedded" in text
     assert second.metadata("similarity_pairs")[0]["method"] == "nothing changed"
+
+
+def test_run_counts_add_up_the_embedded_images(chain: Chain) -> None:
+    write_pictures(chain.root, 12)
+    counts = RunCounts()
+    for embedded in (12, 12):
+        definitions = build_defs(settings=chain.settings, resources=chain.resources | {"run_counts": counts})
+        definitions.resolve_job_def(REFRESH).execute_in_process(
+            QUIET,
+            tags={RANGE_START: "00", RANGE_END: "03"},
+            asset_selection=[dg.AssetKey(name) for name in ("raw_images", "embeddings")],
+        )
+        assert counts.embedded == embedded, "a second run embeds nothing"
 
 
 def test_only_what_changed_is_embedded(chain: Chain) -> None:

@@ -61,7 +61,7 @@ def test_the_warehouse_is_completed_from_the_environment(
     assert (home.settings.lock_timeout_s, home.settings.max_pixels) == (3.5, 1234)
 
 
-def test_what_is_configured_wins_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_configuration_takes_precedence_over_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "from-environment"))
     monkeypatch.setenv("IMGRET_IMAGES", str(tmp_path / "pictures"))
     monkeypatch.setenv("IMGRET_SHARDS", "7")
@@ -72,21 +72,21 @@ def test_what_is_configured_wins_over_the_environment(monkeypatch: pytest.Monkey
     assert not (tmp_path / "from-environment").exists()
 
 
-def test_the_environment_is_read_when_a_resource_is_used_not_before(
+def test_the_environment_is_read_when_a_resource_is_used(
     warehouse: WarehouseResource, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "later"))
     assert warehouse.open().path == tmp_path / "later"
 
 
-def test_another_number_of_shards_than_the_home_has_is_refused(settings: Settings, home: Home) -> None:
+def test_a_number_of_shards_other_than_that_of_the_home_is_an_error(settings: Settings, home: Home) -> None:
     del home
     other = WarehouseResource(home=str(settings.home), shards=5, image_store=ImageStoreResource())
     with pytest.raises(SettingError, match=r"IMGRET_SHARDS is 5, but .* was made with 4 shards.*reshard 5"):
         other.open()
 
 
-def test_a_home_that_cannot_be_made_says_so(tmp_path: Path) -> None:
+def test_a_home_that_cannot_be_created_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(HomeError, match="IMGRET_HOME"):
         WarehouseResource(home=str(tmp_path / "file" / "home"), image_store=ImageStoreResource()).open()
@@ -104,7 +104,7 @@ def test_neo4j_is_completed_from_the_environment(
     assert opened_with[0].home == home.path
 
 
-def test_configured_neo4j_wins_over_the_environment(
+def test_configured_neo4j_takes_precedence_over_the_environment(
     home: Home, opened_with: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEO4J_URI", "bolt://db:1")
@@ -114,13 +114,13 @@ def test_configured_neo4j_wins_over_the_environment(
     assert (found.uri, found.username, found.password, found.database) == ("bolt://other:2", "you", "given", "d")
 
 
-def test_without_a_uri_it_is_the_homes_own_server(home: Home, opened_with: list[Settings]) -> None:
+def test_without_a_uri_the_embedded_server_is_used(home: Home, opened_with: list[Settings]) -> None:
     with Neo4jResource().open(home):
         pass
     assert opened_with[0].neo4j.embedded
 
 
-def test_the_password_may_be_named_by_a_variable(
+def test_the_password_can_be_an_environment_variable(
     home: Home, opened_with: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("A_PASSWORD", SECRET)
@@ -138,14 +138,14 @@ def test_the_password_may_be_named_by_a_variable(
     assert opened_with[0].neo4j.password == SECRET
 
 
-def test_the_password_is_in_no_text_of_the_resource(settings: Settings) -> None:
+def test_the_password_is_not_in_the_text_of_the_resource(settings: Settings) -> None:
     resource = Neo4jResource(uri="bolt://db:1", password=SECRET)
     assert SECRET not in repr(resource)
     assert SECRET not in str(resource)
     del settings
 
 
-def test_the_password_of_the_environment_reaches_no_record_of_a_run(
+def test_the_password_of_the_environment_is_in_no_record_of_a_run(
     chain: Chain, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
@@ -162,7 +162,7 @@ def test_the_password_of_the_environment_reaches_no_record_of_a_run(
     assert not any(SECRET in entry.to_json() for entry in logged)
 
 
-def test_the_embedded_servers_login_ignores_a_left_over_one(
+def test_the_embedded_server_ignores_a_password_of_the_environment(
     home: Home, opened_with: list[Settings], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", SECRET)
@@ -172,7 +172,7 @@ def test_the_embedded_servers_login_ignores_a_left_over_one(
     assert "NEO4J_PASSWORD ignored" in opened_with[0].warnings[0]
 
 
-def test_defaults_hold_nothing_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_resources_contain_no_value_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NEO4J_PASSWORD", SECRET)
     monkeypatch.setenv("IMGRET_MODEL", "timm:resnet18")
     said = repr(default_resources())

@@ -12,7 +12,7 @@ class RunCounts:
     """Counts of work done in this process.
 
     A plain object, not a `ConfigurableResource`: Dagster copies those for every run, and the counts must reach the
-    caller of `execute_in_process`. Where Dagster's own processes run the assets, nobody reads it.
+    caller of `execute_in_process`. It is not read where Dagster's own processes run the assets.
 
     Attributes:
         embedded: images that the graph's model has embedded.
