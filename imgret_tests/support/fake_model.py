@@ -58,18 +58,18 @@ class FakeEmbedder:
         # Centred, so that cosines spread over -1..1; the offset keeps a grey picture from being zero.
         return (values.reshape(len(batch), -1) - 0.5 + 1e-3).astype(np.float32)
 
-    def stream(self, pictures: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+    def stream(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
         waiting: list[tuple[str, np.ndarray]] = []
-        for one in pictures:
-            waiting.append(one)
+        for image in images:
+            waiting.append(image)
             if len(waiting) == self.batch_size:
                 yield from self._vectors(waiting)
                 waiting = []
         if waiting:
             yield from self._vectors(waiting)
 
-    def _vectors(self, pictures: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-        keys, batch = zip(*pictures, strict=True)
+    def _vectors(self, images: list[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        keys, batch = zip(*images, strict=True)
         yield from zip(keys, self.embed(np.stack(batch)), strict=True)
 
 
@@ -104,11 +104,11 @@ class ConvertedEmbedder(FakeEmbedder):
 class Conversion(OpenVinoEmbedder):
     """OpenVINO's embedder with an empty file for a network."""
 
-    def _convert(self) -> None:
+    def convert(self) -> None:
         self.converted.parent.mkdir(parents=True)
         self.converted.touch()
 
-    def _choose_precision(self) -> tuple[Any, str]:
+    def compile(self) -> tuple[Any, str]:
         return object(), "float32"
 
 

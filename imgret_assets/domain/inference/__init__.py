@@ -1,1 +1,1 @@
-"""Running a model over images: engines and how well they agree."""
+"""Running a model over images: the engines, the choice between them, and the proof that they agree."""

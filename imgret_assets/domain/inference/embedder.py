@@ -1,9 +1,9 @@
-"""Pictures to vectors: what an embedder is.
+"""The embedder: what every engine that turns images into vectors offers.
 
-Belongs here: the interface of engines and what every caller of one needs. Not here: the engines
+Belongs here: the interface of engines, and what every caller of one needs. Not here: the engines
 (`domain.inference.openvino_engine`, `domain.inference.torch_engine`), choosing one
-(`domain.inference.engine_selection`), which pictures need a vector (`domain.embeddings.embeddings_table`), models and
-weights (`domain.models.registry`).
+(`domain.inference.engine_selection`), which images need a vector (`domain.embeddings.embeddings_table`), models and
+weights (`domain.models`).
 """
 
 from collections.abc import Iterable, Iterator
@@ -21,17 +21,18 @@ DEFAULT_BATCH_SIZE = 32
 
 
 class Embedder(Protocol):
-    """What turns prepared pictures into vectors of one space."""
+    """Turns prepared images into vectors of one space."""
 
     family: str
     """The engine as the setting IMGRET_ENGINE names it, such as `openvino`; the home records it."""
     batch_size: int
+    """Images after which a caller may expect vectors."""
     forward_s: float
-    """Seconds of forward passes so far, summed over those that ran side by side."""
+    """Seconds of forward passes so far, summed over those that ran at the same time."""
 
     @property
     def space(self) -> EmbeddingSpace:
-        """The space its vectors are in; known without loading anything."""
+        """The space of the vectors; known without loading anything."""
         ...
 
     @property
@@ -40,27 +41,27 @@ class Embedder(Protocol):
         ...
 
     def load(self) -> object:
-        """Bring the model into memory, which the first vectors would do otherwise."""
+        """Load the model into memory if it is not there yet; the first batch would load it otherwise."""
         ...
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as an engine takes it, uint8 (height, width, 3); called from several threads."""
+        """Return an RGB image as an engine takes it, uint8 (height, width, 3). Several threads call this at once."""
         ...
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
-        """Vectors float32 (n, dim) of prepared pictures uint8 (n, height, width, 3), not normalised."""
+        """Return the vectors float32 (n, dim), not normalised, of prepared images uint8 (n, height, width, 3)."""
         ...
 
-    def stream(self, pictures: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-        """Vectors float32 (dim,) of prepared pictures, each with its picture's key, in whatever order they come.
+    def stream(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the vectors float32 (dim,) of prepared images, each with its image's key, in any order.
 
-        Takes no more pictures than it has room for, so that a slow engine holds back the threads that decode.
+        It takes no more images than it has room for, so that a slow engine holds back the threads that decode.
         """
         ...
 
 
 def check_choices(precision: str, batch_size: int) -> None:
-    """Refuse what no engine has.
+    """Refuse a precision and a batch size that no engine has.
 
     Raises:
         SettingError: the precision is unknown, or the batch size below 1.
@@ -72,14 +73,14 @@ def check_choices(precision: str, batch_size: int) -> None:
 
 
 def embed_one(embedder: Embedder, image: Image.Image) -> np.ndarray:
-    """Vector float32 (dim,) of one RGB picture.
+    """Return the vector float32 (dim,) of one RGB image.
 
     Raises:
-        ModelError: the model gives it no direction.
+        ModelError: the vector is zero or not finite.
     """
     vector = embedder.embed(embedder.prepare(image)[np.newaxis])[0]
     if unusable_vectors(vector[np.newaxis])[0]:
         raise ModelError(
-            f"{embedder.space.model} gives this picture a zero or non-finite vector", remedy="use another model"
+            f"{embedder.space.model} gives this image a zero or non-finite vector", remedy="use another model"
         )
     return vector

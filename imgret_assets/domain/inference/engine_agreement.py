@@ -1,4 +1,4 @@
-"""Proof that an engine gives a model's vectors: compared with torch's float32 ones on a fixed set of pictures.
+"""The proof that an engine gives a model's vectors: a comparison with torch's float32 vectors of a fixed set of images.
 
 Belongs here: the set, the reference, the comparison and its record in the home. Not here: the engines.
 """
@@ -16,7 +16,7 @@ from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import ModelError
 
-# The least cosine between an engine's vector and the reference, for every picture of the fixed set.
+# The least cosine between an engine's vector and the reference, for every image of the fixed set.
 MIN_AGREEMENT = 0.9999
 # Width and height: wide, tall, square, smaller than any model's input, large enough for a scaled decode.
 _SIZES = ((320, 240), (240, 320), (256, 256), (64, 48), (1000, 700), (500, 330))
@@ -28,17 +28,17 @@ class Agreement:
 
     Attributes:
         least_cosine: between corresponding vectors, over the fixed set.
-        largest_score_change: of the cosine of any two pictures of the set.
+        largest_score_change: of the cosine of any two images of the set.
     """
 
     least_cosine: float
     largest_score_change: float
 
 
-def fixed_pictures() -> list[Image.Image]:
-    """The pictures every engine is tried with, RGB: flat, ramps, waves, blocks, noise, in six sizes."""
+def fixed_images() -> list[Image.Image]:
+    """Return the images that every engine is compared on, RGB: flat, ramps, waves, blocks, noise, in six sizes."""
     rng = np.random.default_rng(224)
-    pictures: list[Image.Image] = []
+    images: list[Image.Image] = []
     for number, (width, height) in enumerate(_SIZES):
         down, across = np.mgrid[-1.0 : 1.0 : height * 1j, -1.0 : 1.0 : width * 1j]
         waves = np.stack([np.sin((5 + number) * down), np.cos(7 * across), np.sin(4 * (down + across))], axis=2)
@@ -46,16 +46,16 @@ def fixed_pictures() -> list[Image.Image]:
         blocks = np.kron(coarse, np.ones((-(-height // 6), -(-width // 6), 1)))[:height, :width]
         noise = rng.normal(0.0, 0.3, (height, width, 3))
         shapes = (waves, blocks + 0.5 * noise) if number % 2 else (np.stack([down, across, down * across], 2), blocks)
-        pictures.extend(
+        images.extend(
             Image.fromarray(np.clip(127.5 + 127.5 * shape, 0, 255).astype(np.uint8), "RGB") for shape in shapes
         )
-    return pictures
+    return images
 
 
 def reference_vectors(model: Model, folder: Path) -> np.ndarray:
-    """The model's vectors of the fixed pictures, float32 (12, dim): torch, float32, on the CPU.
+    """Return the model's vectors of the fixed images, float32 (12, dim): by torch, in float32, on the CPU.
 
-    Computed once for a home and kept in `folder`; only the first time needs torch.
+    They are computed once for a home and kept in `folder`; only the first time needs torch.
     """
     file = folder / "reference.npy"
     if not file.is_file():
@@ -64,25 +64,30 @@ def reference_vectors(model: Model, folder: Path) -> np.ndarray:
         network = model.build()
         apply = model.space.preprocessing.apply
         with torch.inference_mode():
-            rows = [network(torch.from_numpy(apply(picture)[np.newaxis])).numpy()[0] for picture in fixed_pictures()]
+            rows = [network(torch.from_numpy(apply(image)[np.newaxis])).numpy()[0] for image in fixed_images()]
         with atomic_files.replacing(file) as temporary, temporary.open("wb") as opened:
             np.save(opened, np.stack(rows).astype(np.float32))
     return np.load(file)
 
 
-def measure_agreement(reference: np.ndarray, vectors: np.ndarray, what: str) -> Agreement:
+def measure_agreement(reference: np.ndarray, vectors: np.ndarray, name: str) -> Agreement:
     """Compare two float32 (n, dim) arrays row by row.
+
+    Args:
+        reference: the right vectors.
+        vectors: the vectors that are compared with them.
+        name: of `vectors`, for messages: "The vectors of …".
 
     Raises:
         ModelError: a cosine is below 0.9999, or the shapes differ.
     """
     if reference.shape != vectors.shape:
-        raise ModelError(f"{what} have shape {vectors.shape}", expected=f"{reference.shape}, as torch gives")
+        raise ModelError(f"{name} have shape {vectors.shape}", expected=f"{reference.shape}, as torch gives")
     a, b = (unit_rows(rows, dtype=np.float64) for rows in (reference, vectors))
     least = float(np.min(np.einsum("ij,ij->i", a, b)))
     if not least >= MIN_AGREEMENT:
         raise ModelError(
-            f"{what} have a cosine of {least:.6f} to torch's",
+            f"{name} have a cosine of {least:.6f} to torch's",
             expected=f"at least {MIN_AGREEMENT}",
             remedy="use precision float32, or set IMGRET_ENGINE=torch",
         )
@@ -92,39 +97,35 @@ def measure_agreement(reference: np.ndarray, vectors: np.ndarray, what: str) -> 
 def ensure_agreement(
     model: Model, folder: Path, key: str, embed: Callable[[list[Image.Image]], np.ndarray]
 ) -> Agreement:
-    """The agreement of an engine, measured at its first use in a home and remembered.
+    """Return the agreement of an engine; measure and record it at the engine's first use in a home.
 
     Args:
         model: the model.
         folder: where the home keeps what belongs to the model's space.
         key: all that may change the engine's numbers: its name, versions, the processor.
-        embed: the engine's vectors float32 (n, dim) of n RGB pictures.
+        embed: returns the engine's vectors float32 (n, dim) of n RGB images.
 
     Raises:
         ModelError: the engine doesn't agree with the reference; it must not be used.
     """
     file = folder / "agreement.json"
-    known = _read(file)
-    if key not in known:
-        found = measure_agreement(
-            reference_vectors(model, folder), embed(fixed_pictures()), f"The vectors of {model.space.model} by {key}"
+    records = _read_records(file)
+    if key not in records:
+        agreement = measure_agreement(
+            reference_vectors(model, folder), embed(fixed_images()), f"The vectors of {model.space.model} by {key}"
         )
-        known[key] = asdict(found)
-        atomic_files.write_json(file, known)
-    return Agreement(**known[key])
+        records[key] = asdict(agreement)
+        atomic_files.write_json(file, records)
+    return Agreement(**records[key])
 
 
-def known_agreements(folder: Path) -> dict[str, Agreement]:
-    """What has been measured so far, by key."""
-    return {key: Agreement(**said) for key, said in _read(folder / "agreement.json").items()}
-
-
-def _read(file: Path) -> dict[str, dict[str, float]]:
+def _read_records(file: Path) -> dict[str, dict[str, float]]:
+    """Read the agreements by key; a missing or damaged record is left out, and measured again."""
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        records = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    if not isinstance(said, dict):
+    if not isinstance(records, dict):
         return {}
     fields = {"least_cosine", "largest_score_change"}
-    return {key: value for key, value in said.items() if isinstance(value, dict) and value.keys() == fields}
+    return {key: record for key, record in records.items() if isinstance(record, dict) and record.keys() == fields}

@@ -1,6 +1,6 @@
-"""Choosing what runs a model: OpenVINO on a CPU, torch on a GPU, or what was asked for.
+"""The choice of an engine for a model: OpenVINO on a CPU, torch on a GPU, or what the settings name.
 
-Belongs here: the choice. Not here: running (`domain.inference.embedder`, `domain.inference.openvino_engine`).
+Belongs here: the choice. Not here: the engines (`domain.inference.openvino_engine`, `domain.inference.torch_engine`).
 """
 
 import sys
@@ -23,18 +23,18 @@ def choose_embedder(
     precision: str = "auto",
     batch_size: int = DEFAULT_BATCH_SIZE,
 ) -> Embedder:
-    """The embedder for a model; nothing heavy is loaded.
+    """Return the embedder for a model; nothing heavy is loaded.
 
-    With `auto`, the engine and precision that made this home's vectors go on making them; a new home gets OpenVINO on
-    a CPU, in bfloat16 where the CPU has it, and torch on a GPU.
+    With `auto`, the engine and the precision that computed this home's vectors go on computing them. A new home gets
+    OpenVINO on a CPU, in bfloat16 where the CPU has it, and torch on a GPU.
 
     Args:
-        home: the home, whose record says which engine it has used.
+        home: the home, whose record names the engine it has used.
         model: the model.
         device: `auto`, `cpu`, `cuda` or `mps`.
         engine: `auto`, `openvino` or `torch`.
         precision: `auto`, `float32` or `bfloat16`; torch also takes `float16`.
-        batch_size: pictures given to the model at once.
+        batch_size: images given to the model at once.
 
     Raises:
         SettingError: engine, device and precision don't go together.
@@ -42,32 +42,28 @@ def choose_embedder(
     chosen = engine
     if engine == "auto":
         chosen = home.record.engine or "openvino"
-        if precision == "float16" or _on_gpu(device):
+        if precision == "float16" or uses_gpu(device):
             chosen = "torch"
     if precision == "auto" and chosen == home.record.engine:
         precision = home.record.precision or "auto"
+    folder = home.path / "models"
     if chosen == "torch":
-        return TorchEmbedder(
-            model, folder=home.path / "models", device=device, precision=precision, batch_size=batch_size
-        )
+        return TorchEmbedder(model, folder, device=device, precision=precision, batch_size=batch_size)
     if device not in ("auto", "cpu"):
         raise SettingError(
-            f"The engine openvino was asked for with device {device}",
+            f"The engine openvino can't run on device {device}",
             expected="device cpu",
             remedy="set IMGRET_ENGINE=torch for others",
         )
     return OpenVinoEmbedder(
-        model,
-        home.path / "models",
-        precision=precision,
-        batch_size=batch_size,
-        lock_timeout_s=home.settings.lock_timeout_s,
+        model, folder, precision=precision, batch_size=batch_size, lock_timeout_s=home.settings.lock_timeout_s
     )
 
 
-def _on_gpu(device: str) -> bool:
+def uses_gpu(device: str) -> bool:
+    """Return whether a device is a GPU, or `auto` stands for one on this machine."""
     if device in ("cuda", "mps"):
         return True
-    # Asking torch costs seconds: only where there may be something to find.
-    there_may_be_one = sys.platform == "darwin" or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
-    return device == "auto" and there_may_be_one and choose_device("auto") != "cpu"
+    # Importing torch takes seconds: only where there may be a GPU.
+    gpu_is_possible = sys.platform == "darwin" or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    return device == "auto" and gpu_is_possible and choose_device("auto") != "cpu"

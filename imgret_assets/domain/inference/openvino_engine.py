@@ -1,8 +1,8 @@
-"""Running a model with OpenVINO on the CPU: several times torch's rate there, and without importing torch.
+"""The OpenVINO engine: runs a model on the CPU at several times torch's rate, without importing torch.
 
 Belongs here: converting a network once, compiling it, asynchronous inference. Not here: models and weights
-(`domain.models.registry`), choosing an engine (`domain.inference.engine_selection`), the proof that its vectors are
-right (`domain.inference.engine_agreement`).
+(`domain.models`), choosing an engine (`domain.inference.engine_selection`), the proof that its vectors are right
+(`domain.inference.engine_agreement`).
 """
 
 import shutil
@@ -29,11 +29,11 @@ from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 if TYPE_CHECKING:
     import openvino
 
-_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
 class OpenVinoEmbedder:
-    """Runs a model with OpenVINO; converts it once for a home, which needs torch, and never again."""
+    """Runs a model with OpenVINO. It converts the model once for a home, which needs torch, and never again."""
 
     family = "openvino"
 
@@ -46,28 +46,28 @@ class OpenVinoEmbedder:
         batch_size: int = DEFAULT_BATCH_SIZE,
         lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
     ) -> None:
-        """Remember what to load.
+        """Note what to load; nothing is loaded yet.
 
         Args:
             model: the model.
-            folder: where converted and compiled models are kept.
-            precision: `float32`, `bfloat16` on a CPU that has it, or `auto`: the latter if it can be had and
-                agrees with the reference, else the former.
-            batch_size: pictures after which a caller may expect vectors.
+            folder: where the home keeps converted and compiled models.
+            precision: `float32`, `bfloat16` on a CPU that has it, or `auto`: bfloat16 if the CPU has it and the vectors
+                agree with the reference, else float32.
+            batch_size: images after which a caller may expect vectors.
             lock_timeout_s: how long to wait for another process that converts the same model, in seconds.
 
         Raises:
-            SettingError: there is no such precision, or a batch size below 1.
+            SettingError: there is no such precision, or the batch size is below 1.
         """
         check_choices(precision, batch_size)
-        if precision not in ("auto", *_HINTS):
+        if precision not in ("auto", *_PRECISION_HINTS):
             raise SettingError(f"precision is {precision!r} with OpenVINO", expected="auto, float32 or bfloat16")
         self.model = model
         self.folder = folder
         self.batch_size = batch_size
         self.forward_s = 0.0
+        self.requested_precision = precision
         self._lock_timeout_s = lock_timeout_s
-        self._asked_precision = precision
         self._precision: str | None = None
         self._compiled: openvino.CompiledModel | None = None
         self._lock = threading.Lock()
@@ -80,9 +80,9 @@ class OpenVinoEmbedder:
     @property
     def engine(self) -> str:
         """What computes, such as `openvino-cpu-float32`; loads the model where the precision is still to be chosen."""
-        if self._asked_precision == "auto":
+        if self.requested_precision == "auto":
             self.load()
-        return f"openvino-cpu-{self._precision or self._asked_precision}"
+        return f"openvino-cpu-{self._precision or self.requested_precision}"
 
     @property
     def loaded(self) -> bool:
@@ -90,65 +90,65 @@ class OpenVinoEmbedder:
         return self._compiled is not None
 
     @property
-    def own_folder(self) -> Path:
-        """Where this home keeps what belongs to the model's space."""
+    def space_folder(self) -> Path:
+        """Where the home keeps what belongs to the model's space."""
         return self.folder / self.space.id
 
     @property
     def converted(self) -> Path:
-        """The converted network's file; it depends on the space and on OpenVINO's version."""
-        return self.own_folder / f"openvino-{_version()}" / "model.xml"
+        """The file of the converted network; it depends on the space and on OpenVINO's version."""
+        return self.space_folder / f"openvino-{_version()}" / "model.xml"
 
     def prepare(self, image: Image.Image) -> np.ndarray:
-        """An RGB picture as the engine takes it, uint8 (height, width, 3)."""
+        """Return an RGB image as the engine takes it, uint8 (height, width, 3)."""
         return self.space.preprocessing.resize_and_crop(image)
 
     def embed(self, batch: np.ndarray) -> np.ndarray:
-        """Vectors float32 (n, dim) of a batch uint8 (n, height, width, 3).
+        """Return the vectors float32 (n, dim) of a batch uint8 (n, height, width, 3).
 
         Raises:
             ModelError: the network can't be converted, or its vectors don't agree with torch's.
         """
         vectors = np.empty((len(batch), self.space.dim), dtype=np.float32)
-        for row, vector in self.stream((str(row), picture) for row, picture in enumerate(batch)):
+        for row, vector in self.stream((str(row), image) for row, image in enumerate(batch)):
             vectors[int(row)] = vector
         return vectors
 
-    def stream(self, pictures: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
-        """Vectors float32 (dim,) of pictures uint8 (height, width, 3), each with its key, in their order.
+    def stream(self, images: Iterable[tuple[str, np.ndarray]]) -> Iterator[tuple[str, np.ndarray]]:
+        """Yield the vectors float32 (dim,) of images uint8 (height, width, 3), each with its key, in their order.
 
-        Each picture is a request of its own: its activations stay in a core's cache, and a vector does not depend
-        on its neighbours in a batch. Twice as many requests as run at once are under way, so that cores don't idle
-        while the caller fetches the next picture. They are made as they are needed: a query needs one.
+        Each image is a request of its own: its activations stay in a core's cache, and a vector does not depend on the
+        other images of a batch. Twice as many requests as run at the same time are started, so that cores don't idle
+        while the caller fetches the next image. Requests are created as they are needed: a query needs one.
 
-        Requests are waited for, not called back from: OpenVINO's threads would need the interpreter's lock for that,
-        and those that ask for it while the interpreter ends were seen to abort the process or to hang it.
+        The caller waits for requests; OpenVINO doesn't call back. For a callback its threads need the interpreter's
+        lock, and threads that ask for it while the interpreter ends were seen to abort the process or to hang it.
         """
         compiled = self.load()
-        at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        most = at_once + min(at_once, 16)
+        parallel_requests = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+        max_started = parallel_requests + min(parallel_requests, 16)
         idle: list[openvino.InferRequest] = []
-        under_way: deque[tuple[str, openvino.InferRequest]] = deque()
+        started: deque[tuple[str, openvino.InferRequest]] = deque()
         try:
-            for key, picture in pictures:
-                if len(under_way) == most:
-                    yield self._finished(under_way, idle)
+            for key, image in images:
+                if len(started) == max_started:
+                    yield self._finish_oldest(started, idle)
                 if not idle:
                     idle.append(compiled.create_infer_request())
                 request = idle.pop()
-                request.start_async({0: picture[np.newaxis]})
-                under_way.append((key, request))
-            while under_way:
-                yield self._finished(under_way, idle)
+                request.start_async({0: image[np.newaxis]})
+                started.append((key, request))
+            while started:
+                yield self._finish_oldest(started, idle)
         finally:
-            for _, request in under_way:
+            for _, request in started:
                 request.wait()
 
-    def _finished(
-        self, under_way: "deque[tuple[str, openvino.InferRequest]]", idle: "list[openvino.InferRequest]"
+    def _finish_oldest(
+        self, started: "deque[tuple[str, openvino.InferRequest]]", idle: "list[openvino.InferRequest]"
     ) -> tuple[str, np.ndarray]:
         """Wait for the oldest request; all take the same time, so none of the younger ones waits long for it."""
-        key, request = under_way.popleft()
+        key, request = started.popleft()
         request.wait()
         self.forward_s += request.latency / 1000
         vector = request.get_output_tensor(0).data[0].copy()
@@ -156,7 +156,7 @@ class OpenVinoEmbedder:
         return key, vector
 
     def load(self) -> "openvino.CompiledModel":
-        """The compiled network, made and checked at the first call.
+        """Return the compiled network; the first call converts, compiles and checks it.
 
         Raises:
             ModelError: OpenVINO can't run it, or its vectors don't agree with torch's.
@@ -166,51 +166,19 @@ class OpenVinoEmbedder:
             if self._compiled is None:
                 if not self.converted.is_file():
                     with locks.hold(
-                        self.own_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
+                        self.space_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
                     ):
                         if not self.converted.is_file():
-                            self._convert()
-                self._compiled, self._precision = self._choose_precision()
+                            self.convert()
+                self._compiled, self._precision = self.compile()
             return self._compiled
 
-    def _choose_precision(self) -> "tuple[openvino.CompiledModel, str]":
-        core = import_openvino().Core()
-        asked = self._asked_precision
-        has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-        if asked == "bfloat16" and not has_bfloat16:
-            raise SettingError(
-                "precision bfloat16 was asked for, but this CPU has no instructions for it",
-                expected="precision auto or float32",
-            )
-        if asked == "bfloat16" or (asked == "auto" and has_bfloat16):
-            try:
-                return self._compile(core, "bfloat16"), "bfloat16"
-            except ModelError:
-                if asked == "bfloat16":
-                    raise
-        return self._compile(core, "float32"), "float32"
+    def convert(self) -> None:
+        """Convert the network and move it to its place, whole or not at all. The caller holds the lock `converting`.
 
-    def _compile(self, core: "openvino.Core", precision: str) -> "openvino.CompiledModel":
-        compiled = core.compile_model(
-            self.converted,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": _HINTS[precision],
-                "CACHE_DIR": str(self.folder / "compiled"),
-            },
-        )
-
-        def vectors_of(pictures: list[Image.Image]) -> np.ndarray:
-            return np.stack([compiled(self.prepare(picture)[np.newaxis])[0][0].copy() for picture in pictures])
-
-        processor = " ".join(str(core.get_property("CPU", "FULL_DEVICE_NAME")).split())
-        key = f"openvino-cpu-{precision} {_version()} on {processor}"
-        engine_agreement.ensure_agreement(self.model, self.own_folder, key, vectors_of)
-        return compiled
-
-    def _convert(self) -> None:
-        """Convert the network and put it in its place, whole or not at all."""
+        Raises:
+            ModelError: OpenVINO can't run the network.
+        """
         import torch
 
         runtime = import_openvino()
@@ -219,24 +187,66 @@ class OpenVinoEmbedder:
         example = torch.zeros(1, 3, height, width)
         try:
             with torch.inference_mode(), warnings.catch_warnings():
-                # OpenVINO traces by a means that torch would like to see replaced: nothing a user can change.
+                # OpenVINO traces in a way that torch deprecates: nothing a user can change.
                 warnings.simplefilter("ignore", FutureWarning)
                 converted = runtime.convert_model(network, example_input=example, input=[1, 3, height, width])
-            converted = self._with_normalising(converted)
+            converted = self._prepend_normalising(converted)
         except RuntimeError as error:
             raise ModelError(
                 f"OpenVINO can't run {self.space.model} ({str(error).splitlines()[0]})",
                 remedy="set IMGRET_ENGINE=torch",
             ) from error
-        aside = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.own_folder))
+        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.space_folder))
         try:
-            runtime.save_model(converted, aside / "model.xml", compress_to_fp16=False)
-            aside.replace(self.converted.parent)
+            runtime.save_model(converted, temporary / "model.xml", compress_to_fp16=False)
+            temporary.replace(self.converted.parent)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            shutil.rmtree(temporary, ignore_errors=True)
 
-    def _with_normalising(self, network: Any) -> Any:
-        """The network taking pixels uint8 (1, height, width, 3): a quarter of the bytes, and no Python for them."""
+    def compile(self) -> "tuple[openvino.CompiledModel, str]":
+        """Compile the converted network in the requested precision and check its vectors; return it and the precision.
+
+        Raises:
+            SettingError: bfloat16 is requested, and the CPU doesn't have it.
+            ModelError: the vectors don't agree with torch's.
+        """
+        core = import_openvino().Core()
+        requested = self.requested_precision
+        has_bfloat16 = "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+        if requested == "bfloat16" and not has_bfloat16:
+            raise SettingError(
+                "precision is bfloat16, but this CPU has no instructions for it",
+                expected="precision auto or float32",
+            )
+        if requested == "bfloat16" or (requested == "auto" and has_bfloat16):
+            try:
+                return self._compile_in(core, "bfloat16"), "bfloat16"
+            except ModelError:
+                if requested == "bfloat16":
+                    raise
+        return self._compile_in(core, "float32"), "float32"
+
+    def _compile_in(self, core: "openvino.Core", precision: str) -> "openvino.CompiledModel":
+        compiled = core.compile_model(
+            self.converted,
+            "CPU",
+            {
+                "PERFORMANCE_HINT": "THROUGHPUT",
+                "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
+                "CACHE_DIR": str(self.folder / "compiled"),
+            },
+        )
+
+        def embed_images(images: list[Image.Image]) -> np.ndarray:
+            return np.stack([compiled(self.prepare(image)[np.newaxis])[0][0].copy() for image in images])
+
+        processor = " ".join(str(core.get_property("CPU", "FULL_DEVICE_NAME")).split())
+        key = f"openvino-cpu-{precision} {_version()} on {processor}"
+        engine_agreement.ensure_agreement(self.model, self.space_folder, key, embed_images)
+        return compiled
+
+    def _prepend_normalising(self, network: Any) -> Any:
+        """Make the network normalise and take pixels uint8 (1, height, width, 3), a quarter of the bytes."""
         from openvino import Layout, Type
         from openvino.preprocess import PrePostProcessor
 
@@ -251,7 +261,7 @@ class OpenVinoEmbedder:
 
 
 def import_openvino() -> Any:
-    """Import OpenVINO without the package through which it reports its use to its makers at every import."""
+    """Import OpenVINO without its telemetry package, which would report to its makers at every import."""
     if "openvino" not in sys.modules:
         sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
     import openvino

@@ -84,7 +84,10 @@ def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(
     file = mean_file(tmp_path)
     own, model = resolve(home, LITE0), resolve(home, LITE0, centre=keep_mean(home, file))
     batch = np.stack([own.space.preprocessing.resize_and_crop(picture(seed, (90, 70))) for seed in range(3)])
-    plain, found = TorchEmbedder(own, device="cpu").embed(batch), TorchEmbedder(model, device="cpu").embed(batch)
+    plain, found = (
+        TorchEmbedder(own, home.path / "models", device="cpu").embed(batch),
+        TorchEmbedder(model, home.path / "models", device="cpu").embed(batch),
+    )
     assert found.dtype == np.float32
     truth = plain / np.linalg.norm(plain, axis=1, keepdims=True) - np.load(file)
     np.testing.assert_allclose(found, truth, rtol=0, atol=1e-6)
@@ -121,7 +124,9 @@ def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(ho
     batch = np.full((1, 224, 224, 3), 60, np.uint8)
     batch[0, :100, :50] = 200
     vector = embedder.embed(batch)
-    np.testing.assert_allclose(vector, TorchEmbedder(model, device="cpu").embed(batch), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(
+        vector, TorchEmbedder(model, home.path / "models", device="cpu").embed(batch), rtol=0, atol=1e-5
+    )
     file.unlink()
     script = (
         "import sys, numpy as np\n"

@@ -1,4 +1,4 @@
-"""An engine that is a little wrong is found out; one that is right is measured once."""
+"""An engine that is a little wrong is refused; one that is right is measured once."""
 
 from pathlib import Path
 
@@ -10,8 +10,7 @@ from imgret_assets.domain.inference.engine_agreement import (
     MIN_AGREEMENT,
     Agreement,
     ensure_agreement,
-    fixed_pictures,
-    known_agreements,
+    fixed_images,
     measure_agreement,
     reference_vectors,
 )
@@ -19,6 +18,7 @@ from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model
 from imgret_assets.errors import ModelError
+from imgret_tests.support.agreement_records import recorded_agreements
 
 torch = pytest.importorskip("torch")
 SPACE = EmbeddingSpace("tiny", "0" * 64, Preprocessing((4, 6), (0.5, 0.4, 0.3), (0.5, 0.5, 0.25)), 72)
@@ -30,6 +30,8 @@ class Flat(torch.nn.Module):
 
 
 class FlatModel(Model):
+    """A model whose vectors are the input's numbers; counts how often it is built."""
+
     built = 0
 
     def build(self) -> torch.nn.Module:  # type: ignore[name-defined]
@@ -37,8 +39,8 @@ class FlatModel(Model):
         return Flat()
 
 
-def right(pictures: list[Image.Image]) -> np.ndarray:
-    return np.stack([SPACE.preprocessing.apply(picture).reshape(-1) for picture in pictures])
+def right_vectors(images: list[Image.Image]) -> np.ndarray:
+    return np.stack([SPACE.preprocessing.apply(image).reshape(-1) for image in images])
 
 
 def test_an_engine_that_disagrees_is_refused(rng: np.random.Generator) -> None:
@@ -57,19 +59,19 @@ def test_an_engine_that_disagrees_is_refused(rng: np.random.Generator) -> None:
 def test_the_measure_is_the_least_cosine_and_the_largest_change_of_a_score() -> None:
     reference = np.array([[1, 0, 0], [0, 1, 0], [1, 1, 0]], np.float32)
     vectors = np.array([[1, 0, 0], [0, 2, 0], [1, 1, 0.01]], np.float32)
-    found = measure_agreement(reference, vectors, "x")
+    agreement = measure_agreement(reference, vectors, "x")
     norm = np.sqrt(2 + 1e-4)
-    assert found.least_cosine == pytest.approx(2 / (np.sqrt(2) * norm), abs=1e-9)
-    assert found.largest_score_change == pytest.approx(1 / np.sqrt(2) - 1 / norm, abs=1e-9)
+    assert agreement.least_cosine == pytest.approx(2 / (np.sqrt(2) * norm), abs=1e-9)
+    assert agreement.largest_score_change == pytest.approx(1 / np.sqrt(2) - 1 / norm, abs=1e-9)
 
 
-def test_the_fixed_pictures_are_the_same_every_time_and_all_different() -> None:
-    pictures = fixed_pictures()
-    assert len(pictures) == 12
-    assert all(picture.mode == "RGB" for picture in pictures)
-    assert [picture.tobytes() for picture in pictures] == [picture.tobytes() for picture in fixed_pictures()]
-    assert len({picture.tobytes() for picture in pictures}) == 12
-    sizes = {picture.size for picture in pictures}
+def test_the_fixed_images_are_the_same_every_time_and_all_different() -> None:
+    images = fixed_images()
+    assert len(images) == 12
+    assert all(image.mode == "RGB" for image in images)
+    assert [image.tobytes() for image in images] == [image.tobytes() for image in fixed_images()]
+    assert len({image.tobytes() for image in images}) == 12
+    sizes = {image.size for image in images}
     assert any(width > height for width, height in sizes)
     assert any(width < height for width, height in sizes)
 
@@ -78,7 +80,7 @@ def test_the_reference_is_computed_once_for_a_home(tmp_path: Path) -> None:
     FlatModel.built = 0
     model = FlatModel(SPACE, None)
     first = reference_vectors(model, tmp_path)
-    np.testing.assert_allclose(first, right(fixed_pictures()), atol=1e-6)
+    np.testing.assert_allclose(first, right_vectors(fixed_images()), atol=1e-6)
     np.testing.assert_array_equal(reference_vectors(model, tmp_path), first)
     assert FlatModel.built == 1
 
@@ -88,9 +90,9 @@ def test_each_engine_is_measured_once(tmp_path: Path) -> None:
     calls: list[str] = []
 
     def engine(name: str, value: float = 1.0) -> Agreement:
-        def embed(pictures: list[Image.Image]) -> np.ndarray:
+        def embed(images: list[Image.Image]) -> np.ndarray:
             calls.append(name)
-            return right(pictures) * value
+            return right_vectors(images) * value
 
         return ensure_agreement(model, tmp_path, name, embed)
 
@@ -99,19 +101,19 @@ def test_each_engine_is_measured_once(tmp_path: Path) -> None:
     assert engine("one") == first
     engine("two", 3.0)
     assert calls == ["one", "two"]
-    assert list(known_agreements(tmp_path)) == ["one", "two"]
+    assert list(recorded_agreements(tmp_path)) == ["one", "two"]
 
 
-def test_a_wrong_engine_is_never_remembered_as_right(tmp_path: Path) -> None:
+def test_a_wrong_engine_is_never_recorded_as_right(tmp_path: Path) -> None:
     model = FlatModel(SPACE, None)
     for _ in range(2):
         with pytest.raises(ModelError, match="vectors of tiny by shifted have a cosine of"):
-            ensure_agreement(model, tmp_path, "shifted", lambda pictures: right(pictures) + 0.05)
-    assert known_agreements(tmp_path) == {}
+            ensure_agreement(model, tmp_path, "shifted", lambda images: right_vectors(images) + 0.05)
+    assert recorded_agreements(tmp_path) == {}
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"one": 3}', '{"one": {"least_cosine": 1}}'])
-def test_a_damaged_record_is_made_again(tmp_path: Path, text: str) -> None:
+def test_a_damaged_record_is_measured_again(tmp_path: Path, text: str) -> None:
     (tmp_path / "agreement.json").write_text(text)
-    ensure_agreement(FlatModel(SPACE, None), tmp_path, "one", right)
-    assert list(known_agreements(tmp_path)) == ["one"]
+    ensure_agreement(FlatModel(SPACE, None), tmp_path, "one", right_vectors)
+    assert list(recorded_agreements(tmp_path)) == ["one"]

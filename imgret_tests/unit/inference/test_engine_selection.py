@@ -1,3 +1,5 @@
+"""Which engine and precision a home gets: as set, else as recorded, else by the device."""
+
 import pytest
 
 from imgret_assets.domain.inference import engine_selection
@@ -7,7 +9,7 @@ from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models.resolution import Model
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError
-from imgret_tests.support.fakes import FakeEmbedder
+from imgret_tests.support.fake_model import FakeEmbedder
 
 
 @pytest.fixture
@@ -17,11 +19,12 @@ def model() -> Model:
 
 @pytest.fixture(autouse=True)
 def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine_selection, "_on_gpu", lambda device: device in ("cuda", "mps"))
+    """A machine without a GPU."""
+    monkeypatch.setattr(engine_selection, "uses_gpu", lambda device: device in ("cuda", "mps"))
 
 
 @pytest.mark.parametrize(
-    ("recorded", "asked", "expected"),
+    ("recorded", "options", "expected"),
     [
         (None, {}, OpenVinoEmbedder),
         (None, {"device": "cpu"}, OpenVinoEmbedder),
@@ -29,21 +32,21 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
         (None, {"precision": "bfloat16"}, OpenVinoEmbedder),
         (None, {"precision": "float16"}, TorchEmbedder),
         (None, {"engine": "torch"}, TorchEmbedder),
-        ("torch", {}, TorchEmbedder),  # a collection keeps its engine
-        ("torch", {"engine": "openvino"}, OpenVinoEmbedder),  # unless another one is asked for
+        ("torch", {}, TorchEmbedder),
+        ("torch", {"engine": "openvino"}, OpenVinoEmbedder),
         ("openvino", {"device": "mps"}, TorchEmbedder),
     ],
 )
-def test_the_engine_follows_wish_then_record_then_device(
-    home: Home, model: Model, recorded: str | None, asked: dict[str, str], expected: type
+def test_the_engine_is_the_requested_else_the_recorded_else_the_device_s(
+    home: Home, model: Model, recorded: str | None, options: dict[str, str], expected: type
 ) -> None:
     if recorded:
         home = home.update(engine=recorded)
-    assert type(choose_embedder(home, model, **asked)) is expected  # pyright: ignore[reportArgumentType]
+    assert type(choose_embedder(home, model, **options)) is expected  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize(
-    ("recorded", "asked", "expected"),
+    ("recorded", "options", "expected"),
     [
         ({}, {}, "auto"),
         ({"engine": "openvino", "precision": "float32"}, {}, "float32"),
@@ -53,17 +56,18 @@ def test_the_engine_follows_wish_then_record_then_device(
         ({"engine": "openvino", "precision": "float32"}, {"precision": "bfloat16"}, "bfloat16"),
     ],
 )
-def test_a_collection_keeps_its_precision_unless_another_is_asked_for(
-    home: Home, model: Model, recorded: dict[str, str], asked: dict[str, str], expected: str
+def test_a_home_keeps_its_precision_unless_another_is_requested(
+    home: Home, model: Model, recorded: dict[str, str], options: dict[str, str], expected: str
 ) -> None:
-    embedder = choose_embedder(home.update(**recorded), model, **asked)  # pyright: ignore[reportArgumentType]
-    assert embedder._asked_precision == expected  # type: ignore[attr-defined]
+    embedder = choose_embedder(home.update(**recorded), model, **options)  # pyright: ignore[reportArgumentType]
+    assert isinstance(embedder, OpenVinoEmbedder | TorchEmbedder)
+    assert embedder.requested_precision == expected
 
 
-@pytest.mark.parametrize("asked", [{"device": "cuda"}, {"precision": "float16"}])
-def test_openvino_refuses_what_it_can_not_do(home: Home, model: Model, asked: dict[str, str]) -> None:
-    with pytest.raises(SettingError, match=r"OpenVINO|engine openvino was asked for"):
-        choose_embedder(home, model, engine="openvino", **asked)  # pyright: ignore[reportArgumentType]
+@pytest.mark.parametrize("options", [{"device": "cuda"}, {"precision": "float16"}])
+def test_openvino_refuses_what_it_can_not_do(home: Home, model: Model, options: dict[str, str]) -> None:
+    with pytest.raises(SettingError, match=r"precision is 'float16' with OpenVINO|openvino can't run on device cuda"):
+        choose_embedder(home, model, engine="openvino", **options)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("engine", ["openvino", "torch"])

@@ -1,4 +1,4 @@
-"""OpenVINO's vectors are torch's, and asking for one needs no torch; needs torch itself, no network."""
+"""OpenVINO gives torch's vectors, and needs torch only to convert a network. Nothing is downloaded."""
 
 import shutil
 import subprocess
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from imgret_assets.domain.inference.engine_agreement import MIN_AGREEMENT, known_agreements, measure_agreement
+from imgret_assets.domain.inference.engine_agreement import MIN_AGREEMENT, measure_agreement
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
@@ -21,7 +21,9 @@ from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import LockTimeoutError, ModelError, SettingError
 from imgret_assets.settings import load_settings
-from imgret_tests.support.fakes import FakeEmbedder, picture
+from imgret_tests.support.agreement_records import recorded_agreements
+from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.pictures import picture
 from imgret_tests.support.processes import Process
 
 
@@ -40,7 +42,7 @@ def embedder(model: Model, lite0_home: Path) -> OpenVinoEmbedder:
 
 def test_its_vectors_are_torchs(embedder: OpenVinoEmbedder, model: Model) -> None:
     batch = np.stack([embedder.prepare(picture(seed)) for seed in range(5)])
-    reference = TorchEmbedder(model, device="cpu").embed(batch)
+    reference = TorchEmbedder(model, embedder.folder, device="cpu").embed(batch)
     vectors = embedder.embed(batch)
     assert vectors.dtype == np.float32
     assert measure_agreement(reference, vectors, "vectors").least_cosine > 0.999999
@@ -85,15 +87,15 @@ with locks.hold(Path(sys.argv[1]), ["converting"], timeout_s=30, purpose="conver
     wait()
 """
     impatient = replace(home, settings=replace(home.settings, lock_timeout_s=0.2))
-    asked = choose_embedder(impatient, resolve(home, "efficientnet_lite0"), device="cpu")
-    assert isinstance(asked, OpenVinoEmbedder)
-    with Process(hold, [asked.own_folder]) as holder:
+    waiting = choose_embedder(impatient, resolve(home, "efficientnet_lite0"), device="cpu")
+    assert isinstance(waiting, OpenVinoEmbedder)
+    with Process(hold, [waiting.space_folder]) as holder:
         assert holder.hear() == "held"
         with pytest.raises(LockTimeoutError, match=f"converting is held by process {holder.popen.pid} .*within 0.2 s"):
-            asked.load()
+            waiting.load()
 
 
-def test_openvino_reports_its_use_to_nobody() -> None:
+def test_openvino_sends_no_telemetry() -> None:
     script = (
         "import sys\n"
         "from imgret_assets.domain.inference.openvino_engine import import_openvino\n"
@@ -105,14 +107,14 @@ def test_openvino_reports_its_use_to_nobody() -> None:
     assert done.stdout.strip() == "openvino.tools.ovc.telemetry_stub"
 
 
-def test_nothing_unfinished_is_left(embedder: OpenVinoEmbedder, lite0_home: Path) -> None:
+def test_no_unfinished_conversion_is_left(embedder: OpenVinoEmbedder, lite0_home: Path) -> None:
     assert embedder.loaded
     assert not list((lite0_home / "models").rglob(".converting-*"))
 
 
-def test_how_far_it_is_from_torch_is_measured_once_and_kept(embedder: OpenVinoEmbedder) -> None:
+def test_its_distance_to_torch_is_measured_once_and_recorded(embedder: OpenVinoEmbedder) -> None:
     assert embedder.engine == "openvino-cpu-float32"
-    known = known_agreements(embedder.own_folder)
+    known = recorded_agreements(embedder.space_folder)
     # Where the CPU has bfloat16 and it agrees, the home's other users have measured that as well.
     [found] = [agreement for key, agreement in known.items() if key.startswith(f"{embedder.engine} ")]
     assert found.least_cosine > 0.9999
@@ -142,70 +144,64 @@ def test_a_wrong_constant_in_the_engine_is_refused(
 ) -> None:
     """The graph's own normalising is wrong by a few grey levels in one channel."""
     model = embedder.model
-    broken = OpenVinoEmbedder(model, tmp_path / "models")
-    # Conversion and torch's vectors are right and take seconds: those that are there are used.
+    changed = Preprocessing(**{**model.space.preprocessing.__dict__, **wrong})
+    broken = OpenVinoEmbedder(replace(model, space=replace(model.space, preprocessing=changed)), tmp_path / "models")
+    # Conversion and torch's vectors take seconds and are right: those of the other tests are used.
     monkeypatch.setattr(Model, "build", lambda _: None)
     monkeypatch.setattr(import_openvino(), "convert_model", lambda *_, **__: converted.clone())
-    broken.own_folder.mkdir(parents=True)
-    shutil.copy(embedder.own_folder / "reference.npy", broken.own_folder)
-    right = model.space.preprocessing
-    changed = Preprocessing(**{**right.__dict__, **wrong})
-    real = OpenVinoEmbedder._with_normalising
-
-    def with_normalising(self: OpenVinoEmbedder, network: object) -> object:
-        object.__setattr__(self.space, "preprocessing", changed)
-        try:
-            return real(self, network)
-        finally:
-            object.__setattr__(self.space, "preprocessing", right)
-
-    monkeypatch.setattr(OpenVinoEmbedder, "_with_normalising", with_normalising)
+    broken.space_folder.mkdir(parents=True)
+    shutil.copy(embedder.space_folder / "reference.npy", broken.space_folder)
     with pytest.raises(ModelError, match=r"have a cosine of 0\.9.*IMGRET_ENGINE=torch"):
         broken.embed(np.zeros((1, 224, 224, 3), np.uint8))
     assert not broken.loaded
-    assert known_agreements(broken.own_folder) == {}
+    assert recorded_agreements(broken.space_folder) == {}
 
 
-def test_a_stream_comes_whole_and_in_any_order(embedder: OpenVinoEmbedder) -> None:
+def test_a_stream_gives_every_key_its_vector(embedder: OpenVinoEmbedder) -> None:
     batch = np.stack([embedder.prepare(picture(seed)) for seed in range(11)])
     expected = embedder.embed(batch)
     before = embedder.forward_s
-    found = dict(embedder.stream((str(row), one) for row, one in enumerate(batch)))
+    found = dict(embedder.stream((str(row), image) for row, image in enumerate(batch)))
     assert embedder.forward_s > before
     for row, vector in enumerate(expected):
         np.testing.assert_array_equal(found[str(row)], vector)
 
 
-def test_requests_are_made_as_they_are_needed(embedder: OpenVinoEmbedder) -> None:
-    """A query is one picture: it waits for no request that it does not use."""
-    compiled = embedder.load()
-    picture_ = embedder.prepare(picture(1))
+class CountedNetwork:
+    """A compiled network that counts the requests created."""
 
-    class Counting:
-        made = 0
+    def __init__(self, compiled: Any) -> None:
+        self.compiled = compiled
+        self.requests = 0
 
-        def get_property(self, name: str) -> Any:
-            return compiled.get_property(name)
+    def __call__(self, batch: np.ndarray) -> Any:
+        return self.compiled(batch)
 
-        def create_infer_request(self) -> Any:
-            Counting.made += 1
-            return compiled.create_infer_request()
+    def get_property(self, name: str) -> Any:
+        return self.compiled.get_property(name)
 
-    embedder._compiled = Counting()  # type: ignore[assignment]
-    try:
-        embedder.embed(picture_[np.newaxis])
-        assert Counting.made == 1
-        Counting.made = 0
-        embedder.embed(np.stack([picture_] * 40))
-        at_once = compiled.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
-        assert Counting.made == min(40, at_once + min(at_once, 16))
-    finally:
-        embedder._compiled = compiled
+    def create_infer_request(self) -> Any:
+        self.requests += 1
+        return self.compiled.create_infer_request()
 
 
-def test_a_stream_that_nobody_reads_to_the_end_does_no_harm(embedder: OpenVinoEmbedder) -> None:
+def test_requests_are_created_as_they_are_needed(embedder: OpenVinoEmbedder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A query is one image: it waits for no request that it does not use."""
+    counted = CountedNetwork(embedder.load())
+    monkeypatch.setattr(OpenVinoEmbedder, "compile", lambda _: (counted, "float32"))
+    counting = OpenVinoEmbedder(embedder.model, embedder.folder, precision="float32")
+    prepared = counting.prepare(picture(1))
+    counting.embed(prepared[np.newaxis])
+    assert counted.requests == 1
+    counted.requests = 0
+    counting.embed(np.stack([prepared] * 40))
+    parallel = counted.get_property("OPTIMAL_NUMBER_OF_INFER_REQUESTS")
+    assert counted.requests == min(40, parallel + min(parallel, 16))
+
+
+def test_a_stream_may_be_left_unread(embedder: OpenVinoEmbedder) -> None:
     batch = np.stack([embedder.prepare(picture(seed)) for seed in range(9)])
-    stream = embedder.stream((str(row), one) for row, one in enumerate(batch))
+    stream = embedder.stream((str(row), image) for row, image in enumerate(batch))
     next(stream)
     stream.close()  # type: ignore[attr-defined]
     assert embedder.embed(batch[:1]).shape == (1, 1280)
@@ -257,7 +253,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
         embedder = OpenVinoEmbedder(Model(FakeEmbedder().space, None), tmp_path, precision=precision)
         embedder.converted.parent.mkdir(parents=True)
         embedder.converted.touch()
-        np.save(embedder.own_folder / "reference.npy", REFERENCE[0])
+        np.save(embedder.space_folder / "reference.npy", REFERENCE[0])
         return embedder, core
 
     return make
@@ -265,7 +261,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
 
 def test_bfloat16_is_refused_where_the_cpu_has_none(pretend: Pretend) -> None:
     asked, core = pretend("bfloat16", WITHOUT)
-    with pytest.raises(SettingError, match="bfloat16 was asked for, but this CPU has no instructions"):
+    with pytest.raises(SettingError, match="precision is bfloat16, but this CPU has no instructions"):
         asked.load()
     assert (asked.loaded, core.compiled) == (False, [])
 
@@ -280,7 +276,7 @@ def test_bfloat16_is_taken_where_the_cpu_has_it_and_its_vectors_agree(pretend: P
     embedder, core = pretend(precision, WITH, MIN_AGREEMENT + 1e-5)
     embedder.load()
     assert (embedder.engine, core.compiled) == ("openvino-cpu-bfloat16", ["bf16"])
-    [key] = known_agreements(embedder.own_folder)
+    [key] = recorded_agreements(embedder.space_folder)
     assert key.startswith("openvino-cpu-bfloat16 ")
 
 
@@ -289,7 +285,7 @@ def test_bfloat16_is_refused_where_its_vectors_do_not_agree(pretend: Pretend) ->
     with pytest.raises(ModelError, match=r"openvino-cpu-bfloat16 .* a cosine of 0\.99989.*use precision float32"):
         asked.load()
     assert (asked.loaded, core.compiled) == (False, ["bf16"])
-    assert known_agreements(asked.own_folder) == {}
+    assert recorded_agreements(asked.space_folder) == {}
 
 
 def test_float32_is_chosen_where_bfloat16_does_not_agree(pretend: Pretend) -> None:
@@ -298,13 +294,13 @@ def test_float32_is_chosen_where_bfloat16_does_not_agree(pretend: Pretend) -> No
 
 
 @pytest.mark.parametrize("capabilities", [WITHOUT, WITH])
-def test_float32_is_what_was_asked_for_on_every_cpu(pretend: Pretend, capabilities: list[str]) -> None:
+def test_float32_is_given_on_every_cpu_when_requested(pretend: Pretend, capabilities: list[str]) -> None:
     asked, core = pretend("float32", capabilities)
     asked.load()
     assert (asked.engine, core.compiled) == ("openvino-cpu-float32", ["f32"])
 
 
-def test_a_precision_openvino_has_not_is_refused(model: Model, tmp_path: Path) -> None:
+def test_a_precision_that_openvino_lacks_is_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="precision is 'float16' with OpenVINO"):
         OpenVinoEmbedder(model, tmp_path, precision="float16")
 
