@@ -363,12 +363,12 @@ def vectors_of_paths(home: Home, space: str, paths: Collection[str]) -> dict[str
         TableError: a shard is missing or damaged.
     """
     vectors: dict[str, np.ndarray] = {}
-    shards = {shard_of(path, home.record.shards) for path in paths}
-    for shard in sorted(shards):
+    wanted = set(paths)
+    for shard in sorted({shard_of(path, home.record.shards) for path in wanted}):
         with tables.open_parquet(_require(home, space, shard)) as file:
             for group in range(file.num_row_groups):
                 group_paths = file.read_row_group(group, columns=["path"])["path"].to_pylist()
-                rows = [row for row, path in enumerate(group_paths) if path in paths]
+                rows = [row for row, path in enumerate(group_paths) if path in wanted]
                 if rows:
                     matrix = embedding_matrix(file.read_row_group(group, columns=["embedding"])["embedding"])
                     vectors.update((group_paths[row], matrix[row]) for row in rows)

@@ -1,7 +1,8 @@
-"""Thumbnails and contact sheets.
+"""Thumbnails and contact sheets of images.
 
-Belongs here: small pictures of pictures, as files, as bytes and as Markdown. Not here: what embeddings are
-made from (`domain.images.decode`), and which pictures are shown.
+Belongs here: thumbnails as bytes and as Markdown, sheets of several images as Markdown and as PNG files. Not here:
+decoding for embeddings (`domain.images.decode`), stored thumbnails (`domain.images.thumbnail_cache`), which images are
+shown.
 """
 
 import base64
@@ -23,14 +24,14 @@ _INK, _SOFT, _ACCENT = (28, 32, 40), (102, 110, 122), (0, 96, 178)
 _GREY = (214, 217, 222)
 _FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "Arial Unicode.ttf", "Arial.ttf", "segoeui.ttf")
 _TILE, _QUERY, _GAP, _MARGIN = 236, 380, 18, 36
-# Sizes in pixels and JPEG qualities, from the best to the smallest a picture can still be told by.
+# Sizes in pixels and JPEG qualities, from the best to the smallest at which an image can still be recognised.
 _STEPS = ((112, 72), (96, 66), (80, 60), (64, 50), (48, 40))
-# Fewer characters than the smallest tile of a photograph takes: no use in trying more pictures than fit.
-_LEAST_BYTES = 400
+# Fewer characters than the smallest tile of a photograph takes, so that no more images are tried than can fit.
+_MIN_TILE_BYTES = 400
 
 
 class Hit(Protocol):
-    """One answer to a query: its file, raw cosine, and label."""
+    """A hit of a query: its file, score and label."""
 
     @property
     def path(self) -> str:
@@ -44,26 +45,29 @@ class Hit(Protocol):
 
     @property
     def label(self) -> str | None:
-        """The folder, or None."""
+        """The folder; None for a file in the image root itself."""
         ...
 
 
 def thumbnail(path: Path, *, size: int = 96) -> bytes:
-    """A picture as JPEG of at most `size` x `size` pixels, upright, on white; a grey tile if it can't be read."""
+    """Return an image as JPEG of at most `size` x `size` pixels, rotated as EXIF says, on white.
+
+    A file that can't be read gives a grey tile.
+    """
     return _jpeg(_small(path, size), 82)
 
 
 def data_uri(path: Path, size: int = 96) -> str:
-    """A thumbnail as a data URI, for Markdown and HTML."""
+    """Return a thumbnail as a data URI, for Markdown and HTML."""
     return _uri(thumbnail(path, size=size))
 
 
 def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int = 72) -> str:
-    """A Markdown table with thumbnails among its cells.
+    """Return a Markdown table with thumbnails among its cells.
 
     Args:
-        rows: the cells: a path is shown as the picture there, a text as it is.
-        headers: heads of the columns.
+        rows: the cells: a path is shown as its thumbnail, a text as it is.
+        headers: of the columns.
         size: longest side of a thumbnail, in pixels.
     """
     lines = [_row(headers), _row(["---"] * len(headers))]
@@ -73,32 +77,32 @@ def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequen
 
 
 def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -> str:
-    """One contact sheet as a Markdown image of at most `max_bytes` characters.
+    """Return a contact sheet as a Markdown image of at most `max_bytes` characters.
 
-    Shows as many of the pictures, from the first on, as fit at a size that can still be recognised; before a
-    picture is left out, all become smaller. Empty where there is no picture or not even one fits.
+    The sheet shows the first images, as many as fit at a size at which they can be recognised. All images are made
+    smaller before one is left out. The text is empty where there is no image, or where not even one fits.
     """
-    shown = list(paths[: max(1, max_bytes // _LEAST_BYTES)])
+    shown = list(paths[: max(1, max_bytes // _MIN_TILE_BYTES)])
     while shown:
         smallest = 0
         for size, quality in _STEPS:
-            text = f"![{len(shown)} pictures]({_uri(_jpeg(_grid(shown, size, columns), quality))})"
+            text = f"![{len(shown)} images]({_uri(_jpeg(_grid(shown, size, columns), quality))})"
             if len(text) <= max_bytes:
                 return text
             smallest = len(text)
-        # The smallest step overshot by this factor; a little less, since a JPEG's head does not shrink.
+        # The smallest step exceeds the limit by this factor. A little less is tried: a JPEG's header does not shrink.
         shown = shown[: min(len(shown) - 1, int(len(shown) * max_bytes / smallest * 0.95))]
     return ""
 
 
 def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, title: str) -> None:
-    """Write a contact sheet of a query and its answers as PNG.
+    """Write a contact sheet of a query image and its hits as PNG, whole or not at all.
 
     Args:
-        query: the picture that was asked with; shown large at the left.
-        hits: the answers, best first; each with rank, score, label and full path.
-        out: the file; it is there whole or not at all.
-        root: the image root that the answers' paths are relative to.
+        query: the query image's file; shown large at the left.
+        hits: best first; each is shown with rank, score, label and full path.
+        out: the file to write.
+        root: the image root that the hits' paths are relative to.
         title: the heading.
 
     Raises:
@@ -115,7 +119,7 @@ def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, titl
     height = top + max(left.height, sum(heights) + _GAP * (len(rows) - 1)) + _MARGIN
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw = ImageDraw.Draw(sheet)
-    _text(draw, (_MARGIN, _MARGIN - 6), _fitting(title, 26, width - 2 * _MARGIN), 26, _INK)
+    _text(draw, (_MARGIN, _MARGIN - 6), _shorten(title, 26, width - 2 * _MARGIN), 26, _INK)
     draw.line((_MARGIN, _MARGIN + 38, width - _MARGIN, _MARGIN + 38), fill=_EDGE, width=2)
     sheet.paste(left, (_MARGIN, top))
     if not hits:
@@ -136,15 +140,15 @@ def _small(path: Path, size: int) -> Image.Image:
             upright = ImageOps.exif_transpose(image)
             upright.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
             return _on_white(upright)
-    except Exception:  # noqa: BLE001, RUF100 - decoders raise anything on damaged files, and a sheet shows the others
+    except Exception:  # noqa: BLE001, RUF100 - decoders raise any error on damaged files; a sheet shows the others
         return _placeholder(size)
 
 
 def _on_white(image: Image.Image) -> Image.Image:
     if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        white = Image.new("RGBA", clear.size, (255, 255, 255, 255))
-        white.alpha_composite(clear)
+        transparent = image.convert("RGBA")
+        white = Image.new("RGBA", transparent.size, (255, 255, 255, 255))
+        white.alpha_composite(transparent)
         return white.convert("RGB")
     return image.convert("RGB")
 
@@ -173,7 +177,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    # A path may hold what Markdown would read as a table's, a link's or a tag's beginning.
+    # A path may contain characters that start a table cell, a link or a tag in Markdown.
     quoted = html.escape(text, quote=False).replace("\\", "\\\\").replace("\n", " ")
     for sign in "|`*_[]":
         quoted = quoted.replace(sign, f"\\{sign}")
@@ -186,14 +190,14 @@ def _grid(paths: Sequence[Path], size: int, columns: int) -> Image.Image:
     step = size + gap
     sheet = Image.new("RGB", (columns * step + gap, math.ceil(len(paths) / columns) * step + gap), _PAPER)
     for i, path in enumerate(paths):
-        tile = _thumb(path, *_stamp(path), size)
+        tile = _cached_tile(path, *_file_stamp(path), size)
         x, y = gap + i % columns * step, gap + i // columns * step
         sheet.paste(_CARD, (x, y, x + size, y + size))
         sheet.paste(tile, (x + (size - tile.width) // 2, y + (size - tile.height) // 2))
     return sheet
 
 
-def _stamp(path: Path) -> tuple[int, int]:
+def _file_stamp(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except (OSError, ValueError):
@@ -202,23 +206,23 @@ def _stamp(path: Path) -> tuple[int, int]:
 
 
 @lru_cache(maxsize=2048)
-def _thumb(path: Path, mtime_ns: int, length: int, size: int) -> Image.Image:
-    # Kept because a sheet that has to shrink is put together several times; the stamp makes a changed file new.
-    del mtime_ns, length
+def _cached_tile(path: Path, mtime_ns: int, file_bytes: int, size: int) -> Image.Image:
+    # Cached because a sheet that has to shrink is drawn several times; time and size make a changed file a new key.
+    del mtime_ns, file_bytes
     return _small(path, size)
 
 
 def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
-    lines = _wrapped(hit.path, 12, _TILE - 24)
-    label = _wrapped(hit.label, 13, _TILE - 24) if hit.label else []
-    picture_height = 178
-    card = Image.new("RGB", (_TILE, picture_height + 44 + 17 * len(label) + 16 * len(lines) + 16), _CARD)
+    lines = wrap_text(hit.path, 12, _TILE - 24)
+    label = wrap_text(hit.label, 13, _TILE - 24) if hit.label else []
+    image_height = 178
+    card = Image.new("RGB", (_TILE, image_height + 44 + 17 * len(label) + 16 * len(lines) + 16), _CARD)
     draw = ImageDraw.Draw(card)
-    _centred(card, _small(root / hit.path, 400), (1, 1, _TILE - 1, picture_height))
-    y = picture_height + 10
+    _paste_centred(card, _small(root / hit.path, 400), (1, 1, _TILE - 1, image_height))
+    y = image_height + 10
     _text(draw, (12, y), f"{hit.score:.3f}", 20, _ACCENT)
     number = f"#{rank}"
-    _text(draw, (_TILE - 12 - _font(13).getlength(number), y + 6), number, 13, _SOFT)
+    _text(draw, (_TILE - 12 - font_of_size(13).getlength(number), y + 6), number, 13, _SOFT)
     y += 29
     for text in label:
         _text(draw, (12, y), text, 13, _INK)
@@ -231,10 +235,11 @@ def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
 
 
 def _level(cards: Sequence[Image.Image]) -> list[Image.Image]:
-    """The cards of one row, all as tall as the tallest, framed."""
+    """Return the cards of one row, all as tall as the tallest, with a frame."""
     levelled = []
+    height = max(card.height for card in cards)
     for card in cards:
-        tall = Image.new("RGB", (_TILE, max(other.height for other in cards)), _CARD)
+        tall = Image.new("RGB", (_TILE, height), _CARD)
         tall.paste(card, (0, 0))
         ImageDraw.Draw(tall).rectangle((0, 0, tall.width - 1, tall.height - 1), outline=_EDGE)
         levelled.append(tall)
@@ -242,12 +247,12 @@ def _level(cards: Sequence[Image.Image]) -> list[Image.Image]:
 
 
 def _query_card(query: Path) -> Image.Image:
-    picture = _small(query, _QUERY - 2)
-    lines = _wrapped(query.name, 16, _QUERY - 32)
-    card = Image.new("RGB", (_QUERY, picture.height + 2 + 62 + 21 * len(lines)), _CARD)
+    image = _small(query, _QUERY - 2)
+    lines = wrap_text(query.name, 16, _QUERY - 32)
+    card = Image.new("RGB", (_QUERY, image.height + 2 + 62 + 21 * len(lines)), _CARD)
     draw = ImageDraw.Draw(card)
-    _centred(card, picture, (1, 1, _QUERY - 1, picture.height + 1))
-    y = picture.height + 14
+    _paste_centred(card, image, (1, 1, _QUERY - 1, image.height + 1))
+    y = image.height + 14
     _text(draw, (16, y), "QUERY", 12, _SOFT)
     y += 20
     for text in lines:
@@ -258,17 +263,17 @@ def _query_card(query: Path) -> Image.Image:
     return card
 
 
-def _centred(card: Image.Image, picture: Image.Image, box: tuple[int, int, int, int]) -> None:
+def _paste_centred(card: Image.Image, image: Image.Image, box: tuple[int, int, int, int]) -> None:
     x0, y0, x1, y1 = box
-    fitted = ImageOps.contain(picture, (x1 - x0, y1 - y0), Image.Resampling.LANCZOS)
+    fitted = ImageOps.contain(image, (x1 - x0, y1 - y0), Image.Resampling.LANCZOS)
     card.paste((249, 250, 251), box)
     card.paste(fitted, (x0 + (x1 - x0 - fitted.width) // 2, y0 + (y1 - y0 - fitted.height) // 2))
 
 
 @lru_cache(maxsize=64)
-def _font(size: int, *, plain: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
-    # Pillow's own font looks best but holds little more than ASCII; a path may hold anything.
-    for name in () if plain else _FONTS:
+def font_of_size(size: int, *, ascii_only: bool = True) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
+    """Return a font: Pillow's own for ASCII, which it looks best in; else one of the system with more characters."""
+    for name in () if ascii_only else _FONTS:
         try:
             return ImageFont.truetype(name, size)
         except OSError:
@@ -279,50 +284,51 @@ def _font(size: int, *, plain: bool = True) -> ImageFont.FreeTypeFont | ImageFon
 def _text(
     draw: ImageDraw.ImageDraw, at: tuple[float, float], text: str, size: int, colour: tuple[int, int, int]
 ) -> None:
-    draw.text(at, _drawable(text, size), fill=colour, font=_font(size, plain=text.isascii()))
+    draw.text(at, drawable_text(text, size), fill=colour, font=font_of_size(size, ascii_only=text.isascii()))
 
 
-def _drawable(text: str, size: int) -> str:
-    r"""The text, with what the font lacks written as \uXXXX instead of an empty box."""
+def drawable_text(text: str, size: int) -> str:
+    r"""Return the text with characters that the font lacks written as \uXXXX instead of an empty box."""
     if text.isascii():
         return text
     return "".join(
-        sign if sign.isascii() or _has_glyph(sign, size) else sign.encode("ascii", "backslashreplace").decode()
-        for sign in text
+        char if char.isascii() or _has_glyph(char, size) else char.encode("ascii", "backslashreplace").decode()
+        for char in text
     )
 
 
 @lru_cache(maxsize=4096)
-def _has_glyph(sign: str, size: int) -> bool:
-    if 0xD800 <= ord(sign) < 0xE000:
+def _has_glyph(char: str, size: int) -> bool:
+    if 0xD800 <= ord(char) < 0xE000:
         return False
     shapes = []
-    for drawn in (sign, "\uffff"):
+    # The font draws the same box for every character it lacks; U+FFFF is one of them.
+    for drawn in (char, "\uffff"):
         tile = Image.new("L", (4 * size, 2 * size))
-        ImageDraw.Draw(tile).text((size, 0), drawn, fill=255, font=_font(size, plain=False))
+        ImageDraw.Draw(tile).text((size, 0), drawn, fill=255, font=font_of_size(size, ascii_only=False))
         shapes.append(tile.tobytes())
     return shapes[0] != shapes[1]
 
 
-def _wrapped(text: str, size: int, width: float) -> list[str]:
-    """The whole text in lines of at most `width` pixels, broken after a slash, hyphen or blank where one is near."""
-    font = _font(size, plain=text.isascii())
-    rest = _drawable(text, size)
+def wrap_text(text: str, size: int, width: float) -> list[str]:
+    """Break a text into lines of at most `width` pixels, after a slash, hyphen or blank where one is near."""
+    font = font_of_size(size, ascii_only=text.isascii())
+    rest = drawable_text(text, size)
     lines: list[str] = []
     while rest:
         fits = len(rest)
         while fits > 1 and font.getlength(rest[:fits]) > width:
             fits -= 1
         if fits < len(rest):
-            near = max(rest.rfind(sign, fits // 2, fits) for sign in "/- _")
-            fits = near + 1 if near > 0 else fits
+            break_at = max(rest.rfind(char, fits // 2, fits) for char in "/- _")
+            fits = break_at + 1 if break_at > 0 else fits
         lines.append(rest[:fits])
         rest = rest[fits:]
     return lines
 
 
-def _fitting(title: str, size: int, width: float) -> str:
-    font = _font(size, plain=title.isascii())
+def _shorten(title: str, size: int, width: float) -> str:
+    font = font_of_size(size, ascii_only=title.isascii())
     for length in range(len(title), 8, -1):
         short = title if length == len(title) else textwrap.shorten(title, length, placeholder=" …")
         if font.getlength(short) <= width:

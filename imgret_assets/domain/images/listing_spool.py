@@ -15,7 +15,8 @@ import pyarrow as pa
 from imgret_assets.domain.images.files import Candidate, ListingFingerprint, label_of, shard_of
 from imgret_assets.domain.storage.home_record import shard_keys
 
-_BATCH_ROWS = 8192
+# Candidates of a shard that are held in memory before they are written.
+BATCH_ROWS = 8192
 _SCHEMA = pa.schema(
     [
         ("path", pa.string()),
@@ -81,7 +82,7 @@ def spool_candidates(candidates: Iterable[Candidate], folder: Path, selected: Se
             if shard not in pending:
                 continue
             pending[shard].append(candidate)
-            if len(pending[shard]) >= _BATCH_ROWS:
+            if len(pending[shard]) >= BATCH_ROWS:
                 sinks[shard].write_batch(_as_batch(pending[shard]))
                 pending[shard].clear()
         for shard, rest in pending.items():

@@ -1,11 +1,9 @@
 """What a home has: tables, weights, speeds."""
 
-import os
 import threading
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from imgret_assets.domain.embeddings.embedding_spaces import (
@@ -17,7 +15,6 @@ from imgret_assets.domain.embeddings.embedding_spaces import (
     spaces_with_tables,
 )
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
-from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.preprocessing import Preprocessing
@@ -26,7 +23,6 @@ from imgret_assets.domain.models.resolution import record_space
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import TableError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
@@ -162,43 +158,3 @@ def test_a_space_that_can_not_be_indexed_says_so() -> None:
     assert "timm:wide has vectors of 4,097 dimensions" in notice
     row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, "here", None, False, {})
     assert (row.exact_only, replace(row, dim=4096).exact_only) == (True, False)
-
-
-def test_vectors_come_with_the_labels_of_the_manifest(home: Home, images: Path) -> None:
-    write_pictures(images, 12)
-    (images / "loose.png").write_bytes(picture_bytes(50))
-    (images / "torn.png").write_bytes(picture_bytes(51)[:60])
-    embedder = FakeEmbedder()
-    space = built(home, embedder)
-    found = labelled_vectors(home, space.id)
-    assert len(found.paths) == 13
-    labels = dict(zip(found.paths, found.labels, strict=True))
-    assert labels["loose.png"] is None
-    assert all(labels[path] == path.split("/")[0] for path in labels if "/" in path)
-    for path, sha, vector in zip(found.paths, found.contents, found.vectors, strict=True):
-        assert np.isfinite(vector).all()
-        assert len(sha) == 64
-        assert (images / path).is_file()
-    assert (found.vectors.shape, found.vectors.dtype, found.stale) == ((13, 48), np.float32, 0)
-
-
-def test_vectors_of_files_that_have_changed_are_left_out(home: Home, images: Path) -> None:
-    """A space that is not in use keeps what it had; only images that are still so can be compared."""
-    paths = write_pictures(images, 12)
-    space = built(home, FakeEmbedder())
-    (images / paths[0]).unlink()
-    (images / paths[1]).write_bytes(picture_bytes(77))
-    os.utime(images / paths[1], (1, 1))
-    built(home, FakeEmbedder("other", 3))
-    found = labelled_vectors(home, space.id)
-    assert (len(found.paths), found.stale) == (10, 2)
-    assert not {paths[0], paths[1]} & set(found.paths)
-    assert len(found.vectors) == 10
-
-
-def test_a_missing_shard_is_named(home: Home, images: Path) -> None:
-    write_pictures(images, 12)
-    space = built(home, FakeEmbedder())
-    tables.embeddings_path(home.warehouse, space.id, "02").unlink()
-    with pytest.raises(TableError, match=f"embeddings of shard 02 in {space.id} is missing"):
-        labelled_vectors(home, space.id)

@@ -13,7 +13,6 @@ import pytest
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.embeddings.embeddings_table import EmbeddingsReport, refresh_embeddings
 from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
-from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images import image_reader
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
@@ -518,16 +517,3 @@ def test_a_damaged_table_is_named_with_the_remedy_which_works(home: Home, images
         refresh_embeddings(home, embedder)
     table.unlink()
     assert refresh_embeddings(home, embedder).embedded == rows
-
-
-@pytest.mark.parametrize("chunks", [1, 2])
-def test_vectors_of_a_column_are_as_stored(chunks: int) -> None:
-    """What is wrong in a table must not be made to look right on the way."""
-    kind = pa.list_(pa.float32(), 2)
-    rows = [[1.0, 2.0], None, [np.nan, 1.0], [np.inf, 0.0]]
-    column = pa.chunked_array([pa.array(rows, kind)] * chunks)
-    expected = np.array([[1, 2], [0, 0], [np.nan, 1], [np.inf, 0]] * chunks, dtype=np.float32)
-    np.testing.assert_array_equal(embedding_matrix(column), expected)
-    np.testing.assert_array_equal(embedding_matrix(column.slice(1, 2)), expected[1:3])
-    assert embedding_matrix(column.slice(0, 0)).shape == (0, 2)
-    assert embedding_matrix(pa.chunked_array([], kind)).shape == (0, 2)

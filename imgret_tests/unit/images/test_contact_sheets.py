@@ -101,7 +101,7 @@ def test_all_pictures_are_shown_before_any_is_left_out(tmp_path: Path) -> None:
     large = _opened(_bytes_of(markdown_sheet(paths, max_bytes=1_000_000, columns=4)))
     text = markdown_sheet(paths, max_bytes=40_000, columns=4)
     small = _opened(_bytes_of(text))
-    assert text.startswith("![12 pictures]")
+    assert text.startswith("![12 images]")
     assert small.width < large.width
     assert large.width > large.height
 
@@ -179,13 +179,13 @@ def test_a_query_sheet_that_fails_keeps_the_old_one(tmp_path: Path, monkeypatch:
 
 def test_text_is_wrapped_without_losing_a_letter() -> None:
     text = "/archive/2024/summer-holiday/a" + "x" * 120 + ".jpg"
-    lines = contact_sheets._wrapped(text, 12, 200)
+    lines = contact_sheets.wrap_text(text, 12, 200)
     assert "".join(lines) == text
     assert len(lines) > 3
-    assert all(contact_sheets._font(12).getlength(line) <= 200 for line in lines)
+    assert all(contact_sheets.font_of_size(12).getlength(line) <= 200 for line in lines)
 
 
 def test_what_no_font_can_draw_is_spelled_out() -> None:
-    assert contact_sheets._drawable("plain.jpg", 12) == "plain.jpg"
-    assert contact_sheets._drawable("a\udc80b", 12) == "a\\udc80b"
-    assert contact_sheets._drawable("\U000e0fff", 12) in ("\\U000e0fff", "\U000e0fff")
+    assert contact_sheets.drawable_text("plain.jpg", 12) == "plain.jpg"
+    assert contact_sheets.drawable_text("a\udc80b", 12) == "a\\udc80b"
+    assert contact_sheets.drawable_text("\U000e0fff", 12) in ("\\U000e0fff", "\U000e0fff")
