@@ -84,7 +84,7 @@ SWITCH = {
 # In the asset that had a pool of Dagster's once: what Dagster keeps of a killed run must not stop the next one.
 EMBEDDING = {
     "after three batches": ("fake", FIRST["after three batches"].at),
-    "converting a model": ("converted", Point("imgret_tests.support.fake_model:Conversion._convert")),
+    "converting a model": ("converted", Point("imgret_tests.support.fake_model:Conversion.convert")),
 }
 # Of the dagster.yaml that earlier versions have made.
 EARLIER_POOLS = "concurrency:\n  pools:\n    default_limit: 1\n"
