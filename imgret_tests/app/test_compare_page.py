@@ -58,8 +58,8 @@ def test_differences_are_marked(page: AppTest, server: FakeServer, library: list
     marks = page.dataframe[-1].value.set_index("property")[""]
     assert (marks["path"], marks["sha256"], marks["bytes"]) == ("≠", "=", "=")
     ranks = " ".join(caption.value for caption in page.caption)
-    assert "the right image is nearest neighbour 3 of the other" in ranks
-    assert "the left image is nearest neighbour 3 of the other" in ranks
+    assert "right is nearest neighbour 3 of left" in ranks
+    assert "left is nearest neighbour 3 of right" in ranks
 
 
 @pytest.mark.usefixtures("server", "library")

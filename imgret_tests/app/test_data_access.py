@@ -1,3 +1,5 @@
+"""The shared connection of the page, and what is read over it."""
+
 from collections.abc import Callable
 
 import pytest
@@ -32,7 +34,7 @@ def test_a_broken_connection_is_closed_and_opened_again(home: Home, server: Fake
     assert [database.closed for database in server.opened] == [True, False]
 
 
-def test_a_server_that_stays_away_is_an_error_until_it_is_back(home: Home, server: FakeServer) -> None:
+def test_a_server_that_is_down_is_an_error_until_it_is_back(home: Home, server: FakeServer) -> None:
     holder = DatabaseHolder(home.settings)
     holder.use(count)
     server.opened[0].broken = True
@@ -51,7 +53,7 @@ def test_a_connection_that_another_session_closed_is_a_named_error(home: Home, s
         DatabaseHolder(home.settings).use(closed)
 
 
-def test_settings_share_a_holder(home: Home) -> None:
+def test_equal_settings_share_a_holder(home: Home) -> None:
     assert database_holder(home.settings) is database_holder(home.settings)
 
 
@@ -67,7 +69,7 @@ def test_another_homes_graph_is_refused(home: Home, server: FakeServer) -> None:
         read_facts(home)
 
 
-def test_a_graph_being_rebuilt_is_said_so(home: Home, server: FakeServer) -> None:
+def test_a_graph_being_rebuilt_is_a_named_error(home: Home, server: FakeServer) -> None:
     assert server.state
     server.state["state"] = "rebuilding"
     with pytest.raises(GraphRebuildingError, match="wait for that run"):

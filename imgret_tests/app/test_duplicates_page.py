@@ -1,4 +1,4 @@
-"""The pages Duplicates and Review: deciding, taking back, accepting all, and what would be removed."""
+"""The pages Duplicates and Review: decisions, undo, accepting all proposals, and the files not needed."""
 
 from dataclasses import replace
 
@@ -31,8 +31,8 @@ def refresh(home: Home) -> None:
 
 
 @pytest.fixture
-def copied(home: Home, home_environment: None) -> Home:
-    """A scene with a near copy, another one under two names, one that is alone."""
+def duplicates_home(home: Home, home_environment: None) -> Home:
+    """A home with one near-duplicate, one exact duplicate, and an image without duplicates."""
     for seed in range(3):
         put(home.images, f"scene{seed}.png", encode(scene(seed)))
     put(home.images, "copies/half.png", near_duplicates_of(scene(0))["half.png"])
@@ -42,12 +42,12 @@ def copied(home: Home, home_environment: None) -> Home:
 
 
 @pytest.fixture
-def page(copied: Home, server: FakeServer) -> AppTest:
+def page(duplicates_home: Home, server: FakeServer) -> AppTest:
     return page_test("duplicates")
 
 
 @pytest.fixture
-def review(copied: Home, server: FakeServer) -> AppTest:
+def review(duplicates_home: Home, server: FakeServer) -> AppTest:
     return page_test("review")
 
 
@@ -61,7 +61,7 @@ def captions(page: AppTest) -> str:
     return "\n".join(caption.value for caption in page.caption)
 
 
-def test_kinds_are_told_apart(page: AppTest) -> None:
+def test_the_sets_of_each_kind_are_counted(page: AppTest) -> None:
     page.run()
     assert not page.exception
     assert "exact 1 · near 1 · similar 3" in captions(page)
@@ -82,27 +82,27 @@ def test_a_link_restores_the_kind(page: AppTest) -> None:
     assert "score" in captions(page)
 
 
-def test_only_the_set_that_has_the_turn_acts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_active_set_acts_and_only_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamlit.session_state", {})
-    done: list[str] = []
-    act_if_active("first", lambda: done.append("before anything is drawn"))
+    acted: list[str] = []
+    act_if_active("first", lambda: acted.append("before anything is drawn"))
     activate_set("first")
-    act_if_active("second", lambda: done.append("second"))
-    act_if_active("first", lambda: done.append("first"))
-    act_if_active("first", lambda: done.append("again"))
-    act_if_active(None, lambda: done.append("a button without a key"))
+    act_if_active("second", lambda: acted.append("second"))
+    act_if_active("first", lambda: acted.append("first"))
+    act_if_active("first", lambda: acted.append("again"))
+    act_if_active(None, lambda: acted.append("a button without a key"))
     activate_set("second")
-    act_if_active("second", lambda: done.append("second, drawn first"))
-    assert done == ["first", "a button without a key", "second, drawn first"]
+    act_if_active("second", lambda: acted.append("second, drawn first"))
+    assert acted == ["first", "a button without a key", "second, drawn first"]
 
 
-def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, copied: Home) -> None:
+def test_an_accepted_proposal_is_recorded_with_who_and_why(page: AppTest, duplicates_home: Home) -> None:
     page.query_params["kind"] = "near"
     page.run()
     page.text_input(key="decided-by").set_value("Ada")
     page.text_input(key="decided-reason").set_value("sorting").run()
     press(page, "Accept proposal")
-    [entry] = read_history(copied)
+    [entry] = read_history(duplicates_home)
     decided = entry.decision
     assert (decided.verdict, decided.by, decided.reason, decided.keep_path) == (
         DUPLICATE,
@@ -110,59 +110,61 @@ def test_keeping_the_suggested_is_written_down_with_who_and_why(page: AppTest, c
         "sorting",
         "scene0.png",
     )
-    assert [one.path for one in list_removals(copied).files] == ["copies/half.png"]
-    assert (copied.images / "copies/half.png").is_file()
+    assert [removal.path for removal in list_removals(duplicates_home).files] == ["copies/half.png"]
+    assert (duplicates_home.images / "copies/half.png").is_file()
     assert "Nothing is left to decide here" in page.info[0].value
     press(page, "Undo")
-    assert list_removals(copied).files == []
+    assert list_removals(duplicates_home).files == []
     assert {"scene0.png", "copies/half.png"} <= {text.value for text in page.text}
 
 
-def test_no_duplicates_survives_a_new_look_at_everything_until_another_joins(page: AppTest, copied: Home) -> None:
+def test_no_duplicates_holds_after_a_refresh_until_another_image_joins(page: AppTest, duplicates_home: Home) -> None:
     page.query_params["kind"] = "near"
     page.run()
     press(page, "Keep all")
-    assert [entry.decision.verdict for entry in read_history(copied)] == [NOT_DUPLICATES]
-    refresh(copied)
+    assert [entry.decision.verdict for entry in read_history(duplicates_home)] == [NOT_DUPLICATES]
+    refresh(duplicates_home)
     page.run()
     assert "near 0" in captions(page)
-    put(copied.images, "copies/recompressed.jpg", near_duplicates_of(scene(0))["recompressed.jpg"])
-    refresh(copied)
+    put(duplicates_home.images, "copies/recompressed.jpg", near_duplicates_of(scene(0))["recompressed.jpg"])
+    refresh(duplicates_home)
     page.run()
     assert "near 1" in captions(page)
 
 
-def test_the_ticked_are_kept(page: AppTest, copied: Home) -> None:
+def test_selected_files_are_kept(page: AppTest, duplicates_home: Home) -> None:
     page.query_params["kind"] = "near"
     page.run()
     boxes = {box.key.rsplit("-", 1)[-1]: box for box in page.checkbox if box.key}
     boxes["scene0.png"].uncheck()
     boxes["copies/half.png"].check().run()
     press(page, "Keep selected")
-    assert [one.path for one in list_removals(copied).files] == ["scene0.png"]
+    assert [removal.path for removal in list_removals(duplicates_home).files] == ["scene0.png"]
 
 
-def test_what_is_skipped_comes_back_when_asked(page: AppTest, copied: Home) -> None:
+def test_a_skipped_set_can_be_shown_again(page: AppTest, duplicates_home: Home) -> None:
     page.query_params["kind"] = "near"
     page.run()
     press(page, "Skip")
     assert "scene0.png" not in [text.value for text in page.text]
-    assert read_history(copied) == []
+    assert read_history(duplicates_home) == []
     press(page, "Show 1 skipped")
     assert "scene0.png" in [text.value for text in page.text]
 
 
-def test_all_suggestions_are_accepted_after_an_overview(page: AppTest, copied: Home) -> None:
+def test_all_proposals_are_accepted_at_once(page: AppTest, duplicates_home: Home) -> None:
     page.query_params["kind"] = "exact"
     page.run()
     page.toggle(key="overview-exact").set_value(True).run()
     assert len(page.dataframe[0].value) == 1
     press(page, "Accept 1 proposal")
-    assert len(list(read_decisions(copied).in_force())) == 1
-    assert len(list_removals(copied).files) == 1
+    assert len(list(read_decisions(duplicates_home).in_force())) == 1
+    assert len(list_removals(duplicates_home).files) == 1
 
 
-def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_protected_folders_are_never_proposed(
+    page: AppTest, duplicates_home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("IMGRET_PROTECTED", "copies")
     page.query_params["kind"] = "near"
     page.run()
@@ -170,11 +172,11 @@ def test_protected_folders_are_never_proposed(page: AppTest, copied: Home, monke
     assert page.text[0].value == "copies/half.png"
     assert any("protected" in element.value for element in page.markdown)
     press(page, "Accept proposal")
-    guarded = replace(copied, settings=replace(copied.settings, protected=("copies",)))
-    assert [one.path for one in list_removals(guarded).files] == ["scene0.png"]
+    guarded = replace(duplicates_home, settings=replace(duplicates_home.settings, protected=("copies",)))
+    assert [removal.path for removal in list_removals(guarded).files] == ["scene0.png"]
 
 
-def test_without_a_table_of_duplicates_the_next_step_is_said(
+def test_without_the_duplicates_table_the_next_step_is_shown(
     home: Home, server: FakeServer, library: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("IMGRET_IMAGES", str(home.images))
@@ -184,7 +186,7 @@ def test_without_a_table_of_duplicates_the_next_step_is_said(
     assert "imgret run" in page.error[0].value
 
 
-def test_review_shows_undoes_and_lists_what_would_go(review: AppTest, page: AppTest, copied: Home) -> None:
+def test_review_shows_decisions_and_files_not_needed(review: AppTest, page: AppTest, duplicates_home: Home) -> None:
     review.run()
     assert "Nothing has been decided yet" in review.info[0].value
     page.query_params["kind"] = "near"

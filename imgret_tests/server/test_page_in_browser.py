@@ -1,7 +1,7 @@
-"""The page as people use it: `imgret app` in headless Chromium, over a small home with the model that comes along.
+"""`imgret app` in headless Chromium, over a small home with the bundled model.
 
-Belongs here: what needs a browser (its way back, keys, links, the chart, what is asked of other machines) and what
-needs the page, the command and the database together. Not here: what each page shows (`imgret_tests/app`).
+Belongs here: tests that need a browser (history, keys, links, the chart, requests to other hosts) or the page, the
+command and the database together. Not here: the content of each page (`imgret_tests/app`).
 
 Skipped with the cause where there is no Chromium; IMGRET_TEST_REQUIRE_BROWSER=1 makes that a failure.
 """
@@ -32,7 +32,7 @@ from imgret_tests.support.pictures import picture_bytes, write_pictures
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page
 
-# One of them waits for a whole run; a machine may be busy with others.
+# One test waits for a whole run, and the machine may be busy.
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
 ORIGINAL, COPY = "photos/one.png", "copies/same bytes.png"
@@ -49,7 +49,7 @@ PAGES = (
     navigation.OVERVIEW,
 )
 WITHIN_MS = 60_000
-# Opened by a link, Streamlit's client asks beside the page's own name for what lies at the root.
+# Opened by a link, Streamlit's client also requests files of the root below the page's name.
 KNOWN_404 = re.compile(rf"/({'|'.join(PAGES)})/_stcore/")
 
 
@@ -76,25 +76,25 @@ class Place:
 
 @dataclass
 class View:
-    """A browser's window of its own on the page, and all it asked for and complained about.
+    """A browser window on the page, with its requests and complaints.
 
     Attributes:
         page: the window.
         address: of the page's process.
-        asked: addresses of requests and websockets.
+        requested: addresses of requests and websockets.
         complaints: of the console, uncaught errors, dialogs.
     """
 
     page: "Page"
     address: str
-    asked: list[str] = field(default_factory=list)
+    requested: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
 
     def watch(self, context: "BrowserContext") -> None:
-        context.on("request", lambda request: self.asked.append(request.url))
-        context.on("console", lambda message: self._heard(message))
+        context.on("request", lambda request: self.requested.append(request.url))
+        context.on("console", lambda message: self._on_console(message))
         context.on("weberror", lambda error: self.complaints.append(str(error.error)))
-        self.page.on("websocket", lambda socket: self.asked.append(socket.url))
+        self.page.on("websocket", lambda socket: self.requested.append(socket.url))
 
         def refuse(dialog: object) -> None:
             self.complaints.append(f"dialog {dialog}")
@@ -102,17 +102,19 @@ class View:
 
         self.page.on("dialog", refuse)
 
-    def _heard(self, message: "ConsoleMessage") -> None:
+    def _on_console(self, message: "ConsoleMessage") -> None:
         if message.type == "error" and not KNOWN_404.search(message.location.get("url", "")):
             self.complaints.append(f"{message.text} ({message.location.get('url')})")
 
     @property
     def outside(self) -> list[str]:
-        """What was asked of other machines."""
-        return [url for url in self.asked if urlsplit(url).hostname != LOCALHOST and urlsplit(url).scheme not in OWN]
+        """Requests to other hosts."""
+        return [
+            url for url in self.requested if urlsplit(url).hostname != LOCALHOST and urlsplit(url).scheme not in OWN
+        ]
 
     def open(self, name: str, /, **query: object) -> "Page":
-        """Go to a page by a link; drawn when this returns."""
+        """Open a page by a link and wait until it is drawn."""
         # Streamlit shows the first page at the root, and nowhere else.
         path = "" if name == PAGES[0] else name
         self.page.goto(f"{self.address}/{path}?{urlencode(query)}")
@@ -121,16 +123,16 @@ class View:
 
     @property
     def query(self) -> dict[str, str]:
-        """The address's query parameters as they are now."""
+        """The current query parameters of the address."""
         return {name: values[0] for name, values in parse_qs(urlsplit(self.page.url).query).items()}
 
     @property
     def names(self) -> "Locator":
-        """Whatever is shown as plain text: on Search the query's name, then the hits' paths."""
+        """All plain texts: on Search the query image's name, then the paths of the hits."""
         return self.page.get_by_test_id("stText")
 
     def expect_query(self, name: str) -> None:
-        """Wait until Search shows the answer for this picture, drawn: what a view left early still asks for is gone."""
+        """Wait until Search has drawn the answer for this image; a view left early would still send requests."""
         from playwright.sync_api import expect
 
         expect(self.names.nth(0)).to_have_text(name)
@@ -140,13 +142,13 @@ class View:
         return self.page.get_by_role("button", name=name)
 
 
-# Made by the window itself.
+# Schemes of addresses that the window makes itself.
 OWN = ("data", "blob")
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator["Browser"]:
-    """Chromium; skips with the cause where there is none, or fails where one is required."""
+    """Chromium; skips with the cause if there is none, or fails if one is required."""
     cause = missing()
     if cause is not None:
         if os.environ.get("IMGRET_TEST_REQUIRE_BROWSER") == "1":
@@ -164,7 +166,7 @@ def place(
     lite0_home: Path,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
-    """Five families of four, two pictures with an exact copy, three with a near copy; built, and the page over it."""
+    """The page over five families of four images, two exact duplicates and three near-duplicates."""
     del browser, shared_database
     folder = tmp_path_factory.mktemp("browser")
     (folder / "home").mkdir()
@@ -199,13 +201,13 @@ def write_collection(root: Path) -> None:
 
 
 def near(seed: int) -> tuple[str, str]:
-    """Paths of a picture and its near copy."""
+    """Return the paths of an image and its near-duplicate."""
     return f"photos/near{seed}.png", f"copies/near{seed}.jpg"
 
 
 @pytest.fixture
 def view(browser: "Browser", place: Place) -> Iterator[View]:
-    """A fresh window with nothing decided; what it asked of others, or complained about, fails the test at its end."""
+    """A new window without decisions; requests to other hosts and complaints fail the test at its end."""
     with suppress(FileNotFoundError):
         (place.folder / "home" / "decisions.jsonl").unlink()
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
@@ -220,14 +222,14 @@ def view(browser: "Browser", place: Place) -> Iterator[View]:
 
 @pytest.fixture(autouse=True)
 def _patient() -> None:
-    """Expectations wait as long as actions do."""
+    """Let expectations wait as long as actions."""
     if missing() is None:
         from playwright.sync_api import expect
 
         expect.set_options(timeout=WITHIN_MS)
 
 
-def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
+def test_an_upload_finds_similar_images_and_each_hit_can_be_searched_with(view: View) -> None:
     from playwright.sync_api import expect
 
     page = view.open(navigation.SEARCH)
@@ -263,46 +265,46 @@ def test_an_upload_finds_its_likes_and_each_hit_leads_on(view: View) -> None:
     assert "image" not in view.query
 
 
-def test_a_kept_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:
+def test_a_decided_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:
     from playwright.sync_api import expect
 
     page = view.open(navigation.DUPLICATES, kind="near")
     sets = view.button("Keep all (no duplicates)")
-    there, path = sets.count(), view.names.nth(0).inner_text()
-    assert there >= len(NEAR_SEEDS)
+    count, path = sets.count(), view.names.nth(0).inner_text()
+    assert count >= len(NEAR_SEEDS)
     sets.first.click()
-    expect(sets).to_have_count(there - 1)
+    expect(sets).to_have_count(count - 1)
 
     (place.images / "photos/new.png").write_bytes(picture_bytes(999))
     place.run()
     page.reload()
     expect(page.get_by_text("31 images")).to_be_visible()
     wait_until_drawn(page)
-    expect(sets).to_have_count(there - 1)
+    expect(sets).to_have_count(count - 1)
     assert path not in view.names.all_inner_texts()
 
     view.open(navigation.REVIEW)
-    # The box at the left of the first row; the table is a canvas.
+    # The box at the left of the first row; the table is drawn on a canvas.
     page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
     view.button("Undo (1 decision)").click()
     expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
     view.open(navigation.DUPLICATES, kind="near")
-    expect(sets).to_have_count(there)
+    expect(sets).to_have_count(count)
     assert path in view.names.all_inner_texts()
 
 
 def test_a_link_restores_a_search(view: View) -> None:
     from playwright.sync_api import expect
 
-    asked = {"image": "family0/picture0000.png", "k": 3, "mode": "exact", "min": 0.1, "fold": "false"}
-    page = view.open(navigation.SEARCH, **asked)
+    linked = {"image": "family0/picture0000.png", "k": 3, "mode": "exact", "min": 0.1, "fold": "false"}
+    page = view.open(navigation.SEARCH, **linked)
     expect(page.get_by_text("3 hits · mode exact")).to_be_visible()
-    assert view.names.all_inner_texts()[0] == asked["image"]
+    assert view.names.all_inner_texts()[0] == linked["image"]
     assert len(view.names.all_inner_texts()) == 4
     expect(page.get_by_label("Minimum score", exact=True)).to_have_value("0.10")
     expect(page.get_by_text("with a score of 0.1 or more")).to_be_visible()
     expect(page.get_by_role("slider", name="Hits")).to_have_value("3")
-    assert view.query == {name: str(value) for name, value in asked.items()}
+    assert view.query == {name: str(value) for name, value in linked.items()}
 
 
 def test_a_link_restores_a_page_of_duplicates(view: View) -> None:
@@ -341,24 +343,24 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
 
     page = view.open(navigation.DUPLICATES, kind="near")
     sets = view.button("Keep all (no duplicates)")
-    there, first = sets.count(), view.names.nth(0).inner_text()
+    count, first = sets.count(), view.names.nth(0).inner_text()
     for key, said in (("k", f"{first} is kept, 1 not needed"), ("a", f"{first} and others: all 2 files kept")):
         wait_until_drawn(page)
         page.keyboard.press(key)
         expect(page.get_by_text(said)).to_be_visible()
-        expect(sets).to_have_count(there - 1)
+        expect(sets).to_have_count(count - 1)
         page.keyboard.press("u")
-        expect(sets).to_have_count(there)
+        expect(sets).to_have_count(count)
         expect(page.get_by_text(said)).to_have_count(0)
         expect(view.names.nth(0)).to_have_text(first)
     wait_until_drawn(page)
     page.keyboard.press("s")
     expect(view.button("Show 1 skipped")).to_be_visible()
-    expect(sets).to_have_count(there - 1)
+    expect(sets).to_have_count(count - 1)
     assert first not in view.names.all_inner_texts()
 
 
-# Streamlit leaves what goes until what comes is there: for a moment two buttons have the key.
+# Streamlit keeps old elements until the new ones are drawn: for a moment two buttons have the key.
 PRESS_WHEN_TWO_HAVE_IT = """key => {
   const two = () => document.querySelectorAll(`button [aria-label="Shortcut ${key.toUpperCase()}"]`).length > 1;
   window.pressed = 0;
@@ -376,10 +378,10 @@ def test_a_key_decides_about_one_set_even_while_the_page_is_redrawn(view: View) 
 
     page = view.open(navigation.DUPLICATES, kind="near")
     sets = view.button("Keep all (no duplicates)")
-    there, first = sets.count(), view.names.nth(0).inner_text()
+    count, first = sets.count(), view.names.nth(0).inner_text()
     for _ in range(10):
         page.keyboard.press("k")
-        expect(sets).to_have_count(there - 1)
+        expect(sets).to_have_count(count - 1)
         wait_until_drawn(page)
         second = view.names.nth(0).inner_text()
         page.evaluate(PRESS_WHEN_TWO_HAVE_IT, "a")
@@ -391,9 +393,9 @@ def test_a_key_decides_about_one_set_even_while_the_page_is_redrawn(view: View) 
             break
     else:
         pytest.fail("two buttons never had the key at once")
-    # The set that the undo brought back may have heard the key; the one that came first before it must not.
+    # The set that the undo restored may have received the key; the set that was first before must not.
     assert second in view.names.all_inner_texts()
-    assert sets.count() >= there - 1
+    assert sets.count() >= count - 1
 
 
 def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
@@ -403,15 +405,15 @@ def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
     page.locator("[class*=st-key-open-] button").first.click()
     expect(view.button("All groups")).to_be_visible()
     wait_until_drawn(page)
-    shown, asked = view.names.all_inner_texts(), view.query
-    assert shown[0].startswith(f"representative {asked['group']} ")
-    assert asked["group"] in shown[1:]
+    shown, linked = view.names.all_inner_texts(), view.query
+    assert shown[0].startswith(f"representative {linked['group']} ")
+    assert linked["group"] in shown[1:]
     page.goto("about:blank")
-    view.open(navigation.GROUPS, **asked)
+    view.open(navigation.GROUPS, **linked)
     assert view.names.all_inner_texts() == shown
 
 
-def test_the_graph_is_drawn_and_a_click_tells_what_it_is(view: View) -> None:
+def test_the_graph_is_drawn_and_a_click_selects_an_image(view: View) -> None:
     from playwright.sync_api import expect
 
     start = "family0/picture0000.png"
@@ -425,7 +427,7 @@ def test_the_graph_is_drawn_and_a_click_tells_what_it_is(view: View) -> None:
 
 
 def click_a_node(page: "Page", *, besides: str) -> str:
-    """Point at places of the chart until it names a picture other than this one, and click; that picture's path."""
+    """Point at the chart until a tooltip names an image other than `besides`, click it, and return its path."""
     canvas = page.locator("canvas[data-zr-dom-id]").first
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
@@ -440,7 +442,7 @@ def click_a_node(page: "Page", *, besides: str) -> str:
             if named and named[0] != besides:
                 page.mouse.click(box["x"] + x, box["y"] + y)
                 return named[0]
-    raise AssertionError("no picture in the chart")
+    raise AssertionError("no image in the chart")
 
 
 @pytest.mark.parametrize(
@@ -462,8 +464,8 @@ def test_a_file_named_like_markup_shows_as_its_name(view: View, name: str, query
     assert page.locator("strong", has_text=re.compile("^bold$")).count() == 0
 
 
-def test_no_page_asks_another_machine(view: View) -> None:
-    """What each view asks is looked at for every test; here, all pages through the menu, in one window."""
+def test_no_page_sends_requests_to_other_hosts(view: View) -> None:
+    """Every test checks the requests of its own views; this one opens all pages by the menu in one window."""
     page = view.open(navigation.SEARCH, image=ORIGINAL)
     links = page.get_by_test_id("stTopNavLink")
     titles = links.all_inner_texts()
@@ -472,5 +474,5 @@ def test_no_page_asks_another_machine(view: View) -> None:
         links.nth(number).click()
         wait_until_drawn(page)
         page.wait_for_load_state("networkidle")
-    assert {urlsplit(url).scheme for url in view.asked} >= {"http", "ws"}
+    assert {urlsplit(url).scheme for url in view.requested} >= {"http", "ws"}
     assert view.outside == []

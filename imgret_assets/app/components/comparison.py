@@ -80,8 +80,11 @@ def _show_image(image: QueryImage, *, max_pixels: int, actual_pixels: bool = Fal
 
 def _show_verdict(explanation: Explanation) -> None:
     ranks = [
-        f"the {side} image is nearest neighbour {rank} of the other"
-        for side, rank in (("right", explanation.rank_of_b), ("left", explanation.rank_of_a))
+        f"{side} is nearest neighbour {rank} of {other_side}"
+        for side, other_side, rank in (
+            ("right", "left", explanation.rank_of_b),
+            ("left", "right", explanation.rank_of_a),
+        )
         if rank is not None
     ]
     facts = [f"score **{explanation.cosine:.4f}**", *ranks, *(["same group"] if explanation.same_group else [])]

@@ -74,8 +74,12 @@ def show_duplicates() -> None:
 
 
 def _other_kinds(counts: dict[str, int]) -> str:
-    others = [f"{counts[kind]:,} under {kind}" for kind in KINDS if counts[kind]]
-    return f"Left: {', '.join(others)}." if others else "New duplicates appear here after the next `imgret run`."
+    others = [f"{kind} {counts[kind]:,}" for kind in KINDS if counts[kind]]
+    return (
+        f"Still to decide: {', '.join(others)}."
+        if others
+        else "New duplicates appear here after the next `imgret run`."
+    )
 
 
 def _show_sets(context: PageContext, queue: ReviewQueue, kind: str) -> None:

@@ -177,9 +177,9 @@ def _show_measures(report: ThresholdReport) -> None:
         st.caption("There are no labels (folders) to measure with.")
         return
     with st.container(horizontal=True):
-        st.metric("Precision of the first hit (P@1)", f"{report.precision_1:.3f}", border=True, width="content")
+        st.metric("Precision of 1 hit (P@1)", f"{report.precision_1:.3f}", border=True, width="content")
         if report.precision_10 is not None:
-            st.metric("Of the first 10 hits (P@10)", f"{report.precision_10:.3f}", border=True, width="content")
+            st.metric("Precision of 10 hits (P@10)", f"{report.precision_10:.3f}", border=True, width="content")
         if report.mean_average_precision is not None:
             st.metric(
                 "Mean average precision (mAP)", f"{report.mean_average_precision:.3f}", border=True, width="content"

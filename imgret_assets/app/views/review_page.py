@@ -149,6 +149,7 @@ def _show_removals(home: Home) -> None:
             "decided by": [removal.decision.by for removal in removals.files],
         },
         hide_index=True,
+        column_config={"bytes": st.column_config.NumberColumn(format="localized")},
     )
     paths = "".join(f"{removal.path}\n" for removal in removals.files)
     st.download_button("Export the list", data=paths, file_name="imgret-not-needed.txt", key="export-removals")

@@ -81,7 +81,7 @@ def _show_pickers(library: Library, samples: list[str]) -> None:
         help="It stays in memory and is not stored.",
     )
     st.chat_input(
-        "Or paste an image here (Ctrl+V)",
+        "Or paste with Ctrl+V",
         key="paste",
         accept_file=True,
         file_type=list(_PASTED_TYPES),
