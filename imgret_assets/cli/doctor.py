@@ -1,6 +1,6 @@
-"""`imgret doctor`: what is there, what lacks, what to do.
+"""`imgret doctor`: check the installation and the home.
 
-Belongs here: the command and its table. Not here: looking (`domain.operations.doctor`).
+Belongs here: the command and its table. Not here: the checks (`domain.operations.doctor`).
 """
 
 import json
@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.support.output import printable
-from imgret_assets.domain.operations.doctor import examine
+from imgret_assets.domain.operations.doctor import diagnose
 from imgret_assets.settings import load_settings
 
 
@@ -18,11 +18,11 @@ from imgret_assets.settings import load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor(home: Path | None, as_json: bool) -> int:
-    """Check Python, packages, disk, images, tables, model, engine, Dagster, ports, Neo4j; exit 1 where something lacks.
+    """Check Python, packages, disk, images, tables, model, engine, Dagster, ports, Neo4j; exit 1 if a check fails.
 
-    Every line that begins with NO ends with what to do. Nothing is started or changed.
+    Every line that begins with NO ends with its remedy. Nothing is started or changed.
     """
-    conditions = examine(load_settings({"home": home}))
+    conditions = diagnose(load_settings({"home": home}))
     if as_json:
         click.echo(json.dumps([asdict(condition) for condition in conditions]))
     else:

@@ -1,6 +1,6 @@
-"""`imgret export`: the graph as files for other programs.
+"""`imgret export`: export the graph to files for other programs.
 
-Belongs here: the command. Not here: what is written (`domain.operations.export`).
+Belongs here: the command. Not here: the files (`domain.operations.export`).
 """
 
 from pathlib import Path
@@ -16,18 +16,18 @@ from imgret_assets.settings import load_settings
 @click.command()
 @click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--format", "form", type=click.Choice(FORMATS), default=FORMATS[0], show_default=True)
-@click.option("--vectors", is_flag=True, help="With each node its embedding; parquet only.")
+@click.option("--vectors", is_flag=True, help="Include the embedding of each node; parquet only.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def export(folder: Path, form: str, vectors: bool, home: Path | None) -> None:
-    """Write nodes and relationships into FOLDER, as two tables or one GraphML file; prints the files.
+    """Write nodes and relationships to FOLDER, as two tables or one GraphML file, and print the files.
 
-    Everything comes from the tables of the last run, so no database has to run. Files of the same names are replaced.
+    Everything comes from the tables of the last run, so no database is needed. Files of the same names are replaced.
     """
     opened = open_home(load_settings({"home": home}))
-    done = export_graph(opened, space_in_use(opened), folder, form, vectors=vectors)
-    for file in done.files:
+    exported = export_graph(opened, space_in_use(opened), folder, form, vectors=vectors)
+    for file in exported.files:
         click.echo(file)
-    for note in done.notes:
+    for note in exported.notes:
         click.echo(f"imgret: {note}", err=True)
-    related = ", ".join(f"{count:,} {kind}" for kind, count in done.relationships.items())
-    click.echo(f"imgret: {done.nodes:,} nodes, {related}", err=True)
+    relationships = ", ".join(f"{count:,} {kind}" for kind, count in exported.relationships.items())
+    click.echo(f"imgret: {exported.nodes:,} nodes, {relationships}", err=True)

@@ -1,4 +1,4 @@
-"""`imgret reshard N`: another number of partitions.
+"""`imgret reshard N`: change the number of partitions.
 
 Belongs here: the command. Not here: rewriting tables (`domain.operations.reshard`).
 """
@@ -17,12 +17,12 @@ from imgret_assets.settings import load_settings
 @click.argument("shards", type=int)
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def reshard(shards: int, home: Path | None) -> None:
-    """Rewrite the tables into SHARDS partitions (1 to 256), without embedding anything."""
+    """Rewrite the tables into SHARDS partitions (1 to 256) without embedding anything."""
     settings = load_settings({"home": home})
     record = read_record(settings.home)
     opened = open_home(settings) if record is None else Home(settings, record)
     changed = rewrite(opened, shards, progress=lambda line: click.echo(f"imgret: {line}", err=True))
     click.echo(
-        f"{settings.home} has {changed.shards} shards. Set IMGRET_SHARDS to that or remove it, reload the code "
-        "location in Dagster, and run `imgret run`, which moves the nodes."
+        f"{settings.home} has {changed.shards} shards. Set IMGRET_SHARDS to that number or remove it, reload the code "
+        "location in Dagster, and run `imgret run`, which updates the nodes."
     )

@@ -23,7 +23,7 @@ from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.operations.run_totals import Totals, totals
+from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import Settings
@@ -84,7 +84,7 @@ def refresh(
             raise _named_cause(error) from error
     space = resources["embedder"].space(home)
     with open_database(settings) as database:
-        counted = totals(
+        counted = count_totals(
             open_home(settings), database, space.id, embedded=counts.embedded, seconds=time.monotonic() - started
         )
     return RefreshResult(counted, _failed_checks(result))

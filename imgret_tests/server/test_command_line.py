@@ -149,7 +149,7 @@ def test_a_query_finds_the_copies(place: Place) -> None:
     assert (said["metric"], said["higher_is_closer"], said["query"]) == ("cosine", True, "query.png")
     inside = place.run("query", ORIGINAL, "-k", "3", "--json")
     assert ORIGINAL not in paths_in(inside.stdout)
-    assert f"the picture is in the graph as {ORIGINAL} (left out)" in inside.stderr.decode()
+    assert f"the query image is in the graph as {ORIGINAL} (left out)" in inside.stderr.decode()
 
 
 def test_odd_names_and_a_bad_file(place: Place) -> None:
@@ -163,7 +163,7 @@ def test_odd_names_and_a_bad_file(place: Place) -> None:
     ]
     complaint, count, _ = done.stderr.decode().splitlines()
     assert complaint.startswith("imgret: new-pictures/no picture.jpg can't be used as a query: not_an_image")
-    assert count == "imgret: 2 pictures were asked with; 1 could not be used"
+    assert count == "imgret: 2 query images; 1 could not be used"
 
 
 def test_all_bad_is_a_failure_and_one_bad_wrong_use(place: Place) -> None:

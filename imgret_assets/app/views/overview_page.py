@@ -16,7 +16,7 @@ from imgret_assets.domain.analysis import threshold_report
 from imgret_assets.domain.analysis.calibration import ThresholdReport
 from imgret_assets.domain.analysis.threshold_report import read_threshold_report
 from imgret_assets.domain.embeddings.embedding_spaces import known_models
-from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, Overview, look_over
+from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, Overview, read_overview
 from imgret_assets.domain.storage.home import Home
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def show_overview() -> None:
         return
     home = context.home
     space = context.facts.state.model if context.facts else None
-    overview = try_or_show_error(lambda: look_over(home, space))
+    overview = try_or_show_error(lambda: read_overview(home, space))
     if overview is None:
         return
     _show_size(overview, len(context.library.labels))

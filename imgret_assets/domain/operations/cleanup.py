@@ -1,7 +1,7 @@
-"""Removing what nothing uses any more.
+"""Removal of files that nothing uses any more.
 
-Belongs here: leftovers of killed runs, vectors that no table needs, tables of other spaces where asked. Not
-here: anything a run could still need without being told.
+Belongs here: leftovers of killed runs, vectors that no table needs, on request tables of other spaces. Not here:
+anything that a later run could need, unless the caller names it.
 """
 
 import shutil
@@ -16,54 +16,54 @@ from imgret_assets.domain.storage.home import Home
 
 
 @dataclass(frozen=True)
-class Collected:
-    """What was removed: files and folders, the vectors in them that were on their way, and bytes."""
+class Removed:
+    """What was removed: numbers of files and folders, of pending vectors in them, and of bytes."""
 
-    removed: int
+    entries: int
     vectors: int
     bytes: int
 
 
-def collect(home: Home, *, keep_spaces: set[str] | None = None) -> Collected:
+def remove_leftovers(home: Home, *, keep_spaces: set[str] | None = None) -> Removed:
     """Remove leftovers; with `keep_spaces` also the tables of every other embedding space.
 
     Raises:
-        LockTimeoutError: a run is under way.
+        LockTimeoutError: another run is working.
     """
     names = [*(locks.shard_lock(shard) for shard in home.shards), locks.GRAPH]
     with home.hold(names, "removing leftovers"):
-        doomed = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
+        unused = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
         stores = sorted(home.work.glob("vectors/*.sqlite"))
         vectors = sum(PendingVectors(home.work, store.stem).count() for store in stores)
-        doomed += stores
+        unused += stores
         keys = {f"shard={shard}.parquet" for shard in home.shards}
-        doomed += [file for file in home.warehouse.rglob("shard=*.parquet") if file.name not in keys]
+        unused += [file for file in home.warehouse.rglob("shard=*.parquet") if file.name not in keys]
         if keep_spaces is not None:
-            doomed += [
+            unused += [
                 folder
                 for folder in home.warehouse.glob("*/model=*")
                 if folder.name.removeprefix("model=") not in keep_spaces
             ]
-            doomed += [
+            unused += [
                 path
                 for kind in ("pairs", "nearest")
                 for path in (home.work / kind).glob("*")
                 if not any(path.name == space or path.name.startswith(f"{space}.") for space in keep_spaces)
             ]
-        doomed += unused_thumbnails(home, _pictures(home))
-        freed = sum(_size(path) for path in doomed)
-        for path in doomed:
+        unused += unused_thumbnails(home, _listed_images(home))
+        size = sum(_size(path) for path in unused)
+        for path in unused:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        return Collected(len(doomed), vectors, freed)
+        return Removed(len(unused), vectors, size)
 
 
 def spaces_with_tables(home: Home) -> set[str]:
-    """Ids of the embedding spaces that have tables."""
+    """Return the ids of the embedding spaces that have tables."""
     return {folder.name.removeprefix("model=") for folder in tables.embeddings_folder(home.warehouse).glob("model=*")}
 
 
-def _pictures(home: Home) -> Iterator[tuple[str, int, int]]:
-    """Every known picture: its path, mtime in ns and length in bytes."""
+def _listed_images(home: Home) -> Iterator[tuple[str, int, int]]:
+    """Yield path, modification time in ns and size in bytes of every file of the manifest."""
     for shard in home.shards:
         file = tables.manifest_path(home.warehouse, shard)
         if file.is_file():

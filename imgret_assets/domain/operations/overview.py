@@ -1,7 +1,7 @@
-"""What a home holds, how fresh it is, and what could not be used.
+"""Overview of a home: its tables, whether they are up to date, and the files that could not be used.
 
-Belongs here: looking at the tables' metadata and statuses. Not here: whether tables and graph are right
-(`domain.graph.consistency`), counts after a run (`domain.operations.run_totals`), showing (`app.views.overview_page`).
+Belongs here: reading the tables' metadata and statuses. Not here: whether tables and graph are consistent
+(`domain.graph.consistency`), counts after a run (`domain.operations.run_totals`), the page (`app.views.overview_page`).
 """
 
 from collections import Counter
@@ -20,21 +20,21 @@ from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
-# Of each reason so many files are named.
+# Number of files that are named for each status.
 EXAMPLES = 20
 MISSING, CURRENT, OLDER, DAMAGED = "missing", "current", "older", "damaged"
 
 
 @dataclass(frozen=True)
 class AssetTable:
-    """A table by its asset.
+    """The table of an asset.
 
     Attributes:
-        asset: the asset's name.
-        state: `current` where it covers the present embeddings (for the manifest and the embeddings: where all shards
-            are there), `older` where it covers others, `missing` or `damaged`.
-        rows: how many it has; None where it can't be read.
-        written: when its newest file was written, UTC; None where there is none.
+        asset: name of the asset.
+        state: `current` if it was made from the present embeddings (manifest and embeddings: if all shards exist),
+            `older` if it was made from others, `missing` or `damaged`.
+        rows: number of rows; None if the table can't be read.
+        written: time at which its newest file was written, UTC; None if there is no file.
     """
 
     asset: str
@@ -45,7 +45,7 @@ class AssetTable:
 
 @dataclass(frozen=True)
 class Unusable:
-    """Files that could not be used for one reason: the status, how many, and some of them with what was wrong."""
+    """Files that could not be used: their status, their number, and examples of paths with the error."""
 
     status: str
     count: int
@@ -54,7 +54,7 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Overview:
-    """All of a home's tables of one space, and the files that are in none; `bytes` of all images together."""
+    """The tables of a home and one space, the number and size of its files, and the files that could not be used."""
 
     files: int
     bytes: int
@@ -62,21 +62,21 @@ class Overview:
     unusable: list[Unusable]
 
 
-def look_over(home: Home, space: str | None) -> Overview:
-    """Look at a home's tables; missing or damaged ones are part of the answer.
+def read_overview(home: Home, space: str | None) -> Overview:
+    """Read the overview of a home; missing and damaged tables are part of it.
 
     Args:
         home: the home.
-        space: id of the embedding space; None where nothing has been embedded yet.
+        space: id of the embedding space; None if nothing has been embedded yet.
     """
-    files, length, statuses, examples = 0, 0, Counter[str](), dict[str, list[tuple[str, str]]]()
+    files, size_bytes, statuses, examples = 0, 0, Counter[str](), dict[str, list[tuple[str, str]]]()
     manifests = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
     parts: list[pa.Table] = []
     for path in manifests:
         with suppress(TableError):
             listed = tables.read(path, ["path", "status", "error", "bytes"])
             files += listed.num_rows
-            length += sum(count or 0 for count in listed["bytes"].to_pylist())
+            size_bytes += sum(count or 0 for count in listed["bytes"].to_pylist())
             parts.append(listed)
     if space is not None:
         for shard in home.shards:
@@ -87,49 +87,49 @@ def look_over(home: Home, space: str | None) -> Overview:
         for path, status, error in zip(*columns.values(), strict=True):
             if status != Status.OK:
                 statuses[status] += 1
-                named = examples.setdefault(status, [])
-                if len(named) < EXAMPLES:
-                    named.append((path, error or ""))
+                named_files = examples.setdefault(status, [])
+                if len(named_files) < EXAMPLES:
+                    named_files.append((path, error or ""))
     unusable = [
         Unusable(status, count, tuple(sorted(examples[status]))) for status, count in sorted(statuses.most_common())
     ]
-    found = [_sharded("raw_images", manifests)]
+    asset_tables = [_sharded_table("raw_images", manifests)]
     if space is not None:
-        found += [_sharded("embeddings", embeddings_files(home, space)), *_covering(home, space)]
-    return Overview(files, length, found, unusable)
+        asset_tables += [_sharded_table("embeddings", embeddings_files(home, space)), *_derived_tables(home, space)]
+    return Overview(files, size_bytes, asset_tables, unusable)
 
 
-def _sharded(asset: str, files: Sequence[Path]) -> AssetTable:
-    there = [file for file in files if file.is_file()]
-    if len(there) < len(files):
-        return AssetTable(asset, MISSING, written=_written(there))
+def _sharded_table(asset: str, files: Sequence[Path]) -> AssetTable:
+    present = [file for file in files if file.is_file()]
+    if len(present) < len(files):
+        return AssetTable(asset, MISSING, written=_last_written(present))
     try:
-        return AssetTable(asset, CURRENT, sum(tables.count_rows(file) for file in there), _written(there))
+        return AssetTable(asset, CURRENT, sum(tables.count_rows(file) for file in present), _last_written(present))
     except TableError:
-        return AssetTable(asset, DAMAGED, written=_written(there))
+        return AssetTable(asset, DAMAGED, written=_last_written(present))
 
 
-def _covering(home: Home, space: str) -> list[AssetTable]:
-    """The tables that say which embeddings they were made of."""
+def _derived_tables(home: Home, space: str) -> list[AssetTable]:
+    """Return the tables that were made from the embeddings."""
     try:
-        present = list_embeddings(home, space).coverage
+        coverage = list_embeddings(home, space).coverage
     except TableError:
-        present = None
-    found = []
+        coverage = None
+    asset_tables = []
     for table in DERIVED_TABLES:
         path = table.path(home.warehouse, space)
         if not path.is_file():
-            found.append(AssetTable(table.asset, MISSING))
+            asset_tables.append(AssetTable(table.asset, MISSING))
             continue
         try:
-            current = present is not None and table.current_metadata(home.warehouse, space, present) is not None
+            current = coverage is not None and table.current_metadata(home.warehouse, space, coverage) is not None
             state = CURRENT if current else OLDER
-            found.append(AssetTable(table.asset, state, tables.count_rows(path), _written([path])))
+            asset_tables.append(AssetTable(table.asset, state, tables.count_rows(path), _last_written([path])))
         except TableError:
-            found.append(AssetTable(table.asset, DAMAGED, written=_written([path])))
-    return found
+            asset_tables.append(AssetTable(table.asset, DAMAGED, written=_last_written([path])))
+    return asset_tables
 
 
-def _written(files: Sequence[Path]) -> datetime | None:
+def _last_written(files: Sequence[Path]) -> datetime | None:
     newest = max((file.stat().st_mtime for file in files), default=None)
     return None if newest is None else datetime.fromtimestamp(newest, UTC)

@@ -1,7 +1,7 @@
-"""Rewriting the tables into another number of shards, without embedding anything.
+"""Rewriting of the tables into another number of shards, without embedding anything.
 
-Belongs here: making the new files aside, and the swap that a kill can't break. Not here: which shard a path is
-in (`domain.images.files`).
+Belongs here: writing the new files into a staging folder. Not here: the swap, which a kill can't break
+(`domain.storage.reshard_swap`), which shard a path belongs to (`domain.images.files`).
 """
 
 import shutil
@@ -20,18 +20,23 @@ from imgret_assets.settings import MAX_SHARDS
 
 
 def reshard(home: Home, shards: int, *, progress: Callable[[str], None] | None = None) -> HomeRecord:
-    """Rewrite manifest and embeddings of every space into `shards` files each; the home's new record.
+    """Rewrite manifest and embeddings of every space into `shards` files each; return the home's new record.
 
-    The new files are made aside. Once all are there a marker says so, and from then on the swap is finished by
-    whoever opens the home next.
+    The new files are written into a staging folder. A marker is written once all are complete. From then on, the next
+    process that opens the home finishes the swap.
+
+    Args:
+        home: the home.
+        shards: the new number of shards.
+        progress: receives a line for each folder of tables.
 
     Raises:
         SettingError: the number is out of range.
-        LockTimeoutError: a run is under way.
+        LockTimeoutError: another run is working.
     """
     if not 1 <= shards <= MAX_SHARDS:
         raise SettingError(f"The number of shards is {shards}", expected=f"1 to {MAX_SHARDS}")
-    tell = progress or (lambda _: None)
+    report = progress or (lambda _: None)
     if shards == home.record.shards:
         return home.record
     keys = sorted({*home.shards, *shard_keys(shards)})
@@ -40,7 +45,7 @@ def reshard(home: Home, shards: int, *, progress: Callable[[str], None] | None =
         staging = staging_folder(home.path)
         shutil.rmtree(staging, ignore_errors=True)
         for folder in _table_folders(home):
-            tell(f"rewriting {folder.relative_to(home.warehouse)}")
+            report(f"rewriting {folder.relative_to(home.warehouse)}")
             _rewrite(folder, staging / folder.relative_to(home.warehouse), shards)
         mark_ready(home.path, shards)
         with home.hold([locks.HOME], "finishing a reshard"):
@@ -52,10 +57,10 @@ def _table_folders(home: Home) -> list[Path]:
 
 
 def _rewrite(folder: Path, target: Path, shards: int) -> None:
-    """One table's files into as many others, a new shard at a time, so that memory holds one."""
+    """Rewrite the files of one table, one new shard at a time, so that memory holds a single shard."""
     sources = sorted(folder.glob("shard=*.parquet"))
     metadata = tables.read_metadata(sources[0])
-    # A manifest's fingerprint is of the old shard's files; without one the sensor asks for one listing.
+    # A manifest's fingerprint belongs to the old shard's files; without one the sensor requests one listing.
     metadata = (
         {**metadata, "shards": str(shards), "fingerprint": ""}
         if "root" in metadata
@@ -69,9 +74,9 @@ def _rewrite(folder: Path, target: Path, shards: int) -> None:
         parts = []
         for source in sources:
             table = tables.read(source)
-            mine = pa.array([shard_of(path, shards) == key for path in table["path"].to_pylist()], pa.bool_())
-            parts.append(table.filter(mine))
+            in_shard = pa.array([shard_of(path, shards) == key for path in table["path"].to_pylist()], pa.bool_())
+            parts.append(table.filter(in_shard))
         table = pa.concat_tables(parts).sort_by("path")
-        said = {**metadata, "shard": key}
-        with tables.writer(target / f"shard={key}.parquet", table.schema.remove_metadata(), said) as writer:
+        shard_metadata = {**metadata, "shard": key}
+        with tables.writer(target / f"shard={key}.parquet", table.schema.remove_metadata(), shard_metadata) as writer:
             writer.write_table(table, row_group_size=tables.EMBEDDING_GROUP_ROWS)

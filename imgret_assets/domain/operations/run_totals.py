@@ -1,6 +1,6 @@
-"""How much there is after a run.
+"""The totals of tables and graph after a run.
 
-Belongs here: counting tables and graph. Not here: whether they are right (`domain.graph.consistency`).
+Belongs here: counting them. Not here: whether they are consistent (`domain.graph.consistency`).
 """
 
 from collections import Counter
@@ -17,7 +17,18 @@ from imgret_assets.domain.storage.home import Home
 
 @dataclass(frozen=True)
 class Totals:
-    """Counts after a run: `images` are manifest rows, `embedded` forward passes in this run, the rest totals."""
+    """Counts after a run.
+
+    Attributes:
+        images: rows of the manifest.
+        usable: images that have a vector.
+        embedded: images that this run embedded.
+        nodes: nodes of the graph.
+        pairs: rows of the pairs table.
+        relationships: SIMILAR_TO relationships of the graph.
+        model: the embedding space.
+        seconds: duration of the run.
+    """
 
     images: int
     usable: int
@@ -29,20 +40,28 @@ class Totals:
     seconds: float
 
     def as_json(self) -> dict[str, Any]:
-        """As `imgret run --json` prints it."""
+        """Return the document that `imgret run --json` prints."""
         return {**self.__dict__, "seconds": round(self.seconds, 2)}
 
     @property
     def summary(self) -> str:
-        """A line for people."""
+        """The totals in one line."""
         return (
             f"{self.images:,} images ({self.usable:,} usable, {self.embedded:,} embedded now), {self.nodes:,} nodes, "
             f"{self.relationships:,} relationships in {self.model}, {self.seconds:.1f} s"
         )
 
 
-def totals(home: Home, database: Database, space: str, *, embedded: int, seconds: float) -> Totals:
-    """Count what the tables and the graph hold."""
+def count_totals(home: Home, database: Database, space: str, *, embedded: int, seconds: float) -> Totals:
+    """Count the contents of tables and graph.
+
+    Args:
+        home: the home.
+        database: its graph.
+        space: id of the embedding space.
+        embedded: images that this run embedded.
+        seconds: duration of the run.
+    """
     images = 0
     statuses: Counter[str] = Counter()
     for shard in home.shards:

@@ -17,7 +17,7 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.models.families.resnet50 import WEIGHTS_FILE
 from imgret_assets.domain.operations import reshard
-from imgret_assets.domain.operations.cleanup import collect
+from imgret_assets.domain.operations.cleanup import remove_leftovers
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ModelError, SettingError
@@ -98,10 +98,10 @@ def test_gc_removes_leftovers_and_nothing_that_is_needed(home: Home, images: Pat
     other.mkdir()
     rows = all_rows(home, "manifest")
 
-    collected = collect(home)
-    assert (collected.removed, collected.vectors) == (3, 1)
+    removed = remove_leftovers(home)
+    assert (removed.entries, removed.vectors) == (3, 1)
     assert other.is_dir()
-    assert collect(home, keep_spaces={embedder.space.id}).removed == 1
+    assert remove_leftovers(home, keep_spaces={embedder.space.id}).entries == 1
     assert not other.exists()
     assert all_rows(home, "manifest") == rows
     assert refresh_embeddings(home, embedder).embedded == 0

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, look_over
+from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, read_overview
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
@@ -12,7 +12,7 @@ from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 
 def states(home: Home, space: str | None) -> dict[str, str]:
-    return {table.asset: table.state for table in look_over(home, space).tables}
+    return {table.asset: table.state for table in read_overview(home, space).tables}
 
 
 @pytest.fixture
@@ -26,13 +26,13 @@ def chain(home: Home) -> Chain:
 
 
 def test_nothing_yet(home: Home) -> None:
-    found = look_over(home, None)
+    found = read_overview(home, None)
     assert (found.files, found.bytes, found.unusable) == (0, 0, [])
     assert [(table.asset, table.state) for table in found.tables] == [("raw_images", MISSING)]
 
 
 def test_files_bytes_and_reasons(chain: Chain, home: Home) -> None:
-    found = look_over(home, chain.space.id)
+    found = read_overview(home, chain.space.id)
     assert found.files == 14
     assert found.bytes == sum(file.stat().st_size for file in home.images.rglob("*.png"))
     assert {(reason.status, reason.count) for reason in found.unusable} == {("not_an_image", 1), ("truncated", 1)}

@@ -5,7 +5,7 @@ import pytest
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.operations.run_totals import Totals, totals
+from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -32,7 +32,7 @@ def filled(home: Home, images: Path) -> Home:
 
 def test_totals_count_what_tables_and_graph_hold(filled: Home) -> None:
     """Usable are those ok in both tables: that a file is truncated shows only in the second."""
-    found = totals(filled, DATABASE, SPACE, embedded=2, seconds=1.2345)
+    found = count_totals(filled, DATABASE, SPACE, embedded=2, seconds=1.2345)
     assert found == Totals(8, 6, 2, 6, 15, 15, SPACE, 1.2345)
     assert found.as_json() == {
         "images": 8,
@@ -55,4 +55,4 @@ def test_the_summary_is_one_line() -> None:
 def test_a_missing_table_is_named(filled: Home) -> None:
     tables.pairs_path(filled.warehouse, SPACE).unlink()
     with pytest.raises(TableError, match=r"pairs\.parquet"):
-        totals(filled, DATABASE, SPACE, embedded=0, seconds=0)
+        count_totals(filled, DATABASE, SPACE, embedded=0, seconds=0)
