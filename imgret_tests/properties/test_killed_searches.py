@@ -1,4 +1,4 @@
-"""kill -9 in the middle of pairs and of nearest neighbours: the next run goes on, and ends as one from nothing."""
+"""After kill -9 during a search for pairs or neighbours the next run goes on and writes the table of a fresh home."""
 
 from pathlib import Path
 
@@ -13,10 +13,10 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 from imgret_tests.support.processes import Process
-from imgret_tests.unit.similarity.test_pairs_table import SPACE, write_tables
+from imgret_tests.support.vector_tables import SPACE, write_tables
 
 COUNT, SHARDS = 400, 2
-# Blocks of 48 rows and a checkpoint after each of them; the other process stops when it is asked for the fifth block.
+# Blocks of 48 rows and a checkpoint after each of them; the other process stops before the fifth block.
 STOP_AT = 4
 SETUP = """
 import sys
@@ -29,7 +29,7 @@ from imgret_assets.settings import load_settings
 
 checkpoints.CHECKPOINT_S, pair_search.BRUTE_FORCE_PAIRS, neighbours_table.BRUTE_FORCE_ROWS = 0.0, 0, 0
 sieve.MAX_BLOCK_ROWS = nearest_search.BLOCK_ROWS = 48
-what, folder, stop_at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+table, folder, stop_at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 home = open_home(load_settings({"home": folder, "shards": 2}, env={"IMGRET_ENV_FILE": "/dev/null"}))
 searched = []
 search = sieve.Sieve.search
@@ -44,7 +44,7 @@ def watched(self, block, thresholds):
 
 
 sieve.Sieve.search = watched
-if what == "pairs":
+if table == "pairs":
     from imgret_assets.domain.similarity.pairs_table import refresh_pairs
     refresh_pairs(home, "SPACE", 0.9)
 else:
@@ -70,42 +70,42 @@ def home_at(folder: Path) -> Home:
     return open_home(load_settings({"home": folder, "shards": SHARDS}, env={"IMGRET_ENV_FILE": "/dev/null"}))
 
 
-def refresh(what: str, home: Home) -> None:
-    if what == "pairs":
+def refresh(table: str, home: Home) -> None:
+    if table == "pairs":
         refresh_pairs(home, SPACE.id, 0.9)
     else:
         neighbours_table.refresh_neighbours(home, SPACE.id)
 
 
-@pytest.mark.parametrize("what", ["pairs", "nearest"])
+@pytest.mark.parametrize("table", ["pairs", "nearest"])
 @pytest.mark.parametrize("incremental", [False, True])
 def test_a_killed_search_goes_on(
-    tmp_path: Path, rows: dict[str, tuple[float, ...]], what: str, incremental: bool
+    tmp_path: Path, rows: dict[str, tuple[float, ...]], table: str, incremental: bool
 ) -> None:
     folder = tmp_path / "killed"
     home = home_at(folder)
     if incremental:
         write_tables(home, {path: rows[path] for path in sorted(rows)[: COUNT * 7 // 10]})
-        refresh(what, home)
+        refresh(table, home)
     write_tables(home, rows)
-    path = (tables.pairs_path if what == "pairs" else tables.nearest_path)(home.warehouse, SPACE.id)
-    before = path.read_bytes() if path.exists() else None
+    path = (tables.pairs_path if table == "pairs" else tables.nearest_path)(home.warehouse, SPACE.id)
+    earlier = path.read_bytes() if path.exists() else None
 
-    with Process(SETUP, [what, folder, STOP_AT]) as dying:
+    with Process(SETUP, [table, folder, STOP_AT]) as dying:
         assert dying.hear() == "stopped"
         dying.kill()
         assert dying.popen.returncode == -9
-    assert list((home.work / what / SPACE.id).glob("*/*.npz"))
-    assert (path.read_bytes() if path.exists() else None) == before
+    assert list((home.work / table / SPACE.id).glob("*/*.npz"))
+    assert (path.read_bytes() if path.exists() else None) == earlier
 
-    with Process(SETUP, [what, folder, -1]) as second:
+    with Process(SETUP, [table, folder, -1]) as second:
         searched = [int(number) for number in second.hear().split()]
-    assert searched[0] == STOP_AT, "it began anew"
+    assert searched[0] == STOP_AT, "it started again"
     assert len(searched) > STOP_AT
-    assert list((home.work / what / SPACE.id).glob("*")) == []
+    assert list((home.work / table / SPACE.id).glob("*")) == []
 
     fresh = home_at(tmp_path / "fresh")
     write_tables(fresh, rows)
-    refresh(what, fresh)
-    expected = (tables.pairs_path if what == "pairs" else tables.nearest_path)(fresh.warehouse, SPACE.id)
+    refresh(table, fresh)
+    expected = (tables.pairs_path if table == "pairs" else tables.nearest_path)(fresh.warehouse, SPACE.id)
     assert pq.read_table(path).to_pydict() == pq.read_table(expected).to_pydict()

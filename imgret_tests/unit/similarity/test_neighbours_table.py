@@ -1,100 +1,117 @@
-"""The table of nearest neighbours is a full sort's, from nothing and after changes, by either means."""
+"""The table of nearest neighbours equals a full sort, from nothing and after changes, by either search."""
+
+from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from imgret_assets.domain.embeddings.table_reader import load_embeddings
-from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.similarity import neighbours_table
-from imgret_assets.domain.similarity.brute_force import nearest_neighbours
-from imgret_assets.domain.similarity.neighbours_table import load_neighbours, refresh_neighbours
-from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.similarity.neighbours_table import KEPT, load_neighbours, refresh_neighbours
+from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path, read
 from imgret_assets.errors import TableError
+from imgret_assets.settings import load_settings
 from imgret_tests.support.tree import stamps
-from imgret_tests.unit.similarity.test_pairs_table import SPACE, write_tables
+from imgret_tests.support.vector_sets import expected_neighbours
+from imgret_tests.support.vector_tables import SPACE, random_vectors, with_settings, write_tables
 
-MEANS = ["plain", "cascade"]
 
-
-@pytest.fixture(params=MEANS)
-def means(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["brute_force", "cascade"])
+def search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "cascade":
         monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
     return request.param
 
 
-def full_sort(vectors: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
-    count = len(vectors)
-    rows, scores = [], []
-    for row in range(count):
-        others = np.delete(np.arange(count), row)
-        own = cosines(np.repeat(vectors[row : row + 1], count - 1, axis=0), vectors[others])
-        best = np.lexsort((others, -own))[:k]
-        rows.append(others[best])
-        scores.append(own[best])
-    return np.array(rows).reshape(count, -1), np.array(scores).reshape(count, -1)
+def assert_right(home: Home) -> None:
+    """Compare with a full sort, to the last bit of the scores."""
+    embeddings, neighbours = load_embeddings(home, SPACE.id), load_neighbours(home, SPACE.id)
+    assert neighbours.paths == embeddings.paths
+    expected = expected_neighbours(embeddings.vectors, KEPT)
+    np.testing.assert_array_equal(neighbours.rows, expected.rows)
+    np.testing.assert_array_equal(neighbours.scores, expected.scores)
 
 
-def assert_right(home: Home, k: int = neighbours_table.KEPT) -> None:
-    embeddings = load_embeddings(home, SPACE.id)
-    found = load_neighbours(home, SPACE.id)
-    assert found.paths == embeddings.paths
-    rows, scores = full_sort(embeddings.vectors, k)
-    np.testing.assert_allclose(found.scores, scores, rtol=0, atol=1e-12)
-    np.testing.assert_array_equal(found.rows, rows)
-
-
-def collection(rng: np.random.Generator, count: int, start: int = 0) -> dict[str, tuple[float, ...]]:
-    return {f"{start + n:03d}.png": tuple(rng.normal(size=3).tolist()) for n in range(count)}
-
-
-def test_the_table_is_a_full_sort(home: Home, rng: np.random.Generator, means: str) -> None:
-    write_tables(home, collection(rng, 60))
+@pytest.mark.usefixtures("search")
+def test_the_table_is_a_full_sort(home: Home, rng: np.random.Generator) -> None:
+    write_tables(home, random_vectors(rng, 60))
     report = refresh_neighbours(home, SPACE.id)
     assert (report.images, report.rows, report.written) == (60, 60 * 20, True)
     assert read(nearest_path(home.warehouse, SPACE.id)).schema.equals(NEAREST_SCHEMA)
     assert_right(home)
 
 
+@pytest.mark.usefixtures("search")
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
-def test_small_collections_have_fewer(home: Home, rng: np.random.Generator, count: int, means: str) -> None:
-    write_tables(home, collection(rng, count))
+def test_images_of_a_small_collection_have_fewer_neighbours(home: Home, rng: np.random.Generator, count: int) -> None:
+    write_tables(home, random_vectors(rng, count))
     assert refresh_neighbours(home, SPACE.id).rows == count * max(0, count - 1)
     if count > 1:
         assert_right(home)
 
 
 def test_nothing_changed_writes_nothing(home: Home, rng: np.random.Generator) -> None:
-    write_tables(home, collection(rng, 30))
+    write_tables(home, random_vectors(rng, 30))
     refresh_neighbours(home, SPACE.id)
-    before = stamps(home.warehouse)
+    unchanged = stamps(home.warehouse)
     report = refresh_neighbours(home, SPACE.id)
     assert (report.written, report.how) == (False, "nothing changed")
     assert "nothing was computed" in report.summary
-    assert stamps(home.warehouse) == before
+    assert stamps(home.warehouse) == unchanged
 
 
-def test_after_additions_changes_and_removals_it_is_as_from_nothing(
-    home: Home, rng: np.random.Generator, means: str
+@pytest.mark.usefixtures("search")
+def test_after_additions_changes_and_removals_the_table_is_as_from_nothing(
+    home: Home, rng: np.random.Generator
 ) -> None:
-    there = collection(rng, 80)
-    write_tables(home, there)
+    vectors = random_vectors(rng, 80)
+    write_tables(home, vectors)
     refresh_neighbours(home, SPACE.id)
     for _ in range(4):
-        for path in rng.choice(sorted(there), 5, replace=False):
-            del there[path]
-        for path in rng.choice(sorted(there), 3, replace=False):
-            there[path] = tuple(rng.normal(size=3).tolist())
-        there |= collection(rng, 6, start=int(rng.integers(100, 900)))
-        write_tables(home, there)
+        for path in rng.choice(sorted(vectors), 5, replace=False):
+            del vectors[path]
+        for path in rng.choice(sorted(vectors), 3, replace=False):
+            vectors[path] = tuple(rng.normal(size=3).tolist())
+        vectors |= random_vectors(rng, 6, start=int(rng.integers(100, 900)))
+        write_tables(home, vectors)
         report = refresh_neighbours(home, SPACE.id)
         assert "new or changed images and those that lost a neighbour" in report.how
         assert_right(home)
 
 
-def test_what_it_covers_must_be_known(home: Home, rng: np.random.Generator) -> None:
-    write_tables(home, collection(rng, 10))
+@pytest.mark.parametrize("incremental", [False, True])
+def test_brute_force_and_the_cascade_write_the_same_table(
+    tmp_path: Path, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, incremental: bool
+) -> None:
+    """With a collection for which IMGRET_PAIR_SEARCH decides: equal to the last bit of the scores."""
+    monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
+    vectors = random_vectors(rng, 120)
+    written = []
+    for setting in ("cascade", "brute_force"):
+        env = {"IMGRET_ENV_FILE": "/dev/null", "IMGRET_PAIR_SEARCH": setting}
+        one = open_home(load_settings({"home": tmp_path / setting}, env=env))
+        if incremental:
+            write_tables(one, {path: vectors[path] for path in sorted(vectors)[:110]})
+            refresh_neighbours(one, SPACE.id)
+        write_tables(one, vectors)
+        refresh_neighbours(one, SPACE.id)
+        written.append(pq.read_table(nearest_path(one.warehouse, SPACE.id)))
+    assert len(written[0]) == 120 * 20
+    assert written[0].equals(written[1], check_metadata=True)
+
+
+def test_brute_force_loads_no_cascade(home: Home, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
+    monkeypatch.setattr(neighbours_table, "NearestSearch", lambda *_, **__: pytest.fail("the cascade was used"))
+    write_tables(home, random_vectors(rng, 30))
+    assert refresh_neighbours(with_settings(home, pair_search="brute_force"), SPACE.id).written
+    assert_right(home)
+
+
+def test_the_images_of_the_table_must_be_known(home: Home, rng: np.random.Generator) -> None:
+    write_tables(home, random_vectors(rng, 10))
     with pytest.raises(TableError, match="materialise `nearest_neighbours`"):
         load_neighbours(home, SPACE.id)
     refresh_neighbours(home, SPACE.id)
@@ -103,12 +120,3 @@ def test_what_it_covers_must_be_known(home: Home, rng: np.random.Generator) -> N
         load_neighbours(home, SPACE.id)
     assert refresh_neighbours(home, SPACE.id).how == "all against all: what the earlier table covers is not known"
     assert_right(home)
-
-
-def test_many_exact_copies_go_by_lower_row(rng: np.random.Generator) -> None:
-    vectors = rng.normal(size=(50, 8)).astype(np.float32)
-    vectors[5:45] = vectors[5]
-    rows, scores = nearest_neighbours(vectors, 6)
-    expected_rows, expected_scores = full_sort(vectors, 6)
-    np.testing.assert_array_equal(rows, expected_rows)
-    np.testing.assert_allclose(scores, expected_scores, rtol=0, atol=1e-12)

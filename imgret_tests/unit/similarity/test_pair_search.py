@@ -1,11 +1,12 @@
-"""Pairs by either means, resumed after a kill, capped and limited: always those of a full comparison."""
+"""The pair search by either algorithm, after a kill, with caps and limits: always the pairs of a full comparison."""
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imgret_assets.domain.numerics.vectors import cosines
 from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.similarity import checkpoints, pair_search
 from imgret_assets.domain.similarity.brute_force import pairs_above
@@ -13,10 +14,15 @@ from imgret_assets.domain.similarity.cascade import Block, CascadeOptions, PairS
 from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
 from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours
 from imgret_assets.errors import TooManyPairsError
+from imgret_tests.support.vector_sets import assert_same_pairs
+
+BRUTE_FORCE = SearchOptions(algorithm="brute_force")
+# Memory for blocks of 48 rows or so.
+SMALL_BLOCKS = 1 << 19
 
 
 @pytest.fixture(autouse=True)
-def _always_the_cascade(monkeypatch: pytest.MonkeyPatch) -> None:
+def _cascade_for_small_collections(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
 
 
@@ -27,161 +33,173 @@ def vectors(rng: np.random.Generator) -> np.ndarray:
     return (centres[np.arange(300) % 20] + 0.5 * rng.normal(size=(300, 24))).astype(np.float32)
 
 
-def assert_same(found: ScoredPairs, expected: ScoredPairs) -> None:
-    np.testing.assert_array_equal(found.a, expected.a)
-    np.testing.assert_array_equal(found.b, expected.b)
-    np.testing.assert_array_equal(found.scores, expected.scores)
+# One exact score for each pair
 
 
 @pytest.mark.parametrize("rows", [None, [3, 40, 41, 299], []])
-def test_both_means_find_the_same(vectors: np.ndarray, rows: list[int] | None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_both_algorithms_return_the_same_pairs(vectors: np.ndarray, rows: list[int] | None) -> None:
     chosen = None if rows is None else np.array(rows, np.int64)
-    quick = search_pairs(vectors, 0.6, rows=chosen)
-    assert ("cascade" in quick.algorithm) == (rows != [])
-    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 10**9)
-    plain = search_pairs(vectors, 0.6, rows=chosen)
-    assert plain.algorithm == "brute force"
-    assert_same(quick.pairs, plain.pairs)
+    cascade = search_pairs(vectors, 0.6, rows=chosen)
+    assert cascade.algorithm.startswith("brute force" if rows == [] else "cascade of")
+    brute_force = search_pairs(vectors, 0.6, rows=chosen, options=BRUTE_FORCE)
+    assert brute_force.algorithm == "brute force"
+    assert_same_pairs(cascade.pairs, brute_force.pairs)
+
+
+def test_a_small_collection_is_compared_by_brute_force(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 300 * 299 // 2)
+    assert search_pairs(vectors, 0.6).algorithm == "brute force"
+    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 300 * 299 // 2 - 1)
+    assert search_pairs(vectors, 0.6).algorithm.startswith("cascade of")
 
 
 @pytest.mark.parametrize("dim", [5, 24, 256, 1280])
-def test_a_pair_at_the_threshold_is_decided_alike_by_both_routes(
-    rng: np.random.Generator, dim: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Scores of pairs are thresholds here: each pair's own score keeps it out, the next number below lets it in."""
+def test_a_pair_at_the_threshold_is_decided_alike_by_both_algorithms(rng: np.random.Generator, dim: int) -> None:
+    """The thresholds are scores of pairs: a pair's own score keeps it out, the next lower number lets it in."""
     vectors = (rng.normal(size=(1, dim)) + rng.normal(size=(60, dim))).astype(np.float32)
-    quick = search_pairs(vectors, 0.0).pairs
-    for score in rng.choice(quick.scores, 20, replace=False):
+    for score in rng.choice(search_pairs(vectors, 0.0).pairs.scores, 20, replace=False):
         for threshold in (score, np.nextafter(score, -1.0)):
-            monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
-            quick = search_pairs(vectors, threshold).pairs
-            monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 10**9)
-            assert_same(quick, search_pairs(vectors, threshold).pairs)
-            assert (score in quick.scores) == (threshold < score)
+            cascade = search_pairs(vectors, threshold).pairs
+            assert_same_pairs(cascade, search_pairs(vectors, threshold, options=BRUTE_FORCE).pairs)
+            assert (score in cascade.scores) == (threshold < score)
 
 
-def test_a_collection_that_grows_past_the_border_keeps_its_scores(
+def test_a_collection_that_outgrows_brute_force_keeps_its_scores(
     rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     vectors = (rng.normal(size=(1, 1280)) + rng.normal(size=(200, 1280))).astype(np.float32)
-    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 10**9)
-    small = search_pairs(vectors[:150], 0.4).pairs
-    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
-    large = search_pairs(vectors, 0.4).pairs
-    stayed = large.b < 150
-    assert len(small) > 1000
-    assert_same(large.where(stayed), small)
+    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 150 * 149 // 2)
+    small, large = search_pairs(vectors[:150], 0.4), search_pairs(vectors, 0.4)
+    assert (small.algorithm, large.algorithm.split()[0]) == ("brute force", "cascade")
+    assert len(small.pairs) > 1000
+    assert_same_pairs(large.pairs.where(large.pairs.b < 150), small.pairs)
 
 
-def test_progress_goes_up_to_all_pairs(vectors: np.ndarray) -> None:
-    told: list[Progress] = []
-    search_pairs(vectors, 0.6, options=SearchOptions(memory_bytes=1 << 20), progress=told.append)
-    assert len(told) > 1
-    assert told[-1].done == told[-1].total == 300 * 299 // 2
-    assert [one.done for one in told] == sorted(one.done for one in told)
+# Progress and kills
+
+
+@pytest.mark.parametrize("algorithm", ["cascade", "brute_force"])
+def test_progress_goes_up_to_all_pairs(rng: np.random.Generator, algorithm: str) -> None:
+    vectors = rng.normal(size=(2500, 8)).astype(np.float32)
+    reports: list[Progress] = []
+    options = SearchOptions(memory_bytes=1 << 24, algorithm=algorithm)
+    search_pairs(vectors, 0.99, options=options, progress=reports.append)
+    assert len(reports) > 1
+    assert reports[-1].done == reports[-1].total == 2500 * 2499 // 2
+    assert [report.done for report in reports] == sorted(report.done for report in reports)
 
 
 class Killed(BaseException):
-    """Stands for the end of the process."""
+    """The end of the process."""
 
 
 def test_a_killed_search_goes_on_where_it_was(
     vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
-    options = SearchOptions(memory_bytes=1 << 19)
+    options = SearchOptions(memory_bytes=SMALL_BLOCKS)
     searched: list[int] = []
-    real = PairSearch.pairs_of
+    pairs_of = PairSearch.pairs_of
 
-    def dying(self: PairSearch, block: Block) -> ScoredPairs:
+    def killed_at(self: PairSearch, block: Block) -> ScoredPairs:
         if len(searched) == stop_at:
             raise Killed
         searched.append(block.number)
-        return real(self, block)
+        return pairs_of(self, block)
 
-    monkeypatch.setattr(PairSearch, "pairs_of", dying)
-    blocks = len(PairSearch(vectors, 0.6, options=CascadeOptions(memory_bytes=1 << 19)).blocks)
-    assert blocks > 8
+    monkeypatch.setattr(PairSearch, "pairs_of", killed_at)
+    block_count = len(PairSearch(vectors, 0.6, options=CascadeOptions(memory_bytes=SMALL_BLOCKS)).blocks)
+    assert block_count > 8
     stop_at = 3
     with pytest.raises(Killed):
         search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
     stop_at = 5
     with pytest.raises(Killed):
         search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    stop_at = blocks
-    found = search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    assert searched == list(range(blocks)), "each block once"
-    assert_same(found.pairs, pairs_above(vectors, 0.6))
+    stop_at = block_count
+    result = search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
+    assert searched == list(range(block_count)), "each block once"
+    assert_same_pairs(result.pairs, pairs_above(vectors, 0.6))
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("change", ["vectors", "threshold", "rows"])
-def test_what_was_kept_of_another_question_is_not_used(
+def test_results_of_another_search_are_not_used(
     vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
 ) -> None:
     monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
-    real = PairSearch.pairs_of
-    left = 2
+    pairs_of = PairSearch.pairs_of
+    blocks_left = 2
 
-    def dying(self: PairSearch, block: Block) -> ScoredPairs:
-        nonlocal left
-        if not left:
+    def killed_soon(self: PairSearch, block: Block) -> ScoredPairs:
+        nonlocal blocks_left
+        if not blocks_left:
             raise Killed
-        left -= 1
-        return real(self, block)
+        blocks_left -= 1
+        return pairs_of(self, block)
 
-    options = SearchOptions(memory_bytes=1 << 19)
-    monkeypatch.setattr(PairSearch, "pairs_of", dying)
+    options = SearchOptions(memory_bytes=SMALL_BLOCKS)
+    monkeypatch.setattr(PairSearch, "pairs_of", killed_soon)
     with pytest.raises(Killed):
         search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    monkeypatch.setattr(PairSearch, "pairs_of", real)
+    monkeypatch.setattr(PairSearch, "pairs_of", pairs_of)
     assert len(list(tmp_path.iterdir())) == 1
-    other, threshold, rows = vectors.copy(), 0.6, None
+    changed, threshold, rows = vectors.copy(), 0.6, None
     if change == "vectors":
-        other[7] = -other[7]
+        changed[7] = -changed[7]
     elif change == "threshold":
         threshold = 0.5
     else:
         rows = np.arange(200)
-    found = search_pairs(other, threshold, rows=rows, options=options, work_folder=tmp_path)
-    assert_same(found.pairs, pairs_above(other, threshold, rows=rows))
+    result = search_pairs(changed, threshold, rows=rows, options=options, work_folder=tmp_path)
+    assert_same_pairs(result.pairs, pairs_above(changed, threshold, rows=rows))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_cap_is_the_same_however_the_pairs_come(vectors: np.ndarray) -> None:
+# Caps and limits
+
+
+@pytest.mark.parametrize("options", [{"memory_bytes": SMALL_BLOCKS}, {}, {"algorithm": "brute_force"}])
+def test_a_cap_does_not_depend_on_the_search(vectors: np.ndarray, options: dict[str, object]) -> None:
     everything = pairs_above(vectors, 0.2)
     expected = everything.where(among_best_neighbours(everything, 300, 3))
-    for memory in (1 << 19, 1 << 30):
-        found = search_pairs(vectors, 0.2, options=SearchOptions(max_neighbours=3, memory_bytes=memory))
-        assert_same(found.pairs, expected)
-        assert found.left_out == len(everything) - len(expected)
+    result = search_pairs(vectors, 0.2, options=SearchOptions(max_neighbours=3, **options))  # type: ignore[arg-type]
+    assert_same_pairs(result.pairs, expected)
+    assert result.left_out == len(everything) - len(expected)
 
 
-def test_the_cap_by_hand() -> None:
-    """Row 0 is everybody's second best; 3 is nobody's best but its own best is 2, so that pair stays."""
-    pairs = ScoredPairs(np.array([0, 0, 1, 2]), np.array([1, 2, 2, 3]), np.array([0.8, 0.8, 0.9, 0.1]))
-    np.testing.assert_array_equal(among_best_neighbours(pairs, 4, 1), [True, False, True, True])
-    np.testing.assert_array_equal(among_best_neighbours(pairs, 4, 2), [True, True, True, True])
-    np.testing.assert_array_equal(among_best_neighbours(pairs.where(np.zeros(4, bool)), 4, 1), [])
-
-
-def test_far_too_many_pairs_are_refused_before_the_work(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(PairSearch, "pairs_of", lambda *_: pytest.fail("it began"))
+@pytest.mark.parametrize("algorithm", ["cascade", "brute_force"])
+def test_far_too_many_pairs_are_refused_before_the_work(
+    vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch, algorithm: str
+) -> None:
+    monkeypatch.setattr(PairSearch, "pairs_of", lambda *_: pytest.fail("a block was searched"))
+    monkeypatch.setattr(pair_search, "blocks_of_pairs", lambda *_, **__: pytest.fail("a block was searched"))
     with pytest.raises(TooManyPairsError, match=r"About 4\d,\d{3} pairs.*at most 1,000.*raise the threshold"):
-        search_pairs(vectors, -0.9, options=SearchOptions(max_pairs=1_000))
+        search_pairs(vectors, -0.9, options=SearchOptions(max_pairs=1_000, algorithm=algorithm))
 
 
-def test_a_little_too_many_are_refused_on_the_way(vectors: np.ndarray) -> None:
+@pytest.mark.parametrize("algorithm", ["cascade", "brute_force"])
+def test_a_pair_too_many_is_refused_during_the_work(vectors: np.ndarray, algorithm: str) -> None:
     count = len(pairs_above(vectors, 0.6))
-    assert len(search_pairs(vectors, 0.6, options=SearchOptions(max_pairs=count)).pairs) == count
+    options = SearchOptions(max_pairs=count, algorithm=algorithm)
+    assert len(search_pairs(vectors, 0.6, options=options).pairs) == count
     with pytest.raises(TooManyPairsError):
-        search_pairs(vectors, 0.6, options=SearchOptions(max_pairs=count - 1))
+        search_pairs(vectors, 0.6, options=SearchOptions(max_pairs=count - 1, algorithm=algorithm))
 
 
-def test_a_cap_lets_dense_data_through(vectors: np.ndarray) -> None:
-    found = search_pairs(vectors, -1.0, options=SearchOptions(max_pairs=50_000, max_neighbours=2))
-    assert len(found.pairs) <= 600
-    assert found.left_out + len(found.pairs) == 300 * 299 // 2
-    np.testing.assert_allclose(
-        found.pairs.scores, cosines(vectors[found.pairs.a], vectors[found.pairs.b]), rtol=0, atol=1e-12
+@pytest.mark.parametrize("algorithm", ["cascade", "brute_force"])
+def test_with_a_cap_dense_collections_are_searched(vectors: np.ndarray, algorithm: str) -> None:
+    options = SearchOptions(max_pairs=50_000, max_neighbours=2, algorithm=algorithm)
+    result = search_pairs(vectors, -1.0, options=options)
+    everything = pairs_above(vectors, -1.0)
+    assert_same_pairs(result.pairs, everything.where(among_best_neighbours(everything, 300, 2)))
+    assert result.left_out + len(result.pairs) == 300 * 299 // 2
+
+
+def test_importing_the_searches_loads_neither_numba_nor_torch() -> None:
+    code = (
+        "import sys, imgret_assets.domain.similarity.pair_search, imgret_assets.domain.similarity.neighbours_table, "
+        "imgret_assets.domain.similarity.cascade; print('numba' in sys.modules, 'torch' in sys.modules)"
     )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -1,4 +1,4 @@
-"""Pictures shown of tables: the pairs just above the threshold, and some images' nearest."""
+"""Samples of the tables: the pairs just above the threshold, and some images' neighbours."""
 
 from pathlib import Path
 
@@ -13,13 +13,12 @@ from imgret_assets.domain.similarity.table_samples import sample_neighbours, wea
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import nearest_path, pairs_path
-from imgret_tests.unit.similarity.test_neighbours_table import collection
-from imgret_tests.unit.similarity.test_pairs_table import SPACE, write_tables
+from imgret_tests.support.vector_tables import SPACE, random_vectors, write_tables
 
 
 @pytest.fixture
 def built(home: Home, rng: np.random.Generator) -> Home:
-    write_tables(home, collection(rng, 30))
+    write_tables(home, random_vectors(rng, 30))
     refresh_pairs(home, SPACE.id, 0.5)
     refresh_neighbours(home, SPACE.id)
     return home
@@ -39,10 +38,10 @@ def test_no_pair_is_shown_of_a_missing_or_a_huge_table(built: Home, monkeypatch:
     assert weakest_pairs(built, SPACE.id, 5) == []
 
 
-def _nearest(home: Home, image: str, count: int) -> list[tuple[str, float]]:
+def _neighbours_of(home: Home, image: str, count: int) -> list[tuple[str, float]]:
     rows = tables.read(nearest_path(home.warehouse, SPACE.id)).to_pylist()
-    its = sorted((row["rank"], row["neighbour"], row["score"]) for row in rows if row["path"] == image)
-    return [(neighbour, score) for _, neighbour, score in its[:count]]
+    neighbours = sorted((row["rank"], row["neighbour"], row["score"]) for row in rows if row["path"] == image)
+    return [(neighbour, score) for _, neighbour, score in neighbours[:count]]
 
 
 def _in_small_row_groups(path: Path) -> None:
@@ -55,21 +54,21 @@ def _in_small_row_groups(path: Path) -> None:
 def test_some_images_are_spread_over_the_table(built: Home, small_groups: bool) -> None:
     if small_groups:
         _in_small_row_groups(nearest_path(built.warehouse, SPACE.id))
-    found = sample_neighbours(built, SPACE.id, 3, 4)
-    assert [image for image, _ in found] == ["000.png", "010.png", "020.png"]
-    assert all(nearest == _nearest(built, image, 4) for image, nearest in found)
+    sample = sample_neighbours(built, SPACE.id, 3, 4)
+    assert [image for image, _ in sample] == ["000.png", "010.png", "020.png"]
+    assert all(nearest == _neighbours_of(built, image, 4) for image, nearest in sample)
 
 
 def test_of_fewer_images_each_is_shown_once(home: Home, rng: np.random.Generator) -> None:
-    write_tables(home, collection(rng, 3))
+    write_tables(home, random_vectors(rng, 3))
     assert sample_neighbours(home, SPACE.id, 6, 4) == []
     refresh_neighbours(home, SPACE.id)
-    found = sample_neighbours(home, SPACE.id, 6, 4)
-    assert [(image, len(nearest)) for image, nearest in found] == [("000.png", 2), ("001.png", 2), ("002.png", 2)]
+    sample = sample_neighbours(home, SPACE.id, 6, 4)
+    assert [(image, len(nearest)) for image, nearest in sample] == [("000.png", 2), ("001.png", 2), ("002.png", 2)]
 
 
 @pytest.mark.parametrize("count", [0, 1])
 def test_without_neighbours_nothing_is_shown(home: Home, rng: np.random.Generator, count: int) -> None:
-    write_tables(home, collection(rng, count))
+    write_tables(home, random_vectors(rng, count))
     refresh_neighbours(home, SPACE.id)
     assert sample_neighbours(home, SPACE.id, 6, 4) == []
