@@ -1,4 +1,4 @@
-"""The page in a real browser: headless Chromium through Playwright, and the page's own process.
+"""Headless Chromium through Playwright, and the process of the page.
 
 Belongs here: finding and starting the browser, starting the page, waiting until a view is drawn. Not here: what is
 shown (`server/test_page_in_browser.py`, `scripts/screenshots.py`). The browser is that of the system: Playwright's own
@@ -23,7 +23,7 @@ from imgret_assets.domain.neo4j_server.host import LOCALHOST, unused_port
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-# A browser that asks nobody anything by itself, and runs where there is neither a graphics card nor a user.
+# The browser sends no requests of its own, and needs neither a graphics card nor a user account.
 _FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -35,7 +35,7 @@ _FLAGS = [
 ]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _READY_WITHIN_S = 90.0
-# Streamlit says in attributes of its own whether the script runs; a fragment's run counts.
+# Streamlit sets attributes that show whether the script, or a fragment of it, is running.
 _DRAWN = """() => {
   const app = document.querySelector('[data-testid=stApp]');
   return app !== null && app.dataset.testScriptState === 'notRunning' && app.dataset.testConnectionState === 'CONNECTED'
@@ -45,14 +45,14 @@ _DRAWN = """() => {
 
 
 def find_chromium() -> str | None:
-    """The browser that IMGRET_TEST_CHROMIUM names, else the system's; None where there is none."""
+    """Return the browser that IMGRET_TEST_CHROMIUM names, else the system's; None if there is none."""
     return os.environ.get("IMGRET_TEST_CHROMIUM") or next(filter(None, map(shutil.which, _NAMES)), None)
 
 
 def missing() -> str | None:
-    """Why there is no browser to use; None where there is one."""
+    """Return why there is no browser to use; None if there is one."""
     try:
-        import playwright.sync_api  # noqa: F401 - only whether it is there
+        import playwright.sync_api  # noqa: F401 - only whether it is installed
     except ImportError:
         return "Playwright for Python is not installed (dependency group `dev`)"
     if find_chromium() is None:
@@ -62,7 +62,7 @@ def missing() -> str | None:
 
 @contextmanager
 def running_browser() -> Iterator["Browser"]:
-    """A headless Chromium, closed at the end."""
+    """Provide a headless Chromium; close it at the end."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -75,7 +75,7 @@ def running_browser() -> Iterator["Browser"]:
 
 @contextmanager
 def running_page(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
-    """`imgret app` under this environment, stopped at the end; its address. It writes `page.log` into `folder`."""
+    """Run `imgret app` with this environment, provide its address, and stop it at the end; its log is `page.log`."""
     port = unused_port()
     log = folder / "page.log"
     with log.open("wb") as output:
@@ -110,5 +110,5 @@ def _wait_for_answer(address: str, process: subprocess.Popen[bytes], log: Path) 
 
 
 def wait_until_drawn(page: "Page") -> None:
-    """Wait until a view is complete: the script has ended, no placeholder is left, every picture is loaded."""
+    """Wait until a view is complete: the script has ended, no placeholder is left, every image is loaded."""
     page.wait_for_function(_DRAWN)
