@@ -1,4 +1,4 @@
-"""What a home has: tables, weights, speeds."""
+"""Tests of the spaces and models of a home: tables, weights, speeds."""
 
 import threading
 from dataclasses import replace
@@ -40,7 +40,7 @@ def rows_of(home: Home) -> dict[str, KnownModel]:
     return {row.space or row.name: row for row in known_models(home)}
 
 
-def test_a_new_home_knows_the_models_that_need_no_download(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_home_lists_the_models_that_need_no_download(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(home.path / "nothing"))
     found = known_models(home)
     assert [(row.name, row.dim, row.weights) for row in found] == [
@@ -50,7 +50,7 @@ def test_a_new_home_knows_the_models_that_need_no_download(home: Home, monkeypat
     assert all((row.space, row.tables, row.in_graph, row.speeds) == (None, None, False, {}) for row in found)
 
 
-def test_spaces_stand_side_by_side(home: Home, images: Path) -> None:
+def test_several_spaces_are_counted_separately(home: Home, images: Path) -> None:
     write_pictures(images, 12)
     one, two = built(home, FakeEmbedder()), built(home, FakeEmbedder("other", 3))
     (images / "later.png").write_bytes(picture_bytes(99))
@@ -67,7 +67,7 @@ def test_spaces_stand_side_by_side(home: Home, images: Path) -> None:
     assert rows[two.id].dim == 27
 
 
-def test_a_damaged_file_is_counted_and_a_foreign_folder_is_not_a_space(home: Home, images: Path) -> None:
+def test_damaged_files_are_counted_and_folders_of_other_names_ignored(home: Home, images: Path) -> None:
     write_pictures(images, 12)
     space = built(home, FakeEmbedder())
     tables.embeddings_path(home.warehouse, space.id, "02").write_bytes(b"torn")
@@ -81,7 +81,7 @@ def test_a_damaged_file_is_counted_and_a_foreign_folder_is_not_a_space(home: Hom
     assert (found.space, found.shards, found.damaged, found.pairs) == (space, 3, 1, None)
 
 
-def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
+def test_the_space_of_the_last_run_is_in_the_graph(home: Home) -> None:
     own, gem = (record_space(home, "efficientnet_lite0", pooling=pooling).space for pooling in ("auto", "gem"))
     rows = rows_of(home.update(model="efficientnet_lite0"))
     assert (rows[own.id].in_graph, rows[gem.id].in_graph) == (True, False)
@@ -89,7 +89,7 @@ def test_the_space_of_the_last_run_is_the_graph_s(home: Home) -> None:
     assert "efficientnet_lite0" not in rows, "it is there with its spaces"
 
 
-def test_weights_given_as_a_file_are_here_as_long_as_it_is(home: Home, tmp_path: Path) -> None:
+def test_weights_of_a_file_are_here_while_one_copy_exists(home: Home, tmp_path: Path) -> None:
     for name in ("one", "copy"):
         (tmp_path / name).write_bytes(b"weights")
         space = record_space(home, "resnet50", tmp_path / name).space
@@ -98,7 +98,7 @@ def test_weights_given_as_a_file_are_here_as_long_as_it_is(home: Home, tmp_path:
         assert rows_of(home)[space.id].weights == state
 
 
-def test_what_timm_fetched_is_found_in_the_hub_s_cache(
+def test_downloads_of_timm_are_found_in_the_cache_of_the_hub(
     home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
@@ -132,7 +132,7 @@ def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:
     assert rows_of(home)[space.id].speeds == {"x": 3.0}
 
 
-def test_speeds_noted_at_once_are_all_kept(home: Home) -> None:
+def test_speeds_noted_concurrently_are_all_kept(home: Home) -> None:
     threads = [threading.Thread(target=record_speed, args=(home, f"s-{n}", "e", n)) for n in range(1, 7)]
     for thread in threads:
         thread.start()
@@ -142,7 +142,7 @@ def test_speeds_noted_at_once_are_all_kept(home: Home) -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "[]", "3", '{"a": 1}', '{"a": {"e": "fast"}}', '{"a": {"e": null}}'])
-def test_a_damaged_note_of_speeds_is_made_anew(home: Home, damage: str) -> None:
+def test_a_damaged_note_of_speeds_is_replaced(home: Home, damage: str) -> None:
     (home.path / "models").mkdir(parents=True)
     (home.path / "models/speeds.json").write_text(damage)
     assert read_speeds(home) == {}
@@ -150,7 +150,7 @@ def test_a_damaged_note_of_speeds_is_made_anew(home: Home, damage: str) -> None:
     assert read_speeds(home) == {"a-1": {"e": 1.5}}
 
 
-def test_a_space_that_can_not_be_indexed_says_so() -> None:
+def test_a_space_that_neo4j_can_not_index_has_a_notice() -> None:
     space = EmbeddingSpace("timm:wide", "ab" * 32, Preprocessing((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 4096)
     assert exact_only_notice(space) is None
     notice = exact_only_notice(replace(space, dim=4097))

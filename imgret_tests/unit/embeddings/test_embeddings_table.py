@@ -1,3 +1,5 @@
+"""Tests of the refresh of embeddings: rows and vectors, each content once, failures, killed runs."""
+
 import errno
 import hashlib
 from collections import Counter
@@ -51,7 +53,7 @@ def half_a_picture() -> bytes:
     return next(odd.data for odd in odd_files() if odd.name == "half a jpeg.jpg")
 
 
-# What the tables say
+# Rows and reports
 
 
 def test_a_row_for_each_usable_manifest_row(home: Home, images: Path, embedder: FakeEmbedder) -> None:
@@ -80,7 +82,7 @@ def test_a_row_for_each_usable_manifest_row(home: Home, images: Path, embedder: 
     assert "truncated" in embedding_rows(home, embedder.space.id)["half.jpg"]["error"]
 
 
-def test_schema_and_metadata_are_those_of_the_design(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_tables_have_the_documented_schema_and_metadata(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, [1])
     refresh(home, embedder)
     for shard in home.shards:
@@ -94,8 +96,8 @@ def test_schema_and_metadata_are_those_of_the_design(home: Home, images: Path, e
         assert '"size": [4, 4]' in said["preprocessing"]
 
 
-def test_vectors_are_stored_as_the_model_gives_them(home: Home, images: Path, embedder: FakeEmbedder) -> None:
-    """Not normalised: the article stores them so."""
+def test_vectors_are_stored_without_normalisation(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+    """The article stores raw vectors."""
     paths = put_pictures(images, range(20))
     refresh(home, embedder)
     rows = embedding_rows(home, embedder.space.id)
@@ -103,7 +105,7 @@ def test_vectors_are_stored_as_the_model_gives_them(home: Home, images: Path, em
         assert rows[path]["embedding"] == expected_vector(seed)
 
 
-def test_the_report_says_what_was_done(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_the_report_counts_embedded_and_unusable_images(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(10))
     put(images, "half.jpg", half_a_picture())
     report = refresh(home, embedder)
@@ -116,7 +118,7 @@ def test_the_report_says_what_was_done(home: Home, images: Path, embedder: FakeE
     assert report.summary.endswith("1 unusable.")
 
 
-def test_progress_counts_every_picture_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_progress_counts_every_image_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(10))
     put(images, "half.jpg", half_a_picture())
     refresh_manifest(home)
@@ -125,7 +127,7 @@ def test_progress_counts_every_picture_once(home: Home, images: Path, embedder: 
     assert [(one.done, one.total) for one in told] == [(number, 11) for number in range(1, 12)]
 
 
-def test_progress_of_several_groups_is_told_of_the_whole(
+def test_progress_of_several_groups_has_the_total_of_the_run(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(embeddings_table, "GROUP_IMAGES", 1)
@@ -136,10 +138,10 @@ def test_progress_of_several_groups_is_told_of_the_whole(
     assert [(one.done, one.total) for one in told] == [(number, 10) for number in range(1, 11)]
 
 
-def test_what_is_missing_is_counted_only_where_more_than_one_group_embeds(
+def test_missing_contents_are_counted_only_if_several_groups_embed(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counting reads all manifests and tables once more."""
+    """Counting reads all manifests and tables again."""
     put_pictures(images, range(10))
     refresh_manifest(home)
     monkeypatch.setattr(embeddings_table, "count_missing", lambda *_: pytest.fail("it was counted"))
@@ -151,7 +153,7 @@ def test_what_is_missing_is_counted_only_where_more_than_one_group_embeds(
 # Each content once
 
 
-def test_an_unchanged_collection_costs_nothing(
+def test_an_unchanged_collection_decodes_and_writes_nothing(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put_pictures(images, range(12))
@@ -166,7 +168,7 @@ def test_an_unchanged_collection_costs_nothing(
     assert stamps(home.warehouse) == before
 
 
-def test_copies_in_several_shards_are_embedded_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_exact_duplicates_in_several_shards_are_embedded_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     paths = [path_in(shard) for shard in home.shards] + [path_in("00", stem="again")]
     for path in paths:
         put(images, path, picture_bytes(1))
@@ -176,7 +178,7 @@ def test_copies_in_several_shards_are_embedded_once(home: Home, images: Path, em
     assert all(row["embedding"] == expected_vector(1) for row in rows.values())
 
 
-def test_copies_found_by_separate_runs_are_embedded_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_exact_duplicates_of_separate_runs_are_embedded_once(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     for shard in home.shards:
         put(images, path_in(shard), picture_bytes(1))
         refresh(home, embedder, [shard])
@@ -187,7 +189,7 @@ def test_copies_found_by_separate_runs_are_embedded_once(home: Home, images: Pat
 def test_a_file_renamed_into_another_shard_is_not_embedded_again(
     home: Home, images: Path, embedder: FakeEmbedder, order: list[str]
 ) -> None:
-    """In whatever order the two shards are refreshed, each by a run of its own."""
+    """The order in which separate runs refresh the two shards does not matter."""
     old, new = path_in("00"), path_in("01")
     put(images, old, picture_bytes(1))
     put(images, path_in("00", stem="stays"), picture_bytes(2))
@@ -201,7 +203,7 @@ def test_a_file_renamed_into_another_shard_is_not_embedded_again(
     assert rows[new]["embedding"] == expected_vector(1)
 
 
-def test_two_files_that_change_places_between_shards_are_not_embedded_again(
+def test_two_files_that_swap_names_between_shards_are_not_embedded_again(
     home: Home, images: Path, embedder: FakeEmbedder
 ) -> None:
     one, two = path_in("00"), path_in("01")
@@ -217,7 +219,7 @@ def test_two_files_that_change_places_between_shards_are_not_embedded_again(
     assert (rows[one]["embedding"], rows[two]["embedding"]) == (expected_vector(2), expected_vector(1))
 
 
-def test_a_file_that_was_away_for_some_runs_is_not_embedded_again(
+def test_a_file_that_returns_after_a_run_is_not_embedded_again(
     home: Home, images: Path, embedder: FakeEmbedder
 ) -> None:
     put_pictures(images, range(4))
@@ -230,7 +232,7 @@ def test_a_file_that_was_away_for_some_runs_is_not_embedded_again(
     assert embedding_rows(home, embedder.space.id)["back.png"]["embedding"] == expected_vector(2)
 
 
-def test_only_what_is_new_is_embedded(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_only_a_new_file_is_embedded(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(20))
     refresh(home, embedder)
     put(images, path_in("02", stem="new"), picture_bytes(50))
@@ -239,7 +241,7 @@ def test_only_what_is_new_is_embedded(home: Home, images: Path, embedder: FakeEm
     assert [shard.examples for shard in report.shards if shard.examples] == [[path_in("02", stem="new")]]
 
 
-def test_a_removed_file_loses_its_row_and_costs_nothing(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_a_removed_file_loses_its_row_without_embedding(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(20))
     refresh(home, embedder)
     (images / "007.png").unlink()
@@ -248,7 +250,7 @@ def test_a_removed_file_loses_its_row_and_costs_nothing(home: Home, images: Path
     assert "007.png" not in embedding_rows(home, embedder.space.id)
 
 
-def test_another_model_has_tables_of_its_own(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_another_model_has_separate_tables(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(6))
     refresh(home, embedder)
     before = stamps(home.warehouse / "embeddings")
@@ -258,15 +260,13 @@ def test_another_model_has_tables_of_its_own(home: Home, images: Path, embedder:
     assert refresh(home, embedder).embedded == 0
 
 
-def test_the_store_between_tables_is_empty_when_nothing_is_on_its_way(
-    home: Home, images: Path, embedder: FakeEmbedder
-) -> None:
+def test_no_pending_vectors_are_left_after_a_run(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(20))
     refresh(home, embedder)
     assert PendingVectors(home.work, embedder.space.id).count() == 0
 
 
-def test_a_second_engine_is_said(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_the_report_names_other_engines(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     class Other(FakeEmbedder):
         engine = "other"  # type: ignore[assignment]
 
@@ -279,7 +279,7 @@ def test_a_second_engine_is_said(home: Home, images: Path, embedder: FakeEmbedde
 
 
 @pytest.mark.parametrize("rows", [1, 3])
-def test_tables_and_runs_in_many_pieces_are_as_in_one(
+def test_small_groups_and_checkpoints_give_the_same_tables(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
     monkeypatch.setattr(tables, "EMBEDDING_GROUP_ROWS", rows)
@@ -298,10 +298,10 @@ def test_tables_and_runs_in_many_pieces_are_as_in_one(
     }
 
 
-# Trouble with single pictures
+# Images that cannot be embedded
 
 
-def test_a_truncated_picture_is_decoded_once_and_never_again(
+def test_a_truncated_image_is_decoded_only_once(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(images, path_in("00", ending=".jpg"), half_a_picture())
@@ -314,9 +314,7 @@ def test_a_truncated_picture_is_decoded_once_and_never_again(
     assert len(embedding_rows(home, embedder.space.id)) == 2
 
 
-def test_a_file_gone_since_it_was_listed_is_a_row_and_is_tried_again(
-    home: Home, images: Path, embedder: FakeEmbedder
-) -> None:
+def test_a_vanished_file_has_a_row_and_is_tried_again(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(3))
     refresh_manifest(home)
     (images / "001.png").rename(images / ".away")
@@ -328,7 +326,7 @@ def test_a_file_gone_since_it_was_listed_is_a_row_and_is_tried_again(
     assert embedding_rows(home, embedder.space.id)["001.png"]["embedding"] == expected_vector(1)
 
 
-def test_a_copy_stands_in_for_a_file_that_is_gone(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_an_exact_duplicate_replaces_a_vanished_file(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     for path in ("a.png", "b.png"):
         put(images, path, picture_bytes(1))
     refresh_manifest(home)
@@ -351,7 +349,7 @@ def test_content_changed_since_it_was_listed_is_never_stored_under_the_old_hash(
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, 0.0])
-def test_a_picture_without_a_direction_is_a_row(home: Home, images: Path, value: float) -> None:
+def test_an_image_without_a_direction_has_a_row(home: Home, images: Path, value: float) -> None:
     put_pictures(images, range(5))
     embedder = FailingEmbedder([2], value)
     report = refresh(home, embedder)
@@ -362,12 +360,12 @@ def test_a_picture_without_a_direction_is_a_row(home: Home, images: Path, value:
     assert refresh(home, embedder).failed == 0
 
 
-def test_one_odd_picture_alone_in_its_batch_does_not_accuse_the_model(home: Home, images: Path) -> None:
+def test_one_image_without_a_direction_is_no_error_of_the_model(home: Home, images: Path) -> None:
     put_pictures(images, [2])
     assert refresh(home, FailingEmbedder([2], np.nan)).failed == 1
 
 
-def test_a_model_that_gives_nothing_usable_stops_the_run(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_a_model_without_usable_vectors_stops_the_run(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(3))
     refresh(home, embedder)
     put_pictures(images, range(10, 14))
@@ -379,11 +377,11 @@ def test_a_model_that_gives_nothing_usable_stops_the_run(home: Home, images: Pat
     assert refresh_embeddings(home, embedder).embedded == 4
 
 
-# Stopped on the way
+# Stopped and killed runs
 
 
 class Breaking(FakeEmbedder):
-    """Raises instead of the batch after `last`."""
+    """Raises an error instead of embedding the batch after `last`."""
 
     def __init__(self, last: int, error: BaseException) -> None:
         super().__init__()
@@ -397,9 +395,7 @@ class Breaking(FakeEmbedder):
 
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("CUDA out of memory")])
-def test_a_run_that_is_stopped_goes_on_where_it_was(
-    home: Home, images: Path, embedder: FakeEmbedder, error: BaseException
-) -> None:
+def test_a_stopped_run_is_continued(home: Home, images: Path, embedder: FakeEmbedder, error: BaseException) -> None:
     put_pictures(images, range(40))
     refresh_manifest(home)
     broken = Breaking(3, error)
@@ -465,10 +461,10 @@ def test_a_full_disk_leaves_the_old_tables_and_keeps_the_vectors(
     assert len(embedding_rows(home, embedder.space.id)) == 18
 
 
-def test_a_run_on_another_shard_may_take_a_vector_from_the_store_first(
+def test_a_concurrent_run_on_another_shard_may_move_a_pending_vector(
     home: Home, images: Path, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Their locks are different ones: between knowing that the store has it and taking it, it may have gone."""
+    """The runs hold different locks: a pending vector may move to a table after it was found and before it is read."""
     put(images, path_in("00"), picture_bytes(1))
     refresh(home, embedder)
     (images / path_in("00")).unlink()
@@ -491,7 +487,7 @@ def test_a_run_on_another_shard_may_take_a_vector_from_the_store_first(
     assert sorted(embedding_rows(home, embedder.space.id)) == sorted([path_in("01"), path_in("02")])
 
 
-# What must be there first
+# Refused manifests and tables
 
 
 def test_a_missing_manifest_is_named(home: Home, embedder: FakeEmbedder) -> None:
@@ -507,7 +503,7 @@ def test_a_manifest_of_another_root_is_refused(home: Home, images: Path, embedde
         refresh_embeddings(elsewhere, embedder)
 
 
-def test_a_damaged_table_is_named_with_the_remedy_which_works(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_a_damaged_table_is_named_with_a_remedy_that_works(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     put_pictures(images, range(8))
     refresh(home, embedder)
     table = tables.embeddings_path(home.warehouse, embedder.space.id, "01")

@@ -1,4 +1,4 @@
-"""Mean-centred vectors: the network's last layer, the space, which mean is in force, making one."""
+"""Tests of mean-centred vectors: the last layer, the file, the space, the mean in force, creating a mean."""
 
 import json
 import os
@@ -50,7 +50,7 @@ SPACE = EmbeddingSpace("m", "ab" * 32, Preprocessing((8, 8), (0.5, 0.5, 0.5), (0
 
 
 def mean_file(folder: Path, dim: int = 1280, seed: int = 0) -> Path:
-    """A mean of random vectors of length 1, none of whose numbers is negative, as a network's are."""
+    """Return a mean of random unit vectors without negative numbers, like those of a network."""
     vectors = np.random.default_rng(seed).uniform(0, 1, (50, dim)) ** 4
     mean = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
     file = folder / f"mean{dim}-{seed}.npy"
@@ -59,13 +59,13 @@ def mean_file(folder: Path, dim: int = 1280, seed: int = 0) -> Path:
 
 
 def with_centre(home: Home, centre: Path | str | None) -> Home:
-    """The home opened again, as a process with this setting does."""
+    """Open the home again, as a process with this setting does."""
     said = {"home": home.path, "images": home.settings.images, "centre": centre, "lock_timeout_s": 10}
     return open_home(load_settings(said))
 
 
 class CentredFake(FakeEmbedder):
-    """The fake model with a mean taken from its vectors, in numpy as the formula says."""
+    """The fake model with a mean subtracted from its vectors, computed in numpy by the formula."""
 
     def __init__(self, file: Path) -> None:
         super().__init__()
@@ -80,7 +80,7 @@ class CentredFake(FakeEmbedder):
 # The network
 
 
-def test_the_last_layer_brings_vectors_to_length_1_and_takes_the_mean_from_them(home: Home, tmp_path: Path) -> None:
+def test_the_last_layer_normalises_vectors_and_subtracts_the_mean(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
     own, model = resolve(home, LITE0), resolve(home, LITE0, centre=keep_mean(home, file))
     batch = np.stack([own.space.preprocessing.resize_and_crop(picture(seed, (90, 70))) for seed in range(3)])
@@ -103,7 +103,7 @@ def test_a_zero_vector_stays_unusable() -> None:
 
 
 def test_half_precision_reaches_the_layer_as_float32() -> None:
-    """A mean taken away in bfloat16 would cost a third of a vector's digits again."""
+    """Subtracting the mean in bfloat16 would cost another third of a vector's digits."""
 
     class Half(torch.nn.Module):
         def forward(self, inputs: torch.Tensor) -> torch.Tensor:
@@ -176,7 +176,7 @@ def an_archive(file: Path) -> None:
         (lambda file: np.save(file, np.array([1, 0.1, 0, 0], np.float32)), "a vector of length 1.005"),
     ],
 )
-def test_a_wrong_file_is_named_with_what_it_holds(tmp_path: Path, write: Callable[[Path], None], said: str) -> None:
+def test_a_wrong_file_is_named_with_its_content(tmp_path: Path, write: Callable[[Path], None], said: str) -> None:
     file = tmp_path / "mean.npy"
     write(file)
     with pytest.raises(ModelError, match=rf"^The mean {file} .*{said}.*Expected: .*IMGRET_CENTRE"):
@@ -184,7 +184,7 @@ def test_a_wrong_file_is_named_with_what_it_holds(tmp_path: Path, write: Callabl
 
 
 def test_a_mean_may_be_as_long_as_rounding_makes_it(tmp_path: Path) -> None:
-    """All of a collection's vectors in one direction."""
+    """The mean has length 1 if all vectors of a collection have one direction."""
     np.save(tmp_path / "mean.npy", np.full(2048, np.float32(1 / 2048**0.5)))
     assert read_mean(tmp_path / "mean.npy", 2048).dtype == np.float32
 
@@ -251,7 +251,9 @@ def test_the_mean_of_another_space_is_refused_though_it_fits(home: Home, tmp_pat
 
 
 @pytest.mark.parametrize("damage", [Path.unlink, lambda kept: kept.write_bytes(kept.read_bytes()[:-4] + b"\0\0\0\0")])
-def test_a_copy_that_is_gone_or_changed_is_not_used(home: Home, tmp_path: Path, damage: Callable[[Path], None]) -> None:
+def test_a_missing_or_changed_copy_of_the_mean_is_not_used(
+    home: Home, tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
     file = mean_file(tmp_path)
     set_so = with_centre(home, file)
     model = record_space(set_so, LITE0)
@@ -265,7 +267,7 @@ def test_a_copy_that_is_gone_or_changed_is_not_used(home: Home, tmp_path: Path, 
     assert record_space(set_so, LITE0) == model, "and makes the copy whole again"
 
 
-# In force
+# The mean in force
 
 
 def test_a_mean_is_in_force_as_set_else_as_recorded_with_the_model(home: Home, tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_the_setting_is_a_path_or_none(tmp_path: Path, monkeypatch: pytest.Monke
     assert said == {"": None, "none": "none", "./none": tmp_path / "none", "a/b.npy": tmp_path / "a/b.npy"}
 
 
-def test_the_space_of_the_last_run_is_with_the_recorded_mean(home: Home, tmp_path: Path) -> None:
+def test_the_space_of_the_last_run_has_the_recorded_mean(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
     plain, model = record_space(home, LITE0), record_space(with_centre(home, file), LITE0)
     assert space_of_last_run(home.update(model=LITE0)) == plain.space
@@ -302,12 +304,12 @@ def test_the_space_of_the_last_run_is_with_the_recorded_mean(home: Home, tmp_pat
     assert space_of_last_run(gem) == model.space, "the only one with this mean"
 
 
-# Making one
+# Creating a mean
 
 
 @pytest.fixture
 def built(home: Home, images: Path) -> EmbeddingSpace:
-    """A home with 110 pictures and two copies of one of them."""
+    """A home with 110 images and two exact duplicates of one of them."""
     write_pictures(images, 110)
     for copy in ("a.png", "b.png"):
         (images / copy).write_bytes(picture_bytes(0, family=0))
@@ -319,7 +321,7 @@ def built(home: Home, images: Path) -> EmbeddingSpace:
 
 
 @pytest.mark.usefixtures("settled")
-def test_the_mean_is_of_directions_and_counts_every_content_once(home: Home, built: EmbeddingSpace) -> None:
+def test_the_mean_is_of_unit_vectors_and_counts_every_content_once(home: Home, built: EmbeddingSpace) -> None:
     rows = labelled_vectors(home, built.id)
     assert len(rows.contents) == 112
     once = {content: vector.astype(np.float64) for content, vector in zip(rows.contents, rows.vectors, strict=True)}
@@ -330,7 +332,7 @@ def test_the_mean_is_of_directions_and_counts_every_content_once(home: Home, bui
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_run_in_the_centred_space_embeds_only_what_is_new(
+def test_a_run_in_the_centred_space_embeds_only_new_images(
     home: Home, images: Path, built: EmbeddingSpace, tmp_path: Path
 ) -> None:
     made = create_mean(home, "fake")
@@ -361,7 +363,7 @@ def by_path(home: Home, space: str) -> dict[str, np.ndarray]:
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_shared_direction_no_longer_joins_what_has_nothing_else_in_common(home: Home, images: Path) -> None:
+def test_centring_removes_the_direction_that_all_images_share(home: Home, images: Path) -> None:
     class Biased(FakeEmbedder):
         """All pictures share a direction twice as long as what tells them apart."""
 
@@ -387,8 +389,8 @@ def test_a_shared_direction_no_longer_joins_what_has_nothing_else_in_common(home
 
 
 @pytest.mark.usefixtures("settled")
-def test_what_is_the_mean_itself_is_left_to_the_run(home: Home, images: Path) -> None:
-    """A collection whose vectors are all alike: nothing is left of them."""
+def test_a_vector_equal_to_the_mean_is_left_to_the_run(home: Home, images: Path) -> None:
+    """In a collection of equal vectors, every centred vector is zero."""
 
     class Alike(FakeEmbedder):
         def embed(self, batch: np.ndarray) -> np.ndarray:
@@ -401,7 +403,7 @@ def test_what_is_the_mean_itself_is_left_to_the_run(home: Home, images: Path) ->
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_file_can_be_named_and_another_space_asked_for(home: Home, built: EmbeddingSpace, tmp_path: Path) -> None:
+def test_the_output_file_and_the_source_space_can_be_chosen(home: Home, built: EmbeddingSpace, tmp_path: Path) -> None:
     made = create_mean(home, "fake", tmp_path / "new" / "mine.npy")
     assert made.file == tmp_path / "new" / "mine.npy"
     assert file_sha256(made.file) == made.space.centre
@@ -416,7 +418,7 @@ def test_a_file_can_be_named_and_another_space_asked_for(home: Home, built: Embe
 
 
 @pytest.mark.usefixtures("settled")
-def test_of_several_spaces_of_a_model_the_last_run_s_is_meant(home: Home, images: Path) -> None:
+def test_of_several_spaces_of_a_model_the_last_run_s_is_chosen(home: Home, images: Path) -> None:
     write_pictures(images, 4)
     refresh_manifest(home)
 

@@ -1,3 +1,5 @@
+"""Tests of the store of pending vectors: exact round trip, all or none, survival of a killed process."""
+
 import sqlite3
 from pathlib import Path
 
@@ -22,7 +24,7 @@ def vector(number: int) -> EmbeddingResult:
 FAILED = EmbeddingResult("truncated", "it ends early", None, None)
 
 
-def test_what_is_put_is_got_back_bit_by_bit(store: PendingVectors) -> None:
+def test_results_are_returned_bit_by_bit(store: PendingVectors) -> None:
     odd = EmbeddingResult("ok", None, "torch", np.array([1e-45, -0.0, 3.4e38, np.pi], dtype=np.float32))
     store.put_many([("a", vector(1)), ("b", FAILED), ("c", odd)])
     found = store.get_many(["a", "b", "c", "d"])
@@ -36,7 +38,7 @@ def test_what_is_put_is_got_back_bit_by_bit(store: PendingVectors) -> None:
         assert stored.tobytes() == expected.vector.tobytes()  # type: ignore[union-attr]
 
 
-def test_asking_an_absent_store_makes_no_file(store: PendingVectors) -> None:
+def test_reading_a_missing_store_creates_no_file(store: PendingVectors) -> None:
     assert store.get_many(["a"]) == {}
     assert store.known(["a"]) == set()
     store.delete_many(["a"])
@@ -45,7 +47,7 @@ def test_asking_an_absent_store_makes_no_file(store: PendingVectors) -> None:
     assert not store.path.exists()
 
 
-def test_which_and_drop(store: PendingVectors) -> None:
+def test_known_contents_and_deletion(store: PendingVectors) -> None:
     store.put_many((str(number), vector(number)) for number in range(5))
     assert store.known(["0", "4", "5"]) == {"0", "4"}
     store.delete_many(["0", "5"])
@@ -61,14 +63,14 @@ def test_more_contents_than_one_statement_takes(store: PendingVectors, monkeypat
     assert sorted(store.get_many(names)) == names
 
 
-def test_a_content_put_again_is_replaced(store: PendingVectors) -> None:
+def test_a_content_stored_again_is_replaced(store: PendingVectors) -> None:
     store.put_many([("a", FAILED)])
     store.put_many([("a", vector(7))])
     assert store.get_many(["a"])["a"].status == "ok"
     assert store.count() == 1
 
 
-def test_all_or_none_are_put(store: PendingVectors) -> None:
+def test_all_results_are_stored_or_none(store: PendingVectors) -> None:
     store.put_many([("before", vector(1))])
     with pytest.raises(AttributeError):
         store.put_many([("a", vector(2)), ("b", None)])  # type: ignore[list-item]
@@ -77,7 +79,7 @@ def test_all_or_none_are_put(store: PendingVectors) -> None:
     assert store.known(["before", "a", "b"]) == {"before"}
 
 
-def test_spaces_are_kept_apart(store: PendingVectors, tmp_path: Path) -> None:
+def test_each_space_has_a_store(store: PendingVectors, tmp_path: Path) -> None:
     store.put_many([("a", vector(1))])
     assert PendingVectors(tmp_path / "work", "other-12345678").known(["a"]) == set()
 
@@ -93,7 +95,7 @@ def test_a_full_disk_is_named(store: PendingVectors, monkeypatch: pytest.MonkeyP
         store.put_many([("a", vector(1))])
 
 
-def test_what_was_put_is_there_after_kill_9(store: PendingVectors, tmp_path: Path) -> None:
+def test_stored_results_survive_kill_9(store: PendingVectors, tmp_path: Path) -> None:
     code = """
 from pathlib import Path
 import numpy as np

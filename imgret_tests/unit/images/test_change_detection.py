@@ -1,3 +1,5 @@
+"""Tests of change detection: which shards differ, the key of a difference, walks in several parts."""
+
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +22,7 @@ def fresh(home: Home) -> Cursor:
     return Cursor.load(None, home.images, home.record.shards)
 
 
-def look_at_all(home: Home) -> Changes:
+def detect_all(home: Home) -> Changes:
     found, _ = detect_changes(home, fresh(home), max_files=10**6, max_seconds=60)
     assert found is not None
     return found
@@ -28,7 +30,7 @@ def look_at_all(home: Home) -> Changes:
 
 @pytest.fixture
 def listed(home: Home, images: Path) -> Home:
-    """A home whose manifests are those of the files, two in each shard and some in folders."""
+    """A home whose manifests match its files: two in each shard, some of them in folders."""
     for shard in home.shards:
         put(images, path_in(shard), picture_bytes(1))
         put(images, path_in(shard, stem="cars/"), picture_bytes(2))
@@ -39,14 +41,14 @@ def listed(home: Home, images: Path) -> Home:
 
 
 def test_an_unchanged_tree_has_no_changed_shard(listed: Home) -> None:
-    found = look_at_all(listed)
+    found = detect_all(listed)
     assert found.shards == []
     assert found.files == 9
 
 
 def test_a_home_without_tables_has_all_shards_changed(home: Home, images: Path) -> None:
     put_pictures(images, range(3))
-    assert look_at_all(home).shards == home.shards
+    assert detect_all(home).shards == home.shards
 
 
 @pytest.mark.parametrize(
@@ -59,63 +61,63 @@ def test_a_home_without_tables_has_all_shards_changed(home: Home, images: Path) 
     ],
     ids=["change", "delete", "touch", "chmod"],
 )
-def test_what_happens_to_a_file_shows_in_its_shard(listed: Home, images: Path, touch: Callable[[Path], None]) -> None:
+def test_a_changed_or_removed_file_changes_its_shard(listed: Home, images: Path, touch: Callable[[Path], None]) -> None:
     touch(images / path_in("02"))
-    found = look_at_all(listed)
+    found = detect_all(listed)
     assert found.shards == ["02"]
     assert found.span == ("02", "02")
     refresh_manifest(listed, ["02"])
-    assert look_at_all(listed).shards == []
+    assert detect_all(listed).shards == []
 
 
-def test_an_added_file_shows_in_its_shard(listed: Home, images: Path) -> None:
+def test_an_added_file_changes_its_shard(listed: Home, images: Path) -> None:
     put(images, path_in("01", stem="new"), picture_bytes(9))
-    assert look_at_all(listed).shards == ["01"]
+    assert detect_all(listed).shards == ["01"]
 
 
-def test_a_renamed_file_shows_in_both_shards_and_the_span_holds_all_between(listed: Home, images: Path) -> None:
+def test_a_renamed_file_changes_both_shards_and_the_span_includes_both(listed: Home, images: Path) -> None:
     (images / path_in("03")).rename(images / path_in("01", stem="new"))
-    found = look_at_all(listed)
+    found = detect_all(listed)
     assert found.shards == ["01", "03"]
     assert found.span == ("01", "03")
 
 
-def test_a_file_that_is_no_candidate_shows_nowhere(listed: Home, images: Path) -> None:
+def test_a_file_that_is_no_candidate_changes_no_shard(listed: Home, images: Path) -> None:
     put(images, "more notes.txt", b"nothing")
     put(images, ".hidden.png", b"nothing")
-    assert look_at_all(listed).shards == []
+    assert detect_all(listed).shards == []
 
 
-def test_a_removed_folder_shows_in_its_files_shards(listed: Home, images: Path) -> None:
+def test_a_removed_folder_changes_the_shards_of_its_files(listed: Home, images: Path) -> None:
     (images / "cars").rename(images.parent / "elsewhere")
-    assert look_at_all(listed).shards == listed.shards
+    assert detect_all(listed).shards == listed.shards
 
 
-def test_a_folder_that_can_not_be_listed_is_noticed_once(
+def test_a_folder_that_can_not_be_listed_is_reported_once(
     listed: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lock_folder(monkeypatch, images / "cars")
-    assert look_at_all(listed).shards
+    assert detect_all(listed).shards
     refresh_manifest(listed)
-    assert look_at_all(listed).shards == []
+    assert detect_all(listed).shards == []
 
 
-def test_the_key_names_the_very_difference(listed: Home, images: Path) -> None:
-    """A sensor asks for one run a difference: the same one again has the same key, the next one another."""
-    keys = [look_at_all(listed).key]
+def test_the_key_names_the_difference(listed: Home, images: Path) -> None:
+    """A sensor requests one run for each difference: the same difference has the same key, the next another."""
+    keys = [detect_all(listed).key]
     put(images, path_in("01", stem="new"), picture_bytes(9))
-    keys.append(look_at_all(listed).key)
-    assert look_at_all(listed).key == keys[1]
+    keys.append(detect_all(listed).key)
+    assert detect_all(listed).key == keys[1]
     put(images, path_in("01", stem="newer"), picture_bytes(9))
-    keys.append(look_at_all(listed).key)
+    keys.append(detect_all(listed).key)
     refresh_manifest(listed)
     (images / path_in("01", stem="new")).unlink()
-    keys.append(look_at_all(listed).key)
+    keys.append(detect_all(listed).key)
     assert len(set(keys)) == 4
 
 
-def walk_in_pieces(home: Home, max_files: int) -> tuple[Changes, int]:
-    """Look with a cursor that travels as text, as a sensor keeps it; the changes and how many looks it took."""
+def walk_in_parts(home: Home, max_files: int) -> tuple[Changes, int]:
+    """Walk with a cursor that is stored as text, as a sensor does; return the changes and the number of parts."""
     text = fresh(home).dump()
     for turn in range(1, 100):
         found, cursor = detect_changes(home, Cursor.load(text, home.images, 4), max_files=max_files, max_seconds=60)
@@ -127,19 +129,19 @@ def walk_in_pieces(home: Home, max_files: int) -> tuple[Changes, int]:
     raise AssertionError("the walk does not end")
 
 
-def test_a_walk_in_pieces_finds_what_one_walk_finds(home: Home, images: Path) -> None:
+def test_a_walk_in_parts_finds_the_same_changes(home: Home, images: Path) -> None:
     for seed in range(30):
         put(images, f"folder{seed % 6}/deep/{seed}.png", picture_bytes(1))
     refresh_manifest(home)
     put(images, "folder3/deep/new.png", picture_bytes(1))
-    whole = look_at_all(home)
+    whole = detect_all(home)
     assert whole.shards == [shard_of("folder3/deep/new.png", 4)]
-    found, turns = walk_in_pieces(home, 10)
+    found, turns = walk_in_parts(home, 10)
     assert found == whole
     assert 3 <= turns <= 5
 
 
-def test_each_look_lists_at_least_a_folder_and_not_much_more_than_asked(home: Home, images: Path) -> None:
+def test_each_part_of_a_walk_stops_after_max_files(home: Home, images: Path) -> None:
     for seed in range(8):
         put(images, f"folder{seed}/a.png", picture_bytes(1))
     found, cursor = detect_changes(home, fresh(home), max_files=3, max_seconds=60)
@@ -148,14 +150,14 @@ def test_each_look_lists_at_least_a_folder_and_not_much_more_than_asked(home: Ho
     assert len(cursor.pending) == 5
 
 
-def test_a_look_without_time_goes_on_later(home: Home, images: Path) -> None:
+def test_a_walk_without_time_lists_nothing(home: Home, images: Path) -> None:
     put_pictures(images, [1])
     found, cursor = detect_changes(home, fresh(home), max_files=100, max_seconds=0)
     assert found is None
     assert cursor == fresh(home)
 
 
-def test_a_folder_removed_between_two_looks_counts_as_empty(home: Home, images: Path) -> None:
+def test_a_folder_removed_during_a_walk_counts_as_empty(home: Home, images: Path) -> None:
     put(images, "a/1.png", picture_bytes(1))
     put(images, "b/1.png", picture_bytes(1))
     _, cursor = detect_changes(home, fresh(home), max_files=1, max_seconds=60)
@@ -167,11 +169,11 @@ def test_a_folder_removed_between_two_looks_counts_as_empty(home: Home, images: 
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", "3", '{"unknown": 1}', '{"root": "/other", "shards": 4}'])
-def test_a_cursor_of_something_else_begins_anew(home: Home, text: str | None) -> None:
+def test_an_unusable_cursor_starts_a_new_walk(home: Home, text: str | None) -> None:
     assert Cursor.load(text, home.images, 4) == Cursor(root=str(home.images), shards=4)
 
 
-def test_a_cursor_of_another_number_of_shards_begins_anew(home: Home) -> None:
+def test_a_cursor_of_another_number_of_shards_starts_a_new_walk(home: Home) -> None:
     begun = Cursor(str(home.images), 8, ["a"], {"00": "1:0000000000000001"}, 1).dump()
     assert Cursor.load(begun, home.images, 4).pending == [""]
     assert Cursor.load(begun, home.images, 8).pending == ["a"]
@@ -187,16 +189,16 @@ def test_a_cursor_is_small_text(home: Home, images: Path) -> None:
 def test_another_root_changes_every_shard(listed: Home, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     other = open_home(replace(listed.settings, images=tmp_path / "other"))
-    assert look_at_all(other).shards == listed.shards
+    assert detect_all(other).shards == listed.shards
 
 
 def test_a_missing_root_is_an_error(listed: Home, images: Path) -> None:
     images.rename(images.with_name("unmounted"))
     with pytest.raises(RootError, match="does not exist"):
-        look_at_all(listed)
+        detect_all(listed)
 
 
-def test_looking_opens_no_picture_and_writes_nothing(
+def test_detection_opens_no_file_and_writes_nothing(
     listed: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(images, path_in("01", stem="new"), picture_bytes(9))
@@ -204,5 +206,5 @@ def test_looking_opens_no_picture_and_writes_nothing(
     with monkeypatch.context() as patched:
         patched.setattr("builtins.open", lambda *_, **__: pytest.fail("a file was opened"))
         patched.setattr("io.open", lambda *_, **__: pytest.fail("a file was opened"))
-        look_at_all(listed)
+        detect_all(listed)
     assert sorted((file, file.stat().st_mtime_ns) for file in listed.path.rglob("*")) == before

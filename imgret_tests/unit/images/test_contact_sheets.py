@@ -1,3 +1,5 @@
+"""Tests of thumbnails and contact sheets: size limits, unreadable images, text."""
+
 import base64
 import io
 import re
@@ -44,7 +46,7 @@ def _bytes_of(markdown: str) -> bytes:
     return base64.b64decode(found[1])
 
 
-def test_a_thumbnail_keeps_proportions_and_turns_upright(tmp_path: Path) -> None:
+def test_a_thumbnail_keeps_proportions_and_is_rotated(tmp_path: Path) -> None:
     picture = Image.new("RGB", (300, 150), (200, 0, 0))
     picture.paste((0, 0, 200), (0, 0, 150, 150))
     exif = Image.Exif()
@@ -65,7 +67,7 @@ def test_transparent_parts_are_white(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"", b"\xff\xd8\xff", b"no picture at all"])
-def test_a_broken_picture_gives_a_grey_tile(tmp_path: Path, content: bytes | None) -> None:
+def test_an_unreadable_image_gives_a_grey_tile(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "a.jpg").write_bytes(content)
     tile = _opened(thumbnail(tmp_path / "a.jpg", size=64))
@@ -76,14 +78,14 @@ def test_a_broken_picture_gives_a_grey_tile(tmp_path: Path, content: bytes | Non
     assert 200 < corner[0] < 230
 
 
-def test_a_truncated_picture_gives_a_tile(tmp_path: Path) -> None:
+def test_a_truncated_image_gives_a_tile(tmp_path: Path) -> None:
     _noise(tmp_path / "a.png", 1)
     whole = (tmp_path / "a.png").read_bytes()
     (tmp_path / "a.png").write_bytes(whole[: len(whole) // 2])
     assert _opened(thumbnail(tmp_path / "a.png", size=64)).size == (64, 64)
 
 
-def test_a_data_uri_holds_the_thumbnail(tmp_path: Path) -> None:
+def test_a_data_uri_contains_the_thumbnail(tmp_path: Path) -> None:
     _noise(tmp_path / "a.png", 1)
     assert _bytes_of(f"![]({data_uri(tmp_path / 'a.png', 48)})") == thumbnail(tmp_path / "a.png", size=48)
 
@@ -96,7 +98,7 @@ def test_a_markdown_sheet_stays_within_its_bytes(tmp_path: Path, max_bytes: int)
     _opened(_bytes_of(text))
 
 
-def test_all_pictures_are_shown_before_any_is_left_out(tmp_path: Path) -> None:
+def test_all_images_are_made_smaller_before_one_is_left_out(tmp_path: Path) -> None:
     paths = [_noise(tmp_path / f"{i}.png", i) for i in range(12)]
     large = _opened(_bytes_of(markdown_sheet(paths, max_bytes=1_000_000, columns=4)))
     text = markdown_sheet(paths, max_bytes=40_000, columns=4)
@@ -106,19 +108,19 @@ def test_all_pictures_are_shown_before_any_is_left_out(tmp_path: Path) -> None:
     assert large.width > large.height
 
 
-def test_a_sheet_of_nothing_or_with_no_room_is_empty(tmp_path: Path) -> None:
+def test_a_sheet_without_images_or_room_is_empty(tmp_path: Path) -> None:
     assert markdown_sheet([], max_bytes=10_000) == ""
     assert markdown_sheet([_noise(tmp_path / "a.png", 1)], max_bytes=50) == ""
 
 
-def test_a_changed_picture_changes_the_sheet(tmp_path: Path) -> None:
+def test_a_changed_image_changes_the_sheet(tmp_path: Path) -> None:
     path = _noise(tmp_path / "a.png", 1)
     before = markdown_sheet([path], max_bytes=64_000)
     _noise(path, 2, size=(100, 140))
     assert markdown_sheet([path], max_bytes=64_000) != before
 
 
-def test_a_table_of_thumbnails_quotes_what_markdown_would_read(tmp_path: Path) -> None:
+def test_a_table_of_thumbnails_escapes_markdown(tmp_path: Path) -> None:
     path = _noise(tmp_path / "a.png", 1)
     table = markdown_thumbnails([(path, "0.912", "a|b_<c>.jpg", path)], headers=["", "score", "path", "twice"])
     head, rule, row = table.splitlines()
@@ -157,7 +159,7 @@ def test_a_query_sheet_shows_whole_paths_scores_and_labels(tmp_path: Path, monke
     assert "gone.png" in together
 
 
-def test_a_query_sheet_without_hits_says_so_and_leaves_no_temporary_file(tmp_path: Path) -> None:
+def test_a_query_sheet_without_hits_leaves_no_temporary_file(tmp_path: Path) -> None:
     out = tmp_path / "new" / "out.png"
     query_sheet(_noise(tmp_path / "query.png", 0), [], out, root=tmp_path, title="nothing")
     assert [path.name for path in out.parent.iterdir()] == ["out.png"]
@@ -177,7 +179,7 @@ def test_a_query_sheet_that_fails_keeps_the_old_one(tmp_path: Path, monkeypatch:
     assert [path.name for path in tmp_path.iterdir()] == ["out.png"]
 
 
-def test_text_is_wrapped_without_losing_a_letter() -> None:
+def test_wrapped_text_keeps_every_character() -> None:
     text = "/archive/2024/summer-holiday/a" + "x" * 120 + ".jpg"
     lines = contact_sheets.wrap_text(text, 12, 200)
     assert "".join(lines) == text
@@ -185,7 +187,7 @@ def test_text_is_wrapped_without_losing_a_letter() -> None:
     assert all(contact_sheets.font_of_size(12).getlength(line) <= 200 for line in lines)
 
 
-def test_what_no_font_can_draw_is_spelled_out() -> None:
+def test_characters_without_a_glyph_are_escaped() -> None:
     assert contact_sheets.drawable_text("plain.jpg", 12) == "plain.jpg"
     assert contact_sheets.drawable_text("a\udc80b", 12) == "a\\udc80b"
     assert contact_sheets.drawable_text("\U000e0fff", 12) in ("\\U000e0fff", "\U000e0fff")

@@ -1,3 +1,5 @@
+"""Tests of the decoder: headers, pixels, statuses of odd files, decoding at a reduced size."""
+
 import io
 import struct
 import subprocess
@@ -65,7 +67,7 @@ def test_the_pixels_of_an_odd_file(odd: OddFile) -> None:
 
 
 @pytest.mark.parametrize("name", ["turned.jpg", "turned.png", "turned at its end.png", "turned.webp"])
-def test_a_turned_picture_is_decoded_upright(name: str) -> None:
+def test_an_image_is_rotated_as_exif_says(name: str) -> None:
     data = next(odd.data for odd in ODD if odd.name == name)
     pixels = np.asarray(decode(data, max_pixels=MAX_PIXELS)).astype(int)
     assert np.abs(pixels[5, 10] - (255, 0, 0)).max() < 8
@@ -73,7 +75,7 @@ def test_a_turned_picture_is_decoded_upright(name: str) -> None:
 
 
 @pytest.mark.parametrize("form", FORMATS)
-def test_every_format_reads_as_it_was_written(form: str) -> None:
+def test_every_format_is_decoded(form: str) -> None:
     image = picture(7, size=(32, 32))
     assert header_of(saved(image, form)) == Header(32, 32, form)
     difference = np.asarray(decode(saved(image, form), max_pixels=MAX_PIXELS)).astype(int) - np.asarray(image)
@@ -82,7 +84,7 @@ def test_every_format_reads_as_it_was_written(form: str) -> None:
 
 @pytest.mark.filterwarnings("ignore:Truncated File Read")
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_file_cut_anywhere_is_damaged_never_unsupported_and_never_a_crash(form: str) -> None:
+def test_a_file_cut_at_any_length_is_damaged_and_never_unsupported(form: str) -> None:
     whole = saved(picture(3, size=(24, 24)), form)
     for length in range(1, len(whole) - 64, max(1, len(whole) // 40)):
         assert outcome(whole[:length]) in (Status.OK, Status.TRUNCATED, Status.NOT_AN_IMAGE), length
@@ -110,13 +112,13 @@ def test_the_limit_of_pixels_is_checked_before_any_is_decoded(monkeypatch: pytes
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
 @pytest.mark.parametrize(
-    # What follows a PNG's pixels is only found by way of them.
+    # Metadata after the pixels of a PNG can only be read by decoding them.
     "odd",
     [odd for odd in ODD if odd.format and odd.name != "turned at its end.png"],
     ids=lambda odd: odd.name,
 )
-def test_the_header_costs_no_pixels(odd: OddFile, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow decodes a whole PNG when asked for its EXIF, which may follow the pixels."""
+def test_reading_the_header_decodes_no_pixels(odd: OddFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pillow decodes a whole PNG to read its EXIF, which may follow the pixels."""
     monkeypatch.setattr(ImageFile.ImageFile, "load", lambda _: pytest.fail("pixels were decoded"))
     header_of(odd.data)
 
@@ -128,7 +130,7 @@ def test_a_large_photograph_causes_no_warning() -> None:
         assert header_of(bomb, 10**9).width == 20_000
 
 
-def test_a_bomb_inside_a_text_chunk_is_no_picture_and_no_disaster() -> None:
+def test_a_decompression_bomb_in_a_text_chunk_is_too_large() -> None:
     texts = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
     with pytest.raises(UnusableImageError, match=r"(?i)too large") as problem:
         header_of(png_header(10, 10) + texts)
@@ -136,7 +138,7 @@ def test_a_bomb_inside_a_text_chunk_is_no_picture_and_no_disaster() -> None:
 
 
 def test_no_other_program_is_started_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pillow hands PostScript to Ghostscript, and a file's name does not say what it is."""
+    """Pillow passes PostScript to Ghostscript, and the name of a file says nothing about its content."""
     monkeypatch.setattr(subprocess, "check_call", lambda *_, **__: pytest.fail("a program was started"))
     monkeypatch.setattr(subprocess, "Popen", lambda *_, **__: pytest.fail("a program was started"))
     for name in ("postscript.jpg", "svg.png", "pdf.jpg"):
@@ -144,7 +146,7 @@ def test_no_other_program_is_started_for_a_file(monkeypatch: pytest.MonkeyPatch)
             decode(next(odd.data for odd in ODD if odd.name == name), max_pixels=MAX_PIXELS)
 
 
-def test_running_out_of_memory_is_a_picture_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_exhausts_memory_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     def starve(_: object) -> None:
         raise MemoryError("no more")
 
@@ -176,7 +178,7 @@ def test_a_format_that_can_not_be_decoded_here_is_unsupported(monkeypatch: pytes
         (np.array([[-3.0, 2.0, np.nan, np.inf]], np.float32), [0, 255, 0, 0]),
     ],
 )
-def test_deep_pictures_are_scaled_not_clipped(values: np.ndarray, grey: list[int]) -> None:
+def test_deep_pixel_values_are_scaled_not_clipped(values: np.ndarray, grey: list[int]) -> None:
     pixels = np.asarray(to_rgb(Image.fromarray(values)))
     assert pixels[0].tolist() == [[value] * 3 for value in grey]
 
@@ -198,7 +200,7 @@ def test_extensions_are_lower_case_and_begin_with_a_dot() -> None:
     assert all(extension.startswith(".") and extension == extension.lower() for extension in EXTENSIONS)
 
 
-# Decoding at a fraction of the size
+# Decoding at a reduced size
 
 
 def large_jpeg(width: int, height: int, orientation: int = 1) -> bytes:
@@ -218,26 +220,26 @@ def large_jpeg(width: int, height: int, orientation: int = 1) -> bytes:
         ((1603, 1201), (448, 448), (802, 601)),
     ],
 )
-def test_a_large_jpeg_is_decoded_at_the_smallest_fraction_that_is_enough(
+def test_a_large_jpeg_is_decoded_at_the_smallest_sufficient_fraction(
     size: tuple[int, int], enough: tuple[int, int], decoded: tuple[int, int]
 ) -> None:
     assert decode(large_jpeg(*size), max_pixels=10**7, min_size=enough).size == decoded
     assert decode(large_jpeg(*size), max_pixels=10**7).size == size
 
 
-def test_a_rotated_jpeg_keeps_what_is_enough_both_ways() -> None:
-    """Lying 1600 x 400 in the file, shown standing: 400 wide and 1600 high."""
+def test_the_minimum_size_of_a_rotated_jpeg_is_that_after_rotation() -> None:
+    """The file stores 1600 x 400 pixels; after rotation they are 400 wide and 1600 high."""
     shown = decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, min_size=(200, 700))
     assert shown.size == (200, 800)
     assert decode(large_jpeg(1600, 400, orientation=6), max_pixels=10**7, min_size=(201, 100)).size == (400, 1600)
 
 
-def test_other_formats_are_decoded_whole() -> None:
+def test_other_formats_are_decoded_at_full_size() -> None:
     data = saved(picture(1, size=(1600, 1200)), "PNG")
     assert decode(data, max_pixels=10**7, min_size=(100, 100)).size == (1600, 1200)
 
 
-def test_a_scaled_decode_looks_like_the_full_one() -> None:
+def test_a_reduced_decode_resembles_the_full_one() -> None:
     data = large_jpeg(1600, 1200)
     small = decode(data, max_pixels=10**7, min_size=(400, 300))
     full = decode(data, max_pixels=10**7).resize((400, 300), Image.Resampling.BOX)
@@ -253,7 +255,7 @@ def test_half_a_large_jpeg_is_truncated_at_any_scale(min_size: tuple[int, int] |
     assert problem.value.status == "truncated"
 
 
-def test_the_pixels_that_are_decoded_are_asked_for_first() -> None:
+def test_pixels_are_acquired_before_they_are_decoded() -> None:
     asked: list[int] = []
     data = large_jpeg(1600, 1200)
     decode(data, max_pixels=10**7, acquire_pixels=asked.append)

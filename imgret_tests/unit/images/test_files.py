@@ -1,3 +1,5 @@
+"""Tests of the listing of files: shards, labels, links, odd names, folders that cannot be listed."""
+
 import hashlib
 import os
 from dataclasses import replace
@@ -42,7 +44,7 @@ def test_the_shard_of_a_path_never_changes(path: str, shards: int, shard: str) -
     assert shard_of(path, shards) == shard
 
 
-def test_any_number_of_shards_takes_eight_bytes_big_endian() -> None:
+def test_the_shard_comes_from_eight_bytes_big_endian() -> None:
     first = hashlib.sha256(b"a.jpg").hexdigest()[:16]
     assert [shard_of("a.jpg", shards) for shards in (3, 7, 100)] == [f"{int(first, 16) % n:02x}" for n in (3, 7, 100)]
 
@@ -69,14 +71,14 @@ def test_other_names_are_no_candidates(name: str) -> None:
     assert not is_candidate(name)
 
 
-def test_a_walk_is_sorted_and_counts_what_it_passes_over(images: Path) -> None:
+def test_a_walk_is_sorted_and_counts_other_names(images: Path) -> None:
     put(images, "b/2.jpg", "b/1.jpg", "a/z.png", "c.jpg", "note.txt", "b/data.csv", ".hidden.jpg", ".cache/x.jpg")
     counts = WalkCounts()
     assert [candidate.path for candidate in walk(images, counts)] == ["c.jpg", "a/z.png", "b/1.jpg", "b/2.jpg"]
     assert (counts.ignored, counts.hidden, counts.linked_folders) == (2, 2, 0)
 
 
-def test_a_candidate_carries_what_the_file_system_says(images: Path) -> None:
+def test_a_candidate_has_the_stat_values_of_its_file(images: Path) -> None:
     put(images, "a.jpg")
     found = (images / "a.jpg").stat()
     (candidate,) = walk(images)
@@ -89,7 +91,7 @@ def test_an_empty_folder_has_no_candidates(images: Path) -> None:
     assert list(walk(images)) == []
 
 
-def test_a_folder_that_looks_like_a_picture_is_a_folder(images: Path) -> None:
+def test_a_folder_with_an_image_extension_is_a_folder(images: Path) -> None:
     put(images, "album.jpg/a.jpg")
     assert list(statuses(images)) == ["album.jpg/a.jpg"]
 
@@ -101,7 +103,7 @@ def test_a_folder_that_looks_like_a_picture_is_a_folder(images: Path) -> None:
         *("-rf.jpg", "%41.jpg", "a:b.jpg", "*?.jpg", "$HOME.jpg", "e\u0301.jpg"),
     ],
 )
-def test_names_of_all_kinds_are_paths_as_they_are(images: Path, name: str) -> None:
+def test_unusual_names_are_unchanged_paths(images: Path, name: str) -> None:
     put(images, f"{name}.d/{name}")
     (candidate,) = walk(images)
     assert candidate.path == f"{name}.d/{name}"
@@ -120,7 +122,7 @@ def test_a_name_that_is_not_utf8_is_shown_with_escapes(images: Path) -> None:
     shard_of(candidate.path, 16)
 
 
-def test_files_in_a_folder_with_such_a_name_are_shown_so_too(images: Path) -> None:
+def test_files_in_a_folder_that_is_not_utf8_are_shown_with_escapes(images: Path) -> None:
     folder = os.fsencode(images) + b"/\xff"
     os.mkdir(folder)  # noqa: PTH102
     with open(folder + b"/a.jpg", "wb") as file:  # noqa: PTH123
@@ -182,7 +184,7 @@ def test_a_sibling_with_a_longer_name_is_outside(images: Path) -> None:
 
 
 @pytest.mark.timeout(20)
-def test_a_pipe_named_like_a_picture_is_never_opened(images: Path) -> None:
+def test_a_pipe_with_an_image_extension_is_never_opened(images: Path) -> None:
     os.mkfifo(images / "pipe.jpg")
     (images / "link.jpg").symlink_to("pipe.jpg")
     (images / "null.jpg").symlink_to("/dev/null")
@@ -213,7 +215,7 @@ def test_a_folder_that_vanishes_while_walking_hides_nothing(images: Path, monkey
     assert not candidate.is_unlistable_folder
 
 
-def test_a_root_that_is_missing_or_no_folder_is_an_error_that_says_nothing_was_deleted(images: Path) -> None:
+def test_a_root_that_is_missing_or_no_folder_is_an_error(images: Path) -> None:
     with pytest.raises(RootError, match=r"images/none does not exist.*IMGRET_IMAGES.*nothing was deleted"):
         list(walk(images / "none"))
     put(images, "a.jpg")
@@ -241,7 +243,7 @@ def test_a_root_that_can_not_be_listed_is_an_error(images: Path, monkeypatch: py
         (OSError("without a number"), Status.UNREADABLE),
     ],
 )
-def test_what_the_operating_system_says_has_a_status(error: OSError, status: Status) -> None:
+def test_an_error_of_the_operating_system_has_a_status(error: OSError, status: Status) -> None:
     found, reason = status_of_os_error(error)
     assert found is status
     assert reason
@@ -251,7 +253,7 @@ def sample(path: str = "a.jpg") -> Candidate:
     return Candidate(path, f"/{path}", bytes=1, mtime_ns=2, ctime_ns=3, inode=4)
 
 
-def printed(*candidates: Candidate) -> str:
+def fingerprint_of(*candidates: Candidate) -> str:
     found = ListingFingerprint()
     for candidate in candidates:
         found.add(candidate)
@@ -259,21 +261,26 @@ def printed(*candidates: Candidate) -> str:
 
 
 def test_a_fingerprint_does_not_depend_on_the_order() -> None:
-    assert printed(sample("a.jpg"), sample("b.jpg")) == printed(sample("b.jpg"), sample("a.jpg"))
+    assert fingerprint_of(sample("a.jpg"), sample("b.jpg")) == fingerprint_of(sample("b.jpg"), sample("a.jpg"))
 
 
 @pytest.mark.parametrize("changed", ["bytes", "mtime_ns", "ctime_ns", "inode"])
-def test_a_fingerprint_changes_with_everything_that_identifies_a_file(changed: str) -> None:
-    assert printed(sample()) != printed(replace(sample(), **{changed: 9}))
+def test_a_fingerprint_changes_with_every_stat_value(changed: str) -> None:
+    assert fingerprint_of(sample()) != fingerprint_of(replace(sample(), **{changed: 9}))
 
 
 def test_a_fingerprint_changes_with_names_and_numbers() -> None:
-    prints = [printed(), printed(sample()), printed(sample("b.jpg")), printed(sample(), sample())]
-    assert len(set(prints)) == 4
+    fingerprints = [
+        fingerprint_of(),
+        fingerprint_of(sample()),
+        fingerprint_of(sample("b.jpg")),
+        fingerprint_of(sample(), sample()),
+    ]
+    assert len(set(fingerprints)) == 4
 
 
 def test_a_fingerprint_is_read_back() -> None:
-    text = printed(sample("a.jpg"), sample("b.jpg"))
+    text = fingerprint_of(sample("a.jpg"), sample("b.jpg"))
     resumed = ListingFingerprint.parse(text)
     resumed.add(sample("c.jpg"))
-    assert str(resumed) == printed(sample("a.jpg"), sample("b.jpg"), sample("c.jpg"))
+    assert str(resumed) == fingerprint_of(sample("a.jpg"), sample("b.jpg"), sample("c.jpg"))

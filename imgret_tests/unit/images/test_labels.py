@@ -1,3 +1,5 @@
+"""Tests of reading labels from the manifests."""
+
 from pathlib import Path
 
 import pytest

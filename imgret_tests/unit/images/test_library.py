@@ -1,3 +1,5 @@
+"""Tests of the library: usable paths, labels, the stamp that changes with them."""
+
 from collections.abc import Sequence
 
 import pyarrow as pa

@@ -1,3 +1,5 @@
+"""Tests of the refresh of the manifest: rows, unchanged files, guards, another root, failures."""
+
 import errno
 import hashlib
 import os
@@ -42,8 +44,8 @@ def counts(report: ScanReport) -> dict[str, int]:
     return {what: total(report, what) for what in ("added", "changed", "removed", "opened", "written")}
 
 
-def only(**said: int) -> dict[str, int]:
-    return {"added": 0, "changed": 0, "removed": 0, "opened": 0, "written": 0} | said
+def expected_counts(**counts: int) -> dict[str, int]:
+    return {"added": 0, "changed": 0, "removed": 0, "opened": 0, "written": 0} | counts
 
 
 def remember_as(home: Home, path: str, **columns: int) -> None:
@@ -53,21 +55,21 @@ def remember_as(home: Home, path: str, **columns: int) -> None:
     tables.write(table, pa.Table.from_pylist(rows, schema=tables.MANIFEST_SCHEMA), tables.read_metadata(table))
 
 
-def refuse_to_open(monkeypatch: pytest.MonkeyPatch, name: str, first: Callable[[str], None]) -> None:
-    """Meet the opening of one file at the edge of the operating system; tests run as root, whom nothing stops."""
+def intercept_open(monkeypatch: pytest.MonkeyPatch, name: str, before_open: Callable[[str], None]) -> None:
+    """Call a function before one file is opened. File permissions are no help: tests may run as root."""
 
     def opened(path: str, mode: str) -> IO[bytes]:
         if Path(path).name == name:
-            first(path)
+            before_open(path)
         return Path(path).open(mode)
 
     monkeypatch.setattr(file_inspection, "open", opened, raising=False)
 
 
-# What the manifest says
+# Rows and metadata
 
 
-def test_a_row_says_what_the_file_is(home: Home, images: Path) -> None:
+def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
     data = picture_bytes(1)
     put(images, "cars/red one.png", data)
     refresh_manifest(home)
@@ -90,7 +92,7 @@ def test_a_row_says_what_the_file_is(home: Home, images: Path) -> None:
     }
 
 
-def test_the_table_has_the_schema_of_the_design_even_when_empty(home: Home) -> None:
+def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
     report = refresh_manifest(home)
     for shard in home.shards:
         schema = pq.read_schema(tables.manifest_path(home.warehouse, shard))
@@ -102,11 +104,11 @@ def test_the_table_has_the_schema_of_the_design_even_when_empty(home: Home) -> N
             *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int32(), pa.int32()),
             *(pa.string(), pa.string(), pa.string(), pa.string()),
         ]
-    assert counts(report) == only(written=4)
+    assert counts(report) == expected_counts(written=4)
     assert total(report, "rows") == 0
 
 
-def test_the_table_says_where_its_rows_are_from(home: Home, images: Path) -> None:
+def test_the_metadata_names_root_shard_and_time_of_listing(home: Home, images: Path) -> None:
     put_pictures(images, range(5))
     before = time.time_ns()
     refresh_manifest(home)
@@ -149,10 +151,10 @@ def test_every_odd_file_becomes_a_row_with_its_status(home: Home, images: Path) 
         assert bool(row["error"]) == (file.listed is not Status.OK)
     unusable = {path for shard in report.shards for path, _, _ in shard.unusable}
     assert unusable == {file.name for file in odd if file.listed is not Status.OK}
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
 
 
-def test_odd_names_become_rows(home: Home, images: Path) -> None:
+def test_unusual_names_have_rows(home: Home, images: Path) -> None:
     names = ["with space.png", "quote'\".png", "new\nline.png", "Zürich 東京.png", "back\\slash.png"]
     for name in names:
         put(images, name, picture_bytes(1))
@@ -165,27 +167,27 @@ def put_raw(images: Path, name: bytes, data: bytes) -> None:
         file.write(data)
 
 
-def test_a_name_that_is_not_utf8_is_a_row_once_and_for_all(home: Home, images: Path) -> None:
+def test_a_name_that_is_not_utf8_has_one_row(home: Home, images: Path) -> None:
     put_raw(images, b"caf\xe9.png", picture_bytes(1))
-    assert counts(refresh_manifest(home)) == only(added=1, written=4)
+    assert counts(refresh_manifest(home)) == expected_counts(added=1, written=4)
     assert statuses(home) == {r"caf\xe9.png": "bad_name"}
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
     os.unlink(os.fsencode(images) + b"/caf\xe9.png")  # noqa: PTH108
-    assert counts(refresh_manifest(home)) == only(removed=1, written=1)
+    assert counts(refresh_manifest(home)) == expected_counts(removed=1, written=1)
 
 
-def test_what_is_shown_of_such_a_name_is_not_mixed_up_with_a_file_of_that_very_name(home: Home, images: Path) -> None:
+def test_an_escaped_name_is_not_confused_with_a_file_of_that_name(home: Home, images: Path) -> None:
     put_raw(images, b"caf\xe9.png", picture_bytes(1))
     put(images, r"caf\xe9.png", picture_bytes(2))
     refresh_manifest(home)
     shard = files.shard_of(r"caf\xe9.png", 4)
     rows = pq.read_table(tables.manifest_path(home.warehouse, shard)).to_pylist()
     assert [(row["status"], row["sha256"] is None) for row in rows] == [("bad_name", True), ("ok", False)]
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
 
 
 @pytest.mark.timeout(30)
-def test_pipes_and_links_become_rows_and_hang_nobody(home: Home, images: Path, tmp_path: Path) -> None:
+def test_pipes_and_links_have_rows_and_are_never_opened(home: Home, images: Path, tmp_path: Path) -> None:
     put(images, "a.png", picture_bytes(1))
     put(tmp_path, "secret.png", picture_bytes(2))
     os.mkfifo(images / "pipe.png")
@@ -207,10 +209,10 @@ def test_pipes_and_links_become_rows_and_hang_nobody(home: Home, images: Path, t
     rows = manifest(home)
     assert rows["out.png"]["sha256"] is None
     assert rows["same.png"]["sha256"] == rows["a.png"]["sha256"]
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
 
 
-def test_what_was_passed_over_is_counted(home: Home, images: Path) -> None:
+def test_names_that_are_no_candidates_are_counted(home: Home, images: Path) -> None:
     put(images, "notes.txt", b"")
     put(images, ".hidden.png", b"")
     put_pictures(images, [1])
@@ -220,7 +222,7 @@ def test_what_was_passed_over_is_counted(home: Home, images: Path) -> None:
     assert (report.ignored, report.hidden, report.linked_folders) == (1, 1, 1)
 
 
-# Only what changed
+# Unchanged files are not opened
 
 
 def test_a_second_run_opens_no_file_and_writes_no_table(
@@ -228,30 +230,32 @@ def test_a_second_run_opens_no_file_and_writes_no_table(
 ) -> None:
     put_pictures(images, range(12))
     put(images, "broken.jpg", b"no picture")
-    assert counts(refresh_manifest(home)) == only(added=13, opened=13, written=4)
+    assert counts(refresh_manifest(home)) == expected_counts(added=13, opened=13, written=4)
     before = stamps(home.warehouse)
     monkeypatch.setattr(file_inspection, "open", lambda *_: pytest.fail("a file was opened"), raising=False)
     report = refresh_manifest(home)
-    assert counts(report) == only()
+    assert counts(report) == expected_counts()
     assert report.summary.endswith("none changed: no file was opened.")
     assert total(report, "rows") == 13
     assert stamps(home.warehouse) == before
 
 
-def test_files_younger_than_two_seconds_are_read_again(
+def test_files_changed_within_two_seconds_are_inspected_again(
     home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Within one clock tick a file can change without any of its times showing it."""
+    """Within one clock tick a file can change while all its times stay the same."""
     monkeypatch.setattr(manifest_module, "RACY_NS", 2_000_000_000)
     put_pictures(images, range(3))
     refresh_manifest(home)
     assert counts(refresh_manifest(home))["opened"] == 3
     monkeypatch.setattr(manifest_module, "RACY_NS", 0)
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
 
 
-def test_an_old_mtime_does_not_hide_a_young_file(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Copying programs set the mtime; the ctime still tells when."""
+def test_a_file_with_an_old_mtime_and_a_new_ctime_is_inspected_again(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Copying programs set the mtime; the ctime is the time of the copy."""
     monkeypatch.setattr(manifest_module, "RACY_NS", 2_000_000_000)
     (path,) = put_pictures(images, [1])
     os.utime(images / path, (1e9, 1e9))
@@ -259,34 +263,34 @@ def test_an_old_mtime_does_not_hide_a_young_file(home: Home, images: Path, monke
     assert counts(refresh_manifest(home))["opened"] == 1
 
 
-def test_what_is_added_is_all_that_is_opened(home: Home, images: Path) -> None:
+def test_only_an_added_file_is_opened(home: Home, images: Path) -> None:
     put_pictures(images, range(10))
     refresh_manifest(home)
     put(images, path_in("01"), picture_bytes(50))
     report = refresh_manifest(home)
-    assert counts(report) == only(added=1, opened=1, written=1)
+    assert counts(report) == expected_counts(added=1, opened=1, written=1)
     assert [shard.shard for shard in report.shards if shard.written] == ["01"]
     assert [shard.examples for shard in report.shards if shard.examples] == [[path_in("01")]]
     assert len(manifest(home)) == 11
 
 
-def test_what_is_changed_is_all_that_is_opened(home: Home, images: Path) -> None:
+def test_only_a_changed_file_is_opened(home: Home, images: Path) -> None:
     paths = put_pictures(images, range(10))
     refresh_manifest(home)
     put(images, paths[3], picture_bytes(50))
-    assert counts(refresh_manifest(home)) == only(changed=1, opened=1, written=1)
+    assert counts(refresh_manifest(home)) == expected_counts(changed=1, opened=1, written=1)
     assert manifest(home)[paths[3]]["sha256"] == hashlib.sha256(picture_bytes(50)).hexdigest()
 
 
-def test_what_is_deleted_opens_nothing(home: Home, images: Path) -> None:
+def test_a_deleted_file_opens_nothing(home: Home, images: Path) -> None:
     paths = put_pictures(images, range(10))
     refresh_manifest(home)
     (images / paths[3]).unlink()
-    assert counts(refresh_manifest(home)) == only(removed=1, written=1)
+    assert counts(refresh_manifest(home)) == expected_counts(removed=1, written=1)
     assert sorted(manifest(home)) == sorted(set(paths) - {paths[3]})
 
 
-def test_what_is_renamed_is_read_once_under_its_new_name(home: Home, images: Path) -> None:
+def test_a_renamed_file_is_opened_once(home: Home, images: Path) -> None:
     paths = put_pictures(images, range(10))
     refresh_manifest(home)
     (images / paths[3]).rename(images / path_in("02", stem="new"))
@@ -299,12 +303,12 @@ def test_the_same_content_with_new_times_is_opened_but_not_changed(home: Home, i
     paths = put_pictures(images, range(4))
     refresh_manifest(home)
     os.utime(images / paths[0], ns=(1, 1))
-    assert counts(refresh_manifest(home)) == only(opened=1, written=1)
+    assert counts(refresh_manifest(home)) == expected_counts(opened=1, written=1)
     assert manifest(home)[paths[0]]["mtime_ns"] == 1
-    assert counts(refresh_manifest(home)) == only()
+    assert counts(refresh_manifest(home)) == expected_counts()
 
 
-def test_a_change_in_place_of_the_same_size_and_mtime_shows_in_the_ctime(home: Home, images: Path) -> None:
+def test_a_change_in_place_with_the_same_size_and_mtime_is_found_by_the_ctime(home: Home, images: Path) -> None:
     data = picture_bytes(1)
     put(images, "a.png", data)
     before = (images / "a.png").stat()
@@ -318,12 +322,12 @@ def test_a_change_in_place_of_the_same_size_and_mtime_shows_in_the_ctime(home: H
             break
         assert time.monotonic() < deadline
     assert (after.st_size, after.st_mtime_ns, after.st_ino) == (before.st_size, before.st_mtime_ns, before.st_ino)
-    assert counts(refresh_manifest(home)) == only(changed=1, opened=1, written=1)
+    assert counts(refresh_manifest(home)) == expected_counts(changed=1, opened=1, written=1)
 
 
 @pytest.mark.parametrize("column", ["bytes", "mtime_ns", "ctime_ns", "inode"])
-def test_a_file_is_the_same_only_if_all_that_identifies_it_is(home: Home, images: Path, column: str) -> None:
-    """The ctime and the inode of a file can't be chosen, so the table is made to remember another file."""
+def test_a_file_is_unchanged_only_if_all_stat_values_are(home: Home, images: Path, column: str) -> None:
+    """The ctime and the inode of a file can't be chosen, so the manifest is changed instead."""
     (path,) = put_pictures(images, [1])
     refresh_manifest(home)
     row = manifest(home)[path]
@@ -353,19 +357,19 @@ def test_one_shard_alone_is_refreshed(home: Home, images: Path) -> None:
     assert [file.name for file in (home.warehouse / "manifest").iterdir()] == ["shard=02.parquet"]
 
 
-def test_another_limit_of_pixels_is_applied_to_what_was_too_large(home: Home, images: Path) -> None:
+def test_another_pixel_limit_applies_to_images_that_were_too_large(home: Home, images: Path) -> None:
     put_pictures(images, range(4))
     small = replace(home, settings=replace(home.settings, max_pixels=100))
     refresh_manifest(small)
     assert set(statuses(home).values()) == {"too_large"}
-    assert counts(refresh_manifest(home)) == only(changed=4, opened=4, written=4)
+    assert counts(refresh_manifest(home)) == expected_counts(changed=4, opened=4, written=4)
     assert set(statuses(home).values()) == {"ok"}
 
 
-# Trouble with single files
+# Files that cannot be read
 
 
-def test_an_unreadable_file_is_a_row_and_is_tried_again(
+def test_an_unreadable_file_has_a_row_and_is_tried_again(
     home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = put_pictures(images, range(3))
@@ -374,7 +378,7 @@ def test_an_unreadable_file_is_a_row_and_is_tried_again(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     with monkeypatch.context() as patched:
-        refuse_to_open(patched, paths[1], refuse)
+        intercept_open(patched, paths[1], refuse)
         report = refresh_manifest(home)
     assert statuses(home) == {paths[0]: "ok", paths[1]: "unreadable", paths[2]: "ok"}
     assert [entry for shard in report.shards for entry in shard.unusable] == [
@@ -384,24 +388,24 @@ def test_an_unreadable_file_is_a_row_and_is_tried_again(
     assert set(statuses(home).values()) == {"ok"}
 
 
-def test_a_file_that_vanishes_between_listing_and_reading_is_a_row(
+def test_a_file_that_vanishes_after_the_listing_has_a_row(
     home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paths = put_pictures(images, range(3))
-    refuse_to_open(monkeypatch, paths[1], lambda path: Path(path).unlink())
+    intercept_open(monkeypatch, paths[1], lambda path: Path(path).unlink())
     refresh_manifest(home)
     assert statuses(home)[paths[1]] == "vanished"
     assert counts(refresh_manifest(home))["removed"] == 1
     assert paths[1] not in manifest(home)
 
 
-def test_a_disk_error_while_reading_is_a_row(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_disk_error_has_a_row(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     paths = put_pictures(images, range(3))
 
     def fail(_: str) -> None:
         raise OSError(errno.EIO, "Input/output error")
 
-    refuse_to_open(monkeypatch, paths[0], fail)
+    intercept_open(monkeypatch, paths[0], fail)
     refresh_manifest(home)
     assert manifest(home)[paths[0]]["error"] == "Input/output error"
 
@@ -436,7 +440,7 @@ def test_a_missing_root_is_an_error_and_deletes_nothing(home: Home, images: Path
     assert stamps(home.warehouse) == before
 
 
-def emptied(home: Home, images: Path, count: int, left: int) -> dict[str, tuple[int, int, bytes]]:
+def delete_files(home: Home, images: Path, count: int, left: int) -> dict[str, tuple[int, int, bytes]]:
     paths = put_pictures(images, range(count))
     refresh_manifest(home)
     for path in paths[left:]:
@@ -444,8 +448,8 @@ def emptied(home: Home, images: Path, count: int, left: int) -> dict[str, tuple[
     return stamps(home.warehouse)
 
 
-def test_when_most_files_have_vanished_the_run_stops_with_the_numbers(home: Home, images: Path) -> None:
-    before = emptied(home, images, 50, 20)
+def test_a_run_stops_if_most_files_have_vanished(home: Home, images: Path) -> None:
+    before = delete_files(home, images, 50, 20)
     with pytest.raises(VanishedFilesError, match=r"30 of 50 known files have vanished.*--allow-deletes"):
         refresh_manifest(home)
     assert stamps(home.warehouse) == before
@@ -455,22 +459,22 @@ def test_when_most_files_have_vanished_the_run_stops_with_the_numbers(home: Home
 
 
 @pytest.mark.parametrize(("count", "left"), [(20, 0), (42, 21), (60, 30)])
-def test_fewer_may_vanish(home: Home, images: Path, count: int, left: int) -> None:
-    """Up to 20, or up to a half."""
-    emptied(home, images, count, left)
+def test_up_to_20_or_half_of_the_files_may_vanish(home: Home, images: Path, count: int, left: int) -> None:
+    """The larger of the two limits applies."""
+    delete_files(home, images, count, left)
     assert total(refresh_manifest(home), "removed") == count - left
 
 
 @pytest.mark.parametrize(("count", "left"), [(21, 0), (43, 21)])
-def test_one_more_may_not(home: Home, images: Path, count: int, left: int) -> None:
-    emptied(home, images, count, left)
+def test_one_more_vanished_file_is_refused(home: Home, images: Path, count: int, left: int) -> None:
+    delete_files(home, images, count, left)
     with pytest.raises(VanishedFilesError, match=f"{count - left} of {count} known"):
         refresh_manifest(home)
 
 
-def test_an_emptied_root_shows_in_a_single_shard_too(home: Home, images: Path) -> None:
+def test_an_emptied_root_is_noticed_in_a_single_shard(home: Home, images: Path) -> None:
     """Each shard alone may know too few files for the guard."""
-    before = emptied(home, images, 40, 0)
+    before = delete_files(home, images, 40, 0)
     with pytest.raises(VanishedFilesError, match="40 of 40 known files have vanished"):
         refresh_manifest(home, ["00"])
     assert stamps(home.warehouse) == before
@@ -478,15 +482,17 @@ def test_an_emptied_root_shows_in_a_single_shard_too(home: Home, images: Path) -
     assert pq.read_table(tables.manifest_path(home.warehouse, "00")).num_rows == 0
 
 
-def test_many_renamed_files_at_once_need_a_word_too(home: Home, images: Path) -> None:
-    """They can't be told from vanished ones before everything has been read."""
+def test_many_renamed_files_need_allow_deletes(home: Home, images: Path) -> None:
+    """Renamed and vanished files can't be distinguished before all files are read."""
     put_pictures(images, range(30))
     refresh_manifest(home)
     for file in images.iterdir():
         file.rename(file.with_name(f"new {file.name}"))
     with pytest.raises(VanishedFilesError, match="30 of 30"):
         refresh_manifest(home)
-    assert counts(refresh_manifest(home, allow_deletes=True)) == only(added=30, removed=30, opened=30, written=4)
+    assert counts(refresh_manifest(home, allow_deletes=True)) == expected_counts(
+        added=30, removed=30, opened=30, written=4
+    )
 
 
 # Another root
@@ -498,7 +504,7 @@ def other_root(home: Home, tmp_path: Path) -> tuple[Home, Path]:
     return open_home(replace(home.settings, images=root)), root
 
 
-def test_another_root_replaces_the_contents_and_says_so(home: Home, images: Path, tmp_path: Path) -> None:
+def test_another_root_replaces_the_contents_and_is_reported(home: Home, images: Path, tmp_path: Path) -> None:
     put_pictures(images, range(30))
     refresh_manifest(home)
     later, root = other_root(home, tmp_path)
@@ -510,11 +516,11 @@ def test_another_root_replaces_the_contents_and_says_so(home: Home, images: Path
     assert read_record(home.path).root == str(root)  # type: ignore[union-attr]
     again = refresh_manifest(open_home(replace(home.settings, images=None)))
     assert again.replaced_root is None
-    assert counts(again) == only()
+    assert counts(again) == expected_counts()
 
 
 def test_a_file_of_the_same_name_under_another_root_is_another_file(home: Home, images: Path, tmp_path: Path) -> None:
-    """Also one whose identity is the same, as hard links have it."""
+    """This holds even for hard links, which have the same stat values."""
     put(images, "a.png", picture_bytes(1))
     refresh_manifest(home)
     later, root = other_root(home, tmp_path)
@@ -541,8 +547,8 @@ def test_some_shards_of_another_root_are_refused(home: Home, images: Path, tmp_p
     assert read_record(home.path).root == str(images)  # type: ignore[union-attr]
 
 
-def test_the_root_that_counts_is_the_one_recorded_now(home: Home, images: Path, tmp_path: Path) -> None:
-    """A page or a code location may have opened the home long ago."""
+def test_the_presently_recorded_root_counts(home: Home, images: Path, tmp_path: Path) -> None:
+    """A page or a code location may have opened the home before the root changed."""
     put_pictures(images, range(5))
     refresh_manifest(home)
     long_open = open_home(home.settings)
@@ -554,7 +560,7 @@ def test_the_root_that_counts_is_the_one_recorded_now(home: Home, images: Path, 
     assert read_record(home.path).root == str(images)  # type: ignore[union-attr]
 
 
-# Trouble with the home
+# A home that cannot be written
 
 
 @pytest.mark.parametrize("edge", [(pq.ParquetWriter, "write_table"), (pa.ipc, "new_stream")], ids=["table", "spool"])
@@ -587,7 +593,7 @@ def test_a_home_that_can_not_be_written_is_named(home: Home, images: Path, monke
         refresh_manifest(home)
 
 
-def test_a_damaged_manifest_is_named_with_the_remedy_which_works(home: Home, images: Path) -> None:
+def test_a_damaged_manifest_is_named_with_a_remedy_that_works(home: Home, images: Path) -> None:
     put_pictures(images, range(8))
     refresh_manifest(home)
     table = tables.manifest_path(home.warehouse, "01")
@@ -599,7 +605,7 @@ def test_a_damaged_manifest_is_named_with_the_remedy_which_works(home: Home, ima
     assert len(manifest(home)) == 8
 
 
-def test_a_shard_another_run_works_on_is_waited_for_and_named(home: Home) -> None:
+def test_a_shard_that_another_run_holds_is_waited_for_and_named(home: Home) -> None:
     impatient = replace(home, settings=replace(home.settings, lock_timeout_s=0.2))
     hold = """
 from pathlib import Path

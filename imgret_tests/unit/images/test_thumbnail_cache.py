@@ -1,4 +1,4 @@
-"""Thumbnails are made once, follow their files, and go when nothing uses them."""
+"""Tests of the thumbnail cache: one thumbnail per file and size, changed files, unused thumbnails."""
 
 import io
 import os
@@ -41,7 +41,7 @@ def test_a_thumbnail_is_made_once_and_again_for_a_changed_file(
     assert len(made) == 3
 
 
-def test_what_can_not_be_read_or_kept_is_shown_all_the_same(home: Home, images: Path) -> None:
+def test_an_unreadable_file_or_cache_still_gives_a_thumbnail(home: Home, images: Path) -> None:
     folder = thumbnails_folder(home)
     assert max(size_of(cached_thumbnail(folder, images / "none.png", 20))) == 20
     assert not folder.exists()
@@ -50,7 +50,7 @@ def test_what_can_not_be_read_or_kept_is_shown_all_the_same(home: Home, images: 
     assert max(size_of(cached_thumbnail(folder, images / "a.png", 20))) == 20
 
 
-def test_thumbnails_of_files_that_went_or_changed_are_unused(home: Home, images: Path) -> None:
+def test_thumbnails_of_removed_or_changed_files_are_unused(home: Home, images: Path) -> None:
     for name in ("kept.png", "gone.png", "changed.png"):
         (images / name).write_bytes(picture_bytes(1))
         os.utime(images / name, ns=(7, 7))
