@@ -18,7 +18,6 @@ from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.preprocessing import Preprocessing
-from imgret_assets.domain.models.registry import weights_state
 from imgret_assets.domain.models.resolution import record_space
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
@@ -96,24 +95,6 @@ def test_weights_of_a_file_are_here_while_one_copy_exists(home: Home, tmp_path: 
     for gone, state in (("one", "here"), ("copy", "missing")):
         (tmp_path / gone).unlink()
         assert rows_of(home)[space.id].weights == state
-
-
-def test_downloads_of_timm_are_found_in_the_cache_of_the_hub(
-    home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
-    folder = tmp_path / "hf/hub/models--timm--resnet18.a1_in1k/snapshots/abc"
-    folder.mkdir(parents=True)
-    names = ["timm:resnet18", "timm:resnet18.a1_in1k", "timm:resnet18.fb_ssl_yfcc100m_ft_in1k", "timm:hf_hub:me/mine"]
-    assert {weights_state(name, None) for name in names} == {"at the hub"}
-    (folder / "model.safetensors").write_bytes(b"")
-    assert [weights_state(name, None) for name in names] == ["here", "here", "at the hub", "at the hub"]
-    mine = tmp_path / "hf/hub/models--me--mine/snapshots/abc"
-    mine.mkdir(parents=True)
-    (mine / "model.safetensors").write_bytes(b"")
-    assert weights_state("timm:hf_hub:me/mine", None) == "here"
 
 
 def test_speeds_are_kept_by_space_and_engine(home: Home) -> None:

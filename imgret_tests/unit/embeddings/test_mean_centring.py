@@ -1,17 +1,12 @@
 """Tests of mean-centred vectors: the last layer, the file, the space, the mean in force, creating a mean."""
 
-import json
-import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-import torch
 
 from imgret_assets.domain.analysis.ranking_quality import measure_quality
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
@@ -25,43 +20,23 @@ from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
-from imgret_assets.domain.models import networks
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import keep_mean, read_mean
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import (
-    chosen_centre,
     record_space,
     resolve,
-    resolve_space,
-    space_of_last_run,
 )
-from imgret_assets.domain.models.space_records import recorded_spaces
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import ModelError, TableError
+from imgret_assets.errors import TableError
 from imgret_assets.settings import PROJECT, load_settings
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.means import LITE0, mean_file
 from imgret_tests.support.pictures import picture, picture_bytes, write_pictures
 
-LITE0 = "efficientnet_lite0"
 SPACE = EmbeddingSpace("m", "ab" * 32, Preprocessing((8, 8), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)), 4)
-
-
-def mean_file(folder: Path, dim: int = 1280, seed: int = 0) -> Path:
-    """Return a mean of random unit vectors without negative numbers, like those of a network."""
-    vectors = np.random.default_rng(seed).uniform(0, 1, (50, dim)) ** 4
-    mean = (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).mean(axis=0)
-    file = folder / f"mean{dim}-{seed}.npy"
-    np.save(file, mean.astype(np.float32))
-    return file
-
-
-def with_centre(home: Home, centre: Path | str | None) -> Home:
-    """Open the home again, as a process with this setting does."""
-    said = {"home": home.path, "images": home.settings.images, "centre": centre, "lock_timeout_s": 10}
-    return open_home(load_settings(said))
 
 
 class CentredFake(FakeEmbedder):
@@ -94,29 +69,6 @@ def test_the_last_layer_normalises_vectors_and_subtracts_the_mean(home: Home, tm
     np.testing.assert_allclose(centre_vectors(plain, np.load(file)), truth, rtol=0, atol=1e-6)
 
 
-def test_a_zero_vector_stays_unusable() -> None:
-    layer = networks.centred_network(torch.nn.Identity(), np.full(4, 0.5, np.float32))
-    with torch.inference_mode():
-        found = layer(torch.tensor([[0.0, 0, 0, 0], [3, 0, 0, 4]])).numpy()
-    assert np.isnan(found[0]).all()
-    np.testing.assert_allclose(found[1], [0.1, -0.5, -0.5, 0.3], atol=1e-7)
-
-
-def test_half_precision_reaches_the_layer_as_float32() -> None:
-    """Subtracting the mean in bfloat16 would cost another third of a vector's digits."""
-
-    class Half(torch.nn.Module):
-        def forward(self, inputs: torch.Tensor) -> torch.Tensor:
-            return inputs.bfloat16()
-
-    values = torch.rand(5, 64, generator=torch.Generator().manual_seed(1)).bfloat16()
-    mean = np.full(64, 0.1, np.float32)
-    with torch.inference_mode():
-        found = networks.centred_network(Half(), mean)(values)
-    assert found.dtype == torch.float32
-    np.testing.assert_allclose(found.numpy(), centre_vectors(values.float().numpy(), mean), atol=1e-6)
-
-
 def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(home: Home, tmp_path: Path) -> None:
     file = mean_file(tmp_path)
     model = record_space(home, LITE0, centre=keep_mean(home, file))
@@ -146,162 +98,6 @@ def test_openvino_gives_the_same_and_a_query_needs_neither_torch_nor_the_file(ho
     done = subprocess.run(arguments, capture_output=True, text=True, check=True, timeout=120, cwd=PROJECT)
     assert done.stdout.strip() == "[]"
     np.testing.assert_allclose(np.load(tmp_path / "again.npy"), vector, rtol=0, atol=1e-6)
-
-
-# The file
-
-
-def not_an_array(file: Path) -> None:
-    file.write_text("0.1 0.2\n")
-
-
-def an_archive(file: Path) -> None:
-    with file.open("wb") as opened:
-        np.savez(opened, a=np.zeros(4, np.float32))
-
-
-@pytest.mark.parametrize(
-    ("write", "said"),
-    [
-        (lambda _: None, "does not exist"),
-        (not_an_array, "can't be read"),
-        (lambda file: file.touch(), "can't be read"),
-        (lambda file: file.mkdir(), "can't be read"),
-        (an_archive, "holds several arrays"),
-        (lambda file: np.save(file, np.array([{}], dtype=object)), "can't be read"),
-        (lambda file: np.save(file, np.full(4, 0.1)), r"float64 of shape \(4,\)"),
-        (lambda file: np.save(file, np.full(3, 0.1, np.float32)), r"float32 of shape \(3,\)"),
-        (lambda file: np.save(file, np.full((1, 4), 0.1, np.float32)), r"float32 of shape \(1, 4\)"),
-        (lambda file: np.save(file, np.array([0.1, np.nan, 0, 0], np.float32)), "not finite"),
-        (lambda file: np.save(file, np.array([1, 0.1, 0, 0], np.float32)), "a vector of length 1.005"),
-    ],
-)
-def test_a_wrong_file_is_named_with_its_content(tmp_path: Path, write: Callable[[Path], None], said: str) -> None:
-    file = tmp_path / "mean.npy"
-    write(file)
-    with pytest.raises(ModelError, match=rf"^The mean {file} .*{said}.*Expected: .*IMGRET_CENTRE"):
-        read_mean(file, 4)
-
-
-def test_a_mean_may_be_as_long_as_rounding_makes_it(tmp_path: Path) -> None:
-    """The mean has length 1 if all vectors of a collection have one direction."""
-    np.save(tmp_path / "mean.npy", np.full(2048, np.float32(1 / 2048**0.5)))
-    assert read_mean(tmp_path / "mean.npy", 2048).dtype == np.float32
-
-
-# The space
-
-
-def test_a_space_without_a_mean_keeps_its_id_and_every_mean_makes_another() -> None:
-    ids = {replace(SPACE, centre=centre).id for centre in ("", "0a" * 32, "0b" * 32)}
-    assert len(ids) == 3
-    assert SPACE.id == "m-45aec460", "as it was before there were means"
-    with_mean = replace(SPACE, centre="0a" * 32)
-    assert EmbeddingSpace.from_metadata(json.loads(json.dumps(with_mean.as_metadata()))) == with_mean
-    older = {key: value for key, value in SPACE.as_metadata().items() if key != "centre"}
-    assert EmbeddingSpace.from_metadata(older) == SPACE
-
-
-def test_a_model_and_a_mean_are_remembered_apart_from_the_model_alone(home: Home, tmp_path: Path) -> None:
-    plain = record_space(home, LITE0)
-    (record,) = (home.path / "models").glob("*.json")
-    file = mean_file(tmp_path)
-    set_so = with_centre(home, file)
-    model = record_space(set_so, LITE0)
-    assert model.space == replace(plain.space, centre=file_sha256(file))
-    assert model.mean is not None
-    assert np.array_equal(np.load(model.mean), np.load(file))
-    assert {known.space for known in recorded_spaces(home)} == {plain.space, model.space}
-    assert record in (home.path / "models").glob("*.json"), "older homes find their record under the same name"
-    assert resolve(home, LITE0) == plain
-    assert resolve(set_so, LITE0) == model
-    for opened in (home, set_so, with_centre(home, "none")):
-        assert resolve_space(opened, plain.space.id) == plain
-        assert resolve_space(opened, model.space.id) == model
-
-
-def test_another_content_of_the_file_is_another_space(home: Home, tmp_path: Path) -> None:
-    file = mean_file(tmp_path)
-    set_so = with_centre(home, file)
-    first = record_space(set_so, LITE0)
-    shutil.copy(mean_file(tmp_path, seed=1), file)
-    assert resolve(set_so, LITE0).space.id != first.space.id
-    assert resolve_space(set_so, first.space.id) == first
-    moved = file.rename(tmp_path / "elsewhere.npy")
-    assert resolve(with_centre(home, moved), LITE0).space.centre == file_sha256(moved)
-
-
-@pytest.mark.parametrize(("centre", "said"), [("gone.npy", "does not exist"), ("mean4-0.npy", r"shape \(4,\).*1280,")])
-def test_a_setting_that_is_no_mean_of_this_model_is_an_error(
-    home: Home, tmp_path: Path, centre: str, said: str
-) -> None:
-    mean_file(tmp_path, 4)
-    with pytest.raises(ModelError, match=said):
-        resolve(with_centre(home, tmp_path / centre), LITE0)
-
-
-def test_the_mean_of_another_space_is_refused_though_it_fits(home: Home, tmp_path: Path) -> None:
-    file = mean_file(tmp_path)
-    own = resolve(home, LITE0).space
-    gem = resolve(home, LITE0, pooling="gem").space
-    centre = keep_mean(home, file, gem)
-    with pytest.raises(ModelError, match=f"was made of vectors in {gem.id}. Expected: one of vectors in {own.id}"):
-        resolve(with_centre(home, file), LITE0)
-    assert resolve(with_centre(home, file), LITE0, pooling="gem").space == replace(gem, centre=centre)
-
-
-@pytest.mark.parametrize("damage", [Path.unlink, lambda kept: kept.write_bytes(kept.read_bytes()[:-4] + b"\0\0\0\0")])
-def test_a_missing_or_changed_copy_of_the_mean_is_not_used(
-    home: Home, tmp_path: Path, damage: Callable[[Path], None]
-) -> None:
-    file = mean_file(tmp_path)
-    set_so = with_centre(home, file)
-    model = record_space(set_so, LITE0)
-    assert model.mean is not None
-    damage(model.mean)
-    recorded = open_home(replace(home.settings, centre=None)).update(model=LITE0, centre=model.space.centre)
-    for ask in (lambda: resolve(recorded, LITE0), lambda: resolve_space(recorded, model.space.id)):
-        with pytest.raises(ModelError, match=r"missing or damaged .*IMGRET_CENTRE to the file"):
-            ask()
-    assert resolve(set_so, LITE0).mean == file, "the file itself is used"
-    assert record_space(set_so, LITE0) == model, "and makes the copy whole again"
-
-
-# The mean in force
-
-
-def test_a_mean_is_in_force_as_set_else_as_recorded_with_the_model(home: Home, tmp_path: Path) -> None:
-    files = [mean_file(tmp_path, seed=seed) for seed in (0, 1)]
-    first, second = (file_sha256(file) for file in files)
-    assert chosen_centre(home, LITE0) == ""
-    assert chosen_centre(with_centre(home, files[0]), LITE0) == first
-    home.update(model=LITE0, centre=first)
-    assert chosen_centre(with_centre(home, None), LITE0) == first
-    assert chosen_centre(with_centre(home, None), "resnet50") == "", "it was another model's"
-    assert chosen_centre(with_centre(home, files[1]), LITE0) == second
-    assert chosen_centre(with_centre(home, "none"), LITE0) == "", "the way back"
-
-
-def test_the_setting_is_a_path_or_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    said = {
-        value: load_settings(env={"IMGRET_ENV_FILE": os.devnull, "IMGRET_CENTRE": value}).centre
-        for value in ("", "none", "./none", "a/b.npy")
-    }
-    assert said == {"": None, "none": "none", "./none": tmp_path / "none", "a/b.npy": tmp_path / "a/b.npy"}
-
-
-def test_the_space_of_the_last_run_has_the_recorded_mean(home: Home, tmp_path: Path) -> None:
-    file = mean_file(tmp_path)
-    plain, model = record_space(home, LITE0), record_space(with_centre(home, file), LITE0)
-    assert space_of_last_run(home.update(model=LITE0)) == plain.space
-    recorded = home.update(model=LITE0, centre=model.space.centre)
-    assert space_of_last_run(recorded) == model.space
-    assert space_of_last_run(replace(recorded, settings=with_centre(home, tmp_path / "gone.npy").settings)) == (
-        model.space
-    ), "what is set for the next run changes nothing, be it wrong"
-    gem = replace(recorded, settings=replace(recorded.settings, pooling="gem"))
-    assert space_of_last_run(gem) == model.space, "the only one with this mean"
 
 
 # Creating a mean
