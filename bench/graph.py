@@ -55,7 +55,7 @@ class Sizes:
         nodes, dim: of the graph.
         article: nodes that the article's CREATE makes in a round.
         relationships: about as many pairs, by the threshold that gives them.
-        queries: vectors the index is asked with.
+        queries: query vectors for the index.
         exact: of them, those that the article's query answers in a round.
         files: pictures of the run from files to database.
     """

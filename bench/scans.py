@@ -1,4 +1,4 @@
-"""Compiled loops over a tile of a matrix product, as somebody would write them who wants the product to win.
+"""Compiled loops over a tile of a matrix product, written with care, so that the plain product is a fair rival.
 
 Belongs here: what passes a cutoff, and each row's best. Not here: the products (`bench.pairs`).
 """

@@ -118,7 +118,7 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
         f"The mean of {made.images:,} images in {made.source.id} is in {made.file}\n"
         f"Next: set IMGRET_CENTRE={made.file}, then `imgret run`. It rebuilds the graph in {made.space.id}; "
         f"{made.prepared:,} vectors of that space are ready, so that their images are not embedded again. "
-        "Cosines become smaller, so choose a threshold anew. IMGRET_CENTRE=none goes back."
+        "Cosines become smaller, so choose a threshold again. IMGRET_CENTRE=none goes back."
     )
 
 

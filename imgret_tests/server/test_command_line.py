@@ -138,7 +138,7 @@ def test_json_is_all_there_is_on_stdout_with_bars_on(place: Place) -> None:
     answers = json.loads(done.stdout)
     assert len(answers) == 3
     assert {answer["schema"] for answer in answers} == {1}
-    assert "pictures" in shown
+    assert "images" in shown
     assert "4/4" in shown
 
 

@@ -1,4 +1,4 @@
-"""The resource that lends a model, loaded once for the process and only when a picture needs it.
+"""The resource that provides a model, loaded once for the process and only when a picture needs it.
 
 Belongs here: configuration and keeping the loaded model. Not here: models (`domain.models.registry`), running them
 (`domain.inference.embedder`).

@@ -155,7 +155,7 @@ def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingS
 
 @dataclass(frozen=True)
 class StoredRelationship:
-    """A SIMILAR_TO relationship as the database holds it, whoever wrote it: any value may be missing or wrong.
+    """A SIMILAR_TO relationship as the database holds it, written by any program: any value may be missing or wrong.
 
     Attributes:
         pair: paths of its start and end node.

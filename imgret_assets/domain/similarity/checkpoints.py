@@ -82,7 +82,7 @@ def search_key(digests: np.ndarray, rows: np.ndarray | None, *parameters: object
     Args:
         digests: hashes of the vectors, uint64 (n, 2).
         rows: the rows that are searched; None for all.
-        parameters: the other parameters of the search and the size of its blocks, told apart by their `repr`.
+        parameters: the other parameters of the search and the size of its blocks, distinguished by their `repr`.
     """
     digest = hashlib.sha256(repr((digests.shape, parameters)).encode())
     digest.update(np.ascontiguousarray(digests).data)

@@ -21,7 +21,8 @@ class CascadeOptions:
             blocks.
         threads: number of threads, those of libraries included; None for all cores.
         device: value of IMGRET_DEVICE; `cuda` and `auto` allow a GPU.
-        engine: what multiplies the first bounds: "int16" (needs AVX2), "float32" or "cuda"; None for the fastest.
+        engine: what multiplies the first bounds: "int16" (slow without AVX2), "float32" or "cuda"; None for the
+            fastest.
         plan: the bounds to take; None to choose them by a sample.
         projections: file that keeps the basis and the projections, so that a search of some rows has to project only
             new vectors; None keeps none. The caller holds a lock.

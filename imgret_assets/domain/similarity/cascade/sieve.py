@@ -71,12 +71,8 @@ def fastest_engine(device: str) -> str:
 
 
 def _checked_engine(engine: str) -> str:
-    from imgret_assets.domain.similarity.cascade import kernels
-
     if engine not in ENGINES:
         raise SettingError(f"Unknown engine {engine!r}", expected=", ".join(ENGINES))
-    if engine == "int16" and "avx2" not in kernels.cpu_features():
-        raise SettingError("The engine int16 needs a CPU with AVX2", remedy="name no engine, so that one is chosen")
     return engine
 
 

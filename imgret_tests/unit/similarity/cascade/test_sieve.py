@@ -1,6 +1,10 @@
 """Blocks, engines and threads of a search."""
 
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +12,7 @@ import pytest
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch, gpu_bounds, kernels
 from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, fastest_engine, pairs_of_rows
 from imgret_assets.errors import SettingError
+from imgret_assets.settings import PROJECT
 from imgret_tests.support.vector_sets import clusters, spread
 from imgret_tests.unit.similarity.cascade.searches import SMALL_BLOCKS, all_lists, find_pairs
 
@@ -27,13 +32,35 @@ def test_a_gpu_is_the_fastest_engine_where_the_setting_allows_it(monkeypatch: py
     assert fastest_engine("cpu") != "cuda"
 
 
-def test_an_engine_that_cannot_be_used_is_an_error(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_engine_is_an_error(rng: np.random.Generator) -> None:
     vectors = spread(rng, 20, 32).astype(np.float32)
     with pytest.raises(SettingError, match=r"Unknown engine 'int8'\. Expected: int16, float32, cuda"):
         PairSearch(vectors, 0.5, options=CascadeOptions(engine="int8"))
-    monkeypatch.setattr(kernels, "cpu_features", lambda: frozenset({"sse2"}))
-    with pytest.raises(SettingError, match="int16 needs a CPU with AVX2"):
-        PairSearch(vectors, 0.5, options=CascadeOptions(engine="int16"))
+
+
+SEARCH_ON_ANOTHER_CPU = """
+import sys
+import numpy as np
+from imgret_assets.domain.similarity.cascade import kernels
+from imgret_tests.unit.similarity.cascade.searches import find_pairs
+assert not kernels.cpu_features()
+found = find_pairs(np.load(sys.argv[1]), 0.8, engine="int16")
+np.savez(sys.argv[2], a=found.a, b=found.b, scores=found.scores)
+"""
+
+
+def test_int16_compiled_for_a_cpu_without_avx2_finds_the_same_pairs(rng: np.random.Generator, tmp_path: Path) -> None:
+    vectors = clusters(rng, 300, 64).astype(np.float32)
+    np.save(tmp_path / "vectors.npy", vectors)
+    command = [sys.executable, "-c", SEARCH_ON_ANOTHER_CPU, str(tmp_path / "vectors.npy"), str(tmp_path / "found.npz")]
+    environment = os.environ | {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""}
+    subprocess.run(command, check=True, cwd=PROJECT, env=environment)
+    expected = find_pairs(vectors, 0.8, engine="float32")
+    assert len(expected)
+    with np.load(tmp_path / "found.npz") as found:
+        np.testing.assert_array_equal(found["a"], expected.a)
+        np.testing.assert_array_equal(found["b"], expected.b)
+        np.testing.assert_array_equal(found["scores"], expected.scores)
 
 
 @pytest.mark.parametrize("engine", ["int16", "float32"])
