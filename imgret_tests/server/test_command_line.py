@@ -191,7 +191,7 @@ def test_paths_by_nul_are_files(place: Place) -> None:
     assert set(files) == {place.images / path for path in (ORIGINAL, EXACT_COPY, NEAR_COPY)}
     refused = place.run("query", "query.png", "-k", "3", "--format", "paths")
     assert (refused.returncode, refused.stdout) == (1, b"")
-    assert "ask with -0" in refused.stderr.decode()
+    assert "use -0 and xargs -0" in refused.stderr.decode()
 
 
 def test_found_is_11_only_if_asked_for(place: Place) -> None:

@@ -63,8 +63,12 @@ def test_a_wait_is_logged_once_with_the_holder(tmp_path: Path, caplog: pytest.Lo
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_waiting_process_can_be_stopped(tmp_path: Path, number: signal.Signals) -> None:
-    # A shell starts a background process with SIGINT ignored, and its children inherit that.
-    code = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + HOLD
+    # Signals that are ignored where the tests run, as SIGINT in a shell's background job, are ignored by children too.
+    code = (
+        "import signal\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "signal.signal(signal.SIGTERM, signal.SIG_DFL)\n" + HOLD
+    )
     with locks.hold(tmp_path, ["graph"], timeout_s=0, purpose="a test"), Process(code, [tmp_path, "graph"]) as waiting:
         assert waiting.popen.stderr is not None
         assert waiting.popen.stderr.readline().startswith(f"Waiting for graph, held by process {os.getpid()} ")
