@@ -1,7 +1,7 @@
 """The named errors of imgret: each has what was found, what was expected and the remedy.
 
 Belongs here: exception classes and their exit codes. Not here: an image that can't be used, which does not fail a run
-but becomes a row with a status (`domain.images.decode.Status`).
+but becomes a row with a status (`domain.images.image_status.Status`).
 """
 
 EXIT_FAILED = 1

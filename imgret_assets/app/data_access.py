@@ -159,7 +159,7 @@ def compute_all_scores(home: Home, answer: Answer) -> np.ndarray | None:
         vectors = cached_vectors(home, answer.model)
     except ImgretError:
         return None
-    scores = vectors.cosines(answer.vector)
+    scores = vectors.approximate_cosines(answer.vector)
     return scores[vectors.allowed_rows(label=None, excluded_paths=answer.query_paths)]
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 
 from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
-from imgret_assets.defs.assets.graph.relationships import decided, duplicate_of, image_node_groups, similar_to
+from imgret_assets.defs.assets.graph.relationships import image_node_groups, relationship_assets
 from imgret_assets.defs.assets.raw.raw_images import build_raw_images
 from imgret_assets.defs.assets.vectors.duplicates import duplicates
 from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
@@ -60,11 +60,9 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
                 nearest_neighbours,
                 image_groups,
                 similarity_report,
-                similar_to,
+                *relationship_assets,
                 image_node_groups,
                 duplicates,
-                duplicate_of,
-                decided,
             ]
         ),
         asset_checks=default_checks(),

@@ -12,7 +12,7 @@ import dagster as dg
 import pyarrow as pa
 
 from imgret_assets.domain.images.contact_sheets import markdown_sheet, markdown_thumbnails
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 
 # This sheet and that of the skipped files together stay below 64 KB per materialisation.
 THUMBNAIL_BYTES = 44 * 1024

@@ -9,9 +9,9 @@ from collections.abc import Callable
 import numpy as np
 from hypothesis import strategies as st
 
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.similarity.neighbour_lists import NeighbourLists
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 
 # Exact results
 

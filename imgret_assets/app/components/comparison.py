@@ -12,7 +12,8 @@ from PIL import Image
 from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.page_frame import try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.images.decode import UnusableImageError, decode
+from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.search.explain import Criterion, ExplainedImage, Explanation, explain
 from imgret_assets.domain.search.query import QueryImage

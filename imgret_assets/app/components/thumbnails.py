@@ -16,8 +16,9 @@ from PIL import Image, ImageOps
 
 from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
-from imgret_assets.domain.images.decode import UnusableImageError, decode, read_header
+from imgret_assets.domain.images.decode import decode, read_header
 from imgret_assets.domain.images.files import is_candidate
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
 

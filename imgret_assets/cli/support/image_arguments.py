@@ -8,8 +8,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.files import walk
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.resolution import space_of_last_run
 from imgret_assets.domain.storage.home import Home

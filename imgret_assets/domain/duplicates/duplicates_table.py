@@ -45,8 +45,8 @@ from imgret_assets.domain.duplicates.usable_images import (
     rank_contents,
 )
 from imgret_assets.domain.embeddings.table_reader import vectors_of_paths
-from imgret_assets.domain.images.decode import RETRIED_STATUSES
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.images.image_status import RETRIED_STATUSES
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import DUPLICATES

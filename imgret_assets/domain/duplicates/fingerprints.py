@@ -15,8 +15,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.images.decode import Status, UnusableImageError, decode
+from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
 
 GREY_SIDE = 64

@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
-from imgret_assets.domain.images.decode import Status, UnusableImageError
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.cpu import usable_threads

@@ -20,7 +20,7 @@ from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
-from imgret_assets.domain.images.decode import RETRIED_STATUSES
+from imgret_assets.domain.images.image_status import RETRIED_STATUSES
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.batching import batches

@@ -18,7 +18,7 @@ import numpy as np
 from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches, usable_vectors
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import keep_mean
 from imgret_assets.domain.models.resolution import space_of_last_run

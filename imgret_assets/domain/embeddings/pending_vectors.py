@@ -28,7 +28,7 @@ class EmbeddingResult:
     """Result of embedding one content.
 
     Attributes:
-        status: `ok`, or why there is no vector (`domain.images.decode.Status`).
+        status: `ok`, or why there is no vector (`domain.images.image_status.Status`).
         error: the reason in words; None where the status is ok.
         engine: engine that made the vector.
         vector: float32 (dim,) where the status is ok, else None.

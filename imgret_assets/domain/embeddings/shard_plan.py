@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import StoredContents
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import ManifestMetadata

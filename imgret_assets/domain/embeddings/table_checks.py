@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
-from imgret_assets.domain.images.decode import RETRIED_STATUSES, Status
 from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.images.image_status import RETRIED_STATUSES, Status
 from imgret_assets.domain.images.labels import shard_labels
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
@@ -169,7 +169,7 @@ class StoredContents:
     Attributes:
         exists: whether the shard has a table of this space.
         rows: path, sha256 and status of each row, in the table's order.
-        row_of: row number of each content, contents that are tried again by the next run left out.
+        row_of: row number of each content, without the contents that the next run tries again.
     """
 
     def __init__(self, home: Home, space: str, shard: str) -> None:

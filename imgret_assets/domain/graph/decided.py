@@ -110,7 +110,7 @@ def relate_decisions(decisions: Decisions, contents: Mapping[str, str]) -> Expec
         }
         if decision.verdict == DUPLICATE:
             properties["keep"] = a if decision.kept_and_duplicate[0] == decision.pair[0] else b
-        # Of several files with these two contents, the last decision about any two of them.
+        # Several files may have these two contents: the last decision about any two of them counts.
         relationships[min(a, b), max(a, b)] = properties
     counts = {verdict: sum(row["verdict"] == verdict for row in relationships.values()) for verdict in VERDICTS}
     return ExpectedRelationships(relationships, contents, counts | {ABSENT: absent})

@@ -4,8 +4,8 @@ Belongs here: what each kind is called, what it is built from, what it holds, wh
 statements (`domain.graph.cypher`), which relationships there should be (each kind's `table_module`), writing them
 (`domain.graph.relationship_sync`, `domain.graph.similar_to`).
 
-A new kind is one table module, one entry of `KINDS` and one asset that writes it. Cypher, asset checks, export and page
-follow from the entry.
+A new kind is one table module (like `domain.graph.duplicate_of`), one entry of `KINDS` and one asset that writes it
+(`defs.assets.graph.relationships`). Cypher, asset checks, export and page follow from the entry.
 
 This module imports nothing of the project: `imgret query` and the page load it at every start.
 """

@@ -1,6 +1,6 @@
 """Decoder of image files: from bytes to a header or RGB pixels, or to the status that says why there are none.
 
-Belongs here: everything that depends on image formats; the statuses of files. Not here: walking folders
+Belongs here: everything that depends on image formats. Not here: walking folders
 (`domain.images.files`), reading files (`domain.images.manifest`, `domain.images.image_reader`), a model's input
 (`domain.models.preprocessing`).
 
@@ -12,11 +12,12 @@ import io
 import struct
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
+
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 
 # The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
 # every large photograph, and can't be set by a user.
@@ -40,35 +41,6 @@ _SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 _PNG_METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
-
-
-class Status(StrEnum):
-    """Whether a file is a usable image, or why not."""
-
-    OK = "ok"
-    EMPTY = "empty"
-    TRUNCATED = "truncated"
-    NOT_AN_IMAGE = "not_an_image"
-    UNSUPPORTED = "unsupported"
-    TOO_LARGE = "too_large"
-    UNREADABLE = "unreadable"
-    VANISHED = "vanished"
-    OUTSIDE_ROOT = "outside_root"
-    LOOP = "loop"
-    BAD_NAME = "bad_name"
-
-
-# A later run may find such a file readable, so it tries the file again.
-RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
-
-
-class UnusableImageError(Exception):
-    """A file can't be decoded: the error becomes a row with its status and reason, and never ends a run."""
-
-    def __init__(self, status: Status, reason: str) -> None:
-        self.status = status
-        self.reason = reason
-        super().__init__(reason)
 
 
 @dataclass(frozen=True)

@@ -9,8 +9,9 @@ import hashlib
 import os
 from typing import Any
 
-from imgret_assets.domain.images.decode import Status, UnusableImageError, read_header
+from imgret_assets.domain.images.decode import read_header
 from imgret_assets.domain.images.files import status_of_os_error
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 
 _HASH_CHUNK_BYTES = 1 << 20
 

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
-from imgret_assets.domain.images.decode import EXTENSIONS, Status
+from imgret_assets.domain.images.decode import EXTENSIONS
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import RootError
 
 # Opening a pipe or a device would wait for ever.

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgret_assets.domain.images.decode import Status, UnusableImageError, decode
+from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.files import status_of_os_error
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 
 # Pixels that all threads together may have decoded: 4 bytes each, and as much again while an image is rotated.
 PIXEL_BUDGET = 64_000_000

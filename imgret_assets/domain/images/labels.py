@@ -6,7 +6,7 @@ Belongs here: reading labels. Not here: deriving a label from a path (`domain.im
 
 from collections.abc import Sequence
 
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 

@@ -6,7 +6,7 @@ Belongs here: their paths and labels, and a stamp that changes with them. Not he
 
 from dataclasses import dataclass
 
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 

@@ -18,9 +18,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.file_inspection import inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.listing_spool import Listing, spool_candidates
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.storage import atomic_files, locks, tables

@@ -122,7 +122,7 @@ class NamedModel(ModelFamily):
         return self.find_weights()
 
     def usual_weights_state(self, name: str) -> WeightsState:
-        """Return that the weights are on this machine, or raise."""
+        """Return the state `here`: the weights are on this machine. Raise an error where they are not."""
         self.usual_weights(name)
         return "here"
 
@@ -138,7 +138,7 @@ class NamedModel(ModelFamily):
         return BuiltNetwork(network, self.preprocessing, self.dim, pooling)
 
     def _pooling(self, pooling: str) -> str:
-        """Return `auto` for the average, which is the network's own pooling, whatever it is called."""
+        """Return `auto` where the network's own pooling is named: then both names give one space."""
         if pooling == "head":
             raise no_projection_error(self.name, "auto, avg or gem")
         return "auto" if pooling == "avg" else pooling

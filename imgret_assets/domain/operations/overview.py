@@ -14,7 +14,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_shard
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import Home

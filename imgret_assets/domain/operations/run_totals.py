@@ -10,7 +10,7 @@ from typing import Any
 from imgret_assets.domain.embeddings.table_reader import read_shard
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 

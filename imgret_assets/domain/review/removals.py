@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, Decision, Decisions, File, is_protected
 from imgret_assets.domain.storage import tables

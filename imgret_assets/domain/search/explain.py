@@ -21,11 +21,12 @@ from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate,
 from imgret_assets.domain.embeddings.table_reader import find_embedding
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.images.decode import UnusableImageError, read_header
+from imgret_assets.domain.images.decode import read_header
 from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.neo4j_server import lifecycle
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import File
 from imgret_assets.domain.search.query import QueryImage

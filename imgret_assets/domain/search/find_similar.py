@@ -18,7 +18,7 @@ from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphState, read_state, require_ready
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.models import embedding_space
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.search.query_embedding import embed_image, query_embedder
 from imgret_assets.domain.storage.home import Home

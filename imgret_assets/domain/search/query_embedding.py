@@ -11,7 +11,8 @@ import numpy as np
 
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.graph.graph_state import read_state
-from imgret_assets.domain.images.decode import UnusableImageError, decode
+from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.inference.embedder import Embedder, embed_one
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.resolution import resolve, resolve_space

@@ -93,7 +93,7 @@ class CachedVectors:
         pairs = {(min(a, b), max(a, b)): None for a, neighbours in enumerate(best.tolist()) for b in neighbours}
         return [(known[a], known[b], float(scores[a, b])) for a, b in pairs]
 
-    def cosines(self, query: np.ndarray) -> np.ndarray:
+    def approximate_cosines(self, query: np.ndarray) -> np.ndarray:
         """Return the cosine of every image with a query vector, float32 (n,), not exact to the last digits.
 
         Args:

@@ -5,9 +5,9 @@ less time than loading compiled loops, and operators who switch the cascade off 
 here: the same results in less time (`domain.similarity.cascade`), the choice between the two
 (`domain.similarity.pair_search`, `domain.similarity.neighbours_table`).
 
-A product only selects candidates; the exact score decides (`domain.numerics.vectors.cosines`). So the results equal
-those of the cascade to the last bit. Pairs come from a float32 product, whose error is bounded (Higham, Accuracy and
-Stability of Numerical Algorithms, 2nd ed., section 3.1). Let u = 2^-24. Rounding two unit vectors to float32 moves
+A product only selects candidates; the exact score decides (`domain.numerics.exact_scores.cosines`). So the results
+equal those of the cascade to the last bit. Pairs come from a float32 product, whose error is bounded (Higham, Accuracy
+and Stability of Numerical Algorithms, 2nd ed., section 3.1). Let u = 2^-24. Rounding two unit vectors to float32 moves
 their dot product by at most 2u + u^2. Summing D products in any order moves it by at most gamma(D) = D u / (1 - D u),
 because the absolute values sum to at most (1 + u)^2 by Cauchy and Schwarz. Every pair within that margin of the
 threshold is a candidate, so no pair is lost. Neighbours come from a float64 product with the same margin for float64.
@@ -18,7 +18,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from imgret_assets.domain.numerics.vectors import cosines, exact_norms, float32_margin, unit_rows, unusable_norms
+from imgret_assets.domain.numerics.exact_scores import cosines, exact_norms
+from imgret_assets.domain.numerics.vectors import float32_margin, unit_rows, unusable_norms
 from imgret_assets.domain.similarity.neighbour_lists import (
     EarlierLists,
     NeighbourLists,
@@ -26,7 +27,7 @@ from imgret_assets.domain.similarity.neighbour_lists import (
     no_lists,
     rows_to_search,
 )
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_assets.errors import TableError
 
 BLOCK_ROWS = 1024

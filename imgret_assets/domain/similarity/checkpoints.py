@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.domain.storage import atomic_files
 
 # Finished blocks are written at least this often: the work that a kill may cost.
@@ -27,7 +27,7 @@ class FinishedBlocks:
         key: `search_key` of the search; the results of any other search in the folder are removed.
 
     Attributes:
-        count: number of blocks whose results are in files: those written, or read so far.
+        count: number of blocks whose results are in files.
     """
 
     def __init__(self, work_folder: Path | None, key: str) -> None:

@@ -19,7 +19,7 @@ class NeighbourLists(NamedTuple):
 
     Attributes:
         rows: int64 (n, min(k, n - 1)), row numbers of the neighbours.
-        scores: float64, the same shape: exact scores (`domain.numerics.vectors.cosines`).
+        scores: float64, the same shape: exact scores (`domain.numerics.exact_scores.cosines`).
     """
 
     rows: np.ndarray

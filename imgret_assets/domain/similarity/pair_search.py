@@ -5,7 +5,7 @@ a killed run. Not here: the two searches (`domain.similarity.brute_force`, `doma
 and what has changed since it was made (`domain.similarity.pairs_table`).
 
 Both searches return the same pairs with the same scores, to the last bit: in both a pair is in if its exact score
-(`domain.numerics.vectors.cosines`) is greater than the threshold. So the choice between them is only one of time.
+(`domain.numerics.exact_scores.cosines`) is greater than the threshold. So the choice between them is only one of time.
 """
 
 import time
@@ -17,7 +17,7 @@ import numpy as np
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
 from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs
 from imgret_assets.errors import TooManyPairsError
 
 # Up to so many pairs brute force takes a second or so: less than loading the cascade's compiled loops.

@@ -20,8 +20,8 @@ import pyarrow.compute as pc
 from imgret_assets.domain.embeddings.table_reader import Listing, coverage_of, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener
 from imgret_assets.domain.similarity.cascade import projections_path
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_assets.domain.similarity.pair_search import SearchOptions, SearchResult, search_pairs
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home

@@ -1,7 +1,8 @@
 """File locks of the operating system, which keep two runs apart; the kernel frees them when a process dies.
 
 Belongs here: taking locks in one order, naming the process that holds one. Not here: what a lock guards. The callers
-define that: the tables of a shard (`shard-00`), pairs and graph (`graph`), the home's record (`home`).
+define that: the tables of a shard (`shard-00`); the tables over all shards and the graph (`graph`); the home's
+record (`home`); the file of decisions (`decisions`); the record of speeds (`speeds`).
 """
 
 import json

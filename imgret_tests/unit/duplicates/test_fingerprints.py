@@ -13,7 +13,7 @@ from imgret_assets.domain.duplicates.fingerprints import (
     fingerprint_contents,
     fingerprint_image,
 )
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
 

@@ -10,15 +10,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from imgret_assets.domain.images.decode import (
-    EXTENSIONS,
-    Header,
-    Status,
-    UnusableImageError,
-    decode,
-    read_header,
-    to_rgb,
-)
+from imgret_assets.domain.images.decode import EXTENSIONS, Header, decode, read_header, to_rgb
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_tests.support.odd_files import MAX_PIXELS, OddFile, odd_files, png_chunk, png_header, saved
 from imgret_tests.support.pictures import picture
 

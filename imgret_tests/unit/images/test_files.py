@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.files import (
     Candidate,
     ListingFingerprint,
@@ -21,6 +20,7 @@ from imgret_assets.domain.images.files import (
     status_of_os_error,
     walk,
 )
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import RootError
 from imgret_tests.support.tree import lock_folder
 

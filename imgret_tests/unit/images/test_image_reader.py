@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain.images.decode import UnusableImageError
 from imgret_assets.domain.images.image_reader import PixelBudget, open_content
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_tests.support.odd_files import saved
 from imgret_tests.support.pictures import picture, picture_bytes
 from imgret_tests.support.tree import put

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from imgret_assets.domain.images import listing_spool
-from imgret_assets.domain.images.decode import Status
 from imgret_assets.domain.images.files import Candidate, ListingFingerprint
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.listing_spool import spool_candidates
 from imgret_tests.support.tree import path_in
 

@@ -15,7 +15,7 @@ import pytest
 
 from imgret_assets.domain.images import file_inspection, files
 from imgret_assets.domain.images import manifest as manifest_module
-from imgret_assets.domain.images.decode import Status
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.manifest import ScanReport, refresh_manifest
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home

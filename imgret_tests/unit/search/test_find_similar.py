@@ -9,7 +9,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.graph_state import GraphState
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.inference.embedder import embed_one
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.search.find_similar import find_similar, nearest
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.storage.home import Home

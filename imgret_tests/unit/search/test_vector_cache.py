@@ -61,7 +61,7 @@ def test_vectors_and_neighbours_are_those_of_the_tables(built: Chain) -> None:
     assert cached.paths == sorted(vectors)
     query = vectors[cached.paths[3]]
     expected = [cosine(query, vectors[path]) for path in cached.paths]
-    np.testing.assert_allclose(cached.cosines(query), expected, rtol=0, atol=1e-6)
+    np.testing.assert_allclose(cached.approximate_cosines(query), expected, rtol=0, atol=1e-6)
     path, score = cached.nearest_of(cached.paths[3], 1)[0]
     best = max((value, other) for value, other in zip(expected, cached.paths, strict=True) if other != cached.paths[3])
     assert (path, score) == (best[1], pytest.approx(best[0], abs=1e-6))

@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from imgret_assets.domain.numerics.vectors import cosines
+from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.similarity.brute_force import (
     blocks_of_pairs,
     nearest_neighbours,
@@ -13,7 +13,7 @@ from imgret_assets.domain.similarity.brute_force import (
     update_neighbours,
 )
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_assets.errors import TableError
 from imgret_tests.support.vector_sets import (
     SHAPES,

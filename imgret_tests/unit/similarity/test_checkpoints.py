@@ -7,7 +7,7 @@ import pytest
 
 from imgret_assets.domain.similarity import checkpoints
 from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_tests.support.vector_sets import assert_same_pairs
 
 

@@ -11,8 +11,8 @@ from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.similarity import checkpoints, pair_search
 from imgret_assets.domain.similarity.brute_force import pairs_above
 from imgret_assets.domain.similarity.cascade import Block, CascadeOptions, PairSearch
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours
 from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours
 from imgret_assets.errors import TooManyPairsError
 from imgret_tests.support.vector_sets import assert_same_pairs
 

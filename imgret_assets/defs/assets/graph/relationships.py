@@ -140,6 +140,8 @@ decided = build_relationship_asset(
     metadata=lambda home: {"file": dg.MetadataValue.path(str(decisions_path(home)))},
 )
 
+relationship_assets = [similar_to, duplicate_of, decided]
+
 image_node_groups = build_graph_asset(
     "image_node_groups",
     description="The property `group` of each :Image node in a group of at least two images: the path of the group's "

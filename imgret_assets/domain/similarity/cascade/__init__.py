@@ -32,8 +32,8 @@ pairs that are left pass a cascade of dearer tests, each of which can only disca
     all pairs --> d = 127, int16 --> d = 256, int16 --> all numbers, float32 --> exact score, float64 --> pairs
        100 %          1 %               0.3 %                                    decides
 
-The exact score (`domain.numerics.vectors.cosines`) of the stored vectors alone decides which pairs are in. The number
-of bounds and their widths are chosen by a cost model on a sample (`plans`). Where no bound prunes, as for random
+The exact score (`domain.numerics.exact_scores.cosines`) of the stored vectors alone decides which pairs are in. The
+number of bounds and their widths are chosen by a cost model on a sample (`plans`). Where no bound prunes, as for random
 vectors, the first one takes all coordinates: then the search is a matrix product in int16.
 
 The margins
@@ -47,14 +47,16 @@ integers the products and sums are exact, so nothing else has to be bounded. Onl
 or a GPU in bfloat16, the error of its product is added to the margin.
 
 `NearestSearch` has no threshold. It takes each row's k-th best score so far, a lower limit of the final one, and keeps
-a pair that reaches the lower one of its two rows.
+a pair whose score reaches the lower one of the limits of its two rows.
 
-The kernel ---------- What is left is speed (`kernels`). One AVX2 instruction multiplies 16 pairs of int16. The kernel
-takes 4 x 16 products at a time, keeps them in registers and compares them there with their cutoffs. It writes one bit
-for each product instead of the product, so no matrix of products passes through memory. For most tiles the bits are all
-zero. Each set bit is a candidate and goes through the other tests at once, while its rows are in the cache. A thread
-works on one tile at a time. On a CPU without AVX2 the first bounds are float32 products by BLAS, on a GPU bfloat16
-products by torch; the later tests are the same.
+The kernel
+----------
+What is left is speed (`kernels`). One AVX2 instruction multiplies 16 pairs of int16. The kernel takes 4 x 16 products
+at a time, keeps them in registers and compares them there with their cutoffs. It writes one bit for each product
+instead of the product, so no matrix of products passes through memory. For most tiles the bits are all zero. Each set
+bit is a candidate and goes through the other tests at once, while its rows are in the cache. A thread works on one tile
+at a time. On a CPU without AVX2 the first bounds are float32 products by BLAS, on a GPU bfloat16 products by torch; the
+later tests are the same.
 
 Modules, from the bottom: `bounds` (proof and margins), `parallel`, `plans`, `options`, `basis`, `projections`,
 `kernels` and `preparation_kernels`, `preparation` (all that is computed once), `gpu_bounds`, `sieve` (a block of

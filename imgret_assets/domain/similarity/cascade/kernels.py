@@ -188,7 +188,7 @@ def _sum_lanes(builder: Any, vector: Any, add: Any) -> Any:
 
 @instruction
 def _exact_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any) -> Any:
-    """Return the float64 dot product of 16 `count` float32, in the order of `domain.numerics.vectors.dots`.
+    """Return the float64 dot product of 16 `count` float32, in the order of `domain.numerics.exact_scores.dots`.
 
     The order is written out and not left to the optimiser. A product of two float32 is exact in float64, so it makes no
     difference whether it is fused with the sum.
@@ -254,7 +254,7 @@ def _dot(flat, dim, i, j):
 
 @compiled
 def _score(flat, dim, norms, i, j):
-    """Return the exact score of two rows: `domain.numerics.vectors.cosines`, to the last bit."""
+    """Return the exact score of two rows: `domain.numerics.exact_scores.cosines`, to the last bit."""
     return min(1.0, max(-1.0, _dot(flat, dim, i, j) / (norms[i] * norms[j])))
 
 
@@ -262,7 +262,7 @@ def _score(flat, dim, norms, i, j):
 def norms_of_rows(vectors, out):
     """Write the Euclidean norms of float32 (n, dim) rows into `out`, float64 (n,).
 
-    They are `domain.numerics.vectors.exact_norms` to the last bit; not finite where a number isn't.
+    They are `domain.numerics.exact_scores.exact_norms` to the last bit; not finite where a number isn't.
     """
     flat = vectors.reshape(-1)
     for i in range(len(vectors)):

@@ -27,7 +27,7 @@ from imgret_assets.domain.similarity.neighbour_lists import (
     no_lists,
     rows_to_search,
 )
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.errors import SettingError
 
 # Coordinates of the last bound at most: more than for pairs, because a k-th best score is usually below a threshold.

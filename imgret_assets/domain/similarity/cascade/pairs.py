@@ -11,7 +11,7 @@ import numpy as np
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, pairs_of_rows
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 
 # Coordinates of the last bound at most.
 _MAX_WIDTH = 256

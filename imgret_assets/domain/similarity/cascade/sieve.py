@@ -19,7 +19,7 @@ from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.parallel import slices, slices_for_threads
 from imgret_assets.domain.similarity.cascade.plans import FIRST_BOUND_NS
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, SampleThresholds, Span
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, no_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, no_pairs
 from imgret_assets.errors import SettingError
 
 ENGINES = tuple(FIRST_BOUND_NS)

@@ -8,7 +8,7 @@ from hypothesis import HealthCheck, settings
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.neighbour_lists import NeighbourLists
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 
 PLAIN = Plan((0,), plain=True)
 # Memory for blocks of 48 x 48 rows: tests with more rows have several blocks, the last one smaller.

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from numba.core import config
 
-from imgret_assets.domain.numerics.vectors import cosines, exact_norms
+from imgret_assets.domain.numerics.exact_scores import cosines, exact_norms
 from imgret_assets.domain.similarity.cascade import kernels, preparation_kernels
 from imgret_assets.domain.similarity.cascade.bounds import PANEL_ROWS, SCALE
 from imgret_tests.support.vector_sets import SHAPES

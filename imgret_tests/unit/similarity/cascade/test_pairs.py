@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
 from imgret_assets.domain.similarity.cascade.plans import Plan
-from imgret_assets.domain.similarity.scored_pairs import merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import merge_pairs
 from imgret_tests.support.vector_sets import (
     SHAPES,
     all_scores,

@@ -15,7 +15,7 @@ from imgret_assets.domain.similarity.cascade.projections import (
     read_projections,
     write_projections,
 )
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_tests.support.vector_sets import assert_same_pairs, clusters, expected_pairs
 from imgret_tests.unit.similarity.cascade.searches import all_pairs
 

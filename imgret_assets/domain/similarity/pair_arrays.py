@@ -1,7 +1,7 @@
 """Pairs of rows with their scores.
 
 Belongs here: the type that every pair search returns, and operations on it. Not here: finding pairs
-(`domain.similarity.pair_search`), the score of a pair (`domain.numerics.vectors.cosines`).
+(`domain.similarity.pair_search`), the score of a pair (`domain.numerics.exact_scores.cosines`).
 """
 
 from collections.abc import Iterable

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from imgret_assets.domain.similarity.scored_pairs import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_tests.support.vector_sets import assert_same_pairs, clusters, expected_pairs
 
 
