@@ -51,7 +51,10 @@ def check_one_space(home: Home, space: str) -> Finding:
 
 
 def check_vectors(home: Home, space: str) -> Finding:
-    """Check that every stored vector is finite and not zero; a space without vectors fails."""
+    """Check that every stored vector is finite and not zero.
+
+    A space without vectors passes only if the manifests list no usable image.
+    """
     vectors = 0
     bad: list[str] = []
     for shard in home.shards:
@@ -63,10 +66,22 @@ def check_vectors(home: Home, space: str) -> Finding:
     summary = (
         f"{vectors:,} vectors are finite and not zero" if not bad else f"{len(bad):,} vectors are zero or not finite"
     )
+    needs_none = vectors == 0 and _has_no_usable_images(home)
+    if vectors == 0:
+        summary = "there are no usable images, so no vectors" if needs_none else "there are no vectors"
     return Finding(
-        not bad and vectors > 0,
-        summary if vectors else "there are no vectors",
+        needs_none or (not bad and vectors > 0),
+        summary,
         {"vectors": vectors, "bad": len(bad), "examples": bad[:_EXAMPLES]},
+    )
+
+
+def _has_no_usable_images(home: Home) -> bool:
+    """Return whether all manifests exist and none lists a usable image."""
+    files = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
+    return all(
+        file.is_file() and tables.where_equal(tables.read(file, ["status"]), "status", Status.OK).num_rows == 0
+        for file in files
     )
 
 

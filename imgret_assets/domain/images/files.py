@@ -16,6 +16,8 @@ from imgret_assets.domain.images.decode import EXTENSIONS
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import RootError
 
+# A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
+_MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
 # Opening a pipe or a device would wait for ever.
 _NOT_REGULAR = (Status.NOT_AN_IMAGE, "not a regular file")
 
@@ -28,7 +30,8 @@ class Candidate:
         path: POSIX, relative to the root. A name that is not UTF-8 has its invalid bytes as \xNN and its backslashes
             doubled.
         location: where the file is, for the operating system.
-        bytes, mtime_ns, ctime_ns, inode: as the file system reports them.
+        bytes, inode: as the file system reports them.
+        mtime_ns, ctime_ns: the times that the file system reports, as `storable_ns` limits them.
         status: None for a file that is still to be inspected.
         error: the reason of the status.
         is_unlistable_folder: whether this is a folder that exists and can't be listed; files known in it stay known.
@@ -78,6 +81,18 @@ def label_of(path: str) -> str | None:
     """Return the label of a relative path: its parent folder; None for a file in the root itself."""
     parent = str(PurePosixPath(path).parent)
     return None if parent == "." else parent
+
+
+def storable_ns(nanoseconds: int) -> int:
+    """Limit a file's time to what 64 bits hold: the years 1677 to 2262.
+
+    A file with a wrong date can lie beyond. Each change of a file also changes its ctime, so that files whose mtimes
+    became equal by the limit are still told apart.
+
+    Args:
+        nanoseconds: since the epoch, of any size.
+    """
+    return min(max(nanoseconds, _MIN_NS), _MAX_NS)
 
 
 def check_root(root: Path) -> Path:
@@ -215,8 +230,8 @@ def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
     return replace(
         _candidate(relative, entry.path) if is_regular else _candidate(relative, entry.path, *_NOT_REGULAR),
         bytes=status.st_size,
-        mtime_ns=status.st_mtime_ns,
-        ctime_ns=status.st_ctime_ns,
+        mtime_ns=storable_ns(status.st_mtime_ns),
+        ctime_ns=storable_ns(status.st_ctime_ns),
         inode=status.st_ino,
     )
 

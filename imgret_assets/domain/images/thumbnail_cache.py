@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imgret_assets.domain.images.contact_sheets import thumbnail
+from imgret_assets.domain.images.files import storable_ns
 from imgret_assets.domain.storage.home import Home
 
 
@@ -33,7 +34,7 @@ def cached_thumbnail(folder: Path, file: Path, size: int) -> bytes:
         status = file.stat()
     except OSError:
         return thumbnail(file, size=size)
-    cached = folder / str(size) / _name(file, status.st_mtime_ns, status.st_size)
+    cached = folder / str(size) / _name(file, storable_ns(status.st_mtime_ns), status.st_size)
     try:
         return cached.read_bytes()
     except OSError:
@@ -47,7 +48,7 @@ def unused_thumbnails(home: Home, images: Iterable[tuple[str, int, int]]) -> Ite
 
     Args:
         home: the home.
-        images: path, mtime in ns and size in bytes of each image in use.
+        images: path, mtime in ns (`storable_ns`) and size in bytes of each image in use.
     """
     used = {_name(home.images / path, mtime_ns, file_bytes) for path, mtime_ns, file_bytes in images}
     for cached in thumbnails_folder(home).glob("*/*/*"):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content
+from imgret_assets.domain.images.files import storable_ns
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, Decision, Decisions, File, is_protected
@@ -140,7 +141,7 @@ def _is_unchanged(file: Path, size_bytes: int, mtime_ns: int) -> bool:
         stat = file.stat()
     except OSError:
         return False
-    return (stat.st_size, stat.st_mtime_ns) == (size_bytes, mtime_ns)
+    return (stat.st_size, storable_ns(stat.st_mtime_ns)) == (size_bytes, mtime_ns)
 
 
 def _manifest_images(home: Home) -> tuple[list[UsableImage], dict[str, tuple[int, int]]]:

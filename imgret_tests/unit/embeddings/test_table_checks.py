@@ -72,6 +72,22 @@ def test_a_space_without_vectors_fails(home: Home) -> None:
     assert (finding.passed, finding.summary) == (False, "there are no vectors")
 
 
+def test_a_space_without_vectors_fails_if_images_are_listed(home: Home, images: Path) -> None:
+    put_pictures(images, range(1))
+    refresh_manifest(home)
+    assert not check_vectors(home, SPACE).passed
+
+
+@pytest.mark.parametrize("files", [{}, {"text.png": b"no image"}], ids=["no file", "no usable file"])
+def test_a_collection_without_usable_images_needs_no_vectors(home: Home, images: Path, files: dict[str, bytes]) -> None:
+    for name, data in files.items():
+        put(images, name, data)
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    finding = check_vectors(home, SPACE)
+    assert (finding.passed, finding.summary) == (True, "there are no usable images, so no vectors")
+
+
 def test_the_share_counts_unusable_files_of_manifest_and_embeddings(embedded: Home, images: Path) -> None:
     put(images, path_in("02", stem="text"), b"no image")
     refresh_manifest(embedded)

@@ -18,6 +18,7 @@ from imgret_assets.domain.images.files import (
     list_folder,
     shard_of,
     status_of_os_error,
+    storable_ns,
     walk,
 )
 from imgret_assets.domain.images.image_status import Status
@@ -84,6 +85,14 @@ def test_a_candidate_has_the_stat_values_of_its_file(images: Path) -> None:
     (candidate,) = walk(images)
     assert candidate.stat_fingerprint == (1, found.st_mtime_ns, found.st_ctime_ns, found.st_ino)
     assert candidate.location == str(images / "a.jpg")
+
+
+@pytest.mark.parametrize(
+    ("nanoseconds", "stored"),
+    [(0, 0), (-1, -1), (2**63 - 1, 2**63 - 1), (2**63, 2**63 - 1), (-(2**63) - 1, -(2**63)), (10**22, 2**63 - 1)],
+)
+def test_a_time_of_any_size_fits_into_64_bits(nanoseconds: int, stored: int) -> None:
+    assert storable_ns(nanoseconds) == stored
 
 
 def test_an_empty_folder_has_no_candidates(images: Path) -> None:

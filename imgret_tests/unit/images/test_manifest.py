@@ -308,6 +308,18 @@ def test_the_same_content_with_new_times_is_opened_but_not_changed(home: Home, i
     assert counts(refresh_manifest(home)) == expected_counts()
 
 
+@pytest.mark.parametrize("year", [-200, 1601, 1900, 2302, 9999])
+def test_a_time_of_any_year_is_listed_and_the_file_not_opened_again(home: Home, images: Path, year: int) -> None:
+    path = put_pictures(images, range(1))[0]
+    nanoseconds = int((year - 1970) * 365.2425 * 86_400) * 10**9
+    os.utime(images / path, ns=(0, nanoseconds))
+    # A file system without such times stores the nearest one that it has.
+    nanoseconds = (images / path).stat().st_mtime_ns
+    refresh_manifest(home)
+    assert (manifest(home)[path]["status"], manifest(home)[path]["mtime_ns"]) == ("ok", files.storable_ns(nanoseconds))
+    assert counts(refresh_manifest(home)) == expected_counts()
+
+
 def test_a_change_in_place_with_the_same_size_and_mtime_is_found_by_the_ctime(home: Home, images: Path) -> None:
     data = picture_bytes(1)
     put(images, "a.png", data)

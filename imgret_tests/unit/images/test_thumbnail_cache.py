@@ -8,9 +8,11 @@ import pytest
 from PIL import Image
 
 from imgret_assets.domain.images import contact_sheets, thumbnail_cache
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder, unused_thumbnails
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.pictures import picture_bytes
+from imgret_tests.support.tree import manifest
 
 
 def size_of(data: bytes) -> tuple[int, int]:
@@ -48,6 +50,15 @@ def test_an_unreadable_file_or_cache_still_gives_a_thumbnail(home: Home, images:
     folder.write_text("in the way")
     (images / "a.png").write_bytes(picture_bytes(1))
     assert max(size_of(cached_thumbnail(folder, images / "a.png", 20))) == 20
+
+
+def test_a_thumbnail_of_a_file_with_a_time_beyond_64_bits_is_in_use(home: Home, images: Path) -> None:
+    (images / "far.png").write_bytes(picture_bytes(1))
+    os.utime(images / "far.png", ns=(0, 12_000_000_000 * 10**9))
+    cached_thumbnail(thumbnails_folder(home), images / "far.png", 20)
+    refresh_manifest(home)
+    known = [(row["path"], row["mtime_ns"], row["bytes"]) for row in manifest(home).values()]
+    assert list(unused_thumbnails(home, known)) == []
 
 
 def test_thumbnails_of_removed_or_changed_files_are_unused(home: Home, images: Path) -> None:

@@ -1,5 +1,6 @@
 """Files that decisions make removable: never the last file of an image, never one that has changed."""
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -121,6 +122,14 @@ def test_files_that_have_changed_since_the_last_run_are_left_out(duplicated: Hom
     assert removals.bytes == removals.files[0].bytes
     changed = {removal.path for removal in removals.changed}
     assert changed == {"copies/0-half.png", "copies/1-half.png", "again/1-half.png"}
+
+
+def test_a_file_with_a_time_beyond_64_bits_is_removable(duplicated: Home) -> None:
+    for path in ("again/scene2.png", "scene2.png"):
+        os.utime(duplicated.images / path, ns=(0, 12_000_000_000 * 10**9))
+    refresh(duplicated)
+    record(duplicated, only_set(duplicated, EXACT).decide_proposal())
+    assert removable(duplicated) == {"again/scene2.png": "scene2.png"}
 
 
 def test_a_file_outside_the_library_can_not_be_decided_about(duplicated: Home) -> None:
