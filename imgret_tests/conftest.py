@@ -5,6 +5,7 @@ Belongs here: isolation and shared fixtures. Not here: starting anything (`suppo
 """
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,9 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "home"))
     yield
     os.environ.pop("DAGSTER_HOME", None)
+    # Dagster gives SIGTERM the handler of SIGINT, which a background job ignores: a child would ignore both.
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")

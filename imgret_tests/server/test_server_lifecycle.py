@@ -197,7 +197,7 @@ def test_ports_that_another_home_s_server_has_just_taken_are_left_to_it(
     first = lifecycle.ensure_running(settings, ready_within_s=WITHIN_S)
     assert first.http_port is not None
     # Both homes chose their ports at the same moment, when those of the first were still free.
-    chosen = [(int(first.uri.rpartition(":")[2]), first.http_port)]
+    chosen = [(host.unused_port(), first.http_port), (int(first.uri.rpartition(":")[2]), host.unused_port())]
     free_ports = lifecycle.free_ports
     monkeypatch.setattr(lifecycle, "free_ports", lambda: chosen.pop() if chosen else free_ports())
     other_settings = load_settings(env=env | {"IMGRET_HOME": str(tmp_path / "other")})

@@ -201,7 +201,8 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         # Another home's server may have taken the ports in the meantime: it listens and refuses, and ours ends.
         if running := _wait_until_running(folder, server, deadline):
             return running
-        if "Address already in use" not in host.log_tail(folder.log, lines=1000, since=log_start):
+        # The part for Bolt logs "Address already in use", the part for HTTP "Address … is already in use".
+        if "already in use" not in host.log_tail(folder.log, lines=1000, since=log_start):
             break
     folder.run_file.unlink(missing_ok=True)
     raise ServerError(

@@ -8,8 +8,8 @@ import json
 import secrets
 import subprocess
 import time
-from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from imgret_assets.domain.neo4j_server.configuration import write_configuration
 from imgret_assets.domain.neo4j_server.host import SMALLEST_MEMORY_MB
@@ -34,6 +34,8 @@ ADMIN_TOOL_WITHIN_S = 120.0
 # After three wrong passwords in a row Neo4j refuses every password for five seconds.
 AUTH_PAUSE_S = 5.5
 LOGIN_TRIES = 3
+# The caller tries again, and looks at the process between two tries.
+_NO_RETRY: dict[str, Any] = {"max_transaction_retry_time": 0.0}
 _CHANGE_PASSWORD = "ALTER CURRENT USER SET PASSWORD FROM $old TO $new"  # noqa: S105 - a statement
 
 
@@ -112,10 +114,11 @@ def log_in(folder: ServerFolder, server: RunFile, deadline: float) -> Connection
     from neo4j.exceptions import AuthError, DriverError, Neo4jError  # the driver is not loaded where none is started
 
     secret = read_secret(folder)
+    passwords = dict(secret)
     refusals = 0
     while True:
         try:
-            try_passwords(server, secret)
+            try_passwords(server, passwords)
             break
         except AuthError as error:
             refusals += 1
@@ -146,7 +149,8 @@ def log_in(folder: ServerFolder, server: RunFile, deadline: float) -> Connection
 def try_passwords(server: RunFile, secret: dict[str, str]) -> None:
     """Send a query under the permanent password, after replacing the first one by it.
 
-    The first one may have been replaced already, by a process that was killed before it could record that.
+    The first one may have been replaced already, by a process that was killed before it could record that. Where the
+    server refuses it, it is removed from `secret`: each wrong login makes the server refuse all of them for longer.
 
     Raises:
         neo4j.exceptions.AuthError: the server refuses the password.
@@ -157,7 +161,11 @@ def try_passwords(server: RunFile, secret: dict[str, str]) -> None:
 
     uri = server.connection("").uri
     if "initial" in secret:
-        with suppress(AuthError), GraphDatabase.driver(uri, auth=(USERNAME, secret["initial"])) as driver:
-            driver.execute_query(_CHANGE_PASSWORD, old=secret["initial"], new=secret["password"], database_="system")
-    with GraphDatabase.driver(uri, auth=(USERNAME, secret["password"])) as driver:
+        change = {"old": secret["initial"], "new": secret["password"]}
+        try:
+            with GraphDatabase.driver(uri, auth=(USERNAME, secret["initial"]), **_NO_RETRY) as driver:
+                driver.execute_query(_CHANGE_PASSWORD, change, database_="system")
+        except AuthError:
+            del secret["initial"]
+    with GraphDatabase.driver(uri, auth=(USERNAME, secret["password"]), **_NO_RETRY) as driver:
         driver.execute_query("RETURN 1")

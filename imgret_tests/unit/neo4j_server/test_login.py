@@ -122,3 +122,34 @@ def test_a_server_that_ends_meanwhile_is_no_error_of_the_login(
 def test_a_damaged_password_file_has_no_passwords(folder: ServerFolder, text: str) -> None:
     folder.secret.write_text(text)
     assert login.read_secret(folder) == {}
+
+
+def test_a_refused_first_password_is_not_tried_again(
+    folder: ServerFolder, record: Record, process: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where others' wrong logins have shut the server, one more with every try would keep it shut."""
+    folder.secret.write_text(json.dumps({"password": SECRET, "initial": "first"}))
+    logins: list[str] = []
+    limited = ClientError()
+    monkeypatch.setattr(ClientError, "code", "Neo.ClientError.Security.AuthenticationRateLimit")
+    answers: list[Exception | None] = [AuthError(), limited, limited, None]
+
+    class Driver:
+        def __init__(self, _uri: str, *, auth: tuple[str, str], **_: object) -> None:
+            logins.append(auth[1])
+
+        def __enter__(self) -> "Driver":
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+        def execute_query(self, *_: object, **__: object) -> None:
+            if error := answers.pop(0):
+                raise error
+
+    monkeypatch.setattr("neo4j.GraphDatabase.driver", Driver)
+    monkeypatch.setattr(login, "wait_until_ended", lambda *_: None)
+    assert login.log_in(folder, record(process.pid, state="starting"), time.monotonic() + 60)
+    assert logins == ["first", SECRET, SECRET, SECRET]
+    assert login.read_secret(folder) == {"password": SECRET}
