@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEEDED_GB := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev app test bench screenshots lint typecheck check constraints clean
+.PHONY: help setup demo dev app test test-all bench screenshots lint typecheck check constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -27,7 +27,10 @@ app: setup ## start the web page
 # IMGRET_TEST_NEO4J_URI cannot be shared.
 WORKERS := $(if $(IMGRET_TEST_NEO4J_URI),,-n auto --maxprocesses 4 --dist loadfile)
 
-test: setup ## run all tests; they start their own Neo4j
+test: setup ## run the tests; they start their own Neo4j
+	$(BIN)/python -m pytest $(WORKERS) -m "not exhaustive"
+
+test-all: setup ## run the tests with every point at which a run is killed
 	$(BIN)/python -m pytest $(WORKERS)
 
 bench: setup ## measure the speed and compare it with alternatives (half an hour on an idle machine)
@@ -45,7 +48,7 @@ lint: $(READY) ## check style and the import contracts of pyproject.toml
 typecheck: $(READY) ## check types
 	$(BIN)/basedpyright
 
-check: lint typecheck test ## check style and types, run all tests
+check: lint typecheck test ## check style and types, run the tests
 
 constraints: $(READY) ## resolve constraints.txt again for all supported Python versions
 	$(BIN)/python -m pip install --quiet uv

@@ -113,8 +113,8 @@ def test_a_wrong_command_is_noticed(wrong: str) -> None:
 
 
 def test_make_targets_exist() -> None:
-    targets = set(re.findall(r"^([a-z]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
-    inline = {word for page in PAGES for word in re.findall(r"`make ([a-z]+)`", page_text(page))}
+    targets = set(re.findall(r"^([a-z-]+):", (PROJECT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    inline = {word for page in PAGES for word in re.findall(r"`make ([a-z-]+)`", page_text(page))}
     called = {words[1] for line in all_shown() for words in line.commands if words[:1] == ["make"]}
     assert called
     assert called | inline <= targets
