@@ -80,7 +80,7 @@ class GroupsReport:
         """The report in one line."""
         groups = (
             f"{self.groups:,} groups of {self.images - self.single_images:,} images, the largest of {self.largest:,}; "
-            f"{self.single_images:,} images are in no group; every member's cosine with its representative is at "
+            f"images in no group: {self.single_images:,}; every member's cosine with its representative is at "
             f"least {self.min_score:g}"
         )
         return f"{groups}: {self.seconds:.1f} s." if self.written else f"{groups}: nothing changed."

@@ -7,6 +7,8 @@ manifest. Not here: writing the tables (`domain.embeddings.embeddings_table`), t
 Terms: a content is the bytes of a file, named by their SHA-256. A vector key names one vector: content and engine. A
 row is usable where its status is `ok`, so that it has a vector. The coverage of a space is a hash of all usable paths
 and their vector keys: tables made from the embeddings carry it (`domain.storage.derived_tables`).
+
+The module is long because a second reader could apply other rules for what is usable and current.
 """
 
 import hashlib
