@@ -109,7 +109,7 @@ def _broken() -> list[OddFile]:
         OddFile("half a webp.webp", _half(saved(noise, "WEBP")), Status.TRUNCATED),
         OddFile("half a gif.gif", _half(saved(noise, "GIF")), decoded=Status.TRUNCATED, size=(80, 60), format="GIF"),
         OddFile("half a bmp.bmp", _half(saved(noise, "BMP")), decoded=Status.TRUNCATED, size=(80, 60), format="BMP"),
-        OddFile("flipped bits.png", _flipped(png), decoded=Status.TRUNCATED, size=(40, 30), format="PNG"),
+        OddFile("flipped bits.png", _flipped(png), decoded=Status.DAMAGED, size=(40, 30), format="PNG"),
         OddFile("bomb.png", bomb, Status.TOO_LARGE),
         OddFile("a png.jpg", png, size=(40, 30), format="PNG"),
         OddFile("a jpeg.png", jpeg, size=(40, 30), format="JPEG"),

@@ -33,6 +33,7 @@ _NEXT_STEP = "What to do: run `imgret run`, or materialize it in Dagster (`make 
 _REASONS = {
     "empty": "empty file",
     "truncated": "end of the file is missing",
+    "damaged": "content of the file is wrong",
     "not_an_image": "not an image, despite its name",
     "unsupported": "unsupported image format",
     "too_large": "more pixels than IMGRET_MAX_PIXELS",

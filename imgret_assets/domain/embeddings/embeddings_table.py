@@ -17,9 +17,10 @@ import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
-from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors, split_engine, with_decoding
 from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.image_status import RETRIED_STATUSES
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
@@ -74,6 +75,7 @@ class EmbeddingsReport:
         engine: engine that embedded; None where nothing was embedded.
         other_engines: other engines that made stored vectors; empty where nothing was embedded.
         times: seconds of each stage.
+        outdated: number of contents that were embedded anew because they are decoded otherwise now.
     """
 
     space: str
@@ -84,6 +86,7 @@ class EmbeddingsReport:
     engine: str | None
     other_engines: list[str]
     times: StageTimes = field(default_factory=StageTimes)
+    outdated: int = 0
 
     @property
     def images_per_second(self) -> float:
@@ -99,6 +102,11 @@ class EmbeddingsReport:
         warning = (
             f" The collection also has vectors made by {', '.join(self.other_engines)}." if self.other_engines else ""
         )
+        if self.outdated:
+            warning += (
+                f" {self.outdated:,} images are embedded again, once, because this version decodes them otherwise: odd "
+                "forms of TIFF and BMP, and files that an older version could not decode."
+            )
         return (
             f"{self.embedded:,} of {rows:,} images embedded in {self.space} by {self.engine} in {self.seconds:.1f} s "
             f"({self.images_per_second:.1f} a second), {self.failed:,} unusable.{warning}"
@@ -158,6 +166,9 @@ class _Refresh:
         self.seconds = 0.0
         self.times = StageTimes()
         self.engines: set[str] = set()
+        self.decodings: dict[str, str] = {}
+        self.outdated = 0
+        self.pending.drop_failures_of_older_decoder()
         # One thread, so that writes happen in order: vectors before the tables that need them.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="imgret-write")
         self._write: Future[None] | None = None
@@ -179,6 +190,9 @@ class _Refresh:
         for plan in group:
             for content, paths in plan.missing.items():
                 missing.setdefault(content, []).extend(paths)
+        self.decodings = {content: name for plan in group for content, name in plan.decodings.items()}
+        self.outdated += sum(plan.outdated for plan in group)
+        self.pending.drop_outdated({name: self.decodings[name] for name in missing if name in self.decodings})
         available = self.pending.known(list(missing))
         available |= self._fetch_from_tables(missing.keys() - available)
         to_embed = {content: paths for content, paths in missing.items() if content not in available}
@@ -197,7 +211,15 @@ class _Refresh:
         engine = self.embedder.engine if self.embedded else None
         others = sorted(self.engines - {engine}) if engine else []
         return EmbeddingsReport(
-            self.space.id, self.shard_reports, self.embedded, self.failed, self.seconds, engine, others, self.times
+            self.space.id,
+            self.shard_reports,
+            self.embedded,
+            self.failed,
+            self.seconds,
+            engine,
+            others,
+            self.times,
+            self.outdated,
         )
 
     def _start_write(self, write: Callable[[], None]) -> None:
@@ -236,6 +258,7 @@ class _Refresh:
             if len(fetched) == len(contents):
                 break
             stored = StoredContents(self.home, self.space.id, shard)
+            stored.drop_outdated({name: self.decodings[name] for name in contents if name in self.decodings})
             available = sorted((set(contents) - fetched) & stored.row_of.keys(), key=stored.row_of.__getitem__)
             self._copy_to_pending(stored, available)
             fetched.update(available)
@@ -270,7 +293,7 @@ class _Refresh:
                 if result.status in RETRIED_STATUSES:
                     retried[content] = result
                 else:
-                    unsaved.append((content, result))
+                    unsaved.append((content, with_decoding(result, self.decodings.get(content, ""))))
                 self.embedded += result.vector is not None
                 self.failed += result.vector is None
                 self.seconds = earlier_seconds + time.monotonic() - started
@@ -300,7 +323,11 @@ class _Refresh:
         metadata = (
             self.space.as_metadata()
             | EmbeddingsMetadata(
-                space=self.space.id, dim=self.space.dim, shard=plan.shard, shards=self.home.record.shards
+                space=self.space.id,
+                dim=self.space.dim,
+                shard=plan.shard,
+                shards=self.home.record.shards,
+                decoder=DECODER_VERSION,
             ).as_metadata()
         )
         path = tables.embeddings_path(self.home.warehouse, self.space.id, plan.shard)
@@ -370,7 +397,7 @@ class _Refresh:
             report.statuses[result.status] += 1
             report.reused += content not in embedded
             if result.engine:
-                self.engines.add(result.engine)
+                self.engines.add(split_engine(result.engine)[0])
             if result.vector is None:
                 report.unusable.append((path, result.status, result.error or ""))
             elif content in embedded and len(report.examples) < _EXAMPLES:

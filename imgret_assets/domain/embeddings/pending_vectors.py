@@ -6,13 +6,15 @@ here: the embeddings tables (`domain.embeddings.embeddings_table`), which conten
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.images.decode import DECODER_VERSION
+from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.storage import sqlite
 
@@ -30,7 +32,8 @@ class EmbeddingResult:
     Attributes:
         status: `ok`, or why there is no vector (`domain.images.image_status.Status`).
         error: the reason in words; None where the status is ok.
-        engine: engine that made the vector.
+        engine: engine that made the vector; of an image that is not decoded as ever, followed by `+` and how
+            (`domain.images.decode.Header.decoding`), so that another decoding is another vector.
         vector: float32 (dim,) where the status is ok, else None.
     """
 
@@ -38,6 +41,24 @@ class EmbeddingResult:
     error: str | None
     engine: str | None
     vector: np.ndarray | None
+
+
+def split_engine(engine: str) -> tuple[str, str]:
+    """Return an engine and the decoding that follows it, which is empty for ordinary images."""
+    name, _, decoding = engine.partition("+")
+    return name, decoding
+
+
+def with_decoding(result: EmbeddingResult, decoding: str) -> EmbeddingResult:
+    """Return a result whose engine is followed by the decoding, if there is one and a vector."""
+    if not decoding or result.vector is None:
+        return result
+    return replace(result, engine=f"{result.engine}+{decoding}")
+
+
+def is_current_result(result: EmbeddingResult, decoding: str) -> bool:
+    """Return whether a result has no vector, or one of an image that was decoded in this way."""
+    return result.status != Status.OK or split_engine(result.engine or "")[1] == decoding
 
 
 class PendingVectors:
@@ -52,6 +73,24 @@ class PendingVectors:
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
 
+    def drop_failures_of_older_decoder(self) -> None:
+        """Delete, once for each version of the decoder, the contents that an older version could not decode."""
+        if not self.path.is_file():
+            return
+        with self._open() as connection:
+            (version,) = connection.execute("PRAGMA user_version").fetchone()
+            if version != DECODER_VERSION:
+                connection.execute("DELETE FROM vectors WHERE status != ?", (str(Status.OK),))
+                connection.execute(f"PRAGMA user_version = {DECODER_VERSION}")
+
+    def drop_outdated(self, decodings: Mapping[str, str]) -> None:
+        """Delete those of some contents whose vector was made by another decoding; given with their decoding."""
+        outdated: list[str] = []
+        for part in batches(list(decodings), sqlite.MAX_VALUES):
+            results = self.get_many(part)
+            outdated += [name for name, result in results.items() if not is_current_result(result, decodings[name])]
+        self.delete_many(outdated)
+
     def put_many(self, results: Iterable[tuple[str, EmbeddingResult]]) -> None:
         """Store the results of some contents, all or none."""
         rows = [
@@ -64,8 +103,11 @@ class PendingVectors:
             )
             for content, result in results
         ]
+        is_new = not self.path.is_file()
         if rows:
             with self._open() as connection:
+                if is_new:
+                    connection.execute(f"PRAGMA user_version = {DECODER_VERSION}")
                 connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
 
     def get_many(self, contents: Sequence[str]) -> dict[str, EmbeddingResult]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import StoredContents
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -26,6 +27,8 @@ class ShardPlan:
         stored: the present table.
         missing: relative paths of each content (sha256) that the present table has no final result of.
         is_current: whether the present table already has exactly these rows.
+        decodings: how each content is decoded that is not decoded as ever (`domain.images.decode.Header.decoding`).
+        outdated: number of contents whose stored result another version of the decoder led to.
     """
 
     shard: str
@@ -33,6 +36,8 @@ class ShardPlan:
     stored: StoredContents
     missing: dict[str, list[str]]
     is_current: bool
+    decodings: dict[str, str]
+    outdated: int
 
 
 def plan_shard(home: Home, space: str, shard: str) -> ShardPlan:
@@ -53,16 +58,26 @@ def plan_shard(home: Home, space: str, shard: str) -> ShardPlan:
             expected=f"files of {home.images}",
             remedy="materialise `raw_images` for all shards, or run `imgret run`",
         )
-    rows = tables.read(manifest, ["path", "sha256", "status"])
-    images = tables.where_equal(rows, "status", Status.OK).select(["path", "sha256"])
+    usable = tables.where_equal(tables.read(manifest), "status", Status.OK)
+    images = usable.select(["path", "sha256"])
+    decodings = _decodings(usable)
     stored = StoredContents(home, space, shard)
+    # A manifest of an older version does not say how its images are decoded now.
+    outdated = stored.drop_outdated(decodings) if metadata is not None and metadata.decoder == DECODER_VERSION else 0
     missing: dict[str, list[str]] = {}
     keys = list(zip(images["path"].to_pylist(), images["sha256"].to_pylist(), strict=True))
     for path, content in keys:
         if content not in stored.row_of:
             missing.setdefault(content, []).append(path)
     is_current = not missing and stored.exists and [(path, content) for path, content, _ in stored.rows] == keys
-    return ShardPlan(shard, images, stored, missing, is_current)
+    return ShardPlan(shard, images, stored, missing, is_current, decodings, outdated)
+
+
+def _decodings(usable: pa.Table) -> dict[str, str]:
+    if "decoding" not in usable.column_names:
+        return {}
+    rows = zip(usable["sha256"].to_pylist(), usable["decoding"].to_pylist(), strict=True)
+    return {content: decoding for content, decoding in rows if decoding}
 
 
 def count_missing(home: Home, space: str, shard: str) -> int:

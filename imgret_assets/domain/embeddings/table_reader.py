@@ -12,7 +12,7 @@ The module is long because a second reader could apply other rules for what is u
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +21,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, is_current_result, split_engine
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.image_status import RETRIED_STATUSES, Status
 from imgret_assets.domain.images.labels import shard_labels
@@ -172,6 +173,7 @@ class StoredContents:
         exists: whether the shard has a table of this space.
         rows: path, sha256 and status of each row, in the table's order.
         row_of: row number of each content, without the contents that the next run tries again.
+        decoder: version of the decoder by which contents without a vector could not be decoded.
     """
 
     def __init__(self, home: Home, space: str, shard: str) -> None:
@@ -179,6 +181,7 @@ class StoredContents:
         self.exists = metadata is not None and metadata.space == space
         self.rows: list[tuple[str, str, str]] = []
         self.row_of: dict[str, int] = {}
+        self.decoder = metadata.decoder if metadata is not None else DECODER_VERSION
         self._results: dict[str, EmbeddingResult] = {}
         self._row_groups: dict[int, np.ndarray] = {}
         if not self.exists:
@@ -194,7 +197,23 @@ class StoredContents:
     @property
     def engines(self) -> set[str]:
         """Engines that made the vectors."""
-        return {result.engine for result in self._results.values() if result.engine}
+        return {split_engine(result.engine)[0] for result in self._results.values() if result.engine}
+
+    def drop_outdated(self, decodings: Mapping[str, str]) -> int:
+        """Drop contents that are decoded otherwise now from `row_of`; return their number.
+
+        Args:
+            decodings: how each content is decoded that is not decoded as ever (`Header.decoding`), by content.
+        """
+        outdated = [
+            content
+            for content in self.row_of
+            if not is_current_result(self._results[content], decodings.get(content, ""))
+            or (self.decoder != DECODER_VERSION and self._results[content].status != Status.OK)
+        ]
+        for content in outdated:
+            del self.row_of[content]
+        return len(outdated)
 
     def get(self, content: str) -> EmbeddingResult:
         """Return the stored result of a content in `row_of`, with its vector where it is usable."""

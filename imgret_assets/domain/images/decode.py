@@ -1,27 +1,45 @@
 """Decoder of image files: from bytes to a header or RGB pixels, or to the status that says why there are none.
 
-Belongs here: everything that depends on image formats. Not here: walking folders
-(`domain.images.files`), reading files (`domain.images.manifest`, `domain.images.image_reader`), a model's input
-(`domain.models.preprocessing`).
+Belongs here: opening a file with Pillow or with the second decoder that its form needs, rotation, 8 bits per channel.
+Not here: signatures and structures of formats (`domain.images.file_formats`), which status follows from an error
+(`domain.images.failures`), walking folders (`domain.images.files`), reading files (`domain.images.manifest`,
+`domain.images.image_reader`), a model's input (`domain.models.preprocessing`).
 
 A file that can't be decoded raises `UnusableImageError`. Its status and reason become a row of the manifest
 (`domain.images.file_inspection`) or of the embeddings (`domain.embeddings.embedding_pipeline`), and the run goes on.
+
+A picture that another version of this module decoded to other pixels has a `Header.decoding`, which its manifest row
+and its vector carry: that vector is computed anew, and no other (`domain.embeddings.shard_plan`).
 """
 
 import io
-import struct
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from imgret_assets.domain.images.bmp_runs import decode_runs
+from imgret_assets.domain.images.failures import failure_of, failure_of_start
+from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.png_repair import has_late_metadata, repair_png
+from imgret_assets.domain.images.tiff_decoding import decode_tiff, is_decoded_by_pillow, read_tiff_size, silence_libtiff
+
+# Grows when a file's status, size or decoding can come out otherwise: manifests of an older decoder are then refreshed
+# once (`domain.images.manifest`), and contents that it could not decode are tried again.
+DECODER_VERSION = 2
+# What `Header.decoding` says of pixels that differ from those of version 1, with the version of each way.
+SECOND_TIFF_DECODER = "tiff1"
+BMP_RUNS = "runs1"
 
 # The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
 # every large photograph, and can't be set by a user.
 Image.MAX_IMAGE_PIXELS = None
+# Pillow's warnings about odd files don't name the file. What makes a file unusable becomes its status.
+warnings.filterwarnings("ignore", module=r"PIL\.")
 
 EXTENSIONS = frozenset(
     f".{ending}"
@@ -32,24 +50,28 @@ EXTENSIONS = frozenset(
 )
 # Formats by content, whatever the file's name. EPS, WMF and similar formats are excluded: Pillow would start other
 # programs (Ghostscript) for any file that has such a content.
-FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", "DIB", "TIFF", "AVIF", "JPEG2000", "PPM", "TGA", "ICO")
-# Words in Pillow's messages about a file whose format it lacks a decoder for. Any other error means a damaged file.
-_UNSUPPORTED_HINTS = ("not available", "not supported", "unsupported", "cannot handle", "unknown", "no decode")
-_HEIF_BRANDS = (b"heic", b"heix", b"hevc", b"heim", b"heis", b"mif1", b"msf1")
-_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
-_SIGNATURES = (_PNG_SIGNATURE, b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
-_PNG_METADATA_CHUNKS = (b"eXIf", b"tEXt", b"zTXt", b"iTXt")
+FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", TIFF, "AVIF", "JPEG2000", "PPM", "ICO")
+# Formats without a signature, which are tried only on files that have no other one.
+_FORMATS_WITHOUT_SIGNATURE = ("DIB", "TGA")
 _EXIF_ORIENTATION = 0x0112
 _SIDEWAYS = frozenset({5, 6, 7, 8})
+_BMP_RUNS_DECODER = "bmp_rle"
 
 
 @dataclass(frozen=True)
 class Header:
-    """Header of an image file: size in pixels after EXIF rotation, and format, such as `JPEG`."""
+    """Header of an image file.
+
+    Attributes:
+        width, height: in pixels, after EXIF rotation.
+        format: such as `JPEG`.
+        decoding: how the pixels are decoded where another version decoded them otherwise; empty for ordinary pictures.
+    """
 
     width: int
     height: int
     format: str
+    decoding: str = ""
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
@@ -58,10 +80,14 @@ def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
     Raises:
         UnusableImageError: the file is no image, in a format that this machine can't decode, damaged, or too large.
     """
-    with _open(file, max_pixels) as image:
-        width, height = image.size
-        sideways = _is_sideways(image, file)
-        return Header(*((height, width) if sideways else (width, height)), format=image.format or "")
+    try:
+        return _read_header(file, max_pixels)
+    except UnusableImageError:
+        raise
+    except Exception as error:
+        # Decoders answer hostile bytes with any exception: OSError, SyntaxError, struct.error, zlib.error…
+        file.seek(0)
+        raise failure_of(file.read(), error) from error
 
 
 def decode(
@@ -79,29 +105,19 @@ def decode(
         min_size: width and height that the caller needs. A JPEG that is at least 2, 4 or 8 times as large in both
             directions is decoded at that fraction of its size, from the low frequencies alone and in a fraction of the
             time. None decodes every pixel.
-        acquire_pixels: called with the number of pixels that are about to be decoded; may wait until they are free.
+        acquire_pixels: called once with the number of pixels that are about to be decoded; may wait until they are
+            free.
 
     Raises:
         UnusableImageError: as `read_header`, and with the status `truncated` where pixels are missing.
     """
-    if not data:
-        raise UnusableImageError(Status.EMPTY, "the file has no bytes")
-    file = io.BytesIO(data)
-    with _open(file, max_pixels) as image:
-        try:
-            if min_size is not None and image.format == "JPEG":
-                # Pillow takes the size before rotation; an EXIF rotation by 90 degrees exchanges width and height.
-                width, height = min_size
-                image.draft(image.mode, (height, width) if _is_sideways(image, file) else (width, height))
-            if acquire_pixels is not None:
-                acquire_pixels(image.size[0] * image.size[1])
-            image.load()
-            return to_rgb(_rotated(image))
-        except (MemoryError, RecursionError) as error:
-            raise UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})") from error
-        except Exception as error:
-            # Decoders answer hostile bytes with any exception: OSError, SyntaxError, struct.error, zlib.error…
-            raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
+    decoding = _Decoding(data, max_pixels, min_size, acquire_pixels)
+    try:
+        return to_rgb(decoding.upright())
+    except UnusableImageError:
+        raise
+    except Exception as error:
+        raise failure_of(data, error) from error
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -117,27 +133,176 @@ def to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-def _is_sideways(image: Image.Image, file: BinaryIO) -> bool:
+def _read_header(file: BinaryIO, max_pixels: int) -> Header:
+    form = _identify(file.read(START_BYTES))
+    if form == TIFF and (size := _size_by_second_decoder(file, max_pixels)) is not None:
+        return Header(*size, format=TIFF, decoding=SECOND_TIFF_DECODER)
+    try:
+        with _open(file, form, max_pixels) as image:
+            if form != "PNG" or "exif" in image.info or not has_late_metadata(file):
+                return _header_of(image, decodes_pixels=False)
+    except UnusableImageError:
+        raise
+    except Exception:
+        if form != "PNG":
+            raise
+    # Pillow refuses the PNG, or would decode all its pixels for what follows them.
+    file.seek(0)
+    data = file.read()
+    repaired = repair_png(data)
+    with _open(io.BytesIO(data if repaired is None else repaired.data), form, max_pixels) as image:
+        return _header_of(image, decodes_pixels=True)
+
+
+def _header_of(image: Image.Image, *, decodes_pixels: bool) -> Header:
+    width, height = image.size
+    size = (height, width) if _is_sideways(image, decodes_pixels=decodes_pixels) else (width, height)
+    return Header(*size, format=image.format or "", decoding=BMP_RUNS if _has_bmp_runs(image) else "")
+
+
+def _size_by_second_decoder(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
+    """Return the size of a TIFF that the second decoder has to decode; None where Pillow decodes it."""
+    pillow_error: Exception | None = None
+    try:
+        with _open(file, TIFF, max_pixels) as image:
+            if is_decoded_by_pillow(_tags(image)):
+                return None
+    except UnusableImageError:
+        raise
+    except UnidentifiedImageError:
+        pass
+    except Exception as error:  # noqa: BLE001, RUF100 - decoders raise any error on odd files
+        pillow_error = error
+    try:
+        size = read_tiff_size(file)
+    except UnusableImageError:
+        raise
+    except Exception as error:
+        raise (pillow_error or error) from error
+    _check_pixels(size, max_pixels)
+    return size
+
+
+class _Decoding:
+    """Decoding of one file's first frame."""
+
+    def __init__(
+        self,
+        data: bytes,
+        max_pixels: int,
+        min_size: tuple[int, int] | None,
+        acquire_pixels: Callable[[int], None] | None,
+    ) -> None:
+        self._data = data
+        self._max_pixels = max_pixels
+        self._min_size = min_size
+        self._acquire_pixels = acquire_pixels
+
+    def upright(self) -> Image.Image:
+        """Return the frame in any mode, rotated as EXIF says."""
+        form = _identify(self._data[:START_BYTES])
+        if form == TIFF:
+            return self._upright_tiff()
+        if form == "PNG" and (repaired := repair_png(self._data)) is not None:
+            self._data = repaired.data
+        with _open(io.BytesIO(self._data), form, self._max_pixels) as image:
+            return self._load(image)
+
+    def _upright_tiff(self) -> Image.Image:
+        silence_libtiff()
+        pillow_error: Exception | None = None
+        try:
+            with _open(io.BytesIO(self._data), TIFF, self._max_pixels) as image:
+                if is_decoded_by_pillow(_tags(image)):
+                    return self._load(image)
+        except (UnusableImageError, MemoryError, RecursionError):
+            raise
+        except UnidentifiedImageError:
+            pass
+        except Exception as error:  # noqa: BLE001, RUF100 - decoders raise any error on odd files
+            pillow_error = error
+        # tifffile fills missing pixels with zeros.
+        if (missing := missing_part(self._data, TIFF)) is not None:
+            raise UnusableImageError(Status.TRUNCATED, missing)
+        try:
+            return decode_tiff(self._data, max_pixels=self._max_pixels, acquire_pixels=self._acquire_once)
+        except (UnusableImageError, MemoryError, RecursionError):
+            raise
+        except Exception as error:
+            raise (error if pillow_error is None else pillow_error) from error
+
+    def _acquire_once(self, pixels: int) -> None:
+        acquire, self._acquire_pixels = self._acquire_pixels, None
+        if acquire is not None:
+            acquire(pixels)
+
+    def _load(self, image: Image.Image) -> Image.Image:
+        if self._min_size is not None and image.format == "JPEG":
+            # Pillow takes the size before rotation; an EXIF rotation by 90 degrees exchanges width and height.
+            width, height = self._min_size
+            image.draft(image.mode, (height, width) if _is_sideways(image, decodes_pixels=False) else (width, height))
+        self._acquire_once(image.size[0] * image.size[1])
+        if _has_bmp_runs(image):
+            return _decode_bmp_runs(image, self._data)
+        image.load()
+        return _rotated(image)
+
+
+def _identify(start: bytes) -> str | None:
+    if (failure := failure_of_start(start)) is not None:
+        raise failure
+    return identify(start)
+
+
+def _open(file: BinaryIO, form: str | None, max_pixels: int) -> Image.Image:
+    file.seek(0)
+    image = Image.open(file, formats=(form,) if form in FORMATS else _FORMATS_WITHOUT_SIGNATURE)
+    try:
+        _check_pixels(image.size, max_pixels)
+    except UnusableImageError:
+        image.close()
+        raise
+    return image
+
+
+def _check_pixels(size: tuple[int, int], max_pixels: int) -> None:
+    width, height = size
+    if width * height > max_pixels:
+        raise UnusableImageError(
+            Status.TOO_LARGE, f"{width} x {height} pixels are more than the limit of {max_pixels:,}"
+        )
+
+
+def _tags(image: Image.Image) -> Any:
+    return image.tag_v2  # type: ignore[attr-defined]
+
+
+def _is_sideways(image: Image.Image, *, decodes_pixels: bool) -> bool:
+    if image.format == TIFF:
+        # Pillow rotates a TIFF itself, and its size is the rotated one.
+        return False
     try:
         # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.
-        needs_no_pixels = image.format != "PNG" or "exif" in image.info or not _png_has_late_metadata(file)
-        exif = Image.Image.getexif(image) if needs_no_pixels else image.getexif()
+        exif = image.getexif() if decodes_pixels else Image.Image.getexif(image)
         return exif.get(_EXIF_ORIENTATION) in _SIDEWAYS
     except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return False
 
 
-def _png_has_late_metadata(file: BinaryIO) -> bool:
-    """Return whether chunks that may contain an orientation follow the pixels."""
-    file.seek(len(_PNG_SIGNATURE))
-    after_pixels = False
-    while len(start := file.read(8)) == 8:
-        length, name = struct.unpack(">I4s", start)
-        if after_pixels and name in _PNG_METADATA_CHUNKS:
-            return True
-        after_pixels = after_pixels or name == b"IDAT"
-        file.seek(length + 4, io.SEEK_CUR)
-    return False
+def _has_bmp_runs(image: Image.Image) -> bool:
+    tiles = getattr(image, "tile", None)
+    return bool(tiles) and tiles[0][0] == _BMP_RUNS_DECODER
+
+
+def _decode_bmp_runs(image: Image.Image, data: bytes) -> Image.Image:
+    """Decode a BMP with run lengths, whose header and palette Pillow has read."""
+    _, _, offset, (_, is_rle4, direction) = image.tile[0]  # type: ignore[attr-defined]
+    indices = decode_runs(data[offset:], image.size, 4 if is_rle4 else 8)
+    decoded = Image.fromarray(np.ascontiguousarray(indices if direction == -1 else indices[::-1]))
+    if image.mode == "P" and image.palette is not None:
+        raw_mode, palette = image.palette.getdata()
+        decoded.putpalette(palette, raw_mode)
+    return decoded
 
 
 def _rotated(image: Image.Image) -> Image.Image:
@@ -158,50 +323,3 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
         scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
     grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
     return Image.fromarray(grey).convert("RGB")
-
-
-def _open(file: BinaryIO, max_pixels: int) -> Image.Image:
-    try:
-        image = Image.open(file, formats=FORMATS)
-    except UnidentifiedImageError as error:
-        raise _unidentified(file) from error
-    except (MemoryError, RecursionError) as error:
-        raise UnusableImageError(Status.TOO_LARGE, f"not enough memory for its header ({error})") from error
-    except Exception as error:
-        if "too large" in str(error).lower():
-            raise UnusableImageError(Status.TOO_LARGE, _reason(error)) from error
-        raise UnusableImageError(_status_of(error, Status.TRUNCATED), _reason(error)) from error
-    pixels = image.size[0] * image.size[1]
-    if pixels > max_pixels:
-        image.close()
-        raise UnusableImageError(
-            Status.TOO_LARGE, f"{image.size[0]} x {image.size[1]} pixels are more than the limit of {max_pixels:,}"
-        )
-    return image
-
-
-def _unidentified(file: BinaryIO) -> UnusableImageError:
-    file.seek(0)
-    start = file.read(32)
-    if not start:
-        return UnusableImageError(Status.EMPTY, "the file has no bytes")
-    if start[4:8] == b"ftyp" and start[8:12] in _HEIF_BRANDS:
-        return UnusableImageError(Status.UNSUPPORTED, "HEIC/HEIF images need a decoder that is not installed")
-    if start.startswith((b"\xff\x0a", b"\x00\x00\x00\x0cJXL ")):
-        return UnusableImageError(Status.UNSUPPORTED, "JPEG XL images need a decoder that is not installed")
-    if start.startswith(_SIGNATURES) or start[4:12] == b"ftypavif" or start[:4] + start[8:12] == b"RIFFWEBP":
-        return UnusableImageError(Status.TRUNCATED, "it starts like an image, but its header is incomplete")
-    return UnusableImageError(
-        Status.NOT_AN_IMAGE, f"its first bytes are {start[:8]!r}, which no known image format has"
-    )
-
-
-def _status_of(error: Exception, otherwise: Status) -> Status:
-    text = str(error).lower()
-    if isinstance(error, NotImplementedError) or any(hint in text for hint in _UNSUPPORTED_HINTS):
-        return Status.UNSUPPORTED
-    return otherwise
-
-
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__

@@ -20,16 +20,18 @@ def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
     """Complete a listed row with the file's hash, size in pixels and format, or with the status that says why not.
 
     Args:
-        row: a listed row, with the file's `location` as bytes; it is changed and returned.
+        row: a listed row, with the file's `location` as bytes; it is changed and returned. If it has the `sha256` of
+            an unchanged file, only the header is read.
         max_pixels: an image with more pixels is `too_large`.
     """
     try:
         with open(os.fsdecode(row["location"]), "rb") as file:  # noqa: PTH123
-            digest = hashlib.sha256()
-            while chunk := file.read(_HASH_CHUNK_BYTES):
-                digest.update(chunk)
-            row["sha256"] = digest.hexdigest()
-            if file.tell() == 0:
+            if row.get("sha256") is None:
+                digest = hashlib.sha256()
+                while chunk := file.read(_HASH_CHUNK_BYTES):
+                    digest.update(chunk)
+                row["sha256"] = digest.hexdigest()
+            if os.fstat(file.fileno()).st_size == 0:
                 row["status"], row["error"] = Status.EMPTY, "the file has no bytes"
                 return row
             file.seek(0)
@@ -40,4 +42,5 @@ def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
         row["status"], row["error"] = status_of_os_error(error)
     else:
         row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)
+        row["decoding"] = header.decoding or None
     return row

@@ -13,6 +13,7 @@ class Status(StrEnum):
     OK = "ok"
     EMPTY = "empty"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
     NOT_AN_IMAGE = "not_an_image"
     UNSUPPORTED = "unsupported"
     TOO_LARGE = "too_large"

@@ -18,6 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.file_inspection import inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
 from imgret_assets.domain.images.image_status import Status
@@ -51,6 +52,7 @@ class ShardScan:
         statuses: number of rows by status.
         added, changed, removed: number of files that appeared, have other content, or are gone.
         opened: number of files whose bytes were read.
+        reinspected: number of unchanged files whose header was read because the decoder is another version.
         written: whether the table was written; an unchanged one is not.
         examples: some usable paths that were added or changed.
         unusable: path, status and reason of each row that is not ok.
@@ -63,6 +65,7 @@ class ShardScan:
     changed: int = 0
     removed: int = 0
     opened: int = 0
+    reinspected: int = 0
     written: bool = False
     examples: list[str] = field(default_factory=list)
     unusable: list[tuple[str, str, str]] = field(default_factory=list)
@@ -98,8 +101,15 @@ class ScanReport:
         new_root = (
             f"The contents of {self.replaced_root} are replaced by those of {self.root}. " if self.replaced_root else ""
         )
+        reinspected = sum(shard.reinspected for shard in self.shards)
+        if reinspected:
+            new_root += (
+                f"The headers of {reinspected:,} unchanged files were read again, once, because this version decodes "
+                "some images otherwise. "
+            )
         if not opened and not removed and not added:
-            return f"{new_root}{rows:,} files listed under {self.root}, none changed: no file was opened."
+            opened_text = "no other file was opened" if reinspected else "no file was opened"
+            return f"{new_root}{rows:,} files listed under {self.root}, none changed: {opened_text}."
         return (
             f"{new_root}{rows:,} files listed under {self.root} in {self.seconds:.1f} s: "
             f"{added:,} added, {changed:,} changed, {removed:,} removed, {opened:,} opened."
@@ -226,6 +236,7 @@ class _ShardScanner:
             fingerprint=str(listing.fingerprints[shard]),
             listed_from_ns=window_ns[0],
             listed_to_ns=window_ns[1],
+            decoder=DECODER_VERSION,
         )
 
     def known_paths(self) -> set[str]:
@@ -242,16 +253,21 @@ class _ShardScanner:
         rows = [row for row in known.values() if self._in_unlistable_folder(row["path"])]
         any_known_inspected = False
         to_inspect: list[Row] = []
+        is_other_decoder = self.known_metadata is not None and self.known_metadata.decoder != DECODER_VERSION
         for row in self.listing.rows(self.shard):
             known_row = known.get(_key(row))
             if row["status"] is not None:
                 rows.append(row)
             elif known_row is not None and not self.verify and self._is_same_file(row, known_row):
+                if is_other_decoder and known_row["sha256"] is not None:
+                    to_inspect.append({**row, "sha256": known_row["sha256"]})
+                    scan.reinspected += 1
+                    continue
                 rows.append(known_row)
             else:
                 any_known_inspected = any_known_inspected or known_row is not None
                 to_inspect.append(row)
-        scan.opened = len(to_inspect)
+        scan.opened = len(to_inspect) - scan.reinspected
         max_pixels = self.home.settings.max_pixels
         rows.extend(pool.map(lambda row: inspect_file(row, max_pixels), to_inspect))
         for row in rows:
@@ -303,7 +319,7 @@ class _ShardScanner:
         stored = self.known_metadata
         same_metadata = stored is not None and all(
             getattr(stored, name) == getattr(self.new_metadata, name)
-            for name in ("root", "shards", "max_pixels", "fingerprint")
+            for name in ("root", "shards", "max_pixels", "fingerprint", "decoder")
         )
         return same_metadata and tables.read(self.table).equals(table)
 

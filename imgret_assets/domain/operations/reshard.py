@@ -67,16 +67,17 @@ def _rewrite(folder: Path, target: Path, shards: int) -> None:
         else {**metadata, "shards": str(shards)}
     )
     windows = [tables.read_metadata(source) for source in sources]
-    for key, choose in (("listed_from_ns", min), ("listed_to_ns", max)):
-        if key in metadata:
-            metadata[key] = str(choose(int(window[key]) for window in windows))
+    # What an older decoder left in one shard is decoded again in all.
+    for key, choose, absent in (("listed_from_ns", min, "0"), ("listed_to_ns", max, "0"), ("decoder", min, "1")):
+        if any(key in window for window in windows):
+            metadata[key] = str(choose(int(window.get(key, absent)) for window in windows))
     for key in shard_keys(shards):
         parts = []
         for source in sources:
             table = tables.read(source)
             in_shard = pa.array([shard_of(path, shards) == key for path in table["path"].to_pylist()], pa.bool_())
             parts.append(table.filter(in_shard))
-        table = pa.concat_tables(parts).sort_by("path")
+        table = pa.concat_tables(parts, promote_options="default").sort_by("path")
         shard_metadata = {**metadata, "shard": key}
         with tables.writer(target / f"shard={key}.parquet", table.schema.remove_metadata(), shard_metadata) as writer:
             writer.write_table(table, row_group_size=tables.EMBEDDING_GROUP_ROWS)

@@ -70,6 +70,7 @@ class ManifestMetadata(TableMetadata):
         max_pixels: limit above which an image was `too_large`.
         fingerprint: of the shard's listed files (`domain.images.files.ListingFingerprint`); empty after a reshard.
         listed_from_ns, listed_to_ns: start and end of the walk, nanoseconds since the epoch.
+        decoder: version of the decoder that inspected the files (`domain.images.decode.DECODER_VERSION`).
     """
 
     root: str
@@ -79,6 +80,7 @@ class ManifestMetadata(TableMetadata):
     fingerprint: str = ""
     listed_from_ns: int = 0
     listed_to_ns: int = 0
+    decoder: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +92,14 @@ class EmbeddingsMetadata(TableMetadata):
         dim: length of a vector.
         shard: key of the shard.
         shards: number of shards of the home.
+        decoder: version of the decoder by which contents without a vector could not be decoded.
     """
 
     space: str
     dim: int = 0
     shard: str = ""
     shards: int = 0
+    decoder: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

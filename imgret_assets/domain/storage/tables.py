@@ -31,6 +31,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("label", pa.string()),
         ("status", pa.string()),
         ("error", pa.string()),
+        ("decoding", pa.string()),
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])

@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import sqlite3
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +15,7 @@ import pytest
 
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.embeddings.embeddings_table import EmbeddingsReport, refresh_embeddings
-from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
+from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
 from imgret_assets.domain.images import image_reader
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
@@ -23,6 +24,8 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DiskFullError, ModelError, StaleTableError, TableError
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
 from imgret_tests.support.odd_files import odd_files
+from imgret_tests.support.older_decoder import as_of_older_decoder
+from imgret_tests.support.picture_forms import colours, tiff
 from imgret_tests.support.pictures import picture, picture_bytes
 from imgret_tests.support.processes import Process
 from imgret_tests.support.tree import embedding_rows, path_in, put, put_pictures, stamps
@@ -79,7 +82,7 @@ def test_a_row_for_each_usable_manifest_row(home: Home, images: Path, embedder: 
             "embedding": None,
         },
     }
-    assert "truncated" in embedding_rows(home, embedder.space.id)["half.jpg"]["error"]
+    assert "end mark of the JPEG" in embedding_rows(home, embedder.space.id)["half.jpg"]["error"]
 
 
 def test_tables_have_the_documented_schema_and_metadata(home: Home, images: Path, embedder: FakeEmbedder) -> None:
@@ -513,3 +516,48 @@ def test_a_damaged_table_is_named_with_a_remedy_that_works(home: Home, images: P
         refresh_embeddings(home, embedder)
     table.unlink()
     assert refresh_embeddings(home, embedder).embedded == rows
+
+
+# A home of an older decoder
+
+
+def test_a_home_of_an_older_decoder_embeds_only_what_is_decoded_otherwise(
+    home: Home, images: Path, embedder: FakeEmbedder
+) -> None:
+    put_pictures(images, range(6))
+    odd = {path_in(shard, stem="deep", ending=".tif"): tiff(colours(), 16, 2, planar=True) for shard in home.shards}
+    for path, data in odd.items():
+        put(images, path, data)
+    put(images, "half.jpg", half_a_picture())
+    refresh(home, embedder)
+    current = embedding_rows(home, embedder.space.id)
+    assert {path for path, row in current.items() if row["engine"] == "fake+tiff1"} == set(odd)
+    as_of_older_decoder(home, space=embedder.space.id)
+    report = refresh(home, embedder)
+    assert (report.embedded, report.failed, report.outdated) == (1, 1, 5)
+    assert "images are embedded again, once, because this version decodes them otherwise" in report.summary
+    assert report.other_engines == []
+    assert embedding_rows(home, embedder.space.id) == current
+    report = refresh(home, embedder)
+    assert (report.embedded, report.failed, report.outdated, written(report)) == (0, 0, 0, [])
+
+
+def test_a_pending_vector_of_an_older_decoder_is_not_taken(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+    data = tiff(colours(), 16, 2, planar=True)
+    put(images, "planar.tif", data)
+    put(images, "half.jpg", half_a_picture())
+    pending = PendingVectors(home.work, embedder.space.id)
+    names = [hashlib.sha256(data).hexdigest(), hashlib.sha256(half_a_picture()).hexdigest()]
+    pending.put_many(
+        [
+            (names[0], EmbeddingResult("ok", None, "fake", np.ones(48, np.float32))),
+            (names[1], EmbeddingResult("unsupported", "an old reason", None, None)),
+        ]
+    )
+    with sqlite3.connect(pending.path) as connection:
+        connection.execute("PRAGMA user_version = 0")
+    refresh(home, embedder)
+    rows = embedding_rows(home, embedder.space.id)
+    assert rows["planar.tif"]["engine"] == "fake+tiff1"
+    assert rows["planar.tif"]["embedding"] != [1.0] * 48
+    assert rows["half.jpg"]["status"] == "truncated"

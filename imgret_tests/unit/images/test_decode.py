@@ -3,16 +3,19 @@
 import io
 import struct
 import subprocess
+import tracemalloc
 import warnings
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
-from PIL import Image, ImageFile
+from PIL import Image, ImageCms, ImageFile
 
 from imgret_assets.domain.images.decode import EXTENSIONS, Header, decode, read_header, to_rgb
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
-from imgret_tests.support.odd_files import MAX_PIXELS, OddFile, odd_files, png_chunk, png_header, saved
+from imgret_tests.support.odd_files import MAX_PIXELS, OddFile, odd_files, png_chunk, png_header, saved, with_late_exif
+from imgret_tests.support.picture_forms import Form, all_forms, colours, tiff
 from imgret_tests.support.pictures import picture
 
 ODD = odd_files()
@@ -123,11 +126,153 @@ def test_a_large_photograph_causes_no_warning() -> None:
         assert header_of(bomb, 10**9).width == 20_000
 
 
-def test_a_decompression_bomb_in_a_text_chunk_is_too_large() -> None:
-    texts = png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(50_000_000)))
-    with pytest.raises(UnusableImageError, match=r"(?i)too large") as problem:
-        header_of(png_header(10, 10) + texts)
-    assert problem.value.status is Status.TOO_LARGE
+@pytest.mark.parametrize("before", [b"IDAT", b"IEND"])
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(200_000_000))),
+        png_chunk(b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(bytes(20_000_000))),
+        png_chunk(b"tEXt", b"Comment\0" + bytes(3_000_000)),
+        png_chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes(900_000))) * 80,
+        png_chunk(b"tEXt", b"Comment\0of a camera")[:-1] + b"?",
+    ],
+    ids=["bomb", "international bomb", "3 MB", "80 texts", "wrong checksum"],
+)
+def test_a_text_in_a_png_does_not_make_it_unusable(chunk: bytes, before: bytes) -> None:
+    image = picture(4, size=(40, 20))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = with_late_exif(saved(image, "PNG"), 6)
+    at = data.index(before) - 4
+    data = data[:at] + chunk + data[at:]
+    tracemalloc.start()
+    assert header_of(data) == Header(20, 40, "PNG")
+    decoded = decode(data, max_pixels=MAX_PIXELS)
+    assert tracemalloc.get_traced_memory()[1] < len(data) * 6 + 20_000_000, "a text is never decompressed whole"
+    tracemalloc.stop()
+    np.testing.assert_array_equal(np.asarray(decoded), np.asarray(image.transpose(Image.Transpose.ROTATE_270)))
+
+
+def test_a_profile_of_more_than_a_megabyte_is_no_text() -> None:
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes() + bytes(1_500_000)
+    data = saved(picture(5), "PNG", icc_profile=profile)
+    assert header_of(data).width == 40
+    assert outcome(data) is Status.OK
+
+
+@pytest.mark.parametrize("form", all_forms(), ids=lambda form: form.name)
+def test_every_form_has_the_pixels_of_its_picture(form: Form) -> None:
+    header = header_of(form.data)
+    assert (header.height, header.width) == form.pixels.shape[:2]
+    pixels = np.asarray(decode(form.data, max_pixels=MAX_PIXELS)).astype(int)
+    assert np.abs(pixels - form.pixels).max() <= form.tolerance
+
+
+def test_the_forms_that_other_pixels_are_decoded_of_than_before_are_marked() -> None:
+    marked = Counter((form.name.split()[0], header_of(form.data).decoding) for form in all_forms())
+    assert dict(marked) == {
+        ("tiff", ""): 60,
+        ("tiff", "tiff1"): 194,
+        ("bigtiff", ""): 2,
+        ("bigtiff", "tiff1"): 4,
+        ("bmp", ""): 12,
+        ("bmp", "runs1"): 28,
+        ("png", ""): 30,
+        ("pnm", ""): 26,
+        ("tga", ""): 20,
+    }
+
+
+@pytest.mark.parametrize("form", [form for form in all_forms() if len(form.data) > 200], ids=lambda form: form.name)
+def test_a_form_that_is_cut_is_truncated(form: Form) -> None:
+    for length in (150, len(form.data) // 2, len(form.data) * 9 // 10):
+        assert outcome(form.data[:length]) in (Status.TRUNCATED, Status.OK), length
+
+
+@pytest.mark.parametrize(
+    ("photometric", "samples", "name"),
+    [
+        (32803, 1, "raw sensor data"),
+        (34892, 3, "linear raw data"),
+        (32845, 3, "LogLuv"),
+        (999, 3, "interpretation 999"),
+    ],
+)
+def test_a_whole_tiff_without_a_decoder_is_unsupported_and_named(photometric: int, samples: int, name: str) -> None:
+    data = tiff(colours()[..., :samples], 8, photometric)
+    with pytest.raises(
+        UnusableImageError, match=rf"a TIFF of .*{name} \({samples} x 8 bits, compression 1\)"
+    ) as problem:
+        header_of(data)
+    assert problem.value.status is Status.UNSUPPORTED
+
+
+def test_a_whole_tiff_with_an_unknown_compression_is_unsupported() -> None:
+    data = tiff(colours(), 12, 2, tags=((259, 3, [34676]),))
+    with pytest.raises(UnusableImageError, match="34676") as problem:
+        decode(data, max_pixels=MAX_PIXELS)
+    assert problem.value.status is Status.UNSUPPORTED
+
+
+def test_a_whole_tiff_with_wrong_compressed_bytes_is_damaged() -> None:
+    whole = tiff(colours(), 12, 2, compression="deflate")
+    data = whole[:-400] + bytes(byte ^ 0x55 for byte in whole[-400:])
+    assert outcome(data) is Status.DAMAGED
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\0\0\0\x18ftyphevx\0\0\0\0mif1hevx" + bytes(99),
+        b"\0\0\0\x1cftypmif1\0\0\0\0mif1miafheic" + bytes(99),
+        b"\0\0\0\x18ftypheis\0\0\0\0msf1heis",
+        b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40),
+        b"8BPS\0\1" + bytes(99),
+        b"P7\nWIDTH 3\nHEIGHT 3\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(27),
+    ],
+)
+def test_a_format_without_a_decoder_is_unsupported_and_named(data: bytes) -> None:
+    with pytest.raises(UnusableImageError, match=r"^(HEIC/HEIF|JPEG XL|Photoshop|PAM) images need") as problem:
+        header_of(data)
+    assert problem.value.status is Status.UNSUPPORTED
+
+
+@pytest.mark.parametrize("side", [16, 256])
+@pytest.mark.parametrize("padding", [0, 60_000, 65_536, 90_000, 131_072, 200_000])
+def test_an_icon_of_any_size_is_an_icon(side: int, padding: int) -> None:
+    """The length of an icon's image stands where a TGA has its depth."""
+    inner = saved(picture(6, size=(side, side)), "PNG")
+    inner = inner[:33] + png_chunk(b"tEXt", b"Comment\0" + bytes(padding)) + inner[33:]
+    data = struct.pack("<HHHBBBBHHII", 0, 1, 1, side % 256, side % 256, 0, 0, 1, 32, len(inner), 22) + inner
+    assert header_of(data) == Header(side, side, "ICO")
+    assert outcome(data) is Status.OK
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_a_rotated_tiff_is_listed_as_it_is_shown(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = saved(picture(3, size=(40, 20)), "TIFF", exif=exif)
+    size = (20, 40) if orientation >= 5 else (40, 20)
+    assert header_of(data) == Header(*size, "TIFF")
+    assert decode(data, max_pixels=MAX_PIXELS).size == size
+
+
+def test_damaged_files_that_have_all_bytes_are_not_called_truncated() -> None:
+    noise = Image.fromarray(np.random.default_rng(3).integers(0, 255, (60, 80, 3), dtype=np.uint8))
+    for form, wrong in (("PNG", slice(200, 260)), ("JPEG2000", slice(90, 130)), ("GIF", slice(820, 840))):
+        data = bytearray(saved(noise, form))
+        data[wrong] = bytes(byte ^ 0xFF for byte in data[wrong])
+        assert outcome(bytes(data)) in (Status.DAMAGED, Status.OK), form
+
+
+def test_no_warning_without_the_name_of_the_file_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    whole = tiff(colours(), 8, 2, compression="deflate")
+    for data in (whole[:-300] + bytes(300), whole[:-30], tiff(colours(), 8, 2, tags=((65000, 3, [1]),))):
+        outcome(data)
+    for odd in ODD:
+        outcome(odd.data)
+    assert capfd.readouterr() == ("", "")
 
 
 def test_no_other_program_is_started_for_a_file(monkeypatch: pytest.MonkeyPatch) -> None:

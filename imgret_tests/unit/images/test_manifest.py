@@ -29,6 +29,8 @@ from imgret_assets.errors import (
     VanishedFilesError,
 )
 from imgret_tests.support.odd_files import MAX_PIXELS, odd_files
+from imgret_tests.support.older_decoder import as_of_older_decoder
+from imgret_tests.support.picture_forms import colours, tiff
 from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.processes import Process
 from imgret_tests.support.tree import lock_folder, manifest, path_in, put, put_pictures, stamps, statuses
@@ -88,6 +90,7 @@ def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
             "label": "cars",
             "status": "ok",
             "error": None,
+            "decoding": None,
         }
     }
 
@@ -98,11 +101,11 @@ def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
         schema = pq.read_schema(tables.manifest_path(home.warehouse, shard))
         assert schema.names == [
             *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode"),
-            *("width", "height", "format", "label", "status", "error"),
+            *("width", "height", "format", "label", "status", "error", "decoding"),
         ]
         assert schema.types == [
             *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int32(), pa.int32()),
-            *(pa.string(), pa.string(), pa.string(), pa.string()),
+            *(pa.string(), pa.string(), pa.string(), pa.string(), pa.string()),
         ]
     assert counts(report) == expected_counts(written=4)
     assert total(report, "rows") == 0
@@ -318,6 +321,25 @@ def test_a_time_of_any_year_is_listed_and_the_file_not_opened_again(home: Home, 
     refresh_manifest(home)
     assert (manifest(home)[path]["status"], manifest(home)[path]["mtime_ns"]) == ("ok", files.storable_ns(nanoseconds))
     assert counts(refresh_manifest(home)) == expected_counts()
+
+
+def test_the_manifest_of_an_older_decoder_is_refreshed_once_without_hashing(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(images, range(3))
+    put(images, "planar.tif", tiff(colours(), 16, 2, planar=True))
+    put(images, "text.png", b"no image")
+    refresh_manifest(home)
+    current = manifest(home)
+    as_of_older_decoder(home, {"text.png": {"status": "truncated", "error": "its header is incomplete"}})
+    monkeypatch.setattr(file_inspection, "hashlib", None)
+    report = refresh_manifest(home)
+    assert manifest(home) == current
+    assert current["planar.tif"]["decoding"] == "tiff1"
+    assert (total(report, "reinspected"), total(report, "opened"), total(report, "changed")) == (5, 0, 1)
+    assert "The headers of 5 unchanged files were read again, once" in report.summary
+    again = refresh_manifest(home)
+    assert (total(again, "reinspected"), counts(again)) == (0, expected_counts())
 
 
 def test_a_change_in_place_with_the_same_size_and_mtime_is_found_by_the_ctime(home: Home, images: Path) -> None:

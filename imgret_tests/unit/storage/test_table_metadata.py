@@ -41,7 +41,7 @@ ON_DISK = [
     ),
     (
         EmbeddingsMetadata(space="m-1", dim=1280, shard="0a", shards=16),
-        {"space": "m-1", "dim": "1280", "shard": "0a", "shards": "16"},
+        {"space": "m-1", "dim": "1280", "shard": "0a", "shards": "16", "decoder": "1"},
     ),
     (
         ManifestMetadata(
@@ -52,6 +52,7 @@ ON_DISK = [
             fingerprint="2:0f",
             listed_from_ns=10**18,
             listed_to_ns=10**18 + 1,
+            decoder=2,
         ),
         {
             "root": "/Zürich",
@@ -61,6 +62,7 @@ ON_DISK = [
             "fingerprint": "2:0f",
             "listed_from_ns": "1000000000000000000",
             "listed_to_ns": "1000000000000000001",
+            "decoder": "2",
         },
     ),
 ]
