@@ -11,7 +11,13 @@ from typing import Any
 import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, KINDS, find_exact_duplicates
+from imgret_assets.domain.duplicates.duplicate_search import (
+    DUPLICATE_KINDS,
+    EXACT,
+    KINDS,
+    LOOK_FIRST,
+    find_exact_duplicates,
+)
 from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
 from imgret_assets.domain.duplicates.usable_images import load_usable_images, rank_contents
 from imgret_assets.domain.review.decision_log import read_decisions
@@ -23,19 +29,41 @@ from imgret_assets.settings import load_settings
 _COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "decision", "reason")
 
 
+class _Kinds(click.ParamType):
+    """One or more kinds with commas between them."""
+
+    name = "kinds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, ...]:
+        if isinstance(value, tuple):
+            return value
+        kinds = tuple(part.strip() for part in str(value).split(","))
+        if unknown := [kind for kind in kinds if kind not in KINDS]:
+            self.fail(f"{unknown[0]!r} is none of {', '.join(KINDS)}.", param, ctx)
+        return kinds
+
+
 @click.command()
-@click.option("--kind", type=click.Choice(KINDS), help="List only this kind; exact groups files by their bytes alone.")
+@click.option(
+    "--kind",
+    "kinds",
+    type=_Kinds(),
+    default=",".join(DUPLICATE_KINDS),
+    show_default=True,
+    help=f"List only these of {', '.join(KINDS)}; exact alone groups files by their bytes alone.",
+)
 @click.option("--undecided", is_flag=True, help="List only pairs without a decision (`imgret review`).")
 @output_options
 @fail_on_found
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found: bool, home: Path | None) -> int:
+def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_found: bool, home: Path | None) -> int:
     """List exact duplicates and near-duplicates, and the image to keep for each; nothing is removed.
 
-    As paths, only the duplicates are listed.
+    As paths, only the duplicates are listed. look_first lists images that show the same scene as another, but differ
+    from it in one place or in colour: they are no duplicates.
     """
     opened = open_home(load_settings({"home": home}))
-    rows = [row for row in _rows(opened, kind) if not (undecided and row["decision"])]
+    rows = [row for row in _rows(opened, kinds) if not (undecided and row["decision"])]
     output.emit(
         _COLUMNS,
         rows,
@@ -43,26 +71,30 @@ def duplicates(kind: str | None, undecided: bool, output: Output, fail_on_found:
         lines=[{**COSINE, **row} for row in rows],
         paths=absolute_paths(opened.images, (row["path_from"] for row in rows)),
     )
-    freed_bytes = sum(row["bytes"] for row in rows)
-    subject = "1 duplicate; removing it" if len(rows) == 1 else f"{len(rows):,} duplicates; removing them"
-    click.echo(f"imgret: {subject} would free {freed_bytes / 1e6:,.1f} MB", err=True)
+    removable = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
+    freed_bytes = sum(row["bytes"] for row in removable)
+    if removable or kinds != (LOOK_FIRST,):
+        subject = "1 duplicate; removing it" if len(removable) == 1 else f"{len(removable):,} duplicates; removing them"
+        click.echo(f"imgret: {subject} would free {freed_bytes / 1e6:,.1f} MB", err=True)
+    if len(removable) < len(rows):
+        click.echo(f"imgret: {len(rows) - len(removable):,} to look at first: these are no duplicates", err=True)
     return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
 
 
-def _rows(home: Home, kind: str | None) -> list[dict[str, Any]]:
-    """Return the rows of a kind, or all, each with the verdict of the decision in force."""
+def _rows(home: Home, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return the rows of these kinds, each with the verdict of the decision in force."""
     space = require_duplicates(home).space
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
     decisions = read_decisions(home)
-    if kind != EXACT and not decisions.events:
-        return [{**row, "decision": None} for row in rows if kind in (None, row["kind"])]
+    if kinds != (EXACT,) and not decisions.events:
+        return [{**row, "decision": None} for row in rows if row["kind"] in kinds]
     images = load_usable_images(home, space)
-    if kind == EXACT:
+    if kinds == (EXACT,):
         # Two files with the same bytes may both be near-duplicates of a third image; the table has only that.
         exact = find_exact_duplicates(rank_contents(images))
         rows = as_table(sorted(exact, key=lambda row: row.image.path)).to_pylist()
     contents = {image.path: image.sha256 for image in images}
-    return [{**row, "decision": _verdict(decisions, contents, row)} for row in rows if kind in (None, row["kind"])]
+    return [{**row, "decision": _verdict(decisions, contents, row)} for row in rows if row["kind"] in kinds]
 
 
 def _verdict(decisions: Decisions, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:

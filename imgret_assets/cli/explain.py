@@ -29,8 +29,9 @@ _IMAGE_FACTS = ("file", "path", "format", "bytes", "width", "height", "label", "
 def explain(a: Path, b: Path, output: Output, home: Path | None) -> None:
     """Show how similar images A and B are, what kind of pair that makes them, and which limit decided.
 
-    Each is a file, or a path under the image root. Kinds: exact (the same bytes), near (near-duplicates), similar
-    (cosine above the threshold), different. Relationships are shown if the database is running; it is not started.
+    Each is a file, or a path under the image root. Kinds: exact (the same bytes), near (near-duplicates), look_first
+    (the same scene, different in one place or in colour), similar (cosine above the threshold), different.
+    Relationships are shown if the database is running; it is not started.
     """
     opened = open_home(load_settings({"home": home}))
     images = [_read_image(opened, path) for path in (a, b)]

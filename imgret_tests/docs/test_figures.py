@@ -6,7 +6,7 @@ import pytest
 
 from imgret_assets.app.graph_chart import neighbourhood
 from imgret_assets.domain.analysis import calibration, clustering
-from imgret_assets.domain.duplicates import duplicate_search, duplicates_table
+from imgret_assets.domain.duplicates import confirmation, duplicate_search
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.search import find_similar, query
 from imgret_assets.domain.similarity import neighbours_table, query_expansion
@@ -23,7 +23,13 @@ FIGURES = [
     ("reference/graph.md", r"models of up to ([\d,]+) dimensions", embedding_space.MAX_INDEXED_DIM),
     ("guide/duplicates.md", r"differ in at most (\d+) bits", duplicate_search.RADIUS_BITS),
     ("guide/duplicates.md", r"correlate by at least ([\d.]+) at", duplicate_search.MIN_CORRELATION),
-    ("guide/duplicates.md", r"cosine of their embeddings is at least ([\d.]+)\.", duplicates_table.MIN_COSINE),
+    (
+        "guide/duplicates.md",
+        r"proportions differ by a factor of at most ([\d.]+)",
+        round(duplicate_search.MAX_SQUEEZE, 2),
+    ),
+    ("guide/duplicates.md", r"until (\d+) in a row are no near-duplicates", duplicate_search.MAX_MISSES),
+    ("guide/duplicates.md", r"at most (\d+) pixels long", confirmation.COMPARED_SIDE),
     ("guide/groups.md", r"averaged with its (\d+) nearest", query_expansion.GROUPING_NEIGHBOURS),
     ("guide/groups.md", r"one is among the (\d+) nearest", neighbours_table.KEPT),
     ("guide/groups.md", r"at least (\d+) percent of the way", 100 * clustering.LINKED_FROM),

@@ -25,6 +25,7 @@ _BROWSER_FORMATS = frozenset({"JPEG", "PNG", "WEBP", "GIF"})
 _KIND_TEXT = {
     "exact": ":green-badge[exact duplicate]",
     "near": ":blue-badge[near-duplicate]",
+    "look_first": ":orange-badge[look first]",
     "similar": ":violet-badge[similar]",
     "different": ":gray-badge[different]",
 }

@@ -1,26 +1,42 @@
 """The search for exact duplicates and near-duplicates.
 
-Belongs here: candidates by hash, confirmation by correlation, which image each duplicate points to. Not here:
-fingerprints (`domain.duplicates.fingerprints`), the compiled comparison of hashes (`domain.duplicates.hash_kernels`),
-the table (`domain.duplicates.duplicates_table`).
+Belongs here: candidates by hash, which of them are compared by their pixels, which image each duplicate points to. Not
+here: fingerprints (`domain.duplicates.fingerprints`), the comparison of pixels (`domain.duplicates.confirmation`), the
+compiled comparison of hashes (`domain.duplicates.hash_kernels`), the table (`domain.duplicates.duplicates_table`).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.duplicates.confirmation import BORDER, CHANGED, GREY, SAME
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import correlate
+from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.runtime.cpu import usable_threads
 
 EXACT, NEAR = "exact", "near"
-KINDS = (EXACT, NEAR)
+# The kinds of duplicates: images that can be removed without losing a picture.
+DUPLICATE_KINDS = (EXACT, NEAR)
+# Images that show the same scene, but not the same picture: nobody removes one without looking at both.
+LOOK_FIRST = "look_first"
+KINDS = (*DUPLICATE_KINDS, LOOK_FIRST)
 # Two images are candidates if their 256-bit hashes differ in at most this many bits.
 RADIUS_BITS = 64
-MIN_CORRELATION = 0.96
+# Candidates whose small grey images correlate less are not compared by their pixels: other photographs within the
+# radius mostly correlate by less, near-duplicates by at least 0.93.
+MIN_CORRELATION = 0.9
+# Candidates whose proportions differ by more are not compared: a squeeze of 4:3 to 1:1, cropped by 4 percent an edge.
+MAX_SQUEEZE = 4 / 3 / 0.92
+# The closest candidates of an image are compared until so many in a row are none of its near-duplicates. Forms by the
+# thousand are each other's candidates; without a limit each would be compared with all others.
+MAX_MISSES = 32
+# Changes to what decides in this module or in `confirmation` increment the number: all pairs are then compared again.
+CONFIRMATION_METHOD = f"pixels768-1 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
 # Fingerprints or match scores that are computed before they are stored.
 CHECKPOINT = 256
 # Pairs that are compared at a time, by their grey images or embeddings: this bounds the memory.
@@ -34,11 +50,12 @@ class Duplicate:
 
     Attributes:
         image: the duplicate.
-        keep: the image to keep instead.
-        kind: `exact` (same bytes) or `near`.
+        keep: the image to keep instead; if the kind is `look_first`, the image to compare it with.
+        kind: `exact` (same bytes), `near` or `look_first`.
         bits: bits in which the two hashes differ; 0 if exact.
         correlation: of the two small grey images; None if exact.
         cosine: of the two embeddings; None if exact or not computed yet.
+        difference: what the two images differ by, if the kind is `look_first`.
     """
 
     image: UsableImage
@@ -47,6 +64,7 @@ class Duplicate:
     bits: int = 0
     correlation: float | None = None
     cosine: float | None = None
+    difference: str = ""
 
     @property
     def reason(self) -> str:
@@ -56,10 +74,10 @@ class Duplicate:
         """
         if self.kind == EXACT:
             return f"same bytes; {_why_kept(self.keep, self.image)}"
-        return (
-            f"same picture (correlation {self.correlation:.3f}, {self.bits} of 256 bits, cosine {self.cosine:.3f}); "
-            f"{_why_kept(self.keep, self.image)}"
-        )
+        measures = f"correlation {self.correlation:.3f}, {self.bits} of 256 bits, cosine {self.cosine or 0.0:.3f}"
+        if self.kind == LOOK_FIRST:
+            return f"look first: {self.difference} ({measures}); neither is proposed for removal"
+        return f"same picture ({measures}); {_why_kept(self.keep, self.image)}"
 
 
 def _why_kept(keep: UsableImage, image: UsableImage) -> str:
@@ -82,7 +100,6 @@ def assign_keepers(
     confirm: Callable[[int, Sequence[int], Sequence[int]], np.ndarray],
     *,
     radius_bits: int = RADIUS_BITS,
-    min_correlation: float = MIN_CORRELATION,
     block_rows: int = _BLOCK_ROWS,
 ) -> np.ndarray:
     """Return for each image the image to keep: the first that is no duplicate itself and is a confirmed match.
@@ -95,9 +112,8 @@ def assign_keepers(
         hashes: uint8 (n, 32), by rank.
         compared: bool (n,); all pairs of compared images within the radius are in `known_scores`.
         known_scores: match scores of pairs of numbers, the smaller first.
-        confirm: takes a number, later numbers and their bits; returns their correlations, float32.
+        confirm: takes a number, later numbers and their bits; returns bool: which are its near-duplicates.
         radius_bits: candidates differ in at most this many bits.
-        min_correlation: a candidate with at least this correlation is a near-duplicate.
         block_rows: images whose candidates are searched at a time.
 
     Returns:
@@ -107,8 +123,8 @@ def assign_keepers(
     keepers = np.arange(count, dtype=np.int64)
     is_duplicate = np.zeros(count, dtype=bool)
     known_candidates: dict[int, list[int]] = {}
-    for (first, second), (bits, _) in known_scores.items():
-        if bits <= radius_bits:
+    for (first, second), score in known_scores.items():
+        if score.bits <= radius_bits:
             known_candidates.setdefault(first, []).append(second)
     for block, candidates in _candidate_blocks(hashes, compared, is_duplicate, radius_bits, block_rows):
         for row in sorted(block & known_candidates.keys() | candidates.keys()):
@@ -116,13 +132,13 @@ def assign_keepers(
                 continue
             lines = [candidates[row]] if row in candidates else []
             if row in known_candidates:
-                known = [(column, known_scores[row, column][0]) for column in known_candidates[row]]
+                known = [(column, known_scores[row, column].bits) for column in known_candidates[row]]
                 lines.append(np.array(known, np.int64))
             columns, bits = np.unique(np.concatenate(lines), axis=0).T
             columns, bits = columns[~is_duplicate[columns]], bits[~is_duplicate[columns]]
             if not len(columns):
                 continue
-            confirmed = columns[confirm(row, columns.tolist(), bits.tolist()) >= min_correlation]
+            confirmed = columns[confirm(row, columns.tolist(), bits.tolist())]
             keepers[confirmed], is_duplicate[confirmed] = row, True
     return keepers
 
@@ -197,23 +213,141 @@ def _candidate_blocks(
             size = max(1, size // 8) if hits > capacity else min(block_rows, size * 2)
 
 
+@dataclass(frozen=True)
+class NearDuplicates:
+    """The result of the search for near-duplicates.
+
+    Attributes:
+        duplicates: the near-duplicates, without cosines.
+        look_first: images that show the same scene as another image, without cosines; none of them is a near-duplicate.
+        compared_pairs: pairs of contents that were compared by their pixels.
+        left_out_pairs: candidates that were not compared, because closer ones were none (`MAX_MISSES`).
+        unreadable: contents that could not be read; the next run tries again.
+    """
+
+    duplicates: list[Duplicate]
+    look_first: list[Duplicate]
+    compared_pairs: int
+    left_out_pairs: int
+    unreadable: int
+
+
+class _Confirmation:
+    """Decides about the candidates of one image after another, by match scores of earlier runs and by pixels."""
+
+    def __init__(
+        self,
+        ranked: Sequence[Sequence[UsableImage]],
+        store: FingerprintStore,
+        comparer: PixelComparer,
+        scores: dict[tuple[int, int], MatchScore],
+    ) -> None:
+        self.ranked, self.store, self.comparer, self.scores = ranked, store, comparer, scores
+        self.contents = [group[0].sha256 for group in ranked]
+        # By number, the first image that it has to be looked at with.
+        self.look_first: dict[int, int] = {}
+        self.unreadable: set[int] = set()
+        self.compared_pairs = self.left_out_pairs = 0
+        self._unsaved: list[tuple[tuple[str, str], MatchScore]] = []
+
+    def confirm(self, row: int, columns: Sequence[int], bits: Sequence[int]) -> np.ndarray:
+        """Return which of the later images are near-duplicates of an image: bool, in their order.
+
+        The candidates are compared from the closest on. So the result is the same whatever was compared before.
+        """
+        self._correlate(row, columns, bits)
+        plausible = [column for column in columns if self._is_plausible(row, column)]
+        order = sorted(plausible, key=lambda column: self._closeness(row, column))
+        near: set[int] = set()
+        misses = position = 0
+        while position < len(order) and misses < MAX_MISSES:
+            part = order[position : position + min(self.comparer.threads, MAX_MISSES - misses)]
+            self._compare(row, [column for column in part if not self.scores[row, column].verdict])
+            for column in part:
+                verdict = self.scores[row, column].verdict
+                if verdict in (SAME, BORDER):
+                    near.add(column)
+                elif verdict in (CHANGED, GREY):
+                    self.look_first.setdefault(column, row)
+                misses = 0 if column in near else misses + 1
+            position += len(part)
+        self.left_out_pairs += len(order) - position
+        if len(self._unsaved) >= CHECKPOINT:
+            self.save()
+        return np.array([column in near for column in columns], dtype=bool)
+
+    def save(self) -> None:
+        """Store the match scores that are not stored yet."""
+        self.store.put_match_scores(self._unsaved)
+        self._unsaved.clear()
+
+    def _put(self, row: int, column: int, score: MatchScore) -> None:
+        self.scores[row, column] = score
+        a, b = sorted((self.contents[row], self.contents[column]))
+        self._unsaved.append(((a, b), score))
+
+    def _correlate(self, row: int, columns: Sequence[int], bits: Sequence[int]) -> None:
+        """Measure the correlations of pairs that have no score yet."""
+        missing = [(column, bit) for column, bit in zip(columns, bits, strict=True) if (row, column) not in self.scores]
+        for start in range(0, len(missing), PAIR_BATCH):
+            part = missing[start : start + PAIR_BATCH]
+            greys = self.store.greys([self.contents[row], *(self.contents[column] for column, _ in part)])
+            for (column, bit), correlation in zip(part, correlate(greys[0], greys[1:]).tolist(), strict=True):
+                # Rounded, because the last digits depend on which of the two images comes first.
+                self._put(row, column, MatchScore(bit, round(correlation, 4)))
+
+    def _is_plausible(self, row: int, column: int) -> bool:
+        a, b = self.ranked[row][0], self.ranked[column][0]
+        return self.scores[row, column].correlation >= MIN_CORRELATION and have_like_proportions(a, b)
+
+    def _closeness(self, row: int, column: int) -> tuple[int, float, str]:
+        score = self.scores[row, column]
+        return score.bits, -score.correlation, self.contents[column]
+
+    def _compare(self, row: int, columns: Sequence[int]) -> None:
+        """Compare pairs by their pixels; a pair that can't be read has no verdict."""
+        if not columns:
+            return
+        results = self.comparer.compare(self.contents[row], [self.contents[column] for column in columns])
+        for column, comparison in zip(columns, results, strict=True):
+            if comparison is None:
+                self.unreadable.add(column)
+                continue
+            self.compared_pairs += 1
+            score = self.scores[row, column]
+            self._put(row, column, score._replace(verdict=comparison.verdict, reason=comparison.reason))
+
+
+def have_like_proportions(a: UsableImage, b: UsableImage) -> bool:
+    """Return whether one image may be the other, cropped and squeezed by at most MAX_SQUEEZE.
+
+    Sizes are whole pixels: half a pixel more or less on each side of the smaller image counts for neither.
+    """
+    larger, smaller = sorted((a, b), key=lambda image: -image.width * image.height)
+    if not smaller.width or not smaller.height or not larger.width or not larger.height:
+        return True
+    shape = larger.width / larger.height
+    widest = (smaller.width + 0.5) / max(smaller.height - 0.5, 0.5)
+    narrowest = max(smaller.width - 0.5, 0.5) / (smaller.height + 0.5)
+    return narrowest / MAX_SQUEEZE <= shape <= widest * MAX_SQUEEZE
+
+
 def find_near_duplicates(
     groups: Sequence[Sequence[UsableImage]],
     store: FingerprintStore,
     hashes: Mapping[str, bytes | None],
+    root: Path,
     *,
-    min_correlation: float,
-) -> tuple[list[Duplicate], int]:
-    """Return the images whose content is a near-duplicate of another content, without cosines.
+    max_pixels: int,
+) -> NearDuplicates:
+    """Find the images whose content is a near-duplicate of another content, or shows the same scene.
 
     Args:
         groups: images by content, ranked (`rank_contents`).
         store: provides the match scores of earlier runs, and receives those of this run.
         hashes: the hash of each content that has one.
-        min_correlation: a candidate with at least this correlation is a near-duplicate.
-
-    Returns:
-        The near-duplicates, and how many pairs of contents were compared.
+        root: the image root.
+        max_pixels: an image with more pixels is not decoded.
     """
     ranked = [group for group in groups if hashes.get(group[0].sha256)]
     contents = [group[0].sha256 for group in ranked]
@@ -224,43 +358,40 @@ def find_near_duplicates(
         if a in number_of and b in number_of:
             first, second = sorted((number_of[a], number_of[b]))
             scores[first, second] = score
-    unsaved: list[tuple[tuple[str, str], MatchScore]] = []
-    compared_pairs = 0
-
-    def confirm(row: int, columns: Sequence[int], bits: Sequence[int]) -> np.ndarray:
-        nonlocal compared_pairs
-        missing = [(column, bit) for column, bit in zip(columns, bits, strict=True) if (row, column) not in scores]
-        for start in range(0, len(missing), PAIR_BATCH):
-            part = missing[start : start + PAIR_BATCH]
-            greys = store.greys([contents[row], *(contents[column] for column, _ in part)])
-            for (column, bit), correlation in zip(part, correlate(greys[0], greys[1:]).tolist(), strict=True):
-                # Rounded, because the last digits depend on which of the two images comes first.
-                scores[row, column] = score = (bit, round(correlation, 4))
-                a, b = sorted((contents[row], contents[column]))
-                unsaved.append(((a, b), score))
-        compared_pairs += len(missing)
-        if len(unsaved) >= CHECKPOINT:
-            store.put_match_scores(unsaved)
-            unsaved.clear()
-        return np.array([scores[row, column][1] for column in columns], np.float32)
-
     table = np.frombuffer(b"".join(hashes[sha256] or b"" for sha256 in contents), np.uint8).reshape(len(contents), 32)
     compared = np.array([sha256 in compared_before for sha256 in contents], dtype=bool)
-    keepers = assign_keepers(table, compared, scores, confirm, min_correlation=min_correlation)
+    paths_of = {group[0].sha256: [image.path for image in group] for group in ranked}
+    with PixelComparer(paths_of, root, max_pixels=max_pixels) as comparer:
+        confirmation = _Confirmation(ranked, store, comparer, scores)
+        try:
+            keepers = assign_keepers(table, compared, scores, confirmation.confirm)
+        finally:
+            # A run that is stopped keeps its comparisons, too.
+            confirmation.save()
     is_duplicate = keepers != np.arange(len(keepers))
-    store.put_match_scores(unsaved)
     kept = (sha256 for sha256, duplicate in zip(contents, is_duplicate, strict=True) if not duplicate)
     store.finish_search(kept, (group[0].sha256 for group in groups))
-    duplicates = []
+    duplicates, look_first = [], []
     for number in np.flatnonzero(is_duplicate).tolist():
         keeper = int(keepers[number])
-        bits, correlation = scores[keeper, number]
+        bits, correlation, *_ = scores[keeper, number]
         duplicates += [Duplicate(image, ranked[keeper][0], NEAR, bits, correlation) for image in ranked[number]]
-    return duplicates, compared_pairs
+    for number, other in sorted(confirmation.look_first.items()):
+        if not is_duplicate[number]:
+            bits, correlation, _, reason = scores[other, number]
+            pair = ranked[number][0], ranked[other][0]
+            look_first.append(Duplicate(*pair, LOOK_FIRST, bits, correlation, difference=reason))
+    return NearDuplicates(
+        duplicates,
+        look_first,
+        confirmation.compared_pairs,
+        confirmation.left_out_pairs,
+        len(confirmation.unreadable),
+    )
 
 
 def merge_duplicates(groups: Iterable[Sequence[UsableImage]], near: Iterable[Duplicate]) -> list[Duplicate]:
-    """Return the near-duplicates and the exact duplicates of all other images, sorted by path.
+    """Return the rows of `near` and the exact duplicates of all other images, sorted by path.
 
     An image that is both appears as a near-duplicate, so that each image points to an image that is kept.
     """

@@ -1,10 +1,11 @@
 """The duplicates table: every image that duplicates another, and the image to keep.
 
 A duplicate has the same bytes as another image (exact), or is the same image resized, recompressed, brightened or
-cropped (near).
+cropped (near). A row of the kind `look_first` is no duplicate: the two images show the same scene, but differ in one
+place, or one of them has no colour.
 
-Belongs here: refreshing the table, the cosine check, its rows. Not here: the search
-(`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.fingerprints`), relationships
+Belongs here: refreshing the table, its rows. Not here: the search
+(`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.confirmation`), relationships
 (`domain.graph.duplicate_of`), similar images (`domain.similarity.pairs_table`).
 
 Contents are ranked by most pixels, largest file, shortest path, path. The first content keeps every later one that is
@@ -12,9 +13,10 @@ directly confirmed as its near-duplicate; then the first of the rest does the sa
 a duplicate itself, and every duplicate was compared with the very image that it points to. A chain of near-duplicates
 that has drifted too far from the first content is kept by one of its own members.
 
-Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits. The correlation of their small grey
-images confirms them. A cosine below MIN_COSINE, which no near-duplicate has, rejects them in the end. Each run compares
-the hashes of all contents, except pairs of contents that the last run compared and kept both (`fingerprint_store`).
+Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits, whose small grey images correlate and
+whose proportions are alike. Their pixels confirm them, whatever the cosine of their embeddings: a network sees other
+things in a thumbnail than in its original. Each run compares the hashes of all contents, except pairs of contents that
+the last run compared and kept both (`fingerprint_store`).
 """
 
 import time
@@ -27,8 +29,9 @@ import pyarrow as pa
 
 from imgret_assets.domain.duplicates.duplicate_search import (
     CHECKPOINT,
+    CONFIRMATION_METHOD,
     EXACT,
-    MIN_CORRELATION,
+    LOOK_FIRST,
     NEAR,
     PAIR_BATCH,
     RADIUS_BITS,
@@ -53,11 +56,9 @@ from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 
-MIN_COSINE = 0.5
-# Names how fingerprints and match scores are computed. Increment its number with any change to that: it empties the
-# fingerprint store.
+# Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-1 {RADIUS_BITS}"
-METHOD = f"{FINGERPRINT_METHOD} {MIN_CORRELATION:g} {MIN_COSINE:g}"
+METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD}"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,12 @@ class DuplicatesReport:
 
     Attributes:
         images: usable images.
-        exact, near: rows of each kind.
-        duplicate_bytes: size of all duplicates, which removing them would free.
+        exact, near, look_first: rows of each kind.
+        duplicate_bytes: size of all exact and near-duplicates, which removing them would free.
         fingerprinted: contents that were decoded.
-        compared_pairs: pairs of contents whose grey images were compared.
+        compared_pairs: pairs of contents that were compared by their pixels.
+        left_out_pairs: candidates that were not compared, because many closer ones were none.
+        recomputed: what a changed method made this refresh compute again; empty otherwise.
         pending: contents that could not be read; the next run tries again.
         written: False if nothing had changed.
         seconds: duration of the refresh.
@@ -78,9 +81,12 @@ class DuplicatesReport:
     images: int
     exact: int
     near: int
+    look_first: int
     duplicate_bytes: int
     fingerprinted: int
     compared_pairs: int
+    left_out_pairs: int
+    recomputed: str
     pending: int
     written: bool
     seconds: float
@@ -90,12 +96,19 @@ class DuplicatesReport:
         """The report in one line."""
         duplicates = f"{self.exact:,} exact duplicates and {self.near:,} near-duplicates"
         total = f"{duplicates} among {self.images:,} images, {self.duplicate_bytes / 1e6:,.1f} MB"
+        total += f"; {self.look_first:,} to look at first" if self.look_first else ""
         if not self.written:
             return f"{total}: nothing changed, nothing was computed."
         retry = f" {self.pending:,} could not be read: the next run tries again." if self.pending else ""
+        left_out = (
+            f" {self.left_out_pairs:,} pairs of many alike were left out: closer ones are no duplicates."
+            if self.left_out_pairs
+            else ""
+        )
+        recomputed = f" {self.recomputed}" if self.recomputed else ""
         return (
             f"{total}: {self.fingerprinted:,} fingerprints computed, {self.compared_pairs:,} pairs of images compared "
-            f"in {self.seconds:.1f} s.{retry}"
+            f"in {self.seconds:.1f} s.{recomputed}{left_out}{retry}"
         )
 
 
@@ -104,7 +117,7 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
 
     Args:
         home: the home.
-        space: id of the embedding space whose cosines may reject a near-duplicate.
+        space: id of the embedding space whose cosines the rows state.
         progress: receives how many contents have been fingerprinted.
 
     Raises:
@@ -119,19 +132,27 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         coverage = coverage_of_images(images)
         current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
         if current is not None and (current.method, current.pending) == (METHOD, 0):
-            return _report(tables.read(path), len(images), 0, 0, 0, written=False, seconds=0.0)
-        store = FingerprintStore(home.work, FINGERPRINT_METHOD)
+            return _report(tables.read(path), len(images))
+        store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
         groups = rank_contents(images)
         fingerprinted, pending = _fingerprint_new(home, store, groups, progress or (lambda _: None), started)
-        near, compared_pairs = find_near_duplicates(groups, store, store.hashes(), min_correlation=MIN_CORRELATION)
-        near = [row for row in _with_cosines(home, space, near) if (row.cosine or 0.0) >= MIN_COSINE]
-        table = as_table(merge_duplicates(groups, near))
+        found = find_near_duplicates(groups, store, store.hashes(), home.images, max_pixels=home.settings.max_pixels)
+        pending += found.unreadable
+        table = as_table(merge_duplicates(groups, _with_cosines(home, space, found.duplicates + found.look_first)))
         metadata = DuplicatesMetadata(
             space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending
         )
         tables.write(path, table, metadata.as_metadata())
-        seconds = time.monotonic() - started
-        return _report(table, len(images), fingerprinted, compared_pairs, pending, written=True, seconds=seconds)
+        return replace(
+            _report(table, len(images)),
+            fingerprinted=fingerprinted,
+            compared_pairs=found.compared_pairs,
+            left_out_pairs=found.left_out_pairs,
+            recomputed=store.recomputed,
+            pending=pending,
+            written=True,
+            seconds=time.monotonic() - started,
+        )
 
 
 def require_duplicates(home: Home) -> DuplicatesMetadata:
@@ -215,30 +236,26 @@ def as_table(rows: Sequence[Duplicate]) -> pa.Table:
 
 
 def read_closest_duplicates(home: Home, limit: int) -> list[dict[str, Any]]:
-    """Return the first rows of the table by confidence: near-duplicates by correlation, then exact duplicates."""
+    """Return the first rows by confidence: near-duplicates by correlation, exact duplicates, then those to look at."""
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    return sorted(rows, key=lambda row: (row["kind"] == EXACT, -(row["correlation"] or 0.0), row["path_from"]))[:limit]
+    order = {NEAR: 0, EXACT: 1, LOOK_FIRST: 2}
+    return sorted(rows, key=lambda row: (order[row["kind"]], -(row["correlation"] or 0.0), row["path_from"]))[:limit]
 
 
-def _report(
-    table: pa.Table,
-    images: int,
-    fingerprinted: int,
-    compared_pairs: int,
-    pending: int,
-    *,
-    written: bool,
-    seconds: float,
-) -> DuplicatesReport:
-    kinds = table["kind"].to_pylist()
+def _report(table: pa.Table, images: int) -> DuplicatesReport:
+    """Return the report of a refresh that computed nothing."""
+    kinds, sizes = table["kind"].to_pylist(), table["bytes"].to_pylist()
     return DuplicatesReport(
         images=images,
         exact=kinds.count(EXACT),
         near=kinds.count(NEAR),
-        duplicate_bytes=sum(table["bytes"].to_pylist()),
-        fingerprinted=fingerprinted,
-        compared_pairs=compared_pairs,
-        pending=pending,
-        written=written,
-        seconds=seconds,
+        look_first=kinds.count(LOOK_FIRST),
+        duplicate_bytes=sum(size for kind, size in zip(kinds, sizes, strict=True) if kind != LOOK_FIRST),
+        fingerprinted=0,
+        compared_pairs=0,
+        left_out_pairs=0,
+        recomputed="",
+        pending=0,
+        written=False,
+        seconds=0.0,
     )

@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,31 +21,68 @@ from imgret_assets.domain.storage import sqlite
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS method (name TEXT NOT NULL)",
     "CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB)",
-    """CREATE TABLE IF NOT EXISTS fits (
-        a TEXT NOT NULL, b TEXT NOT NULL, distance INTEGER NOT NULL, correlation REAL NOT NULL, PRIMARY KEY (a, b)
+    "CREATE TABLE IF NOT EXISTS confirmation (name TEXT NOT NULL)",
+    """CREATE TABLE IF NOT EXISTS comparisons (
+        a TEXT NOT NULL, b TEXT NOT NULL, distance INTEGER NOT NULL, correlation REAL NOT NULL,
+        verdict TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (a, b)
     ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
+    # Scores of the method before comparisons by pixels.
+    "DROP TABLE IF EXISTS fits",
 )
-# Bits in which the hashes of two contents differ, and the correlation of their small grey images.
-MatchScore = tuple[int, float]
+
+
+class MatchScore(NamedTuple):
+    """What is known of two contents.
+
+    Attributes:
+        bits: bits in which their hashes differ.
+        correlation: of their small grey images.
+        verdict: of the comparison of their pixels (`confirmation`); empty if these were not compared.
+        reason: of the verdict.
+    """
+
+    bits: int
+    correlation: float
+    verdict: str = ""
+    reason: str = ""
 
 
 class FingerprintStore:
-    """The store of one home. Opening it with another method than the stored one empties it.
+    """The store of one home.
 
-    Tables: `looks` holds the fingerprint of each content. `fits` holds the match score of pairs of contents, the
+    Opening it with another fingerprint method than the stored one empties it; with another confirmation method, it
+    loses the match scores and keeps the fingerprints.
+
+    Tables: `looks` holds the fingerprint of each content. `comparisons` holds the match score of pairs of contents, the
     smaller sha256 first. `compared` holds contents of which every pair has been compared: if the hashes of two of them
-    lie within the radius, their match score is in `fits`.
+    lie within the radius, their match score is in `comparisons`.
+
+    Attributes:
+        recomputed: what the methods that changed make the next search compute again, for the log; empty otherwise.
     """
 
-    def __init__(self, work: Path, method: str) -> None:
+    def __init__(self, work: Path, fingerprint_method: str, confirmation_method: str) -> None:
         self.path = work / "duplicates" / "copies.sqlite"
-        self.method = method
+        self.recomputed = ""
+        is_new = not self.path.exists()
         with self._open() as connection:
-            if connection.execute("SELECT name FROM method").fetchall() != [(method,)]:
-                for table in ("method", "looks", "fits", "compared"):
-                    connection.execute(f"DELETE FROM {table}")  # noqa: S608
-                connection.execute("INSERT INTO method VALUES (?)", (method,))
+            fingerprints, confirmation = (
+                connection.execute(f"SELECT name FROM {table}").fetchall()  # noqa: S608
+                for table in ("method", "confirmation")
+            )
+            if fingerprints == [(fingerprint_method,)] and confirmation == [(confirmation_method,)]:
+                return
+            emptied = ["method", "confirmation", "comparisons", "compared"]
+            if fingerprints != [(fingerprint_method,)]:
+                emptied.append("looks")
+            if not is_new:
+                subject = "fingerprints and comparisons" if "looks" in emptied else "comparisons"
+                self.recomputed = f"The {subject} of images are computed again: their method has changed."
+            for table in emptied:
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608
+            connection.execute("INSERT INTO method VALUES (?)", (fingerprint_method,))
+            connection.execute("INSERT INTO confirmation VALUES (?)", (confirmation_method,))
 
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
@@ -76,14 +114,14 @@ class FingerprintStore:
     def match_scores(self) -> dict[tuple[str, str], MatchScore]:
         """Return the match scores of all compared pairs of contents, the smaller sha256 first."""
         with self._open() as connection:
-            rows = connection.execute("SELECT a, b, distance, correlation FROM fits")
-            return {(a, b): (distance, correlation) for a, b, distance, correlation in rows}
+            rows = connection.execute("SELECT a, b, distance, correlation, verdict, reason FROM comparisons")
+            return {(a, b): MatchScore(*score) for a, b, *score in rows}
 
     def put_match_scores(self, scores: Iterable[tuple[tuple[str, str], MatchScore]]) -> None:
         """Store the match scores of pairs of contents."""
         rows = [(*pair, *score) for pair, score in scores]
         with self._open() as connection:
-            connection.executemany("INSERT OR REPLACE INTO fits VALUES (?, ?, ?, ?)", rows)
+            connection.executemany("INSERT OR REPLACE INTO comparisons VALUES (?, ?, ?, ?, ?, ?)", rows)
 
     def compared_contents(self) -> set[str]:
         """Return the contents of which every pair has been compared."""
@@ -98,4 +136,4 @@ class FingerprintStore:
             connection.execute("CREATE TEMP TABLE present (sha256 TEXT PRIMARY KEY) WITHOUT ROWID")
             connection.executemany("INSERT INTO present VALUES (?)", ((sha256,) for sha256 in contents))
             connection.execute("DELETE FROM looks WHERE sha256 NOT IN present")
-            connection.execute("DELETE FROM fits WHERE a NOT IN present OR b NOT IN present")
+            connection.execute("DELETE FROM comparisons WHERE a NOT IN present OR b NOT IN present")

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from imgret_assets.domain.duplicates.duplicate_search import KINDS as DUPLICATE_KINDS
+from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS
 from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates
 from imgret_assets.domain.duplicates.usable_images import coverage_of_images, load_usable_images
 from imgret_assets.domain.embeddings.table_checks import Finding
@@ -58,6 +59,8 @@ def expected_relationships(home: Home, space: str) -> ExpectedRelationships:
     images = load_usable_images(home, space)
     require_current_duplicates(home, space, coverage_of_images(images))
     rows = tables.read(path, ["path_from", "path_keep", "kind", "distance", "reason"]).to_pylist()
+    # An image to look at first is no duplicate: a query that counts or removes duplicates must not find it.
+    rows = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
     properties = {(row.pop("path_from"), row.pop("path_keep")): row for row in rows}
     duplicates = {duplicate for duplicate, _ in properties}
     if len(duplicates) != len(rows) or duplicates & {keep for _, keep in properties}:
@@ -78,6 +81,8 @@ def exported_rows(home: Home, space: str, listing: Listing) -> Iterator[Mapping[
 
 def _table_rows(path: Path) -> Iterator[Mapping[str, pa.Array]]:
     with tables.open_parquet(path) as file:
-        for batch in file.iter_batches(EXPORT_ROWS):
+        for all_rows in file.iter_batches(EXPORT_ROWS):
+            is_duplicate = pc.call_function("is_in", [all_rows["kind"]], pc.SetLookupOptions(pa.array(DUPLICATE_KINDS)))
+            batch = all_rows.filter(is_duplicate)
             columns = {name: batch[name] for name in ("kind", "distance", "reason")}
             yield columns | {"source": batch["path_from"], "target": batch["path_keep"], "score": batch["cosine"]}

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS, EXACT, NEAR
 from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
@@ -177,6 +177,8 @@ def _duplicate_sets(path: Path, images: Sequence[UsableImage]) -> tuple[list[Dup
     rows_of: dict[int, list[DuplicateRow]] = {}
     columns = tables.read(path, ["path_from", "path_keep", "kind", "distance", "correlation", "cosine"]).to_pydict()
     for path_from, path_keep, *measures in zip(*columns.values(), strict=True):
+        if measures[0] not in DUPLICATE_KINDS:
+            continue
         rows_of.setdefault(number_of[path_keep], []).append(DuplicateRow(number_of[path_from], *measures))
         is_duplicate[number_of[path_from]] = True
     sets = []

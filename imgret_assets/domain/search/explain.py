@@ -1,8 +1,8 @@
 """Why two images are related, duplicates, or neither: every measure that decides it, with its limit.
 
 Belongs here: measuring two files and judging them as a run does. Not here: the measures themselves
-(`domain.duplicates.fingerprints`, `domain.numerics.vectors`), the rules for many files
-(`domain.duplicates.duplicates_table`, `domain.similarity.pairs_table`).
+(`domain.duplicates.fingerprints`, `domain.duplicates.confirmation`, `domain.numerics.vectors`), the rules for many
+files (`domain.duplicates.duplicates_table`, `domain.similarity.pairs_table`).
 
 A file of the library is compared by its stored vector; any other file is embedded now.
 """
@@ -15,9 +15,19 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, MIN_CORRELATION, NEAR, RADIUS_BITS
-from imgret_assets.domain.duplicates.duplicates_table import MIN_COSINE
+from imgret_assets.domain.duplicates.confirmation import BORDER, CHANGED, GREY, SAME, Comparison
+from imgret_assets.domain.duplicates.duplicate_search import (
+    EXACT,
+    LOOK_FIRST,
+    MAX_SQUEEZE,
+    MIN_CORRELATION,
+    NEAR,
+    RADIUS_BITS,
+    have_like_proportions,
+)
 from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
+from imgret_assets.domain.duplicates.pixel_comparison import compare_bytes
+from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.embeddings.table_reader import find_embedding
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import open_database
@@ -72,7 +82,7 @@ class Criterion:
     """One measure that decides and its limit: `needed` in words, `met` None if there is nothing to measure."""
 
     name: str
-    value: float | int | bool | None
+    value: float | int | bool | str | None
     needed: str
     met: bool | None
 
@@ -85,7 +95,8 @@ class Explanation:
         model: id of the embedding space.
         a: the first image.
         b: the second image.
-        kind: `exact` (the same bytes), `near` (near-duplicates), `similar` (above the threshold), `different`.
+        kind: `exact` (the same bytes), `near` (near-duplicates), `look_first` (the same scene, but different in one
+            place or in colour), `similar` (above the threshold), `different`.
         why: in words, which limit decided.
         cosine: raw cosine, float64, of the two vectors, in [-1, 1].
         euclidean: distance of the two vectors as stored, not normalised; the smaller the closer.
@@ -163,8 +174,22 @@ def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> 
     if first.dhash is not None and second.dhash is not None:
         dhash_bits = int(np.count_nonzero(first.dhash != second.dhash))
     same_bytes = first.image.sha256 == second.image.sha256
-    criteria = judge(same_bytes, phash_bits, correlation, cosine, home.threshold)
-    kind, why = verdict(criteria)
+    like_proportions = have_like_proportions(_as_usable(first.image), _as_usable(second.image))
+    comparison = None
+    if not same_bytes and _is_candidate(phash_bits, correlation) and like_proportions:
+        # In the order in which a run compares two images.
+        data = sorted([(first.image.sha256, a.data), (second.image.sha256, b.data)])
+        comparison = compare_bytes(data[0][1], data[1][1], max_pixels=home.settings.max_pixels)
+    criteria = judge(
+        same_bytes,
+        phash_bits,
+        correlation,
+        cosine,
+        home.threshold,
+        like_proportions=like_proportions,
+        comparison=comparison,
+    )
+    kind, why = verdict(criteria, comparison)
     path_a, path_b = first.image.path, second.image.path
     ranks: tuple[int | None, int | None] = (None, None)
     graph = None
@@ -202,35 +227,69 @@ def _compare_fingerprints(a: Fingerprint, b: Fingerprint) -> tuple[int | None, f
     return bits, correlation
 
 
+def _as_usable(image: ExplainedImage) -> UsableImage:
+    return UsableImage(image.file, image.sha256, image.bytes, image.width, image.height)
+
+
+def _is_candidate(phash_bits: int | None, correlation: float | None) -> bool:
+    if phash_bits is None or correlation is None:
+        return False
+    return phash_bits <= RADIUS_BITS and correlation >= MIN_CORRELATION
+
+
 def judge(
-    same_bytes: bool, phash_bits: int | None, correlation: float | None, cosine: float, threshold: float
+    same_bytes: bool,
+    phash_bits: int | None,
+    correlation: float | None,
+    cosine: float,
+    threshold: float,
+    *,
+    like_proportions: bool = True,
+    comparison: Comparison | None = None,
 ) -> list[Criterion]:
-    """Return the measures that decide, in the order in which they do."""
+    """Return the measures that decide, in the order in which they do.
+
+    Args:
+        same_bytes: whether the two files have the same bytes.
+        phash_bits: bits in which the hashes differ; None if an image has no structure.
+        correlation: of the small grey images; None likewise.
+        cosine: of the two embeddings.
+        threshold: cosine above which images are related.
+        like_proportions: whether the proportions allow one image to be the other.
+        comparison: of the pixels; None if an earlier measure decided.
+    """
     near_bits = None if phash_bits is None else phash_bits <= RADIUS_BITS
     near_correlation = None if correlation is None else correlation >= MIN_CORRELATION
+    reason = None if comparison is None else comparison.reason
+    same_picture = None if comparison is None else comparison.verdict in (SAME, BORDER)
     return [
         Criterion("same bytes", same_bytes, "yes, for exact", same_bytes),
         Criterion("phash bits", phash_bits, f"<= {RADIUS_BITS} of 256, for near", near_bits),
         Criterion("correlation", correlation, f">= {MIN_CORRELATION:g}, for near", near_correlation),
-        Criterion("cosine of a near-duplicate", cosine, f">= {MIN_COSINE:g}, for near", cosine >= MIN_COSINE),
+        Criterion("like proportions", like_proportions, f"yes, within {MAX_SQUEEZE:.2f}, for near", like_proportions),
+        Criterion("pixels", reason, "the same picture, for near", same_picture),
         Criterion("cosine", cosine, f"> {threshold:g}, for similar", cosine > threshold),
     ]
 
 
-def verdict(criteria: Sequence[Criterion]) -> tuple[str, str]:
+def verdict(criteria: Sequence[Criterion], comparison: Comparison | None = None) -> tuple[str, str]:
     """Return the kind and, in words, why it is not a closer one."""
     exact, *near, similar = criteria
     if exact.met:
         return EXACT, "the same bytes"
     if all(criterion.met for criterion in near):
         return NEAR, "other bytes, the same image: " + ", ".join(map(_in_words, near))
+    if comparison is not None and comparison.verdict in (CHANGED, GREY):
+        return LOOK_FIRST, f"the same scene, but {comparison.reason}: look before you remove one"
     # The first that failed decided: a run does not measure the later ones.
     failed = next(criterion for criterion in near if not criterion.met)
-    reason = "an image has no structure" if failed.met is None else _in_words(failed)
+    reason = _in_words(failed) if failed.met is False else "an image has no structure"
     return (SIMILAR if similar.met else DIFFERENT), f"no duplicate: {reason}; {_in_words(similar)}"
 
 
 def _in_words(criterion: Criterion) -> str:
+    if isinstance(criterion.value, str):
+        return f"{criterion.name}: {criterion.value}"
     value = f"{criterion.value:.4f}" if isinstance(criterion.value, float) else str(criterion.value)
     limit = criterion.needed.partition(",")[0]
     return f"{criterion.name} {value} {'is' if criterion.met else 'is not'} {limit}"

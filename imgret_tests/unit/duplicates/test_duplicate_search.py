@@ -11,8 +11,10 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     Duplicate,
     assign_keepers,
     find_exact_duplicates,
+    have_like_proportions,
     merge_duplicates,
 )
+from imgret_assets.domain.duplicates.fingerprint_store import MatchScore
 from imgret_assets.domain.duplicates.usable_images import UsableImage, rank_contents
 from imgret_tests.unit.duplicates.hashes import clustered_hashes, differing_bits
 
@@ -44,11 +46,9 @@ def test_keepers_equal_those_of_comparing_one_by_one(rng: np.random.Generator, c
 
     def confirm(row: int, columns: Sequence[int], bits: Sequence[int]) -> np.ndarray:
         assert list(bits) == expected_bits[row, list(columns)].tolist()
-        return correlations[row, list(columns)]
+        return correlations[row, list(columns)] >= 0.9
 
-    keepers = assign_keepers(
-        hashes, np.zeros(count, dtype=bool), {}, confirm, min_correlation=0.9, block_rows=block_rows
-    )
+    keepers = assign_keepers(hashes, np.zeros(count, dtype=bool), {}, confirm, block_rows=block_rows)
     assert keepers.tolist() == expected_keepers(hashes, correlations, 64, 0.9)
 
 
@@ -59,7 +59,7 @@ def test_comparing_only_new_images_equals_comparing_all(seed: int, steps: int) -
     rng = np.random.default_rng(seed)
     pool, correlations = clustered_hashes(rng, 60), symmetric_correlations(rng, 60)
     compared: set[int] = set()
-    scores: dict[tuple[int, int], tuple[int, float]] = {}
+    scores: dict[tuple[int, int], MatchScore] = {}
     for _ in range(steps):
         present = rng.permutation(60)[: rng.integers(1, 61)].tolist()
         rank = {name: number for number, name in enumerate(present)}
@@ -72,11 +72,11 @@ def test_comparing_only_new_images_equals_comparing_all(seed: int, steps: int) -
         def confirm(row: int, columns: Sequence[int], bits: Sequence[int], present: list[int] = present) -> np.ndarray:
             for column, bit in zip(columns, bits, strict=True):
                 a, b = sorted((present[row], present[column]))
-                scores[a, b] = (bit, float(correlations[a, b]))
-            return correlations[present[row], [present[column] for column in columns]]
+                scores[a, b] = MatchScore(bit, float(correlations[a, b]))
+            return correlations[present[row], [present[column] for column in columns]] >= 0.93
 
         known_images = np.array([name in compared for name in present])
-        keepers = assign_keepers(pool[present], known_images, known, confirm, min_correlation=0.93)
+        keepers = assign_keepers(pool[present], known_images, known, confirm)
         expected = expected_keepers(pool[present], correlations[np.ix_(present, present)], 64, 0.93)
         assert keepers.tolist() == expected
         compared = {present[row] for row in range(len(present)) if keepers[row] == row}
@@ -89,7 +89,7 @@ def test_images_that_all_look_the_same_are_confirmed_once_each(rng: np.random.Ge
     def confirm(row: int, columns: Sequence[int], bits: Sequence[int]) -> np.ndarray:
         nonlocal confirmed
         confirmed += len(columns)
-        return np.ones(len(columns), np.float32)
+        return np.ones(len(columns), bool)
 
     assert set(assign_keepers(hashes, np.zeros(5000, dtype=bool), {}, confirm).tolist()) == {0}
     assert confirmed == 4999
@@ -126,3 +126,22 @@ def test_an_image_that_is_exact_and_near_is_listed_once_as_near() -> None:
         ("b.png", "large.png", "near"),
         ("lone2.png", "lone.png", "exact"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "like"),
+    [
+        ((640, 480), (300, 300), True),
+        ((1456, 90), (160, 600), False),
+        ((1456, 90), (1280, 720), False),
+        ((256, 1), (16, 16), False),
+        ((4000, 3000), (40, 30), True),
+        ((3000, 4000), (400, 300), False),
+        ((800, 600), (24, 17), True),
+    ],
+)
+def test_proportions_may_differ_by_a_squeeze_of_4_to_3_and_a_crop(
+    first: tuple[int, int], second: tuple[int, int], like: bool
+) -> None:
+    a, b = (image("a.png", width=width, height=height) for width, height in (first, second))
+    assert have_like_proportions(a, b) is have_like_proportions(b, a) is like

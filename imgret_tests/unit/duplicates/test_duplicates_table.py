@@ -12,11 +12,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgret_assets.domain.duplicates import duplicate_search, duplicates_table
+from imgret_assets.domain.duplicates import duplicate_search, duplicates_table, pixel_comparison
 from imgret_assets.domain.duplicates.duplicates_table import read_closest_duplicates, refresh_duplicates
 from imgret_assets.domain.duplicates.usable_images import load_usable_images
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
+from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.review.review_tables import load_review_tables
 from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
@@ -177,11 +179,82 @@ def test_progress_counts_the_fingerprints(duplicated: Home) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_a_low_cosine_rejects_a_near_duplicate(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(duplicates_table, "cosines", lambda left, right: np.full(len(left), 0.49))
+def test_a_low_cosine_does_not_reject_a_near_duplicate(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks see other things in a thumbnail than in its original."""
+    monkeypatch.setattr(duplicates_table, "cosines", lambda left, right: np.full(len(left), 0.2))
     report = refresh(duplicated)
-    # Exact duplicates need no cosine: one of them was a near-duplicate before.
-    assert (report.exact, report.near) == (3, 0)
+    assert (report.exact, report.near) == (2, 9)
+
+
+@pytest.mark.usefixtures("settled")
+def test_thumbnails_are_near_duplicates(home: Home) -> None:
+    for seed in range(3):
+        whole = scene(seed, (640, 480))
+        put(home.images, f"{seed}.png", encode(whole))
+        for side in (160, 64, 48, 32):
+            small = whole.copy()
+            small.thumbnail((side, side))
+            put(home.images, f"{seed}-{side}.jpg", encode(small, "JPEG", quality=85))
+    refresh(home)
+    found = {path: row["path_keep"] for path, row in rows(home).items()}
+    assert found == {f"{seed}-{side}.jpg": f"{seed}.png" for seed in range(3) for side in (160, 64, 48, 32)}
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_edited_image_and_a_grey_version_are_to_be_looked_at_first(home: Home) -> None:
+    """They are in the table, and no list of duplicates has them: neither the bytes to free, nor the review's sets."""
+    whole = scene(4, (480, 360))
+    edited = whole.copy()
+    edited.paste((255, 255, 0), (300, 200, 330, 230))
+    put(home.images, "whole.png", encode(whole))
+    put(home.images, "edited.png", encode(edited))
+    put(home.images, "edited-small.jpg", encode(edited.resize((240, 180)), "JPEG", quality=90))
+    put(home.images, "grey.png", encode(whole.resize((240, 180)).convert("L")))
+    report = refresh(home)
+    stored = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
+    first = max(("whole.png", "edited.png"), key=lambda path: (home.images / path).stat().st_size)
+    second = {"whole.png": "edited.png", "edited.png": "whole.png"}[first]
+    kinds = {(row["path_from"], row["path_keep"]): row["kind"] for row in stored}
+    assert kinds == {
+        (second, first): "look_first",
+        ("grey.png", "whole.png"): "look_first",
+        ("edited-small.jpg", "edited.png"): "near",
+    }
+    assert (report.exact, report.near, report.look_first) == (0, 1, 2)
+    assert report.duplicate_bytes == (home.images / "edited-small.jpg").stat().st_size
+    assert "; 2 to look at first: " in report.summary
+    reasons = {row["path_from"]: row["reason"] for row in stored}
+    assert reasons["grey.png"].startswith("look first: one of the two has no colour (correlation ")
+    assert reasons[second].endswith("neither is proposed for removal")
+    sets = load_review_tables(home).duplicate_sets
+    numbers = {path: load_review_tables(home).number_of(path) for path in ("edited.png", "edited-small.jpg")}
+    assert [item.numbers for item in sets] == [[numbers["edited.png"], numbers["edited-small.jpg"]]]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_new_confirmation_compares_again_and_says_so(duplicated: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = refresh(duplicated)
+    monkeypatch.setattr(duplicates_table, "CONFIRMATION_METHOD", "other pixels")
+    monkeypatch.setattr(duplicates_table, "METHOD", "other method")
+    report = refresh(duplicated)
+    assert (report.fingerprinted, report.compared_pairs) == (0, first.compared_pairs)
+    assert "The comparisons of images are computed again: their method has changed." in report.summary
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_file_that_can_not_be_compared_is_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(home.images, "scene.png", encode(scene(3)))
+    put(home.images, "half.png", near_duplicates_of(scene(3))["half.png"])
+
+    def unreadable(*_arguments: Any, **_named: Any) -> Any:
+        raise UnusableImageError(Status.VANISHED, "gone")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pixel_comparison, "open_content", unreadable)
+        report = refresh(home)
+    assert (report.near, report.pending) == (0, 1)
+    report = refresh(home)
+    assert (report.near, report.pending, report.fingerprinted, report.compared_pairs) == (1, 0, 0, 1)
 
 
 def test_stale_embeddings_are_refused(duplicated: Home) -> None:

@@ -1,11 +1,15 @@
 """The store of fingerprints: what is written is read back, and nothing outlives its content or method."""
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
+from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import FLAT, Fingerprint
+
+SAME_PICTURE = MatchScore(3, 0.97, "same", "the same picture")
 
 
 def fingerprint(number: int) -> Fingerprint:
@@ -13,28 +17,28 @@ def fingerprint(number: int) -> Fingerprint:
 
 
 def filled_store(work: Path) -> FingerprintStore:
-    store = FingerprintStore(work, "method")
+    store = FingerprintStore(work, "method", "pixels")
     store.put_fingerprints(
         [*((name, fingerprint(number)) for number, name in enumerate("abc")), ("f", Fingerprint(FLAT))]
     )
-    store.put_match_scores([(("a", "b"), (3, 0.97)), (("b", "c"), (9, 0.5))])
+    store.put_match_scores([(("a", "b"), SAME_PICTURE), (("b", "c"), MatchScore(9, 0.5))])
     return store
 
 
 def test_fingerprints_and_match_scores_are_read_back(tmp_path: Path) -> None:
     filled_store(tmp_path)
-    store = FingerprintStore(tmp_path, "method")
+    store = FingerprintStore(tmp_path, "method", "pixels")
     assert store.hashes() == {"a": bytes(32), "b": b"\1" * 32, "c": b"\2" * 32, "f": None}
     greys = store.greys(["c", "a", "c"])
     assert (greys.shape, greys.dtype, greys[:, 5, 7].tolist()) == ((3, 64, 64), np.uint8, [2, 0, 2])
-    assert store.match_scores() == {("a", "b"): (3, 0.97), ("b", "c"): (9, 0.5)}
-    store.put_match_scores([(("a", "b"), (4, 0.98))])
-    assert store.match_scores()["a", "b"] == (4, 0.98)
+    assert store.match_scores() == {("a", "b"): SAME_PICTURE, ("b", "c"): MatchScore(9, 0.5)}
+    store.put_match_scores([(("a", "b"), MatchScore(4, 0.98))])
+    assert store.match_scores()["a", "b"] == MatchScore(4, 0.98, "", "")
 
 
 def test_many_greys_are_read_in_order(tmp_path: Path) -> None:
     """One statement takes 500 contents."""
-    store = FingerprintStore(tmp_path, "method")
+    store = FingerprintStore(tmp_path, "method", "pixels")
     names = [f"{number:04d}" for number in range(1100)]
     store.put_fingerprints((name, fingerprint(number % 251)) for number, name in enumerate(names))
     assert store.greys(names[::-1])[:, 0, 0].tolist() == [number % 251 for number in range(1100)][::-1]
@@ -53,6 +57,34 @@ def test_finishing_a_search_forgets_contents_that_are_gone(tmp_path: Path) -> No
 
 def test_another_method_empties_the_store(tmp_path: Path) -> None:
     filled_store(tmp_path).finish_search(["a"], "abcf")
-    store = FingerprintStore(tmp_path, "other method")
+    store = FingerprintStore(tmp_path, "other method", "pixels")
+    assert (
+        store.recomputed == "The fingerprints and comparisons of images are computed again: their method has changed."
+    )
     assert (store.hashes(), store.match_scores(), store.compared_contents()) == ({}, {}, set())
-    assert FingerprintStore(tmp_path, "method").hashes() == {}
+    assert FingerprintStore(tmp_path, "method", "pixels").hashes() == {}
+
+
+def test_another_confirmation_method_keeps_the_fingerprints(tmp_path: Path) -> None:
+    filled_store(tmp_path).finish_search(["a"], "abcf")
+    store = FingerprintStore(tmp_path, "method", "other pixels")
+    assert store.recomputed == "The comparisons of images are computed again: their method has changed."
+    assert (set(store.hashes()), store.match_scores(), store.compared_contents()) == (set("abcf"), {}, set())
+    assert FingerprintStore(tmp_path, "method", "other pixels").recomputed == ""
+
+
+def test_a_store_of_the_version_without_pixels_keeps_its_fingerprints(tmp_path: Path) -> None:
+    file = tmp_path / "duplicates" / "copies.sqlite"
+    file.parent.mkdir()
+    with closing(sqlite3.connect(file)) as connection, connection:
+        connection.execute("CREATE TABLE method (name TEXT NOT NULL)")
+        connection.execute("INSERT INTO method VALUES ('method')")
+        connection.execute("CREATE TABLE looks (sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB)")
+        connection.execute("INSERT INTO looks VALUES ('a', 'ok', ?, ?)", (bytes(32), bytes(64 * 64)))
+        connection.execute("CREATE TABLE fits (a TEXT, b TEXT, distance INTEGER, correlation REAL, PRIMARY KEY (a, b))")
+        connection.execute("INSERT INTO fits VALUES ('a', 'b', 3, 0.99)")
+        connection.execute("CREATE TABLE compared (sha256 TEXT PRIMARY KEY)")
+        connection.execute("INSERT INTO compared VALUES ('a')")
+    store = FingerprintStore(tmp_path, "method", "pixels")
+    assert (store.hashes(), store.match_scores(), store.compared_contents()) == ({"a": bytes(32)}, {}, set())
+    assert store.recomputed.startswith("The comparisons of images")

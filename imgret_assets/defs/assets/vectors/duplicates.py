@@ -30,19 +30,24 @@ DUPLICATES_SHOWN = 8
 def duplicates(
     context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
 ) -> dg.MaterializeResult:
-    """One row for each duplicate, with the file to keep: exact (the same bytes) or near (the same image)."""
+    """One row for each duplicate, with the file to keep: exact (the same bytes) or near (the same image).
+
+    Rows of the kind look_first are no duplicates: the two images differ in one place, or in colour.
+    """
     home = warehouse.open()
     report = refresh_duplicates(home, embedder.space(home).id)
     context.log.info(report.summary)
     return dg.MaterializeResult(
         metadata={
-            "dagster/row_count": report.exact + report.near,
+            "dagster/row_count": report.exact + report.near + report.look_first,
             "exact": report.exact,
             "near": report.near,
+            "look_first": report.look_first,
             "bytes_freed_by_removal": report.duplicate_bytes,
             "images": report.images,
             "fingerprinted": report.fingerprinted,
             "compared_pairs": report.compared_pairs,
+            "left_out_pairs": report.left_out_pairs,
             "unreadable": report.pending,
             "written": report.written,
             "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
