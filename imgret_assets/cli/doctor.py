@@ -18,7 +18,7 @@ from imgret_assets.settings import load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document.")
 def doctor(home: Path | None, as_json: bool) -> int:
-    """Check Python, packages, disk, images, tables, model, engine, Dagster, ports, Neo4j; exit 1 if a check fails.
+    """Check Python, packages, disk, images, tables, model, engine, Dagster, ports, Neo4j, backlog; exit 1 if one fails.
 
     Every line that begins with NO ends with its remedy. Nothing is started or changed.
     """

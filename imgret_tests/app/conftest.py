@@ -14,6 +14,7 @@ from imgret_assets.app import data_access
 from imgret_assets.domain.images.files import label_of, shard_of
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.table_metadata import ManifestMetadata
 from imgret_tests.support.fake_search import FakeSearch, FakeServer
 from imgret_tests.support.pictures import write_pictures
 
@@ -62,9 +63,9 @@ def listed(home: Home) -> Callable[[list[str]], Home]:
             shards[shard_of(path, len(home.shards))].append(path)
         for shard, inside in shards.items():
             rows = [{"path": path, "label": label_of(path), "status": "ok"} for path in inside]
-            tables.write(
-                tables.manifest_path(home.warehouse, shard), pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA), {}
-            )
+            metadata = ManifestMetadata(root=str(home.images)).as_metadata()
+            listed_rows = pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA)
+            tables.write(tables.manifest_path(home.warehouse, shard), listed_rows, metadata)
         return home
 
     return write

@@ -26,7 +26,7 @@ def test_missing_tables_are_named_with_the_next_step(page: AppTest, server: Fake
     states = dict(page.dataframe[0].value[["asset", "state"]].itertuples(index=False))
     assert states.pop("raw_images") == "current"
     assert set(states.values()) == {"missing"}
-    assert "similarity_report" in page.warning[0].value
+    assert "similarity\\_report" in page.warning[0].value
     assert "imgret run" in page.warning[0].value
     assert any("no similarity report yet" in caption.value for caption in page.caption)
     assert any("no run of this home" in caption.value for caption in page.caption)

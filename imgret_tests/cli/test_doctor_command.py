@@ -6,10 +6,13 @@ from typing import Any
 import pytest
 
 from imgret_assets.defs.instance.dagster_home import prepare
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.neo4j_server import host
 from imgret_assets.domain.operations import doctor as module
 from imgret_assets.domain.storage import tables
 from imgret_tests.cli.conftest import Library
+from imgret_tests.support.caught_up import catch_up
+from imgret_tests.support.pictures import picture_bytes
 
 LOOKS = ["python", "packages", "settings", "home", "disk", "images", "tables", "model", "engine", "dagster", "ports"]
 
@@ -35,12 +38,15 @@ def healthy(library: Library, monkeypatch: pytest.MonkeyPatch) -> Library:
     monkeypatch.setenv("IMGRET_MODEL", "efficientnet_lite0")
     monkeypatch.setenv("DAGSTER_HOME", str(library.home.settings.dagster_home))
     prepare(library.home.settings)
+    # The fake model has no record of its own.
+    monkeypatch.setattr(module, "recorded_space", lambda _: library.space)
+    catch_up(library.home, library.embedder)
     return library
 
 
 def test_where_nothing_lacks_it_says_so(healthy: Library) -> None:
     code, found = looked_at(healthy)
-    assert list(found) == [*LOOKS, "neo4j"]
+    assert list(found) == [*LOOKS, "neo4j", "backlog"]
     assert code == 0
     assert found["tables"]["says"] == f"{healthy.space.id}: 23 images in 4 shards"
     assert found["engine"]["says"].startswith("openvino ")
@@ -77,25 +83,26 @@ def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: p
         assert failing(healthy) == ["ports"]
     with monkeypatch.context() as patch:
         patch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
-        assert failing(healthy) == ["neo4j"]
+        # What another database holds is not known.
+        assert failing(healthy) == ["neo4j", "backlog"]
     assert failing(healthy) == []
 
 
 def test_what_lacks_on_the_disk_is_found(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tables.embeddings_path(healthy.home.warehouse, healthy.space.id, "01")
-    whole = damaged.read_bytes()
+    whole = damaged.rename(healthy.home.path / "whole")
     damaged.write_bytes(b"no parquet")
-    assert failing(healthy) == ["tables"]
-    damaged.write_bytes(whole)
+    assert failing(healthy) == ["tables", "backlog"]
+    whole.rename(damaged)
     (healthy.home.settings.dagster_home / ".imgret-ready").rename(healthy.home.path / "away")
     assert failing(healthy) == ["dagster"]
     (healthy.home.path / "away").rename(healthy.home.settings.dagster_home / ".imgret-ready")
     monkeypatch.setenv("IMGRET_IMAGES", "/nowhere/pictures")
-    assert failing(healthy) == ["images"]
+    assert failing(healthy) == ["images", "backlog"]
     empty = healthy.home.path / "empty"
     empty.mkdir()
     monkeypatch.setenv("IMGRET_IMAGES", str(empty))
-    assert failing(healthy) == ["images"]
+    assert failing(healthy) == ["images", "backlog"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read and write everything")
@@ -123,3 +130,13 @@ def test_a_port_in_use_is_told_and_no_lack(healthy: Library, monkeypatch: pytest
         monkeypatch.setattr(module, "PORTS", {"page": port})
         code, found = looked_at(healthy)
     assert (code, found["ports"]["says"]) == (0, f"page {port} in use")
+
+
+def test_what_a_failed_run_left_behind_is_told_until_it_is_caught_up(healthy: Library) -> None:
+    assert looked_at(healthy)[1]["backlog"]["says"] == "embeddings, tables and graph are current"
+    (healthy.root / "new.png").write_bytes(picture_bytes(81))
+    refresh_manifest(healthy.home)
+    assert failing(healthy) == ["backlog"]
+    assert "embeddings (older in 1 of 4 shards)" in looked_at(healthy)[1]["backlog"]["says"]
+    catch_up(healthy.home, healthy.embedder)
+    assert failing(healthy) == []

@@ -17,10 +17,14 @@ from imgret_assets.defs.instance.process_runs import PROCESS_TAG, end_dead_runs,
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
 from imgret_assets.defs.sensors import changed_images
+from imgret_assets.domain.analysis.threshold_report import refresh_threshold_report
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.neo4j_server.host import process_start
+from imgret_assets.domain.storage import tables
+from imgret_tests.support.caught_up import catch_up
 from imgret_tests.support.chain import TABLES, Chain
+from imgret_tests.support.graph_fixtures import refresh_all
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 # The origin of a run in the form that Dagster stores: queued runs need one, and Dagster exports no class for it.
@@ -44,7 +48,7 @@ def tick(chain: Chain, instance: dg.DagsterInstance) -> Tick:
     """A function that evaluates the sensor once."""
 
     def evaluate(cursor: str | None = None) -> dg.SensorResult | dg.SkipReason:
-        resources = {"warehouse": chain.resources["warehouse"]}
+        resources = {name: chain.resources[name] for name in ("warehouse", "embedder")}
         with dg.build_sensor_context(instance=instance, cursor=cursor, resources=resources) as context:
             evaluation = changed_images(context)
         assert isinstance(evaluation, dg.SensorResult | dg.SkipReason)
@@ -73,9 +77,9 @@ def reason_of(evaluation: dg.SensorResult | dg.SkipReason) -> str:
     return evaluation.skip_message or ""
 
 
-def list_files(chain: Chain) -> None:
-    """Refresh the manifest of all shards without a run."""
-    refresh_manifest(chain.home)
+def refresh(chain: Chain) -> None:
+    """Refresh everything without a run; of the graph only the record."""
+    catch_up(chain.home, chain.embedder)
 
 
 def names_in(chain: Chain, shard: str, count: int = 1) -> list[str]:
@@ -109,13 +113,13 @@ def test_the_first_tick_requests_shards_that_were_never_listed(tick: Tick, chain
 
 def test_without_changes_the_sensor_skips(tick: Tick, chain: Chain) -> None:
     write_pictures(chain.root, 12)
-    list_files(chain)
+    refresh(chain)
     assert reason_of(tick()) == "Nothing has changed: 12 files in 4 shards are as recorded."
 
 
 def test_the_range_is_the_smallest_with_all_changes(tick: Tick, chain: Chain) -> None:
     write_pictures(chain.root, 12)
-    list_files(chain)
+    refresh(chain)
     for shard in ("01", "02"):
         (chain.root / names_in(chain, shard)[0]).write_bytes(picture_bytes(77))
     evaluation = tick()
@@ -128,7 +132,7 @@ def test_every_kind_of_change_is_noticed_until_a_refresh(tick: Tick, chain: Chai
     write_pictures(chain.root, 12)
     [name, new_name] = names_in(chain, "02", 2)
     (chain.root / name).write_bytes(picture_bytes(1))
-    list_files(chain)
+    refresh(chain)
     if change == "added":
         (chain.root / new_name).write_bytes(picture_bytes(2))
     elif change == "rewritten":
@@ -139,7 +143,11 @@ def test_every_kind_of_change_is_noticed_until_a_refresh(tick: Tick, chain: Chai
         os.utime(chain.root / name, (1, 1))
     evaluation = tick()
     assert span_of(evaluation) == ("02", "02")
-    chain.run(assets=["raw_images", "embeddings"], shards=span_of(evaluation))
+    # As a run that ended after its first step.
+    refresh_manifest(chain.home, ["02"])
+    reason = request_of(tick()).tags["imgret/reason"]
+    assert "Files have changed" not in reason
+    refresh(chain)
     assert "Nothing has changed" in reason_of(tick())
 
 
@@ -147,7 +155,7 @@ def test_the_run_key_identifies_the_change(tick: Tick, chain: Chain) -> None:
     write_pictures(chain.root, 12)
     first = request_of(tick()).run_key
     assert request_of(tick()).run_key == first
-    list_files(chain)
+    refresh(chain)
     [name] = names_in(chain, "02")
     (chain.root / name).write_bytes(picture_bytes(1))
     second = request_of(tick()).run_key
@@ -163,10 +171,10 @@ def test_the_same_change_again_has_another_run_key(tick: Tick, chain: Chain) -> 
     keys = []
     for number in range(2):
         (chain.root / name).write_bytes(picture_bytes(number))
-        list_files(chain)
+        refresh(chain)
         (chain.root / name).unlink()
         keys.append(request_of(tick()).run_key)
-        list_files(chain)
+        refresh(chain)
     assert keys[0] != keys[1]
 
 
@@ -190,7 +198,7 @@ def test_a_long_listing_continues_at_its_cursor(tick: Tick, chain: Chain, monkey
 
 def test_after_a_complete_listing_the_next_one_starts_again(tick: Tick, chain: Chain) -> None:
     write_pictures(chain.root, 12)
-    list_files(chain)
+    refresh(chain)
     evaluation = tick()
     assert isinstance(evaluation, dg.SensorResult)
     [name] = names_in(chain, "03")
@@ -201,7 +209,7 @@ def test_after_a_complete_listing_the_next_one_starts_again(tick: Tick, chain: C
 @pytest.mark.parametrize("cursor", ["", "no json", '{"root": "/elsewhere", "shards": 4, "files": 3}', '{"x": 1}'])
 def test_an_unusable_cursor_is_ignored(tick: Tick, chain: Chain, cursor: str) -> None:
     write_pictures(chain.root, 12)
-    list_files(chain)
+    refresh(chain)
     assert reason_of(tick(cursor)) == "Nothing has changed: 12 files in 4 shards are as recorded."
 
 
@@ -348,3 +356,121 @@ def test_slots_of_deleted_runs_are_freed(stored_instance: dg.DagsterInstance) ->
     assert storage.claim_concurrency_slot("imgret_embedding", "deleted", "embeddings").is_claimed
     assert end_dead_runs(stored_instance) == []
     assert slots(stored_instance) == (set(), set())
+
+
+def cursor_of(evaluation: dg.SensorResult | dg.SkipReason) -> str:
+    assert isinstance(evaluation, dg.SensorResult)
+    assert evaluation.cursor is not None
+    return evaluation.cursor
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The time that the sensor reads, in seconds; a test moves it."""
+    now = [1_000_000.0]
+    monkeypatch.setattr(sensors.time, "time", lambda: now[0])
+    return now
+
+
+def test_what_a_failed_run_left_behind_is_requested_again_after_growing_pauses(
+    tick: Tick, chain: Chain, clock: list[float]
+) -> None:
+    write_pictures(chain.root, 12)
+    refresh(chain)
+    (chain.root / names_in(chain, "02")[0]).write_bytes(picture_bytes(77))
+    refresh_manifest(chain.home, ["02"])
+    evaluation = tick()
+    keys, pauses = [request_of(evaluation).run_key], []
+    for _ in range(4):
+        asked = clock[0]
+        while reason_is_pause(evaluation := tick(cursor_of(evaluation))):
+            assert "embeddings (older in 1 of 4 shards)" in reason_of(evaluation)
+            clock[0] += 10
+        assert span_of(evaluation) == ("02", "02")
+        keys.append(request_of(evaluation).run_key)
+        pauses.append(clock[0] - asked)
+    assert pauses == [60, 120, 240, 480]
+    assert len(set(keys)) == 5, "Dagster starts no run key twice"
+    refresh(chain)
+    evaluation = tick(cursor_of(evaluation))
+    assert "Nothing has changed" in reason_of(evaluation)
+    # The same again later is a new failure, without the pause of the earlier one.
+    tables.pairs_path(chain.home.warehouse, chain.space.id).unlink()
+    evaluation = tick(cursor_of(evaluation))
+    assert request_of(evaluation).run_key not in keys
+    clock[0] += 60
+    assert request_of(tick(cursor_of(evaluation))).run_key
+
+
+def reason_is_pause(evaluation: dg.SensorResult | dg.SkipReason) -> bool:
+    return isinstance(evaluation, dg.SensorResult) and not evaluation.run_requests
+
+
+def test_a_run_that_fails_at_its_first_step_is_requested_again(tick: Tick, chain: Chain, clock: list[float]) -> None:
+    write_pictures(chain.root, 4)
+    evaluation = tick()
+    first = request_of(evaluation).run_key
+    evaluation = tick(cursor_of(evaluation))
+    assert "Files have changed in 4 shards" in reason_of(evaluation)
+    clock[0] += 60
+    assert request_of(tick(cursor_of(evaluation))).run_key != first
+
+
+def test_files_that_change_during_a_pause_are_requested_at_once(tick: Tick, chain: Chain, clock: list[float]) -> None:
+    write_pictures(chain.root, 12)
+    refresh_manifest(chain.home)
+    evaluation = tick(cursor_of(tick()))
+    assert reason_is_pause(evaluation)
+    (chain.root / names_in(chain, "01")[0]).write_bytes(picture_bytes(78))
+    assert request_of(tick(cursor_of(evaluation)))
+
+
+def test_the_pause_starts_at_the_end_of_a_long_run(
+    tick: Tick, chain: Chain, instance: dg.DagsterInstance, clock: list[float]
+) -> None:
+    write_pictures(chain.root, 4)
+    evaluation = tick()
+    run = run_of(chain, instance, process_tag()[PROCESS_TAG])
+    clock[0] += 7200
+    evaluation = tick(cursor_of(evaluation))
+    assert reason_of(evaluation).startswith("A refresh is started")
+    instance.report_run_failed(run)
+    evaluation = tick(cursor_of(evaluation))
+    assert "The next one is requested in 60 s" in reason_of(evaluation)
+
+
+def test_the_longest_pause_is_six_hours(tick: Tick, chain: Chain, clock: list[float]) -> None:
+    write_pictures(chain.root, 4)
+    evaluation = tick()
+    for _ in range(12):
+        clock[0] += 6 * 3600
+        evaluation = tick(cursor_of(evaluation))
+        assert request_of(evaluation)
+    clock[0] += 6 * 3600 - 1
+    evaluation = tick(cursor_of(evaluation))
+    assert "13 requested runs have not changed that" in reason_of(evaluation)
+    assert "requested in 1 s" in reason_of(evaluation)
+
+
+def test_a_graph_that_was_not_written_is_requested_without_a_server(tick: Tick, chain: Chain) -> None:
+    write_pictures(chain.root, 12)
+    refresh(chain)
+    (chain.root / "new.png").write_bytes(picture_bytes(79))
+    refresh_all(chain.settings, chain.embedder, tables_only=True)
+    refresh_threshold_report(chain.home, chain.space.id)
+    request = request_of(tick())
+    assert "image_nodes, similar_to" in request.tags["imgret/reason"]
+    assert "similarity_pairs" not in request.tags["imgret/reason"]
+    assert request.tags[RANGE_START] <= shard_of("new.png", 4) <= request.tags[RANGE_END]
+
+
+def test_a_tick_without_changes_reads_no_rows(tick: Tick, chain: Chain, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_pictures(chain.root, 12)
+    refresh(chain)
+    tick()
+
+    def refuse(path: object, columns: object = None) -> None:
+        raise AssertionError(f"{path} was read: {columns}")
+
+    monkeypatch.setattr(tables, "read", refuse)
+    assert "Nothing has changed" in reason_of(tick())

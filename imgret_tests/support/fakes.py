@@ -22,6 +22,9 @@ class FakeEmbedderResource(EmbedderResource):
     def space(self, home: Home) -> EmbeddingSpace:
         return self.provide(home).space
 
+    def recorded_space(self, home: Home) -> EmbeddingSpace | None:
+        return self.space(home)
+
     def provide(self, home: Home) -> Embedder:
         return ConvertedEmbedder(home.path / "models") if self.name == "converted" else fake_embedder(self.name)
 

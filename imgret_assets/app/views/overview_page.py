@@ -16,7 +16,8 @@ from imgret_assets.domain.analysis import threshold_report
 from imgret_assets.domain.analysis.calibration import ThresholdReport
 from imgret_assets.domain.analysis.threshold_report import read_threshold_report
 from imgret_assets.domain.embeddings.embedding_spaces import known_models
-from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, Overview, read_overview
+from imgret_assets.domain.operations.backlog import CURRENT, DAMAGED, MISSING, OLDER
+from imgret_assets.domain.operations.overview import Overview, read_overview
 from imgret_assets.domain.storage.home import Home
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 _STATE_TEXT = {
     CURRENT: "current",
-    OLDER: "older than the embeddings",
+    OLDER: "behind",
     MISSING: "missing",
     DAMAGED: "damaged",
 }
@@ -91,9 +92,8 @@ def _show_tables(overview: Overview) -> None:
             "written": st.column_config.DatetimeColumn(format="distance"),
         },
     )
-    outdated = [f"`{table.asset}`" for table in overview.tables if table.state != CURRENT]
-    if outdated:
-        st.warning(f"Not current: {', '.join(outdated)}. {_NEXT_STEP}")
+    if overview.backlog.behind:
+        st.warning(f"{markdown_text(overview.backlog.summary)} {_NEXT_STEP}")
 
 
 @st.fragment

@@ -14,7 +14,13 @@ from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.resolution import Model, chosen_decoding_and_pooling, record_space, resolve
+from imgret_assets.domain.models.resolution import (
+    Model,
+    chosen_decoding_and_pooling,
+    record_space,
+    recorded_space,
+    resolve,
+)
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings, load_settings
 
@@ -53,6 +59,14 @@ class EmbedderResource(dg.ConfigurableResource):
     def space(self, home: Home) -> EmbeddingSpace:
         """Return the space of the model without loading it. Nothing is written."""
         return self._model(home, self._settings()).space
+
+    def recorded_space(self, home: Home) -> EmbeddingSpace | None:
+        """Return the space of the model if a run has recorded it; a sensor asks this often, so no weights are read.
+
+        Raises:
+            ModelError: the model is unknown.
+        """
+        return recorded_space(home, *self._choice(home, self._settings()))
 
     def provide(self, home: Home) -> Embedder:
         """Return the embedder for this home. Nothing is written, and nothing heavy is loaded before its first batch.

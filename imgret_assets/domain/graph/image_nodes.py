@@ -15,6 +15,7 @@ import numpy as np
 from imgret_assets.domain.embeddings.table_reader import usable_rows, usable_vectors
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.graph_record import node_entry, recorded
 from imgret_assets.domain.graph.graph_state import (
     REBUILDING,
     REFRESHING,
@@ -116,7 +117,8 @@ def sync_nodes(
     """
     selected = list(home.shards if shards is None else shards)
     names = [*(locks.shard_lock(shard) for shard in selected), locks.GRAPH]
-    with home.hold(names, "writing image nodes"):
+    entries = [node_entry(shard) for shard in selected]
+    with home.hold(names, "writing image nodes"), recorded(home, space.id, entries):
         started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
         changes = [_sync_shard(home, database, space, shard) for shard in selected]

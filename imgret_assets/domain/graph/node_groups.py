@@ -14,6 +14,7 @@ from imgret_assets.domain.analysis.groups_table import read_groups
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.graph_record import GROUPS, recorded
 from imgret_assets.domain.graph.graph_state import check_owner, check_space, refreshing
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.runtime.batching import batches
@@ -51,7 +52,7 @@ def sync_groups(home: Home, database: Database, space: EmbeddingSpace) -> NodeGr
         ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
-    with home.hold([locks.GRAPH], "writing groups of nodes"):
+    with home.hold([locks.GRAPH], "writing groups of nodes"), recorded(home, space.id, [GROUPS]):
         started = time.monotonic()
         expected = read_groups(home, space.id, list_embeddings(home, space.id).coverage)
         state = check_space(check_owner(database, home), space)

@@ -19,6 +19,7 @@ from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.embeddings.table_reader import Listing
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.graph_record import recorded
 from imgret_assets.domain.graph.graph_state import check_owner, check_space, refreshing
 from imgret_assets.domain.graph.relationship_kinds import RelationshipKind
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -131,7 +132,7 @@ def sync_kind(
         ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
-    with home.hold([locks.GRAPH], f"writing {kind.name} relationships"):
+    with home.hold([locks.GRAPH], f"writing {kind.name} relationships"), recorded(home, space.id, [kind.asset]):
         started = time.monotonic()
         state = check_space(check_owner(database, home), space)
         expected = read_expected(home, space.id)

@@ -20,6 +20,7 @@ from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, stored_vector_keys
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.graph_record import recorded
 from imgret_assets.domain.graph.graph_state import (
     READY,
     GraphState,
@@ -61,7 +62,10 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
         ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
-    with home.hold([locks.GRAPH], "writing SIMILAR_TO relationships"):
+    with (
+        home.hold([locks.GRAPH], "writing SIMILAR_TO relationships"),
+        recorded(home, space.id, [SIMILAR_TO.asset]),
+    ):
         started = time.monotonic()
         keys = stored_vector_keys(home, space.id)
         unwritten, threshold = _validated_scores(home, space.id, keys)

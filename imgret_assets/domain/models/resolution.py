@@ -127,7 +127,7 @@ def space_of_last_run(home: Home) -> EmbeddingSpace | None:
     record = home.record
     if record.model is None:
         return None
-    weights, centre = Path(record.weights) if record.weights else None, record.centre or ""
+    weights, centre = _recorded_weights(home), record.centre or ""
     space = read_space(home, _choose(home, record.model, weights, record.decoding, record.pooling, centre))
     if space is not None:
         return space
@@ -137,6 +137,29 @@ def space_of_last_run(home: Home) -> EmbeddingSpace | None:
         if (recorded.space.model, recorded.weights, recorded.space.centre) == (record.model, weights, centre)
     }
     return spaces.pop() if len(spaces) == 1 else None
+
+
+def recorded_space(home: Home, name: str | None = None, weights: Path | None = None) -> EmbeddingSpace | None:
+    """Return the space of the model in force if a run has recorded it, else None. Weights are neither read nor hashed.
+
+    Args:
+        home: the home; its model and weights are taken where `name` is None.
+        name: name of the model.
+        weights: a weights file instead of the model's usual one.
+
+    Raises:
+        ModelError: the name is unknown, or IMGRET_CENTRE names a file that holds no mean.
+    """
+    choice = _choose(home, name, weights, None, None, None)
+    space = read_space(home, choice)
+    if space is None and (choice.name, choice.weights) == (home.record.model, _recorded_weights(home)):
+        # A home of an older version has recorded neither decoding nor pooling.
+        return space_of_last_run(home)
+    return space
+
+
+def _recorded_weights(home: Home) -> Path | None:
+    return Path(home.record.weights) if home.record.weights else None
 
 
 def chosen_decoding_and_pooling(home: Home, name: str) -> tuple[str, str]:

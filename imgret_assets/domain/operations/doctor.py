@@ -20,12 +20,13 @@ from imgret_assets.domain.graph.graph_state import check_owner
 from imgret_assets.domain.images.files import check_root, walk
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import import_openvino
-from imgret_assets.domain.models.resolution import resolve
+from imgret_assets.domain.models.resolution import recorded_space, resolve
 from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
+from imgret_assets.domain.operations.backlog import read_backlog
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, TableError
+from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.settings import Settings, env_file
 
 FREE_GB = 2
@@ -67,7 +68,7 @@ def diagnose(settings: Settings) -> list[Condition]:
         "ports": _check_ports,
     }
     conditions += [_check(name, lambda check=check: check(home)) for name, check in checks.items()]
-    return conditions + list(_check_database(home))
+    return [*conditions, *_check_database(home), _check("backlog", lambda: _check_backlog(home))]
 
 
 def _check(name: str, check: Callable[[], str]) -> Condition:
@@ -251,6 +252,15 @@ def _check_embedded_server(home: Home) -> str:
         if not (jars / server_jars.MARKER).is_file():
             return f"{says}; its jars are downloaded then (Maven Central), or now by `imgret setup`"
     return says
+
+
+def _check_backlog(home: Home) -> str:
+    """Check that no run has left embeddings, tables or graph behind; before the first run nothing is."""
+    space = recorded_space(home)
+    backlog = read_backlog(home, space.id if space else None)
+    if backlog.behind and spaces_with_tables(home):
+        raise StaleTableError(backlog.summary.rstrip("."), remedy="run `imgret run`, which makes what is behind again")
+    return "embeddings, tables and graph are current" if not backlog.behind else "nothing built yet: `imgret run`"
 
 
 def _check_graph(home: Home, database: Database) -> str:

@@ -1,11 +1,12 @@
-"""Overview of a home: its tables, whether they are up to date, and the files that could not be used.
+"""Overview of a home: its tables, what is behind, and the files that could not be used.
 
-Belongs here: reading the tables' metadata and statuses. Not here: whether tables and graph are consistent
-(`domain.graph.consistency`), counts after a run (`domain.operations.run_totals`), the page (`app.views.overview_page`).
+Belongs here: numbers of rows and statuses. Not here: which tables are behind (`domain.operations.backlog`), whether
+tables and graph are consistent (`domain.graph.consistency`), counts after a run (`domain.operations.run_totals`), the
+page (`app.views.overview_page`).
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -13,8 +14,9 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_shard
+from imgret_assets.domain.embeddings.table_reader import embeddings_files, read_shard
 from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.operations.backlog import DAMAGED, MISSING, AssetState, Backlog, read_backlog
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import Home
@@ -22,7 +24,6 @@ from imgret_assets.errors import TableError
 
 # Number of files that are named for each status.
 EXAMPLES = 20
-MISSING, CURRENT, OLDER, DAMAGED = "missing", "current", "older", "damaged"
 
 
 @dataclass(frozen=True)
@@ -31,8 +32,7 @@ class AssetTable:
 
     Attributes:
         asset: name of the asset.
-        state: `current` if it was made from the present embeddings (manifest and embeddings: if all shards exist),
-            `older` if it was made from others, `missing` or `damaged`.
+        state: of `domain.operations.backlog`: `current`, `older`, `missing` or `damaged`.
         rows: number of rows; None if the table can't be read.
         written: time at which its newest file was written, UTC; None if there is no file.
     """
@@ -54,12 +54,13 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Overview:
-    """The tables of a home and one space, the number and size of its files, and the files that could not be used."""
+    """The tables of a home and one space, what is behind, number and size of the files, and the unusable files."""
 
     files: int
     bytes: int
     tables: list[AssetTable]
     unusable: list[Unusable]
+    backlog: Backlog
 
 
 def read_overview(home: Home, space: str | None) -> Overview:
@@ -93,41 +94,31 @@ def read_overview(home: Home, space: str | None) -> Overview:
     unusable = [
         Unusable(status, count, tuple(sorted(examples[status]))) for status, count in sorted(statuses.most_common())
     ]
-    asset_tables = [_sharded_table("raw_images", manifests)]
+    backlog = read_backlog(home, space)
+    asset_tables = [_asset_table(state, files) for state, files in _files_of_tables(home, space, backlog)]
+    return Overview(files, size_bytes, asset_tables, unusable, backlog)
+
+
+def _files_of_tables(home: Home, space: str | None, backlog: Backlog) -> Iterator[tuple[AssetState, list[Path]]]:
+    """Yield the state and the files of every asset that has tables."""
+    files = {"raw_images": [tables.manifest_path(home.warehouse, shard) for shard in home.shards]}
     if space is not None:
-        asset_tables += [_sharded_table("embeddings", embeddings_files(home, space)), *_derived_tables(home, space)]
-    return Overview(files, size_bytes, asset_tables, unusable)
+        files["embeddings"] = embeddings_files(home, space)
+        files |= {table.asset: [table.path(home.warehouse, space)] for table in DERIVED_TABLES}
+    for state in backlog.assets:
+        if state.asset in files:
+            yield state, files[state.asset]
 
 
-def _sharded_table(asset: str, files: Sequence[Path]) -> AssetTable:
+def _asset_table(state: AssetState, files: Sequence[Path]) -> AssetTable:
     present = [file for file in files if file.is_file()]
-    if len(present) < len(files):
-        return AssetTable(asset, MISSING, written=_last_written(present))
+    if state.state in (MISSING, DAMAGED):
+        return AssetTable(state.asset, state.state, written=_last_written(present))
     try:
-        return AssetTable(asset, CURRENT, sum(tables.count_rows(file) for file in present), _last_written(present))
+        rows = sum(tables.count_rows(file) for file in present)
     except TableError:
-        return AssetTable(asset, DAMAGED, written=_last_written(present))
-
-
-def _derived_tables(home: Home, space: str) -> list[AssetTable]:
-    """Return the tables that were made from the embeddings."""
-    try:
-        coverage = list_embeddings(home, space).coverage
-    except TableError:
-        coverage = None
-    asset_tables = []
-    for table in DERIVED_TABLES:
-        path = table.path(home.warehouse, space)
-        if not path.is_file():
-            asset_tables.append(AssetTable(table.asset, MISSING))
-            continue
-        try:
-            current = coverage is not None and table.current_metadata(home.warehouse, space, coverage) is not None
-            state = CURRENT if current else OLDER
-            asset_tables.append(AssetTable(table.asset, state, tables.count_rows(path), _last_written([path])))
-        except TableError:
-            asset_tables.append(AssetTable(table.asset, DAMAGED, written=_last_written([path])))
-    return asset_tables
+        return AssetTable(state.asset, DAMAGED, written=_last_written(present))
+    return AssetTable(state.asset, state.state, rows, _last_written(present))
 
 
 def _last_written(files: Sequence[Path]) -> datetime | None:

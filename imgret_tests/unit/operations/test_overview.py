@@ -2,7 +2,8 @@
 
 import pytest
 
-from imgret_assets.domain.operations.overview import CURRENT, DAMAGED, MISSING, OLDER, read_overview
+from imgret_assets.domain.operations.backlog import CURRENT, DAMAGED, MISSING, OLDER
+from imgret_assets.domain.operations.overview import read_overview
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
