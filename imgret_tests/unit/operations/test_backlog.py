@@ -2,7 +2,9 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from imgret_assets.domain.analysis.threshold_report import refresh_threshold_report
@@ -121,9 +123,12 @@ def test_rows_are_read_once_for_each_change(
     built: Home, embedder: FakeEmbedder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, files = tables.read, []
-    monkeypatch.setattr(
-        tables, "read", lambda path, columns=None: (files.append((path, columns)), read(path, columns))[1]
-    )
+
+    def note_and_read(path: Path, columns: list[str] | None = None) -> pa.Table:
+        files.append((path, columns))
+        return read(path, columns)
+
+    monkeypatch.setattr(tables, "read", note_and_read)
     assert behind(built, embedder) == []
     assert files
     assert not any("embedding" in (columns or ["embedding"]) for _, columns in files), "vectors are never read"
