@@ -4,7 +4,7 @@ Belongs here: options and printing. Not here: finding duplicates (`domain.duplic
 them (`cli.review`). Imports neither dagster nor pandas.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +19,17 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     find_exact_duplicates,
 )
 from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
-from imgret_assets.domain.duplicates.usable_images import load_usable_images, rank_contents
+from imgret_assets.domain.duplicates.usable_images import (
+    UsableImage,
+    coverage_of_images,
+    load_usable_images,
+    rank_contents,
+)
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import Decisions, File
+from imgret_assets.domain.review.removals import find_removable_duplicates
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
 
@@ -59,40 +66,50 @@ class _Kinds(click.ParamType):
 def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_found: bool, home: Path | None) -> int:
     """List exact duplicates and near-duplicates, and the image to keep for each; nothing is removed.
 
-    As paths, only the duplicates are listed. look_first lists images that show the same scene as another, but differ
-    from it in one place or in colour: they are no duplicates.
+    As paths, only the duplicates are listed that may be removed: not those in protected folders, nor those that people
+    decided to keep. look_first lists images that show the same scene as another, but differ from it in one place or in
+    colour: they are no duplicates.
     """
     opened = open_home(load_settings({"home": home}))
-    rows = [row for row in _rows(opened, kinds) if not (undecided and row["decision"])]
+    decisions = read_decisions(opened)
+    space = require_duplicates(opened).space
+    images = load_usable_images(opened, space)
+    # A file that has changed since the table was made is no duplicate any more.
+    DUPLICATES.require_current(opened.warehouse, space, coverage_of_images(images))
+    rows = [row for row in _rows(opened, kinds, images, decisions) if not (undecided and row["decision"])]
+    pairs = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
+    removable = find_removable_duplicates(pairs, images, decisions, opened.settings.protected)
+    rows = [{**row, "bytes": removable.get(row["path_from"], row["bytes"])} for row in rows]
     output.emit(
         _COLUMNS,
         rows,
         document={**COSINE, "duplicates": rows},
         lines=[{**COSINE, **row} for row in rows],
-        paths=absolute_paths(opened.images, (row["path_from"] for row in rows)),
+        paths=absolute_paths(
+            opened.images,
+            (row["path_from"] for row in rows if row["path_from"] in removable or row["kind"] == LOOK_FIRST),
+        ),
     )
-    removable = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
-    freed_bytes = sum(row["bytes"] for row in removable)
-    if removable or kinds != (LOOK_FIRST,):
+    if pairs or kinds != (LOOK_FIRST,):
         subject = "1 duplicate; removing it" if len(removable) == 1 else f"{len(removable):,} duplicates; removing them"
-        click.echo(f"imgret: {subject} would free {freed_bytes / 1e6:,.1f} MB", err=True)
-    if len(removable) < len(rows):
-        click.echo(f"imgret: {len(rows) - len(removable):,} to look at first: these are no duplicates", err=True)
+        kept = len(pairs) - len(removable)
+        others = f"; {kept:,} more are protected or kept by decisions" if kept else ""
+        click.echo(f"imgret: {subject} would free {sum(removable.values()) / 1e6:,.1f} MB{others}", err=True)
+    if len(pairs) < len(rows):
+        click.echo(f"imgret: {len(rows) - len(pairs):,} to look at first: these are no duplicates", err=True)
     return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
 
 
-def _rows(home: Home, kinds: tuple[str, ...]) -> list[dict[str, Any]]:
+def _rows(
+    home: Home, kinds: tuple[str, ...], images: Sequence[UsableImage], decisions: Decisions
+) -> list[dict[str, Any]]:
     """Return the rows of these kinds, each with the verdict of the decision in force."""
-    space = require_duplicates(home).space
-    rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    decisions = read_decisions(home)
-    if kinds != (EXACT,) and not decisions.events:
-        return [{**row, "decision": None} for row in rows if row["kind"] in kinds]
-    images = load_usable_images(home, space)
     if kinds == (EXACT,):
         # Two files with the same bytes may both be near-duplicates of a third image; the table has only that.
         exact = find_exact_duplicates(rank_contents(images))
         rows = as_table(sorted(exact, key=lambda row: row.image.path)).to_pylist()
+    else:
+        rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
     contents = {image.path: image.sha256 for image in images}
     return [{**row, "decision": _verdict(decisions, contents, row)} for row in rows if row["kind"] in kinds]
 

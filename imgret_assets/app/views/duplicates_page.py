@@ -247,7 +247,7 @@ def _show_all_proposals(context: PageContext, queue: ReviewQueue, kind: str) -> 
                 "not needed": [member.path for _, member in not_needed[:_LISTED]],
                 "kept": [review_set.keep.path for review_set, _ in not_needed[:_LISTED]],
                 "reason": [review_set.reason for review_set, _ in not_needed[:_LISTED]],
-                "bytes": [member.bytes for _, member in not_needed[:_LISTED]],
+                "bytes": [member.freed_bytes for _, member in not_needed[:_LISTED]],
                 "score": [member.cosine for _, member in not_needed[:_LISTED]],
             },
             hide_index=True,

@@ -89,8 +89,16 @@ def _why_kept(keep: UsableImage, image: UsableImage) -> str:
 
 
 def find_exact_duplicates(groups: Iterable[Sequence[UsableImage]]) -> list[Duplicate]:
-    """Return the exact duplicates of ranked groups of equal content (`rank_contents`)."""
-    return [Duplicate(image, group[0], EXACT) for group in groups for image in group[1:]]
+    """Return the exact duplicates of ranked groups of equal content (`rank_contents`).
+
+    A hard link of the file to keep is the same stored file, and no duplicate.
+    """
+    return [
+        Duplicate(image, group[0], EXACT)
+        for group in groups
+        for image in group[1:]
+        if image.storage != group[0].storage
+    ]
 
 
 def assign_keepers(

@@ -44,8 +44,10 @@ from imgret_assets.domain.duplicates.fingerprints import fingerprint_contents
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
+    freed_bytes,
     load_usable_images,
     rank_contents,
+    storage_digest,
 )
 from imgret_assets.domain.embeddings.table_reader import vectors_of_paths
 from imgret_assets.domain.images.image_status import RETRIED_STATUSES
@@ -68,7 +70,7 @@ class DuplicatesReport:
     Attributes:
         images: usable images.
         exact, near, look_first: rows of each kind.
-        duplicate_bytes: size of all exact and near-duplicates, which removing them would free.
+        duplicate_bytes: what removing all exact and near-duplicates would free.
         fingerprinted: contents that were decoded.
         compared_pairs: pairs of contents that were compared by their pixels.
         left_out_pairs: candidates that were not compared, because many closer ones were none.
@@ -131,7 +133,8 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         path = tables.duplicates_path(home.warehouse)
         coverage = coverage_of_images(images)
         current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
-        if current is not None and (current.method, current.pending) == (METHOD, 0):
+        storage = storage_digest(images)
+        if current is not None and (current.method, current.pending, current.storage) == (METHOD, 0, storage):
             return _report(tables.read(path), len(images))
         store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
         groups = rank_contents(images)
@@ -140,7 +143,7 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         pending += found.unreadable
         table = as_table(merge_duplicates(groups, _with_cosines(home, space, found.duplicates + found.look_first)))
         metadata = DuplicatesMetadata(
-            space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending
+            space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending, storage=storage
         )
         tables.write(path, table, metadata.as_metadata())
         return replace(
@@ -218,7 +221,11 @@ def _with_cosines(home: Home, space: str, rows: Sequence[Duplicate]) -> list[Dup
 
 
 def as_table(rows: Sequence[Duplicate]) -> pa.Table:
-    """Return rows in the form in which they are stored."""
+    """Return rows in the form in which they are stored.
+
+    `bytes` is what removing all duplicates frees (`freed_bytes`); of an image to look at first, it is the file's size.
+    """
+    freed = freed_bytes(row.image for row in rows if row.kind != LOOK_FIRST)
     records = [
         {
             "path_from": row.image.path,
@@ -228,7 +235,7 @@ def as_table(rows: Sequence[Duplicate]) -> pa.Table:
             "correlation": row.correlation,
             "cosine": row.cosine,
             "reason": row.reason,
-            "bytes": row.image.bytes,
+            "bytes": freed.get(row.image.path, row.image.bytes),
         }
         for row in rows
     ]

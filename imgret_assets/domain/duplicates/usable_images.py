@@ -1,14 +1,27 @@
 """The usable images of a home, grouped by content and ranked by which duplicate to keep.
 
 Belongs here: reading the usable images from the tables, grouping them by content, the rank that decides which
-duplicate is kept. Not here: comparing images (`domain.duplicates.duplicate_search`).
+duplicate is kept, which names are one stored file, the bytes that removing files frees. Not here: comparing images
+(`domain.duplicates.duplicate_search`).
+
+A symbolic link is no file of its own: it duplicates nothing, and nothing duplicates it. Hard links are several names of
+one stored file: they don't duplicate each other, and its bytes are freed when the last name is removed.
 """
 
-from collections.abc import Iterable
+import hashlib
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+
+import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import coverage_of, usable_rows, vector_keys_of
 from imgret_assets.domain.storage.home import Home
+
+_COLUMNS = (
+    *("path", "sha256", "bytes", "width", "height"),
+    *("inode", "mtime_ns", "ctime_ns", "hard_links", "link"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +35,11 @@ class UsableImage:
         width, height: in pixels, after EXIF rotation.
         vector_key: identifies the image's embedding (`table_reader.vector_keys_of`); empty if the image was read from a
             manifest alone.
+        link: path of the file that this symbolic link leads to; None for a file.
+        stored_file: inode, mtime and ctime in ns. Two names with the same content and the same stored file are hard
+            links of each other; None if unknown. Times belong to it, because two file systems may use one inode number.
+        hard_links: how many names the stored file has, inside and outside the image root.
+        mtime_ns: time of the last change in ns, as `files.storable_ns` limits it; 0 if unknown.
     """
 
     path: str
@@ -30,6 +48,10 @@ class UsableImage:
     width: int
     height: int
     vector_key: str = ""
+    link: str | None = None
+    stored_file: tuple[int, int, int] | None = None
+    hard_links: int = 1
+    mtime_ns: int = 0
 
     @property
     def rank(self) -> tuple[int, int, int, str]:
@@ -38,6 +60,11 @@ class UsableImage:
         Of a set of duplicates, the image with the lowest rank is kept.
         """
         return (-self.width * self.height, -self.bytes, len(self.path), self.path)
+
+    @property
+    def storage(self) -> tuple[object, ...]:
+        """Identifies the stored file: equal for hard links of one file, and different for all others."""
+        return (self.path,) if self.stored_file is None else (self.sha256, *self.stored_file)
 
 
 def group_by_content(images: Iterable[UsableImage]) -> dict[str, list[UsableImage]]:
@@ -49,9 +76,58 @@ def group_by_content(images: Iterable[UsableImage]) -> dict[str, list[UsableImag
 
 
 def rank_contents(images: Iterable[UsableImage]) -> list[list[UsableImage]]:
-    """Return the images of each content, ranked within a content; the contents are ranked by their first image."""
-    groups = (sorted(group, key=lambda image: image.rank) for group in group_by_content(images).values())
+    """Return the files of each content, ranked within a content; the contents are ranked by their first file.
+
+    Symbolic links are left out, and so is a content that only links have.
+    """
+    files = (image for image in images if image.link is None)
+    groups = (sorted(group, key=lambda image: image.rank) for group in group_by_content(files).values())
     return sorted(groups, key=lambda group: group[0].rank)
+
+
+def freed_bytes(images: Iterable[UsableImage]) -> dict[str, int]:
+    """Return the bytes that removing all of these files frees, by path.
+
+    A stored file counts once, at its last name in the order of paths, and not at all if a name of it remains. A
+    symbolic link frees nothing.
+    """
+    by_path = sorted({image.path: image for image in images}.values(), key=lambda image: image.path)
+    files = [image for image in by_path if image.link is None]
+    removed_names = Counter(image.storage for image in files)
+    last_name = {image.storage: image.path for image in files}
+    return {
+        image.path: image.bytes
+        if image.link is None
+        and last_name[image.storage] == image.path
+        and removed_names[image.storage] >= image.hard_links
+        else 0
+        for image in by_path
+    }
+
+
+def further_names(images: Sequence[UsableImage]) -> set[str]:
+    """Return the paths that are no stored file of their own: symbolic links, and all hard links of a file but one.
+
+    The one is the name with the lowest rank.
+    """
+    first: dict[tuple[object, ...], UsableImage] = {}
+    for image in sorted((image for image in images if image.link is None), key=lambda image: image.rank):
+        first.setdefault(image.storage, image)
+    own = {image.path for image in first.values()}
+    return {image.path for image in images} - own
+
+
+def storage_digest(images: Iterable[UsableImage]) -> str:
+    """Return a hash of which paths are links, which are hard links of each other, and which have names elsewhere.
+
+    It stays the same if files are stored anew, which changes their inodes and times, in the same relation.
+    """
+    digest = hashlib.sha256()
+    first_name: dict[tuple[object, ...], str] = {}
+    for image in sorted(images, key=lambda image: image.path):
+        name = image.path if image.link is not None else first_name.setdefault(image.storage, image.path)
+        digest.update(f"{image.path}\0{image.link}\0{name}\0{image.hard_links}\n".encode())
+    return digest.hexdigest()
 
 
 def coverage_of_images(images: Iterable[UsableImage]) -> str:
@@ -70,9 +146,33 @@ def load_usable_images(home: Home, space: str) -> list[UsableImage]:
     images: list[UsableImage] = []
     for shard in home.shards:
         rows = usable_rows(home, space, shard)
-        columns = rows.select(["path", "sha256", "bytes", "width", "height"]).to_pydict()
-        for path, sha256, file_bytes, width, height, vector_key in zip(
-            *columns.values(), vector_keys_of(rows), strict=True
-        ):
-            images.append(UsableImage(path, sha256, file_bytes or 0, width or 0, height or 0, vector_key))
+        images += images_of_rows(rows, vector_keys_of(rows))
     return sorted(images, key=lambda image: image.path)
+
+
+def images_of_rows(rows: pa.Table, vector_keys: Sequence[str] | None = None) -> list[UsableImage]:
+    """Return the images of manifest rows.
+
+    Args:
+        rows: rows with the columns of a manifest. Those of an older version of the program lack columns about links;
+            then every row counts as a file of its own.
+        vector_keys: of each row; None if unknown.
+    """
+    columns = {name: rows[name].to_pylist() for name in _COLUMNS if name in rows.column_names}
+    keys = vector_keys or [""] * len(rows)
+    return [
+        UsableImage(
+            row["path"],
+            row["sha256"],
+            row["bytes"] or 0,
+            row["width"] or 0,
+            row["height"] or 0,
+            key,
+            row.get("link"),
+            (row["inode"], row["mtime_ns"], row["ctime_ns"]) if row.get("hard_links") and row["inode"] else None,
+            row.get("hard_links") or 1,
+            row["mtime_ns"] or 0,
+        )
+        for key, *values in zip(keys, *columns.values(), strict=True)
+        for row in [dict(zip(columns, values, strict=True))]
+    ]

@@ -30,8 +30,11 @@ class Candidate:
         path: POSIX, relative to the root. A name that is not UTF-8 has its invalid bytes as \xNN and its backslashes
             doubled.
         location: where the file is, for the operating system.
-        bytes, inode: as the file system reports them.
+        bytes, inode, hard_links: as the file system reports them; of a link, those of the file that it leads to.
+            `hard_links` is how many names the file has anywhere in its file system.
         mtime_ns, ctime_ns: the times that the file system reports, as `storable_ns` limits them.
+        link: path of the file that a symbolic link leads to in the end, relative to the root, in the form of `path`;
+            None for a file and for a link that leads out of the root.
         status: None for a file that is still to be inspected.
         error: the reason of the status.
         is_unlistable_folder: whether this is a folder that exists and can't be listed; files known in it stay known.
@@ -46,6 +49,8 @@ class Candidate:
     status: Status | None = None
     error: str | None = None
     is_unlistable_folder: bool = False
+    hard_links: int = 1
+    link: str | None = None
 
     @property
     def stat_fingerprint(self) -> tuple[int, int, int, int]:
@@ -180,6 +185,8 @@ class ListingFingerprint:
     def add(self, candidate: Candidate) -> None:
         """Add one listed file."""
         text = f"{candidate.path}\0{candidate.stat_fingerprint}\0{candidate.status or ''}"
+        if candidate.link is not None:
+            text += f"\0{candidate.link}"
         digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         self.files += 1
         self.total = (self.total + int.from_bytes(digest, "big")) % 2**64
@@ -218,7 +225,8 @@ def _list_link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts:
         else:
             counts.linked_folders += 1
     else:
-        yield _list_file(entry, relative)
+        candidate = _list_file(entry, relative)
+        yield replace(candidate, link=_displayed(os.path.relpath(target, real_root))) if inside else candidate
 
 
 def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
@@ -233,17 +241,30 @@ def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
         mtime_ns=storable_ns(status.st_mtime_ns),
         ctime_ns=storable_ns(status.st_ctime_ns),
         inode=status.st_ino,
+        hard_links=status.st_nlink,
     )
 
 
 def _candidate(relative: str, location: str, status: Status | None = None, error: str | None = None) -> Candidate:
+    if _is_utf8(relative):
+        return Candidate(relative, location, status=status, error=error)
+    error = "the name is not valid UTF-8; rename it"
+    return Candidate(_displayed(relative), location, status=Status.BAD_NAME, error=error)
+
+
+def _is_utf8(name: str) -> bool:
     try:
-        relative.encode("utf-8")
+        name.encode("utf-8")
     except UnicodeEncodeError:
-        raw = os.fsencode(relative).replace(b"\\", b"\\\\")
-        displayed = raw.decode("utf-8", "backslashreplace")
-        return Candidate(displayed, location, status=Status.BAD_NAME, error="the name is not valid UTF-8; rename it")
-    return Candidate(relative, location, status=status, error=error)
+        return False
+    return True
+
+
+def _displayed(name: str) -> str:
+    r"""Return a name as `Candidate.path` holds it: unchanged if it is UTF-8, else with its invalid bytes as \xNN."""
+    if _is_utf8(name):
+        return name
+    return os.fsencode(name).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
 def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:

@@ -25,6 +25,8 @@ _SCHEMA = pa.schema(
         ("mtime_ns", pa.int64()),
         ("ctime_ns", pa.int64()),
         ("inode", pa.uint64()),
+        ("hard_links", pa.int64()),
+        ("link", pa.string()),
         ("status", pa.string()),
         ("error", pa.string()),
     ]
@@ -106,6 +108,8 @@ def _as_batch(candidates: Sequence[Candidate]) -> pa.RecordBatch:
         [candidate.mtime_ns for candidate in candidates],
         [candidate.ctime_ns for candidate in candidates],
         [candidate.inode for candidate in candidates],
+        [candidate.hard_links for candidate in candidates],
+        [candidate.link for candidate in candidates],
         [candidate.status for candidate in candidates],
         [candidate.error for candidate in candidates],
     ]

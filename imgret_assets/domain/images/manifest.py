@@ -263,7 +263,8 @@ class _ShardScanner:
                     to_inspect.append({**row, "sha256": known_row["sha256"]})
                     scan.reinspected += 1
                     continue
-                rows.append(known_row)
+                # How many names a file has, and where a link leads, is known from the listing alone.
+                rows.append(known_row | {key: row[key] for key in ("hard_links", "link")})
             else:
                 any_known_inspected = any_known_inspected or known_row is not None
                 to_inspect.append(row)

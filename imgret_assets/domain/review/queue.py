@@ -12,7 +12,8 @@ A set is decided if every two of its files are decided about, or are both protec
 makes removable don't count. So a decided set comes back only when another image joins it. A moved file with the same
 bytes is no other image.
 
-Nothing in a protected folder (`Settings.protected`) is proposed for removal, and a file there is the one to keep.
+Nothing in a protected folder (`Settings.protected`) is proposed for removal, and a file there is the one to keep. The
+same holds for a file that a link in such a folder leads to. Links are in no set and no pair.
 """
 
 from collections.abc import Iterator, Sequence
@@ -24,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.usable_images import freed_bytes
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, Decision, Decisions, is_protected
 from imgret_assets.domain.review.removals import find_removals
@@ -127,7 +129,7 @@ class ReviewQueue:
         if decision := self.decisions.decision_for(file_a, file_b):
             return decision
         kept = self.decisions.kept_file_count(file_a.sha256) if file_a.sha256 == file_b.sha256 else 0
-        return len(self.review_tables.by_content[file_a.sha256]) <= kept
+        return bool(kept) and self.review_tables.file_count(file_a.sha256) <= kept
 
     def _update_done(self, images: np.ndarray) -> None:
         """Check again all sets and pairs that have one of these images."""
@@ -201,9 +203,12 @@ class ReviewQueue:
             member = self._member(number, kept=number in kept)
             if number != keep:
                 member = replace(member, **self._measures(rows, duplicate_set.keep, keep, number))
-                open_to_proposal = not member.protected and not member.kept and member.removal is None
+                is_same_file = images[number].storage == images[keep].storage
+                open_to_proposal = not (member.protected or member.kept or member.removal or is_same_file)
                 member = replace(member, proposed=open_to_proposal and not self._decision_for(keep, number))
             members.append((number != keep, _closeness(member), member.path, member))
+        freed = freed_bytes(images[number] for number, entry in zip(numbers, members, strict=True) if entry[3].proposed)
+        members = [(*entry, replace(member, freed_bytes=freed.get(member.path, 0))) for *entry, member in members]
         ordered = tuple(member for *_, member in sorted(members, key=lambda entry: entry[:3]))
         reason = self._reason(keep, [number for number in staying if number != keep])
         return ReviewSet(duplicate_set.kind, ordered, reason)
@@ -247,8 +252,10 @@ class ReviewQueue:
         size = f"{kept.width} x {kept.height}"
         if self._is_protected(keep):
             folders = self.review_tables.protected_folders
-            folder = next(folder for folder in folders if is_protected(kept.path, [folder]))
-            return f"{size}, in the protected folder {folder}"
+            folder = next((folder for folder in folders if is_protected(kept.path, [folder])), None)
+            return f"{size}, " + (
+                f"in the protected folder {folder}" if folder else "a link in a protected folder leads to it"
+            )
         rest = [image for image in rest if image.width * image.height == kept.width * kept.height]
         if not rest:
             return f"{size}, most pixels"

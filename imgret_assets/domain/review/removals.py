@@ -1,18 +1,36 @@
-"""The files that decisions make removable.
+"""The files that decisions make removable, and the duplicates that may be removed beside them.
 
-Belongs here: the list of files that could be removed. Not here: removing them: nothing in imgret removes an image file.
+Belongs here: the lists of files that could be removed. Not here: removing them: nothing in imgret removes an image
+file.
+
+Whoever removes every listed file still has every content, or one that it duplicates. So only a file keeps a content: a
+symbolic link to it does not, because it leads to nothing once the file is removed. And a file that a link in a
+protected folder leads to is protected as well.
 """
 
 from collections import deque
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content
+from imgret_assets.domain.duplicates.usable_images import (
+    UsableImage,
+    freed_bytes,
+    group_by_content,
+    images_of_rows,
+)
 from imgret_assets.domain.images.files import storable_ns
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.review.decision_log import read_decisions
-from imgret_assets.domain.review.decisions import DUPLICATE, Decision, Decisions, File, is_protected
+from imgret_assets.domain.review.decisions import (
+    DUPLICATE,
+    NOT_DUPLICATES,
+    Decision,
+    Decisions,
+    File,
+    is_protected,
+)
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
@@ -24,7 +42,7 @@ class Removal:
 
     Attributes:
         file: its path and content.
-        bytes: its size.
+        bytes: what its removal frees if all listed files are removed (`usable_images.freed_bytes`).
         keep: path of a file that is kept instead.
         decision: the decision that makes the file removable.
     """
@@ -54,7 +72,7 @@ class Removals:
 
     @property
     def bytes(self) -> int:
-        """Total size of `files`."""
+        """Number of bytes that removing all `files` frees."""
         return sum(removal.bytes for removal in self.files)
 
 
@@ -63,49 +81,105 @@ def find_removals(
 ) -> dict[str, Removal]:
     """Return the files that the decisions in force make removable, by path.
 
-    A decision holds for every file with the content it is about. A decision about two files with the same bytes is
-    about one file only, and holds as long as another file has these bytes.
+    A decision holds for every file with the content it is about, and for links to it. A decision about two files with
+    the same bytes is about one file only, and holds as long as another file has these bytes. A link is no such file.
 
     Decisions in a circle remove nothing. Following the decisions from a removed content to the content kept instead,
     and on from there, must lead to a file that stays: the search starts at contents with a file that stays, and goes
     back.
 
     Args:
-        images_by_content: all usable images of each content.
+        images_by_content: all images of each content, links as well.
         decisions: the decisions in force.
-        protected: folders from which nothing is removed.
+        protected: folders from which nothing is removed, nor a file that a link in them leads to.
     """
+    protected_paths = find_protected((image for images in images_by_content.values() for image in images), protected)
     candidates: set[str] = set()
     removable_for: dict[str, list[tuple[Decision, str, list[UsableImage]]]] = {}
     for decision in decisions.in_force():
         if decision.verdict == DUPLICATE:
             kept, duplicate = decision.kept_and_duplicate
-            removable = _removable_images(kept, duplicate, images_by_content, protected)
+            removable = _removable_images(kept, duplicate, images_by_content, protected_paths)
             candidates.update(image.path for image in removable)
             removable_for.setdefault(kept.sha256, []).append((decision, kept.path, removable))
     # A file that stays, for each content that has one, and for each content that is removed in favour of such a one.
     staying_file: dict[str, str] = {}
     for content in removable_for:
-        if staying := [image.path for image in images_by_content.get(content, ()) if image.path not in candidates]:
+        if staying := _paths_of_files(images_by_content.get(content, ())) - candidates:
             staying_file[content] = min(staying)
     removals: dict[str, Removal] = {}
     queue = deque(staying_file)
     while queue:
         content = queue.popleft()
-        staying_paths = {image.path for image in images_by_content[content]} - candidates
+        staying_paths = _paths_of_files(images_by_content[content]) - candidates
         for decision, kept_path, removable in removable_for[content]:
             keep = kept_path if kept_path in staying_paths else staying_file[content]
             for image in removable:
                 if image.path not in removals:
-                    removals[image.path] = Removal(File(image.path, image.sha256), image.bytes, keep, decision)
+                    removals[image.path] = Removal(File(image.path, image.sha256), 0, keep, decision)
                 if image.sha256 in removable_for and image.sha256 not in staying_file:
                     staying_file[image.sha256] = keep
                     queue.append(image.sha256)
-    return removals
+    return _with_freed_bytes(removals, images_by_content)
+
+
+def find_protected(images: Iterable[UsableImage], folders: Sequence[str]) -> set[str]:
+    """Return the paths of images in protected folders, of the files that links there lead to, and of links to these."""
+    if not folders:
+        return set()
+    listed = list(images)
+    protected = {image.path for image in listed if is_protected(image.path, folders)}
+    targets = {image.link for image in listed if image.path in protected and image.link is not None}
+    return protected | {image.path for image in listed if image.path in targets or image.link in targets}
+
+
+def find_removable_duplicates(
+    rows: Sequence[Mapping[str, Any]],
+    images: Sequence[UsableImage],
+    decisions: Decisions,
+    protected: Sequence[str] = (),
+) -> dict[str, int]:
+    """Return the duplicates of table rows that may be removed, with the bytes that this frees, by path.
+
+    Left out are protected files, pairs that people decided to keep both of, and duplicates whose file to keep is one
+    that decisions make removable. So the result and the files of `find_removals` may be removed together.
+
+    Args:
+        rows: `path_from` and `path_keep` of each row of the duplicates table.
+        images: all images, links as well.
+        decisions: the decisions in force.
+        protected: folders from which nothing is removed, nor a file that a link in them leads to.
+    """
+    by_path = {image.path: image for image in images}
+    protected_paths = find_protected(images, protected)
+    decided = find_removals(group_by_content(images), decisions, protected)
+    removable: list[UsableImage] = []
+    for row in rows:
+        image, keep = by_path.get(row["path_from"]), by_path.get(row["path_keep"])
+        if image is None or keep is None or image.path in protected_paths or keep.path in decided:
+            continue
+        decision = decisions.decision_for(File(image.path, image.sha256), File(keep.path, keep.sha256))
+        if decision is None or decision.verdict != NOT_DUPLICATES:
+            removable.append(image)
+    freed = freed_bytes(removable)
+    return {image.path: freed[image.path] for image in removable}
+
+
+def _paths_of_files(images: Iterable[UsableImage]) -> set[str]:
+    return {image.path for image in images if image.link is None}
+
+
+def _with_freed_bytes(
+    removals: Mapping[str, Removal], images_by_content: Mapping[str, Sequence[UsableImage]]
+) -> dict[str, Removal]:
+    contents = {removal.file.sha256 for removal in removals.values()}
+    removed = [image for content in contents for image in images_by_content[content] if image.path in removals]
+    freed = freed_bytes(removed)
+    return {path: replace(removal, bytes=freed[path]) for path, removal in removals.items()}
 
 
 def _removable_images(
-    kept: File, duplicate: File, images_by_content: Mapping[str, Sequence[UsableImage]], protected: Sequence[str]
+    kept: File, duplicate: File, images_by_content: Mapping[str, Sequence[UsableImage]], protected_paths: set[str]
 ) -> list[UsableImage]:
     """Return the images that are not needed if `kept` is kept for `duplicate`; none if `kept` no longer exists."""
     same_content = kept.sha256 == duplicate.sha256
@@ -114,7 +188,7 @@ def _removable_images(
     return [
         image
         for image in images_by_content.get(duplicate.sha256, ())
-        if (not same_content or image.path == duplicate.path) and not is_protected(image.path, protected)
+        if (not same_content or image.path == duplicate.path) and image.path not in protected_paths
     ]
 
 
@@ -125,39 +199,48 @@ def list_removals(home: Home) -> Removals:
         TableError: a shard's manifest is missing or damaged.
         HomeError: the decisions can't be parsed.
     """
-    images, file_states = _manifest_images(home)
-    removals = find_removals(group_by_content(images), read_decisions(home), home.settings.protected)
+    images = load_manifest_images(home)
+    by_content = group_by_content(images)
+    by_path = {image.path: image for image in images}
+    removals = find_removals(by_content, read_decisions(home), home.settings.protected)
     files: list[Removal] = []
     changed: list[Removal] = []
     for path in sorted(removals):
         removal = removals[path]
-        unchanged = all(_is_unchanged(home.images / name, *file_states[name]) for name in (path, removal.keep))
+        unchanged = all(_is_unchanged(home.images, by_path[name]) for name in (path, removal.keep))
         (files if unchanged else changed).append(removal)
-    return Removals(files, changed)
+    # The names of one stored file may be divided between the two lists: then its bytes are not freed.
+    listed = _with_freed_bytes({removal.path: removal for removal in files}, by_content)
+    return Removals(list(listed.values()), changed)
 
 
-def _is_unchanged(file: Path, size_bytes: int, mtime_ns: int) -> bool:
+def _is_unchanged(root: Path, image: UsableImage) -> bool:
+    """Return whether a path still holds the file, or the link to the file, that its manifest row describes."""
     try:
+        file = root / image.path
+        if file.is_symlink() != (image.link is not None):
+            return False
         stat = file.stat()
     except OSError:
         return False
-    return (stat.st_size, storable_ns(stat.st_mtime_ns)) == (size_bytes, mtime_ns)
+    if image.stored_file is not None and stat.st_ino != image.stored_file[0]:
+        return False
+    return (stat.st_size, storable_ns(stat.st_mtime_ns)) == (image.bytes, image.mtime_ns)
 
 
-def _manifest_images(home: Home) -> tuple[list[UsableImage], dict[str, tuple[int, int]]]:
-    """Return all usable images of the manifests, whatever the model, and the size and mtime in ns of each path."""
+def load_manifest_images(home: Home) -> list[UsableImage]:
+    """Return all usable images of the manifests, whatever the model, links as well.
+
+    Raises:
+        TableError: a shard's manifest is missing or damaged.
+    """
     images: list[UsableImage] = []
-    file_states: dict[str, tuple[int, int]] = {}
-    columns = ["path", "sha256", "bytes", "width", "height", "mtime_ns", "status"]
     for shard in home.shards:
         path = tables.require(
             tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
         )
-        rows = tables.where_equal(tables.read(path, columns), "status", Status.OK).drop_columns(["status"])
-        for name, sha256, size_bytes, width, height, mtime_ns in zip(*rows.to_pydict().values(), strict=True):
-            images.append(UsableImage(name, sha256, size_bytes, width or 0, height or 0))
-            file_states[name] = (size_bytes, mtime_ns)
-    return images, file_states
+        images += images_of_rows(tables.where_equal(tables.read(path), "status", Status.OK))
+    return images
 
 
 def find_library_file(home: Home, path: str) -> File:
@@ -166,7 +249,7 @@ def find_library_file(home: Home, path: str) -> File:
     Raises:
         TableError: the manifests have no such usable image.
     """
-    image = next((image for image in _manifest_images(home)[0] if image.path == path), None)
+    image = next((image for image in load_manifest_images(home) if image.path == path), None)
     if image is None:
         raise TableError(
             f"{path} is not among the usable images of {home.images}",

@@ -31,6 +31,7 @@ class Member:
         removal: the decision in force that makes the file removable; None if there is none.
         kept: a decision in force states that the file does not duplicate another file of the set.
         proposed: the file is proposed for removal.
+        freed_bytes: what its removal frees if all proposed files of the set are removed; 0 if it is not proposed.
     """
 
     file: File
@@ -45,6 +46,7 @@ class Member:
     removal: Decision | None = None
     kept: bool = False
     proposed: bool = False
+    freed_bytes: int = 0
 
     @property
     def path(self) -> str:
@@ -83,8 +85,8 @@ class ReviewSet:
 
     @property
     def proposed_bytes(self) -> int:
-        """Total size of the files that are proposed for removal."""
-        return sum(member.bytes for member in self.members if member.proposed)
+        """Number of bytes that removing the proposed files frees."""
+        return sum(member.freed_bytes for member in self.members)
 
     @property
     def weakest_cosine(self) -> float | None:

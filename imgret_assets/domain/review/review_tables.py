@@ -19,11 +19,14 @@ from imgret_assets.domain.duplicates.duplicates_table import require_current_dup
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
+    freed_bytes,
+    further_names,
     group_by_content,
     load_usable_images,
 )
 from imgret_assets.domain.embeddings.table_reader import embeddings_files
-from imgret_assets.domain.review.decisions import File, is_protected
+from imgret_assets.domain.review.decisions import File
+from imgret_assets.domain.review.removals import find_protected
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
@@ -80,8 +83,8 @@ class ReviewTables:
         protected_folders: folders from which nothing is proposed for removal.
         notes: messages for the reader, such as that a table is missing.
         files: the images as files to decide about.
-        by_content: the images of each content.
-        protected: bool (images,), whether each image is in a protected folder.
+        by_content: the images of each content, links as well.
+        protected: bool (images,), whether each image is protected (`removals.find_protected`).
         set_of: int64 (images,), number of the set of each image; -1 if it is in none.
     """
 
@@ -101,7 +104,8 @@ class ReviewTables:
     def __post_init__(self) -> None:
         self.files = [File(image.path, image.sha256) for image in self.images]
         self.by_content = group_by_content(self.images)
-        self.protected = np.array([is_protected(image.path, self.protected_folders) for image in self.images], bool)
+        protected_paths = find_protected(self.images, self.protected_folders)
+        self.protected = np.array([image.path in protected_paths for image in self.images], bool)
         self._number_of = {image.path: number for number, image in enumerate(self.images)}
         self.set_of = np.full(len(self.images), -1, np.int64)
         for number, duplicate_set in enumerate(self.duplicate_sets):
@@ -110,6 +114,10 @@ class ReviewTables:
     def number_of(self, path: str) -> int | None:
         """Return the number of the image at a path; None if there is none."""
         return self._number_of.get(path)
+
+    def file_count(self, sha256: str) -> int:
+        """Return how many files have a content; links don't count."""
+        return sum(image.link is None for image in self.by_content[sha256])
 
     def numbers_of(self, contents: Iterable[str], paths: Iterable[str] = ()) -> np.ndarray:
         """Return the numbers of all images with these contents or at these paths, int64 (n,), ascending."""
@@ -184,10 +192,10 @@ def _duplicate_sets(path: Path, images: Sequence[UsableImage]) -> tuple[list[Dup
     sets = []
     for keep, rows in rows_of.items():
         correlations = [row.correlation or 0.0 for row in rows if row.kind != EXACT]
-        freed_bytes = sum(images[row.image].bytes for row in rows)
+        freed = sum(freed_bytes(images[row.image] for row in rows).values())
         order = (-min(correlations),) if correlations else ()
         kind = NEAR if correlations else EXACT
-        sets.append(DuplicateSet(keep, rows, kind, (*order, -freed_bytes, images[keep].path)))
+        sets.append(DuplicateSet(keep, rows, kind, (*order, -freed, images[keep].path)))
     return sorted(sets, key=lambda item: (item.kind, item.order)), is_duplicate
 
 
@@ -199,7 +207,7 @@ def _similar_pairs(
     is_duplicate: np.ndarray,
     notes: list[str],
 ) -> tuple[np.ndarray, np.ndarray, int]:
-    """Return the similar pairs without duplicates, by cosine descending, then by path.
+    """Return the similar pairs without duplicates, links and further hard links, by cosine descending, then by path.
 
     Returns:
         The images of each pair, int32 (n, 2); their cosines, float64 (n,); how many pairs are left out.
@@ -215,6 +223,8 @@ def _similar_pairs(
         )
         return pairs, scores, 0
     paths = pa.array([image.path for image in images])
+    further = further_names(images)
+    left_out = is_duplicate | np.array([image.path in further for image in images], bool)
     total = 0
     with tables.open_parquet(path) as file:
         for batch in file.iter_batches(1 << 18):
@@ -223,7 +233,7 @@ def _similar_pairs(
                 for side in ("path_a", "path_b")
             ]
             numbers = np.stack(sides, axis=1).astype(np.int32)
-            listed = ~is_duplicate[numbers].any(axis=1)
+            listed = ~left_out[numbers].any(axis=1)
             total += int(listed.sum())
             pairs = np.concatenate([pairs, numbers[listed]])
             scores = np.concatenate([scores, batch["score"].to_numpy()[listed]])

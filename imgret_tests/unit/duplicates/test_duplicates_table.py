@@ -1,5 +1,6 @@
 """The duplicates table: which rows it has, what a refresh computes, the same rows whatever came before."""
 
+import os
 import tempfile
 from collections.abc import Iterator
 from dataclasses import replace
@@ -304,3 +305,43 @@ def test_a_refreshed_table_equals_one_made_from_scratch(steps: list[dict[str, st
             refresh(scratch)
             assert rows(refreshed) == rows(scratch)
             assert load_usable_images(refreshed, SPACE) == load_usable_images(scratch, SPACE)
+
+
+# Links and hard links
+
+
+@pytest.mark.usefixtures("settled")
+def test_links_are_no_duplicates_and_hard_links_free_nothing_while_a_name_is_left(home: Home) -> None:
+    images = home.images
+    put(images, "albums/original.png", encode(scene(1)))
+    (images / "a.png").symlink_to("albums/original.png")
+    (images / "b.png").symlink_to("a.png")
+    put(images, "hard1.png", encode(scene(2)))
+    os.link(images / "hard1.png", images / "hard2.png")
+    put(images, "small1.png", near_duplicates_of(scene(2))["half.png"])
+    os.link(images / "small1.png", images / "small2.png")
+    (images / "c.png").symlink_to("small1.png")
+    report = refresh(home)
+    size = (images / "small1.png").stat().st_size
+    found = rows(home)
+    assert {path: (row["path_keep"], row["bytes"]) for path, row in found.items()} == {
+        "small1.png": ("hard1.png", 0),
+        "small2.png": ("hard1.png", size),
+    }
+    assert report.duplicate_bytes == size
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_copy_replaced_by_a_link_is_a_duplicate_no_longer(home: Home) -> None:
+    images = home.images
+    for name in ("a.png", "b.png", "c.png"):
+        put(images, name, encode(scene(1)))
+    refresh(home)
+    assert set(rows(home)) == {"b.png", "c.png"}
+    for name in ("b.png", "c.png"):
+        (images / name).unlink()
+    os.link(images / "a.png", images / "b.png")
+    (images / "c.png").symlink_to("a.png")
+    assert refresh(home).written
+    assert rows(home) == {}
+    assert not refresh(home).written

@@ -1,14 +1,21 @@
 """The usable images of a home: grouped by content, the one to keep first."""
 
+from dataclasses import replace
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
+    freed_bytes,
+    further_names,
     group_by_content,
+    images_of_rows,
     load_usable_images,
     rank_contents,
+    storage_digest,
 )
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
@@ -62,3 +69,70 @@ def test_usable_images_are_those_of_the_tables(home: Home) -> None:
         assert one.bytes == (home.images / one.path).stat().st_size
         assert (one.width, one.height) == (40, 30)
     assert coverage_of_images(images[::-1]) == list_embeddings(home, SPACE).coverage
+
+
+# Links and hard links
+
+FILE = (7, 1, 1)
+HARD = [replace(image(path), stored_file=FILE, hard_links=2) for path in ("a.png", "b.png")]
+LINK = replace(image("link.png", "x"), stored_file=FILE, hard_links=2, link="a.png")
+COPY = replace(image("copy.png"), stored_file=(8, 1, 1))
+
+
+def test_links_are_not_ranked() -> None:
+    lone = replace(image("lone.png", "y"), link=".hidden.png")
+    assert rank_contents([LINK, lone, COPY, *HARD]) == [[*HARD, COPY]]
+
+
+def test_hard_links_are_one_stored_file_if_inode_times_and_content_agree() -> None:
+    assert HARD[0].storage == HARD[1].storage
+    others = [
+        replace(HARD[0], path="c.png", sha256="y"),
+        replace(HARD[0], path="c.png", stored_file=(7, 1, 2)),
+        replace(HARD[0], path="c.png", stored_file=None),
+    ]
+    assert all(other.storage != HARD[0].storage for other in others)
+    assert image("a.png").storage != image("b.png").storage
+
+
+@pytest.mark.parametrize(
+    ("removed", "freed"),
+    [
+        ([COPY], {"copy.png": 10}),
+        ([HARD[0]], {"a.png": 0}),
+        ([HARD[1], LINK, HARD[0]], {"a.png": 0, "b.png": 10, "link.png": 0}),
+        ([replace(one, hard_links=3) for one in HARD], {"a.png": 0, "b.png": 0}),
+        ([image("p.png"), image("q.png")], {"p.png": 10, "q.png": 10}),
+        ([COPY, COPY], {"copy.png": 10}),
+    ],
+)
+def test_a_file_is_freed_with_its_last_name(removed: list[UsableImage], freed: dict[str, int]) -> None:
+    assert freed_bytes(removed) == freed
+
+
+def test_links_and_all_hard_links_but_one_are_further_names() -> None:
+    assert further_names([LINK, *HARD, COPY]) == {"link.png", "b.png"}
+
+
+def test_the_digest_changes_with_the_relation_and_not_with_inodes() -> None:
+    images = [LINK, *HARD, COPY]
+    digest = storage_digest(images)
+    stored_anew = [replace(one, stored_file=(one.stored_file[0] + 50, 9, 9)) for one in images if one.stored_file]
+    assert storage_digest(stored_anew[::-1]) == digest
+    changed = [
+        [LINK, HARD[0], replace(HARD[1], stored_file=(9, 1, 1)), COPY],
+        [replace(LINK, link=None), *HARD, COPY],
+        [replace(LINK, link="b.png"), *HARD, COPY],
+        [LINK, *HARD, replace(COPY, hard_links=2)],
+    ]
+    assert len({digest, *map(storage_digest, changed)}) == 5
+
+
+def test_rows_of_an_older_version_are_files_of_their_own() -> None:
+    columns = {"path": ["a", "b"], "sha256": ["x", "x"], "bytes": [10, 10], "width": [4, None], "height": [4, None]}
+    older = pa.table({**columns, "inode": [7, 7], "mtime_ns": [1, 1], "ctime_ns": [1, 1]})
+    a, b = images_of_rows(older)
+    assert (a.link, a.stored_file, a.hard_links, b.width) == (None, None, 1, 0)
+    newer = older.append_column("hard_links", pa.array([2, 2])).append_column("link", pa.array([None, "a"]))
+    a, b = images_of_rows(newer, ["k", "l"])
+    assert (a.stored_file, a.hard_links, a.mtime_ns, b.link, b.vector_key) == ((7, 1, 1), 2, 1, "a", "l")

@@ -293,3 +293,40 @@ def test_a_fingerprint_is_read_back() -> None:
     resumed = ListingFingerprint.parse(text)
     resumed.add(sample("c.jpg"))
     assert str(resumed) == fingerprint_of(sample("a.jpg"), sample("b.jpg"), sample("c.jpg"))
+
+
+def test_a_link_names_the_file_that_it_leads_to_in_the_end(images: Path, tmp_path: Path) -> None:
+    put(images, "z/real.jpg")
+    os.link(images / "z/real.jpg", tmp_path / "elsewhere.jpg")
+    (images / "albums").symlink_to("z")
+    (images / "a.jpg").symlink_to("b.jpg")
+    (images / "b.jpg").symlink_to(images / "albums/real.jpg")
+    (images / "z/c.jpg").symlink_to("../a.jpg")
+    (images / "out.jpg").symlink_to(tmp_path / "elsewhere.jpg")
+    (images / "nowhere.jpg").symlink_to("missing.jpg")
+    found = {candidate.path: (candidate.link, candidate.hard_links) for candidate in walk(images)}
+    assert found == {
+        "a.jpg": ("z/real.jpg", 2),
+        "b.jpg": ("z/real.jpg", 2),
+        "z/c.jpg": ("z/real.jpg", 2),
+        "z/real.jpg": (None, 2),
+        "out.jpg": (None, 1),
+        "nowhere.jpg": ("missing.jpg", 1),
+    }
+
+
+def test_a_file_replaced_by_a_link_to_it_changes_the_listing(images: Path) -> None:
+    put(images, "a.jpg")
+    os.link(images / "a.jpg", images / "hard.jpg")
+    (images / "b.jpg").symlink_to("a.jpg")
+
+    def listing() -> str:
+        fingerprint = ListingFingerprint()
+        for candidate in walk(images):
+            fingerprint.add(candidate)
+        return str(fingerprint)
+
+    to_a = listing()
+    (images / "b.jpg").unlink()
+    (images / "b.jpg").symlink_to("hard.jpg")
+    assert listing() != to_a

@@ -36,6 +36,8 @@ def test_each_selected_shard_has_its_candidates_in_their_order(
             "mtime_ns": 2,
             "ctime_ns": 3,
             "inode": 4,
+            "hard_links": 1,
+            "link": None,
             **dict.fromkeys(("sha256", "width", "height", "format", "status", "error")),
             "label": "cars",
         }

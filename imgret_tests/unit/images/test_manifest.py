@@ -84,6 +84,8 @@ def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
             "mtime_ns": found.st_mtime_ns,
             "ctime_ns": found.st_ctime_ns,
             "inode": found.st_ino,
+            "hard_links": 1,
+            "link": None,
             "width": 40,
             "height": 30,
             "format": "PNG",
@@ -100,11 +102,12 @@ def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
     for shard in home.shards:
         schema = pq.read_schema(tables.manifest_path(home.warehouse, shard))
         assert schema.names == [
-            *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode"),
+            *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode", "hard_links", "link"),
             *("width", "height", "format", "label", "status", "error", "decoding"),
         ]
         assert schema.types == [
-            *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int32(), pa.int32()),
+            *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int64(), pa.string()),
+            *(pa.int32(), pa.int32()),
             *(pa.string(), pa.string(), pa.string(), pa.string(), pa.string()),
         ]
     assert counts(report) == expected_counts(written=4)
@@ -212,6 +215,10 @@ def test_pipes_and_links_have_rows_and_are_never_opened(home: Home, images: Path
     rows = manifest(home)
     assert rows["out.png"]["sha256"] is None
     assert rows["same.png"]["sha256"] == rows["a.png"]["sha256"]
+    assert {path: row["link"] for path, row in rows.items() if row["status"] == "ok"} == {
+        "a.png": None,
+        "same.png": "a.png",
+    }
     assert counts(refresh_manifest(home)) == expected_counts()
 
 
@@ -654,3 +661,24 @@ with locks.hold(Path(sys.argv[1]), ["shard-02"], timeout_s=30, purpose="embeddin
             refresh_manifest(impatient)
         refresh_manifest(impatient, ["00"])
     refresh_manifest(impatient)
+
+
+@pytest.mark.usefixtures("settled")
+def test_links_of_a_table_of_an_older_version_are_added_without_opening_a_file(home: Home, images: Path) -> None:
+    put(images, "a.png", picture_bytes(1))
+    (images / "link.png").symlink_to("a.png")
+    os.link(images / "a.png", images / "hard.png")
+    refresh_manifest(home)
+    complete = manifest(home)
+    for shard in home.shards:
+        path = tables.manifest_path(home.warehouse, shard)
+        older = tables.read(path).drop_columns(["hard_links", "link"])
+        tables.write(path, older, tables.read_metadata(path))
+    report = refresh_manifest(home)
+    assert counts(report)["opened"] == 0
+    assert manifest(home) == complete
+    assert {path: (row["hard_links"], row["link"]) for path, row in complete.items()} == {
+        "a.png": (2, None),
+        "hard.png": (2, None),
+        "link.png": (2, "a.png"),
+    }

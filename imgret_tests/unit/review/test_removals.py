@@ -22,13 +22,28 @@ from imgret_assets.domain.review.decisions import (
     keep_one,
 )
 from imgret_assets.domain.review.queue import read_review_queue
-from imgret_assets.domain.review.removals import find_library_file, find_removals, list_removals
+from imgret_assets.domain.review.removals import (
+    find_library_file,
+    find_removable_duplicates,
+    find_removals,
+    list_removals,
+    load_manifest_images,
+)
+from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 from imgret_tests.support.scenes import encode, scene
 from imgret_tests.support.tree import put
-from imgret_tests.unit.review.library import only_set, paths, refresh, set_of, undecided_paths, with_protected
+from imgret_tests.unit.review.library import (
+    only_set,
+    paths,
+    put_near_duplicates,
+    refresh,
+    set_of,
+    undecided_paths,
+    with_protected,
+)
 
 pytestmark = pytest.mark.usefixtures("settled")
 
@@ -135,6 +150,93 @@ def test_a_file_with_a_time_beyond_64_bits_is_removable(duplicated: Home) -> Non
 def test_a_file_outside_the_library_can_not_be_decided_about(duplicated: Home) -> None:
     with pytest.raises(TableError, match=r"nowhere\.png is not among the usable images"):
         find_library_file(duplicated, "nowhere.png")
+
+
+# Links and hard links
+
+
+def test_a_file_is_not_removable_for_a_link_to_it(home: Home) -> None:
+    put(home.images, "z/real.png", encode(scene(1)))
+    (home.images / "a.png").symlink_to("z/real.png")
+    os.link(home.images / "z/real.png", home.images / "hard.png")
+    put(home.images, "copy.png", encode(scene(1)))
+    refresh(home)
+    real, link, hard, copy = (find_library_file(home, path) for path in ("z/real.png", "a.png", "hard.png", "copy.png"))
+    record(home, [keep_one(link, [real, hard, copy])])
+    assert removable(home) == {}
+    record(home, [keep_one(link, [real]), keep_all([hard, copy, link])])
+    # Another name of the file stays: that frees nothing.
+    [removal] = list_removals(home).files
+    assert (removal.path, removal.keep, removal.bytes) == ("z/real.png", "copy.png", 0)
+    record(home, [keep_one(copy, [real, hard])])
+    removals = list_removals(home)
+    assert {removal.path: (removal.keep, removal.bytes) for removal in removals.files} == {
+        "hard.png": ("copy.png", 0),
+        "z/real.png": ("copy.png", copy_size := (home.images / "copy.png").stat().st_size),
+    }
+    assert removals.bytes == copy_size
+
+
+def test_a_link_in_a_protected_folder_protects_its_file(home: Home) -> None:
+    put(home.images, "large.png", encode(scene(1)))
+    small = put_near_duplicates(home, 1, "half.png")[0]
+    (home.images / "safe").mkdir()
+    (home.images / "safe/small.png").symlink_to(f"../{small}")
+    refresh(home)
+    batch = record(home, [keep_one(find_library_file(home, "large.png"), [find_library_file(home, small)])])
+    # Without the protection, the link becomes useless with its file.
+    assert removable(home) == {small: "large.png", "safe/small.png": "large.png"}
+    protecting = with_protected(home, "safe")
+    assert removable(protecting) == {}
+    undo(home, batch)
+    review_set = set_of(protecting, small)
+    assert (review_set.keep.path, review_set.keep.protected) == (small, True)
+    assert review_set.reason == "120 x 90, a link in a protected folder leads to it"
+
+
+def test_a_file_kept_that_became_a_link_since_the_run_keeps_nothing(home: Home) -> None:
+    put(home.images, "a.png", encode(scene(1)))
+    put(home.images, "b.png", encode(scene(1)))
+    refresh(home)
+    record(home, only_set(home, EXACT).decide_proposal())
+    assert removable(home) == {"b.png": "a.png"}
+    mtime_ns = (home.images / "a.png").stat().st_mtime_ns
+    os.utime(home.images / "b.png", ns=(mtime_ns, mtime_ns))
+    refresh(home)
+    assert removable(home) == {"b.png": "a.png"}
+    (home.images / "a.png").unlink()
+    (home.images / "a.png").symlink_to("b.png")
+    assert removable(home) == {}
+    # Nor does it while the link leads to a hard link of the file that was listed.
+    (home.images / "a.png").unlink()
+    put(home.images, "a.png", encode(scene(1)))
+    refresh(home)
+    assert removable(home) == {"b.png": "a.png"}
+    (home.images / "a.png").rename(home.images / ".a.png")
+    (home.images / "a.png").symlink_to(".a.png")
+    assert [removal.path for removal in list_removals(home).changed] == ["b.png"]
+
+
+# Duplicates that may be removed beside
+
+
+def test_duplicates_that_are_protected_or_kept_may_not_be_removed(duplicated: Home) -> None:
+    images = load_manifest_images(duplicated)
+    rows = tables.read(tables.duplicates_path(duplicated.warehouse)).to_pylist()
+
+    def allowed(protected: Sequence[str] = ()) -> dict[str, int]:
+        return find_removable_duplicates(rows, images, read_decisions(duplicated), protected)
+
+    assert allowed() == {row["path_from"]: row["bytes"] for row in rows}
+    assert set(allowed(["copies"])) == {"again/1-half.png", "again/scene2.png"}
+    near = [find_library_file(duplicated, path) for path in ("scene0.png", "copies/0-half.png")]
+    batch = record(duplicated, [keep_all(near)])
+    assert set(allowed()) == {row["path_from"] for row in rows} - {"copies/0-half.png"}
+    undo(duplicated, batch)
+    # The file that the table keeps is one that a decision removes.
+    record(duplicated, [keep_one(near[1], [near[0]])])
+    assert set(removable(duplicated)) == {"scene0.png"}
+    assert set(allowed()) == {"copies/1-half.png", "again/1-half.png", "again/scene2.png"}
 
 
 # Chains and circles of decisions

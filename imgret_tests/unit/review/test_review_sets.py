@@ -20,7 +20,7 @@ def review_set(*members: Member) -> ReviewSet:
 
 
 def test_accepting_the_proposal_keeps_what_is_not_proposed() -> None:
-    proposed = review_set(member("a"), member("b", proposed=True), member("c", kept=True))
+    proposed = review_set(member("a"), member("b", proposed=True, freed_bytes=10), member("c", kept=True))
     assert proposed.decide_proposal() == [
         keep_one(File("a", "a"), [File("b", "b")]),
         keep_all([File("a", "a"), File("c", "c")]),

@@ -28,8 +28,8 @@ ON_DISK = [
     ),
     (NearestMetadata(space="m-1", coverage="c", kept=20), {"space": "m-1", "coverage": "c", "kept": "20"}),
     (
-        DuplicatesMetadata(space="m-1", coverage="c", method="phash 9", images=3, pending=0),
-        {"space": "m-1", "coverage": "c", "method": "phash 9", "images": "3", "pending": "0"},
+        DuplicatesMetadata(space="m-1", coverage="c", method="phash 9", images=3, pending=0, storage="d"),
+        {"space": "m-1", "coverage": "c", "method": "phash 9", "images": "3", "pending": "0", "storage": "d"},
     ),
     (
         GroupsMetadata(space="m-1", coverage="c", method="Leiden", requested_min_score=None, min_score=0.25),
