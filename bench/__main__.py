@@ -8,11 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import embedding, graph, pairs
+from bench import embedding, graph, pairs, quality
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs", "graph")
+SECTIONS = ("embedding", "memory", "pairs", "graph", "quality")
 
 
 def main() -> None:
@@ -42,6 +42,8 @@ def main() -> None:
             pairs.run(report, sources, work, rounds=given.rounds, say=_say)
         if "graph" in sections:
             graph.run(report, sources, work, rounds=min(given.rounds, 3), sizes=graph.Sizes(), say=_say)
+        if "quality" in sections:
+            quality.run(report, sources, say=_say)
     print(report.table())
     report.write(given.json)
     _say(f"Written to {given.json}")

@@ -5,6 +5,9 @@ import json
 import pytest
 
 from imgret_assets.cli.main import run_command
+from imgret_assets.domain.duplicates.duplicates_table import require_duplicates
+from imgret_assets.domain.embeddings.table_reader import list_embeddings
+from imgret_assets.domain.graph import duplicate_of
 from imgret_assets.domain.review.decision_log import record
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, keep_all
 from imgret_assets.domain.review.removals import find_library_file
@@ -95,3 +98,37 @@ def test_without_duplicates_the_command_succeeds(chain: Chain, capsys: pytest.Ca
     chain.run(assets=ASSETS)
     assert run_command(["duplicates", *home, "--format", "json", "--fail-on-found"]) == 0
     assert json.loads(capsys.readouterr().out)["duplicates"] == []
+
+
+def test_images_to_look_at_first_are_in_no_list_of_duplicates(chain: Chain, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = scene(0)
+    put(chain.root, "whole.png", encode(whole))
+    put(chain.root, "half.png", near_duplicates_of(whole)["half.png"])
+    put(chain.root, "grey.png", encode(whole.resize((120, 90)).convert("L")))
+    [metadata] = chain.run(assets=ASSETS).metadata("duplicates")
+    assert (metadata["near"], metadata["look_first"], metadata["dagster/row_count"]) == (1, 1, 2)
+    home = ["--home", str(chain.settings.home)]
+    listed: dict[str, list[str]] = {}
+    for kinds in ("", "exact,near", "look_first", "near,look_first"):
+        options = ["--kind", kinds] if kinds else []
+        assert run_command(["duplicates", *home, "--json", *options]) == 0
+        printed = capsys.readouterr()
+        listed[kinds] = [row["path_from"] for row in json.loads(printed.out)["duplicates"]]
+        assert ("1 to look at first: these are no duplicates" in printed.err) == ("look_first" in kinds)
+    assert listed == {
+        "": ["half.png"],
+        "exact,near": ["half.png"],
+        "look_first": ["grey.png"],
+        "near,look_first": ["grey.png", "half.png"],
+    }
+    assert run_command(["duplicates", *home, "-0"]) == 0
+    assert capsys.readouterr().out == f"{chain.root / 'half.png'}\0"
+    assert run_command(["duplicates", *home, "--kind", "near,similar"]) == 2
+    assert "'similar' is none of exact, near, look_first" in capsys.readouterr().err
+    space = require_duplicates(chain.home).space
+    expected = duplicate_of.expected_relationships(chain.home, space)
+    assert set(expected.properties) == {("half.png", "whole.png")}
+    assert expected.counts == {"exact": 0, "near": 1}
+    parts = duplicate_of.exported_rows(chain.home, space, list_embeddings(chain.home, space))
+    assert parts is not None
+    assert [path for part in parts for path in part["source"].to_pylist()] == ["half.png"]

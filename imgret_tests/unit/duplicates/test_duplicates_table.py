@@ -25,6 +25,7 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import StaleTableError
 from imgret_assets.settings import load_settings
+from imgret_tests.support.artwork import page, words
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.scenes import encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put, stamps
@@ -256,6 +257,24 @@ def test_a_file_that_can_not_be_compared_is_tried_again(home: Home, monkeypatch:
     assert (report.near, report.pending) == (0, 1)
     report = refresh(home)
     assert (report.near, report.pending, report.fingerprinted, report.compared_pairs) == (1, 0, 0, 1)
+
+
+@pytest.mark.usefixtures("settled")
+def test_pages_that_are_all_candidates_are_compared_with_a_limit(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies are closer than other pages, so they are found all the same; the log says how many pairs are left out."""
+    monkeypatch.setattr(duplicate_search, "MAX_MISSES", 2)
+    for seed in range(8):
+        put(home.images, f"page{seed}.png", encode(page(words(seed, 200))))
+    for seed in (0, 5):
+        put(home.images, f"small{seed}.jpg", encode(page(words(seed, 200)).resize((320, 430)), "JPEG", quality=85))
+    report = refresh(home)
+    assert {path: row["path_keep"] for path, row in rows(home).items()} == {
+        "small0.jpg": "page0.png",
+        "small5.jpg": "page5.png",
+    }
+    assert report.left_out_pairs > 0
+    assert report.compared_pairs <= 8 * 2 + 4
+    assert f"{report.left_out_pairs} pairs of many alike were left out" in report.summary
 
 
 def test_stale_embeddings_are_refused(duplicated: Home) -> None:
