@@ -1,7 +1,8 @@
 """The results of finished blocks of a long search, in files that the next run uses if this one is killed.
 
 Belongs here: writing and finding these files. Not here: the blocks (`domain.similarity.cascade`), the searches that go
-on (`domain.similarity.pair_search`, `domain.similarity.neighbours_table`).
+on (`domain.similarity.pair_search`, `domain.similarity.neighbours_table`), what else makes the run after a killed one
+right (listed in `domain.storage`).
 """
 
 import hashlib

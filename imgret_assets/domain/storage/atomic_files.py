@@ -1,7 +1,8 @@
 """Files that appear whole or not at all.
 
 Belongs here: writing under a temporary name, syncing and renaming, failures of the disk as named errors. Not here: the
-content of the files (`domain.storage.tables`, `domain.storage.home_record`), locks (`domain.storage.locks`).
+content of the files (`domain.storage.tables`, `domain.storage.home_record`), locks (`domain.storage.locks`), what else
+makes the run after a killed one right (listed in `domain.storage`).
 """
 
 import errno
