@@ -38,6 +38,7 @@ _COLUMN_DESCRIPTIONS = {
     "inode": "inode number of the file",
     "format": "image format by the content, not by the name",
     "error": "reason, if the status is not ok",
+    "note": "what was ignored in a usable file, such as a colour profile that can't be read",
     "decoding": "how the pixels are decoded, if not as by the first version; null for ordinary images",
     "rank": "1 is the nearest",
     "neighbour": "path of the neighbour",

@@ -26,7 +26,7 @@ def as_of_older_decoder(
         file = tables.manifest_path(home.warehouse, shard)
         table = tables.read(file)
         rows = [row | (manifest_rows or {}).get(row["path"], {}) for row in table.to_pylist()]
-        schema = table.schema.remove(table.schema.get_field_index("decoding"))
+        schema = pa.schema([field for field in table.schema if field.name not in ("decoding", "note")])
         _write(file, pa.Table.from_pylist([{key: row[key] for key in schema.names} for row in rows], schema))
         if space is not None:
             file = tables.embeddings_path(home.warehouse, space, shard)

@@ -104,8 +104,8 @@ class EmbeddingsReport:
         )
         if self.outdated:
             warning += (
-                f" {self.outdated:,} images are embedded again, once, because this version decodes them otherwise: odd "
-                "forms of TIFF and BMP, and files that an older version could not decode."
+                f" {self.outdated:,} images are embedded again, once, because this version decodes them otherwise: "
+                "colour profiles, transparency, odd forms of TIFF and BMP, and files that it could not decode before."
             )
         return (
             f"{self.embedded:,} of {rows:,} images embedded in {self.space} by {self.engine} in {self.seconds:.1f} s "

@@ -17,6 +17,8 @@ from typing import Protocol
 
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
+from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.storage.atomic_files import replacing
 
 _PAPER, _CARD, _EDGE = (244, 245, 247), (255, 255, 255), (221, 224, 229)
@@ -28,6 +30,8 @@ _TILE, _QUERY, _GAP, _MARGIN = 236, 380, 18, 36
 _STEPS = ((112, 72), (96, 66), (80, 60), (64, 50), (48, 40))
 # Fewer characters than the smallest tile of a photograph takes, so that no more images are tried than can fit.
 _MIN_TILE_BYTES = 400
+# A thumbnail is made of any image that a user lets into a home (`max_pixels` is a setting).
+_MAX_PIXELS = 2**40
 
 
 class Hit(Protocol):
@@ -50,7 +54,7 @@ class Hit(Protocol):
 
 
 def thumbnail(path: Path, *, size: int = 96) -> bytes:
-    """Return an image as JPEG of at most `size` x `size` pixels, rotated as EXIF says, on white.
+    """Return an image as JPEG of at most `size` x `size` pixels, in the colours and on the ground that are embedded.
 
     A file that can't be read gives a grey tile.
     """
@@ -135,22 +139,11 @@ def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, titl
 
 def _small(path: Path, size: int) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (size, size))
-            upright = ImageOps.exif_transpose(image)
-            upright.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
-            return _on_white(upright)
-    except Exception:  # noqa: BLE001, RUF100 - decoders raise any error on damaged files; a sheet shows the others
+        image = decode(path.read_bytes(), max_pixels=_MAX_PIXELS, min_size=(size, size))
+        image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    except (OSError, ValueError, UnusableImageError):
         return _placeholder(size)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGBA", "LA", "PA") or "transparency" in image.info:
-        transparent = image.convert("RGBA")
-        white = Image.new("RGBA", transparent.size, (255, 255, 255, 255))
-        white.alpha_composite(transparent)
-        return white.convert("RGB")
-    return image.convert("RGB")
+    return image
 
 
 def _placeholder(size: int) -> Image.Image:

@@ -16,24 +16,29 @@ import io
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
+from imgret_assets.domain.images.colour_profiles import convert_to_srgb, profile_effect
 from imgret_assets.domain.images.failures import failure_of, failure_of_start
 from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.png_repair import has_late_metadata, repair_png
 from imgret_assets.domain.images.tiff_decoding import decode_tiff, is_decoded_by_pillow, read_tiff_size, silence_libtiff
+from imgret_assets.domain.images.transparency import lay_on_ground
 
 # Grows when a file's status, size or decoding can come out otherwise: manifests of an older decoder are then refreshed
 # once (`domain.images.manifest`), and contents that it could not decode are tried again.
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 # What `Header.decoding` says of pixels that differ from those of version 1, with the version of each way.
 SECOND_TIFF_DECODER = "tiff1"
 BMP_RUNS = "runs1"
+PROFILE = "profile1"
+GROUND = "ground1"
 
 # The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
 # every large photograph, and can't be set by a user.
@@ -65,13 +70,16 @@ class Header:
     Attributes:
         width, height: in pixels, after EXIF rotation.
         format: such as `JPEG`.
-        decoding: how the pixels are decoded where another version decoded them otherwise; empty for ordinary pictures.
+        decoding: how the pixels are decoded where another version decoded them otherwise, joined by `+`; empty for
+            ordinary pictures.
+        note: what was ignored, such as a profile that can't be read; None for nothing.
     """
 
     width: int
     height: int
     format: str
     decoding: str = ""
+    note: str | None = None
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
@@ -97,7 +105,7 @@ def decode(
     min_size: tuple[int, int] | None = None,
     acquire_pixels: Callable[[int], None] | None = None,
 ) -> Image.Image:
-    """Decode the first frame as RGB, rotated as EXIF says; transparent parts become white.
+    """Decode the first frame as RGB, rotated as EXIF says, in sRGB, transparent parts on a ground that contrasts.
 
     Args:
         data: the file's bytes.
@@ -121,16 +129,42 @@ def decode(
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to mode RGB, 8 bits per channel, white where it is transparent."""
+    """Convert an image to RGB, 8 bits per channel, in sRGB, transparent parts on a ground that contrasts."""
+    profile = image.info.get("icc_profile")
     if image.mode == "RGB" and "transparency" not in image.info:
-        return image
+        return convert_to_srgb(image, profile)
     if image.mode.startswith("I") or image.mode == "F":
-        return _deep_to_rgb(image)
-    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        return convert_to_srgb(_deep_to_grey(image), profile).convert("RGB")
+    if _is_transparent(image):
         rgba = image.convert("RGBA")
-        white = Image.new("RGBA", rgba.size, (255, 255, 255, 255))
-        return Image.alpha_composite(white, rgba).convert("RGB")
-    return image.convert("RGB")
+        if profile_effect(profile, image.mode).transform is not None:
+            opaque = image.convert("L" if image.mode in ("LA", "La", "L") else "RGB")
+            coloured = convert_to_srgb(opaque, profile).convert("RGB")
+            coloured.putalpha(rgba.getchannel("A"))
+            rgba = coloured
+        return lay_on_ground(rgba)
+    if image.mode == "LAB":
+        return _lab_to_rgb(image)
+    if image.mode in ("L", "CMYK"):
+        return convert_to_srgb(image, profile).convert("RGB")
+    return convert_to_srgb(image.convert("L" if image.mode == "1" else "RGB"), profile).convert("RGB")
+
+
+def _is_transparent(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
+        "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
+    )
+
+
+def _lab_to_rgb(image: Image.Image) -> Image.Image:
+    converted = ImageCms.applyTransform(image, _lab_transform())
+    return image.convert("RGB") if converted is None else converted
+
+
+@lru_cache(maxsize=1)
+def _lab_transform() -> ImageCms.ImageCmsTransform:
+    lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(name)) for name in ("LAB", "sRGB"))
+    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
 
 
 def _read_header(file: BinaryIO, max_pixels: int) -> Header:
@@ -151,13 +185,22 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
     data = file.read()
     repaired = repair_png(data)
     with _open(io.BytesIO(data if repaired is None else repaired.data), form, max_pixels) as image:
+        if repaired is not None and repaired.icc_profile is not None:
+            image.info["icc_profile"] = repaired.icc_profile
         return _header_of(image, decodes_pixels=True)
 
 
 def _header_of(image: Image.Image, *, decodes_pixels: bool) -> Header:
     width, height = image.size
     size = (height, width) if _is_sideways(image, decodes_pixels=decodes_pixels) else (width, height)
-    return Header(*size, format=image.format or "", decoding=BMP_RUNS if _has_bmp_runs(image) else "")
+    effect = profile_effect(image.info.get("icc_profile"), image.mode)
+    ways = {
+        BMP_RUNS: _has_bmp_runs(image),
+        PROFILE: effect.transform is not None,
+        GROUND: _is_transparent(image),
+    }
+    decoding = "+".join(way for way, is_used in ways.items() if is_used)
+    return Header(*size, format=image.format or "", decoding=decoding, note=effect.note)
 
 
 def _size_by_second_decoder(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
@@ -203,9 +246,12 @@ class _Decoding:
         form = _identify(self._data[:START_BYTES])
         if form == TIFF:
             return self._upright_tiff()
+        profile: bytes | None = None
         if form == "PNG" and (repaired := repair_png(self._data)) is not None:
-            self._data = repaired.data
+            self._data, profile = repaired.data, repaired.icc_profile
         with _open(io.BytesIO(self._data), form, self._max_pixels) as image:
+            if profile is not None:
+                image.info["icc_profile"] = profile
             return self._load(image)
 
     def _upright_tiff(self) -> Image.Image:
@@ -312,7 +358,7 @@ def _rotated(image: Image.Image) -> Image.Image:
         return image
 
 
-def _deep_to_rgb(image: Image.Image) -> Image.Image:
+def _deep_to_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit values at 255, which turns most such images white.
     values = np.asarray(image, dtype=np.float64)
     values = np.where(np.isfinite(values), values, 0.0)
@@ -322,4 +368,4 @@ def _deep_to_rgb(image: Image.Image) -> Image.Image:
     else:
         scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
     grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey).convert("RGB")
+    return Image.fromarray(grey)

@@ -42,5 +42,5 @@ def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
         row["status"], row["error"] = status_of_os_error(error)
     else:
         row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)
-        row["decoding"] = header.decoding or None
+        row.update(decoding=header.decoding or None, note=header.note)
     return row

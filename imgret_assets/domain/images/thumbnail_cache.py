@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from imgret_assets.domain.images.contact_sheets import thumbnail
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.files import storable_ns
 from imgret_assets.domain.storage.home import Home
 
@@ -57,8 +58,8 @@ def unused_thumbnails(home: Home, images: Iterable[tuple[str, int, int]]) -> Ite
 
 
 def _name(file: Path, mtime_ns: int, file_bytes: int) -> str:
-    # A changed file has another thumbnail name, so that an old thumbnail is never returned.
-    digest = hashlib.sha256(f"{mtime_ns} {file_bytes} ".encode() + os.fsencode(file)).hexdigest()
+    # A changed file or decoder has another thumbnail name, so that an old thumbnail is never returned.
+    digest = hashlib.sha256(f"{DECODER_VERSION} {mtime_ns} {file_bytes} ".encode() + os.fsencode(file)).hexdigest()
     return f"{digest[:2]}/{digest[2:40]}.jpg"
 
 

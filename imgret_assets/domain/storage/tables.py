@@ -34,6 +34,7 @@ MANIFEST_SCHEMA = pa.schema(
         ("status", pa.string()),
         ("error", pa.string()),
         ("decoding", pa.string()),
+        ("note", pa.string()),
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])

@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.embeddings.embeddings_table import EmbeddingsReport, refresh_embeddings
@@ -23,7 +24,7 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DiskFullError, ModelError, StaleTableError, TableError
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
-from imgret_tests.support.odd_files import odd_files
+from imgret_tests.support.odd_files import odd_files, saved
 from imgret_tests.support.older_decoder import as_of_older_decoder
 from imgret_tests.support.picture_forms import colours, tiff
 from imgret_tests.support.pictures import picture, picture_bytes
@@ -528,13 +529,15 @@ def test_a_home_of_an_older_decoder_embeds_only_what_is_decoded_otherwise(
     odd = {path_in(shard, stem="deep", ending=".tif"): tiff(colours(), 16, 2, planar=True) for shard in home.shards}
     for path, data in odd.items():
         put(images, path, data)
+    odd["clear.png"] = saved(Image.new("RGBA", (40, 30), (255, 0, 0, 90)), "PNG")
+    put(images, "clear.png", odd["clear.png"])
     put(images, "half.jpg", half_a_picture())
     refresh(home, embedder)
     current = embedding_rows(home, embedder.space.id)
-    assert {path for path, row in current.items() if row["engine"] == "fake+tiff1"} == set(odd)
+    assert {path for path, row in current.items() if row["engine"] in ("fake+tiff1", "fake+ground1")} == set(odd)
     as_of_older_decoder(home, space=embedder.space.id)
     report = refresh(home, embedder)
-    assert (report.embedded, report.failed, report.outdated) == (1, 1, 5)
+    assert (report.embedded, report.failed, report.outdated) == (2, 1, 6)
     assert "images are embedded again, once, because this version decodes them otherwise" in report.summary
     assert report.other_engines == []
     assert embedding_rows(home, embedder.space.id) == current

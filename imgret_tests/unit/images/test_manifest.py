@@ -93,6 +93,7 @@ def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
             "status": "ok",
             "error": None,
             "decoding": None,
+            "note": None,
         }
     }
 
@@ -103,12 +104,12 @@ def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
         schema = pq.read_schema(tables.manifest_path(home.warehouse, shard))
         assert schema.names == [
             *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode", "hard_links", "link"),
-            *("width", "height", "format", "label", "status", "error", "decoding"),
+            *("width", "height", "format", "label", "status", "error", "decoding", "note"),
         ]
         assert schema.types == [
             *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int64(), pa.string()),
             *(pa.int32(), pa.int32()),
-            *(pa.string(), pa.string(), pa.string(), pa.string(), pa.string()),
+            *[pa.string()] * 6,
         ]
     assert counts(report) == expected_counts(written=4)
     assert total(report, "rows") == 0

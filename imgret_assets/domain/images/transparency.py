@@ -1,0 +1,40 @@
+"""The ground of transparent images: white, or black for art that would be lost on white.
+
+Belongs here: choosing the ground by the image, and laying the image on it. Not here: which images are transparent
+(`domain.images.decode`).
+"""
+
+import numpy as np
+from PIL import Image
+
+WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+# The choice is made on at most this many pixels a side.
+_SIDE = 256
+# A pixel whose brightness differs less from the ground is lost on it.
+_LOST_LEVELS = 32
+# Black is the ground if at least so much of what is visible is lost on white, and at most so much on black.
+_LOST_ON_WHITE, _LOST_ON_BLACK = 0.8, 0.1
+# Of an image with less transparency, no shape is lost: it is a picture with cut corners or a soft edge.
+_MIN_TRANSPARENT = 0.1
+
+
+def lay_on_ground(rgba: Image.Image) -> Image.Image:
+    """Return an image of mode RGBA as RGB on the ground that it contrasts with."""
+    ground = Image.new("RGBA", rgba.size, (*choose_ground(rgba), 255))
+    return Image.alpha_composite(ground, rgba).convert("RGB")
+
+
+def choose_ground(rgba: Image.Image) -> tuple[int, int, int]:
+    """Return the ground for an image of mode RGBA: `BLACK` if it would be lost on white, else `WHITE`."""
+    if max(rgba.size) > _SIDE:
+        scale = _SIDE / max(rgba.size)
+        size = (max(1, round(rgba.width * scale)), max(1, round(rgba.height * scale)))
+        rgba = rgba.resize(size, Image.Resampling.BOX)
+    opacity = np.asarray(rgba.getchannel("A"), np.float64) / 255
+    brightness = np.asarray(rgba.convert("RGB").convert("L"), np.float64)
+    visible = opacity.sum()
+    if visible == 0 or opacity.mean() > 1 - _MIN_TRANSPARENT:
+        return WHITE
+    lost_on_white = opacity[brightness > 255 - _LOST_LEVELS].sum() / visible
+    lost_on_black = opacity[brightness < _LOST_LEVELS].sum() / visible
+    return BLACK if lost_on_white >= _LOST_ON_WHITE and lost_on_black <= _LOST_ON_BLACK else WHITE
