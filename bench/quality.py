@@ -157,7 +157,8 @@ def _document_pairs(seeds: Sequence[int]) -> Iterator[Pair]:
             for change, make in COPIES.items():
                 if change != "thumbnail of 64 pixels":
                     yield Pair(subject, change, COPY, image, make(image))
-        place = int(rng.integers(len(text)))
+        # The last words may lie below the page.
+        place = int(rng.integers(200))
         changed = [*text[:place], words(seed + 500, 1)[0], *text[place + 1 :]]
         digit = [*prices[:-1], prices[-1] // 10 * 10 + (prices[-1] + 5) % 10]
         others = rng.permutation(prices).tolist()
