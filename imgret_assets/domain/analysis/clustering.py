@@ -18,10 +18,12 @@ from imgret_assets.errors import SettingError
 
 # Shares of the way from the background score to 1: a pair is connected above the first, and every member has at least
 # the second with its group's representative.
-LINKED_FROM = 0.65
-SPLIT_FROM = 0.2
-# Not higher: a collection that is a single family would fall apart into single images.
-RESOLUTION = 1.0
+LINKED_FROM = 0.45
+SPLIT_FROM = 0.1
+# Of the constant Potts model: a community's links weigh more than this share of all its pairs. Unlike modularity, which
+# joins small communities of a large graph, it compares a community with nothing outside it. Lower values join two
+# families of five over one link; higher ones divide large families, whose images have links to few of the others.
+RESOLUTION = 0.05
 # A higher median is no background: the collection has only duplicates, or a single family.
 _MAX_BACKGROUND = 0.9
 _LEIDEN_ROUNDS = 3
@@ -72,40 +74,71 @@ def neighbour_pairs(neighbours: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def find_communities(count: int, a: np.ndarray, b: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return the Leiden communities of a weighted graph; the same graph gives the same communities.
+    """Return the Leiden communities of a weighted graph by the constant Potts model.
+
+    Each connected part of the graph is clustered by itself, so that its communities depend on nothing outside it. The
+    same graph gives the same communities.
 
     Args:
         count: number of rows.
         a: int64 (edges,), one row of each edge.
         b: int64 (edges,), its other row.
-        weights: float64 (edges,).
+        weights: float64 (edges,), greater than 0.
 
     Returns:
         int64 (count,): number of each row's community, in order of appearance. A row without an edge is alone.
     """
+    numbers = np.arange(count)
     if not len(a):
-        return np.arange(count)
+        return numbers
+    parts = _connected_parts(count, a, b)
+    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
+    both_weights = np.concatenate([weights, weights]).astype(np.float64)
+    order = np.lexsort((columns, rows, parts[rows]))
+    rows, columns, both_weights = rows[order], columns[order], both_weights[order]
+    starts = np.flatnonzero(np.diff(parts[rows], prepend=-1))
+    for start, end in zip(starts, np.append(starts[1:], len(rows)), strict=True):
+        members = np.unique(rows[start:end])
+        edges = np.searchsorted(members, rows[start:end]), np.searchsorted(members, columns[start:end])
+        numbers[members] = members[_communities_of_part(len(members), *edges, both_weights[start:end])]
+    return _by_appearance(numbers)
+
+
+def _communities_of_part(count: int, rows: np.ndarray, columns: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return the first row of each row's community in a connected graph, given with each edge in both directions."""
+    if count == 2 and weights[0] > RESOLUTION:
+        return np.zeros(2, np.int64)
     # Heavy: a compiled library that only this function needs.
     from graspologic_native import leiden_csr  # type: ignore[attr-defined]
 
-    rows, columns = np.concatenate([a, b]), np.concatenate([b, a])
-    both_weights = np.concatenate([weights, weights])
-    order = np.lexsort((columns, rows))
-    starts = np.searchsorted(rows[order], np.arange(count + 1)).astype(np.int64)
     _, community_of = leiden_csr(
-        starts,
-        columns[order].astype(np.int32),
-        both_weights[order].astype(np.float64),
+        np.searchsorted(rows, np.arange(count + 1)).astype(np.int64),
+        columns.astype(np.int32),
+        weights,
         count,
         resolution=RESOLUTION,
         iterations=_LEIDEN_ROUNDS,
+        use_modularity=False,
         seed=SEED,
     )
-    connected = np.zeros(count, bool)
-    connected[rows] = True
-    numbers = np.array([community_of.get(row, -1) if connected[row] else -1 for row in range(count)], np.int64)
-    numbers[numbers < 0] = np.arange(count)[numbers < 0] + count
-    return _by_appearance(numbers)
+    numbers = np.array([community_of.get(row, count + row) for row in range(count)], np.int64)
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return first[inverse]
+
+
+def _connected_parts(count: int, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Return int64 (count,): the smallest row of each row's connected part."""
+    lowest = np.arange(count)
+    while True:
+        joined = lowest.copy()
+        low = np.minimum(lowest[a], lowest[b])
+        np.minimum.at(joined, lowest[a], low)
+        np.minimum.at(joined, lowest[b], low)
+        while (joined != joined[joined]).any():
+            joined = joined[joined]
+        if (joined == lowest).all():
+            return lowest
+        lowest = joined
 
 
 def _by_appearance(numbers: np.ndarray) -> np.ndarray:
@@ -159,10 +192,13 @@ def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, min_score: float
     if min_score is not None and not -1 <= min_score <= 1:
         raise SettingError(f"min_score is {min_score}", expected="a cosine, -1 to 1")
     unit = unit_rows(vectors)
+    background = min(background_score(unit), _MAX_BACKGROUND)
     if min_score is None:
-        background = min(background_score(unit), _MAX_BACKGROUND)
         min_score = round(background + SPLIT_FROM * (1 - background), 3)
-    smooth = averaged_rows(unit, neighbours.rows, neighbours.scores)
+    # Not by the cosines themselves: five neighbours of one family, each near the background, would outweigh an image
+    # that is unrelated to them.
+    shares = np.clip((neighbours.scores - background) / (1 - background), 0.0, 1.0)
+    smooth = averaged_rows(unit, neighbours.rows, shares**2)
     background = min(background_score(smooth), _MAX_BACKGROUND)
     a, b = neighbour_pairs(neighbours.rows)
     weights = (pair_dots(smooth, smooth, a, b) - background) / (1 - background)

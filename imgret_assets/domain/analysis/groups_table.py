@@ -3,19 +3,22 @@
 Belongs here: refreshing and reading the table. Not here: the clustering (`domain.analysis.clustering`), nearest
 neighbours (`domain.similarity.neighbours_table`), the node property (`domain.graph.node_groups`).
 
-The method: every vector is averaged with its nearest neighbours, which pulls a family together and separates images
-that resemble only one of its members (Arandjelovic and Zisserman, 2012). Two images are connected if one is among the
-nearest neighbours of the other, and if the cosine of their averaged vectors is high enough above the background score,
-the median cosine of two random images. The Leiden algorithm (Traag, Waltman and van Eck, 2019; graspologic-native, MIT)
-finds the communities of this graph. A community may still be a chain, so each is split: its representative is the
-member closest to its mean, and the members whose cosine with it is too low leave and are split again.
+The method: every vector is averaged with its nearest neighbours, each weighted by the square of its share, which pulls
+a family together and separates images that resemble only one of its members (Arandjelovic and Zisserman, 2012). Two
+images are connected if one is among the nearest neighbours of the other, and if the cosine of their averaged vectors is
+high enough above the background score, the median cosine of two random images. The Leiden algorithm (Traag, Waltman and
+van Eck, 2019; graspologic-native, MIT) finds the communities of each connected part of this graph by the constant Potts
+model, so that a group does not depend on images that are connected to none of its members. A community may still be a
+chain, so each is split: its representative is the member closest to its mean, and the members whose cosine with it is
+too low leave and are split again.
 
-Both limits are shares of the way from the background score, which differs from model to model, to 1.
+All shares, of the weights and of both limits, are of the way from the background score, which differs from model to
+model, to 1.
 """
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +46,10 @@ from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 
 # Stored in the table's metadata: another text makes the next run group all images again.
-METHOD = f"averaged {GROUPING_NEIGHBOURS}, linked {LINKED_FROM}, split {SPLIT_FROM}, Leiden {RESOLUTION} seed {SEED}, 2"
+METHOD = (
+    f"averaged {GROUPING_NEIGHBOURS} by squared shares, linked {LINKED_FROM}, split {SPLIT_FROM}, "
+    f"Leiden CPM {RESOLUTION} seed {SEED}, 3"
+)
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,7 @@ class GroupsReport:
         agreement_before_split, agreement_after_split: with the labels; None without labels.
         written: False if nothing had changed.
         seconds: duration of the refresh.
+        earlier_method: the method of the table that was replaced, if it was another; else empty.
     """
 
     space: str
@@ -74,6 +81,7 @@ class GroupsReport:
     agreement_after_split: Agreement | None
     written: bool
     seconds: float
+    earlier_method: str = ""
 
     @property
     def summary(self) -> str:
@@ -83,6 +91,8 @@ class GroupsReport:
             f"images in no group: {self.single_images:,}; every member's cosine with its representative is at "
             f"least {self.min_score:g}"
         )
+        if self.earlier_method:
+            groups = f"All images are grouped again, because the method of groups has changed. {groups}"
         return f"{groups}: {self.seconds:.1f} s." if self.written else f"{groups}: nothing changed."
 
 
@@ -108,6 +118,8 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
         current = GROUPS.current_metadata(home.warehouse, space, listing.coverage)
         if current is not None and (current.method, current.requested_min_score) == (METHOD, min_score):
             return _report(space, current.min_score, *_read_groupings(path), labels, None)
+        earlier = GROUPS.metadata(home.warehouse, space)
+        earlier_method = earlier.method if earlier is not None and earlier.method != METHOD else ""
         grouping = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), min_score=min_score)
         metadata = GroupsMetadata(
             space=space,
@@ -118,7 +130,8 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
         )
         tables.write(path, as_table(listing.paths, grouping), metadata.as_metadata())
         seconds = time.monotonic() - started
-        return _report(space, grouping.min_score, grouping.communities, grouping.groups, labels, seconds)
+        report = _report(space, grouping.min_score, grouping.communities, grouping.groups, labels, seconds)
+        return replace(report, earlier_method=earlier_method)
 
 
 def as_table(paths: Sequence[str], grouping: Grouping) -> pa.Table:

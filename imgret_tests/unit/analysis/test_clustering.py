@@ -125,3 +125,60 @@ def test_a_minimum_score_that_is_no_cosine_is_refused(min_score: float) -> None:
     vectors = np.eye(3, dtype=np.float32)
     with pytest.raises(SettingError, match="min_score is"):
         find_groups(vectors, neighbours_of(vectors), min_score=min_score)
+
+
+def related(rng: np.random.Generator, sizes: Sequence[int], unrelated: int) -> np.ndarray:
+    """Return 512 numbers for each image of some families, then for images in directions of their own."""
+    family = np.repeat(np.arange(len(sizes)), sizes)
+    inside = rng.normal(size=(len(sizes), 512))[family] + 0.4 * rng.normal(size=(len(family), 512))
+    return (np.concatenate([inside, rng.normal(size=(unrelated, 512))]) + 0.5).astype(np.float32)
+
+
+def groups_of_families(vectors: np.ndarray, place: np.ndarray, family_rows: int) -> set[frozenset[int]]:
+    """Return the groups that hold a row of a family, as sets of positions in `place`; a row elsewhere is -1."""
+    groups = find_groups(vectors, neighbours_of(vectors)).groups
+    position = {int(row): number for number, row in enumerate(place)}
+    return {
+        frozenset(position.get(int(row), -1) for row in np.flatnonzero(groups == group))
+        for group in np.unique(groups[place[:family_rows]])
+    }
+
+
+@pytest.mark.parametrize("count", [100, 3000])
+@pytest.mark.parametrize("sizes", [[6] * 40, [3, 4, 5, 60, 8, 2, 30, 12], [10]])
+def test_unrelated_images_do_not_change_a_group(rng: np.random.Generator, sizes: list[int], count: int) -> None:
+    many = related(rng, sizes, 60 + count)
+    few = many[: sum(sizes) + 60]
+    order = rng.permutation(len(many))
+    # The families' rows are anywhere among the others, in their own order.
+    place = np.sort(order[: len(few)])
+    spread = np.empty_like(many)
+    spread[place] = few
+    spread[np.setdiff1d(np.arange(len(many)), place)] = many[len(few) :]
+    before = groups_of_families(few, np.arange(len(few)), sum(sizes))
+    assert groups_of_families(spread, place, sum(sizes)) == before
+    ends = np.cumsum(sizes).tolist()
+    assert before == {frozenset(range(end - size, end)) for size, end in zip(sizes, ends, strict=True)}
+
+
+def test_the_communities_of_a_part_do_not_depend_on_the_rest(rng: np.random.Generator) -> None:
+    """A part without clear communities is decided by small differences; other parts must not reach them."""
+    pairs = np.array([(a, b) for a in range(60) for b in range(a + 1, 60) if rng.random() < 0.12])
+    weights = rng.uniform(0.05, 0.3, len(pairs))
+    alone = find_communities(60, pairs[:, 0], pairs[:, 1], weights)
+    assert 1 < len(set(alone.tolist())) < 60
+    others = np.array([(a, b) for a in range(500) for b in range(a + 1, min(500, a + 6))])
+    a, b = (np.concatenate([pairs[:, side] * 3 + 500, others[:, side]]) for side in (0, 1))
+    joined = find_communities(700, a, b, np.concatenate([weights, rng.uniform(0.6, 1, len(others))]))
+    inside = joined[np.arange(60) * 3 + 500]
+    assert ((inside[:, None] == inside) == (alone[:, None] == alone)).all()
+
+
+def test_a_ring_of_many_small_cliques_stays_as_many_communities() -> None:
+    """Modularity joins neighbouring cliques of such a ring as soon as there are enough of them."""
+    cliques, size = 200, 5
+    pairs = [(c * size + x, c * size + y) for c in range(cliques) for x in range(size) for y in range(x + 1, size)]
+    ring = [(c * size + 4, (c + 1) % cliques * size) for c in range(cliques)]
+    a, b = (np.array(side) for side in zip(*[tuple(sorted(pair)) for pair in [*pairs, *ring]], strict=True))
+    weights = np.array([1.0] * len(pairs) + [0.3] * len(ring))
+    assert find_communities(cliques * size, a, b, weights).tolist() == np.repeat(np.arange(cliques), size).tolist()

@@ -71,7 +71,10 @@ def test_an_unchanged_collection_is_neither_read_nor_written(built: Home, monkey
 def test_another_method_groups_all_images_again(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     refresh_groups(built, SPACE)
     monkeypatch.setattr(groups_table, "METHOD", "another method")
-    assert refresh_groups(built, SPACE).written
+    again = refresh_groups(built, SPACE)
+    assert again.written
+    assert again.summary.startswith("All images are grouped again, because the method of groups has changed. ")
+    assert "grouped again" not in refresh_groups(built, SPACE).summary, "it is said once"
 
 
 def test_another_minimum_score_groups_all_images_again(built: Home) -> None:
