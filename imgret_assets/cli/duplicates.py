@@ -22,6 +22,7 @@ from imgret_assets.domain.duplicates.duplicates_table import as_table, require_d
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
+    load_unusable_files,
     load_usable_images,
     rank_contents,
 )
@@ -76,6 +77,7 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
     images = load_usable_images(opened, space)
     # A file that has changed since the table was made is no duplicate any more.
     DUPLICATES.require_current(opened.warehouse, space, coverage_of_images(images))
+    images += load_unusable_files(opened, images)
     rows = [row for row in _rows(opened, kinds, images, decisions) if not (undecided and row["decision"])]
     pairs = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
     removable = find_removable_duplicates(pairs, images, decisions, opened.settings.protected)

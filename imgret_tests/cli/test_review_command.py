@@ -147,7 +147,7 @@ def test_contradictory_options_are_refused(library: Library, options: list[str],
 
 
 def test_only_images_of_the_library_can_be_decided_about(library: Library) -> None:
-    with pytest.raises(TableError, match=r"nowhere\.png is not among the usable images"):
+    with pytest.raises(TableError, match=r"nowhere\.png is not among the images"):
         decide(library, ORIGINAL, "nowhere.png", "--verdict", "not_duplicates")
     with pytest.raises(DecisionError, match="not under the image root"):
         decide(library, ORIGINAL, __file__, "--verdict", "not_duplicates")

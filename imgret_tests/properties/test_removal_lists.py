@@ -16,12 +16,12 @@ import pytest
 
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR, Duplicate, merge_duplicates
 from imgret_assets.domain.duplicates.duplicates_table import as_table
-from imgret_assets.domain.duplicates.usable_images import UsableImage, rank_contents
+from imgret_assets.domain.duplicates.usable_images import UsableImage, load_files, rank_contents
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.review.decision_log import read_decisions, record
 from imgret_assets.domain.review.decisions import DUPLICATE, Decisions, File, keep_all, keep_one
 from imgret_assets.domain.review.queue import ReviewQueue
-from imgret_assets.domain.review.removals import find_removable_duplicates, list_removals, load_manifest_images
+from imgret_assets.domain.review.removals import find_removable_duplicates, list_removals
 from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
@@ -116,7 +116,7 @@ def decide(home: Home, images: Sequence[UsableImage], rng: np.random.Generator) 
 
 def make_lists(home: Home, rng: np.random.Generator) -> Lists:
     refresh_manifest(home)
-    images = sorted(load_manifest_images(home), key=lambda image: image.path)
+    images = sorted(load_files(home), key=lambda image: image.path)
     rows = make_duplicates(images)
     decide(home, images, rng)
     decisions, protected = read_decisions(home), home.settings.protected

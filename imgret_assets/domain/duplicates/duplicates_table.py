@@ -45,6 +45,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
     freed_bytes,
+    load_unusable_files,
     load_usable_images,
     rank_contents,
     storage_digest,
@@ -133,7 +134,8 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         path = tables.duplicates_path(home.warehouse)
         coverage = coverage_of_images(images)
         current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
-        storage = storage_digest(images)
+        unusable = load_unusable_files(home, images)
+        storage = storage_digest([*images, *unusable])
         if current is not None and (current.method, current.pending, current.storage) == (METHOD, 0, storage):
             return _report(tables.read(path), len(images))
         store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
@@ -141,7 +143,9 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         fingerprinted, pending = _fingerprint_new(home, store, groups, progress or (lambda _: None), started)
         found = find_near_duplicates(groups, store, store.hashes(), home.images, max_pixels=home.settings.max_pixels)
         pending += found.unreadable
-        table = as_table(merge_duplicates(groups, _with_cosines(home, space, found.duplicates + found.look_first)))
+        # Files with the same bytes duplicate each other, whether or not they can be decoded.
+        all_groups = [*groups, *rank_contents(unusable)]
+        table = as_table(merge_duplicates(all_groups, _with_cosines(home, space, found.duplicates + found.look_first)))
         metadata = DuplicatesMetadata(
             space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending, storage=storage
         )

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import coverage_of, usable_rows, vector_keys_of
+from imgret_assets.domain.images.image_status import RETRIED_STATUSES, Status
+from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
 _COLUMNS = (
@@ -118,7 +120,7 @@ def further_names(images: Sequence[UsableImage]) -> set[str]:
 
 
 def storage_digest(images: Iterable[UsableImage]) -> str:
-    """Return a hash of which paths are links, which are hard links of each other, and which have names elsewhere.
+    """Return a hash of all contents, and of which paths are links, hard links of each other, or have names elsewhere.
 
     It stays the same if files are stored anew, which changes their inodes and times, in the same relation.
     """
@@ -126,7 +128,7 @@ def storage_digest(images: Iterable[UsableImage]) -> str:
     first_name: dict[tuple[object, ...], str] = {}
     for image in sorted(images, key=lambda image: image.path):
         name = image.path if image.link is not None else first_name.setdefault(image.storage, image.path)
-        digest.update(f"{image.path}\0{image.link}\0{name}\0{image.hard_links}\n".encode())
+        digest.update(f"{image.path}\0{image.sha256}\0{image.link}\0{name}\0{image.hard_links}\n".encode())
     return digest.hexdigest()
 
 
@@ -148,6 +150,42 @@ def load_usable_images(home: Home, space: str) -> list[UsableImage]:
         rows = usable_rows(home, space, shard)
         images += images_of_rows(rows, vector_keys_of(rows))
     return sorted(images, key=lambda image: image.path)
+
+
+def load_files(home: Home) -> list[UsableImage]:
+    """Read all files of the manifests whose bytes are known, links as well, whether or not they can be decoded.
+
+    Empty files are left out. The width and the height of a file that can't be decoded are 0.
+
+    Raises:
+        TableError: a shard's manifest is missing or damaged.
+    """
+    images: list[UsableImage] = []
+    for shard in home.shards:
+        path = tables.require(
+            tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
+        )
+        rows = tables.read(path)
+        known = [
+            sha256 is not None and status != Status.EMPTY and status not in RETRIED_STATUSES
+            for sha256, status in zip(rows["sha256"].to_pylist(), rows["status"].to_pylist(), strict=True)
+        ]
+        images += images_of_rows(rows.filter(pa.array(known, pa.bool_())))
+    return sorted(images, key=lambda image: image.path)
+
+
+def load_unusable_files(home: Home, usable: Iterable[UsableImage]) -> list[UsableImage]:
+    """Read the files whose bytes are known and that are no usable images, sorted by path.
+
+    Args:
+        home: the home.
+        usable: the usable images (`load_usable_images`).
+
+    Raises:
+        TableError: a shard's manifest is missing or damaged.
+    """
+    paths = {image.path for image in usable}
+    return [image for image in load_files(home) if image.path not in paths]
 
 
 def images_of_rows(rows: pa.Table, vector_keys: Sequence[str] | None = None) -> list[UsableImage]:

@@ -4,7 +4,7 @@ Belongs here: which relationships the table calls for, and its rows in an export
 (`domain.graph.relationship_sync`), which duplicate is kept (`domain.duplicates.duplicates_table`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pyarrow as pa
@@ -60,7 +60,9 @@ def expected_relationships(home: Home, space: str) -> ExpectedRelationships:
     require_current_duplicates(home, space, coverage_of_images(images))
     rows = tables.read(path, ["path_from", "path_keep", "kind", "distance", "reason"]).to_pylist()
     # An image to look at first is no duplicate: a query that counts or removes duplicates must not find it.
-    rows = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
+    # A file that can't be decoded has no node.
+    contents = {image.path: image.sha256 for image in images}
+    rows = [row for row in rows if row["kind"] in DUPLICATE_KINDS and row["path_from"] in contents]
     properties = {(row.pop("path_from"), row.pop("path_keep")): row for row in rows}
     duplicates = {duplicate for duplicate, _ in properties}
     if len(duplicates) != len(rows) or duplicates & {keep for _, keep in properties}:
@@ -69,20 +71,22 @@ def expected_relationships(home: Home, space: str) -> ExpectedRelationships:
             remedy="remove it and materialise `duplicates`",
         )
     counts = {kind: sum(row["kind"] == kind for row in properties.values()) for kind in DUPLICATE_KINDS}
-    return ExpectedRelationships(properties, {image.path: image.sha256 for image in images}, counts)
+    return ExpectedRelationships(properties, contents, counts)
 
 
 def exported_rows(home: Home, space: str, listing: Listing) -> Iterator[Mapping[str, pa.Array]] | None:
     """Return the rows of the duplicates table in parts; None if it is missing or of other embeddings."""
     if DUPLICATES.current_metadata(home.warehouse, space, listing.coverage) is None:
         return None
-    return _table_rows(tables.duplicates_path(home.warehouse))
+    return _table_rows(tables.duplicates_path(home.warehouse), listing.paths)
 
 
-def _table_rows(path: Path) -> Iterator[Mapping[str, pa.Array]]:
+def _table_rows(path: Path, image_paths: Sequence[str]) -> Iterator[Mapping[str, pa.Array]]:
+    has_node = pc.SetLookupOptions(pa.array(image_paths, pa.string()))
     with tables.open_parquet(path) as file:
         for all_rows in file.iter_batches(EXPORT_ROWS):
             is_duplicate = pc.call_function("is_in", [all_rows["kind"]], pc.SetLookupOptions(pa.array(DUPLICATE_KINDS)))
-            batch = all_rows.filter(is_duplicate)
+            duplicates = all_rows.filter(is_duplicate)
+            batch = duplicates.filter(pc.call_function("is_in", [duplicates["path_from"]], has_node))
             columns = {name: batch[name] for name in ("kind", "distance", "reason")}
             yield columns | {"source": batch["path_from"], "target": batch["path_keep"], "score": batch["cosine"]}

@@ -249,7 +249,7 @@ class ReviewQueue:
     def _reason(self, keep: int, others: Sequence[int]) -> str:
         """Return why an image is the one to keep among these."""
         kept, rest = self.review_tables.images[keep], [self.review_tables.images[number] for number in others]
-        size = f"{kept.width} x {kept.height}"
+        size = f"{kept.width} x {kept.height}" if kept.width else "not decoded"
         if self._is_protected(keep):
             folders = self.review_tables.protected_folders
             folder = next((folder for folder in folders if is_protected(kept.path, [folder])), None)

@@ -18,10 +18,9 @@ from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     freed_bytes,
     group_by_content,
-    images_of_rows,
+    load_files,
 )
 from imgret_assets.domain.images.files import storable_ns
-from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import (
     DUPLICATE,
@@ -31,7 +30,6 @@ from imgret_assets.domain.review.decisions import (
     File,
     is_protected,
 )
-from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -199,7 +197,7 @@ def list_removals(home: Home) -> Removals:
         TableError: a shard's manifest is missing or damaged.
         HomeError: the decisions can't be parsed.
     """
-    images = load_manifest_images(home)
+    images = load_files(home)
     by_content = group_by_content(images)
     by_path = {image.path: image for image in images}
     removals = find_removals(by_content, read_decisions(home), home.settings.protected)
@@ -228,31 +226,16 @@ def _is_unchanged(root: Path, image: UsableImage) -> bool:
     return (stat.st_size, storable_ns(stat.st_mtime_ns)) == (image.bytes, image.mtime_ns)
 
 
-def load_manifest_images(home: Home) -> list[UsableImage]:
-    """Return all usable images of the manifests, whatever the model, links as well.
-
-    Raises:
-        TableError: a shard's manifest is missing or damaged.
-    """
-    images: list[UsableImage] = []
-    for shard in home.shards:
-        path = tables.require(
-            tables.manifest_path(home.warehouse, shard), f"The manifest of shard {shard}", "raw_images"
-        )
-        images += images_of_rows(tables.where_equal(tables.read(path), "status", Status.OK))
-    return images
-
-
 def find_library_file(home: Home, path: str) -> File:
-    """Return a usable image of the library as a file to decide about.
+    """Return a file of the library to decide about, whether or not it can be decoded.
 
     Raises:
-        TableError: the manifests have no such usable image.
+        TableError: the manifests have no such file with known bytes.
     """
-    image = next((image for image in load_manifest_images(home) if image.path == path), None)
+    image = next((image for image in load_files(home) if image.path == path), None)
     if image is None:
         raise TableError(
-            f"{path} is not among the usable images of {home.images}",
+            f"{path} is not among the images of {home.images}",
             remedy="give a path under the image root; a new file is known after `imgret run`",
         )
     return File(image.path, image.sha256)

@@ -22,6 +22,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     freed_bytes,
     further_names,
     group_by_content,
+    load_unusable_files,
     load_usable_images,
 )
 from imgret_assets.domain.embeddings.table_reader import embeddings_files
@@ -75,7 +76,8 @@ class ReviewTables:
     similar pairs by their cosine.
 
     Attributes:
-        images: all usable images, sorted by path; everything else refers to them by number.
+        images: all usable images, and other files whose bytes are known, sorted by path; everything else refers to
+            them by number.
         duplicate_sets: the sets of duplicates, exact sets first.
         similar_pairs: int32 (n, 2), the images of each similar pair.
         scores: float64 (n,), cosines of the similar pairs, descending.
@@ -172,6 +174,7 @@ def load_review_tables(home: Home) -> ReviewTables:
     images = load_usable_images(home, space)
     coverage = coverage_of_images(images)
     require_current_duplicates(home, space, coverage)
+    images = sorted([*images, *load_unusable_files(home, images)], key=lambda image: image.path)
     duplicate_sets, is_duplicate = _duplicate_sets(tables.duplicates_path(home.warehouse), images)
     notes: list[str] = []
     pairs, scores, omitted = _similar_pairs(home, space, coverage, images, is_duplicate, notes)

@@ -151,8 +151,8 @@ class DuplicatesMetadata(DerivedMetadata):
         method: name of the method and its limits.
         images: number of images compared.
         pending: number of contents that could not be read and are tried again by the next run.
-        storage: hash of which paths are links or hard links (`usable_images.storage_digest`); empty in a table of an
-            older version.
+        storage: hash of all contents and of which paths are links or hard links (`usable_images.storage_digest`);
+            empty in a table of an older version.
     """
 
     method: str

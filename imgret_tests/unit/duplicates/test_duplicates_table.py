@@ -364,3 +364,34 @@ def test_a_copy_replaced_by_a_link_is_a_duplicate_no_longer(home: Home) -> None:
     assert refresh(home).written
     assert rows(home) == {}
     assert not refresh(home).written
+
+
+# Files that can't be decoded
+
+
+@pytest.mark.usefixtures("settled")
+def test_equal_bytes_are_duplicates_whether_or_not_they_can_be_decoded(home: Home) -> None:
+    whole = encode(scene(1), "JPEG")
+    small = replace(home, settings=replace(home.settings, max_pixels=240 * 180))
+    contents = {
+        "cut.jpg": whole[: len(whole) // 2],
+        "phone.heic": b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500),
+        "large.png": encode(scene(2, (300, 200))),
+        "text.png": b"no image at all",
+        "good.png": encode(scene(3)),
+    }
+    for name, data in contents.items():
+        put(home.images, name, data)
+        put(home.images, f"again/{name}", data)
+    put(home.images, "empty.png", b"")
+    put(home.images, "again/empty.png", b"")
+    assert refresh(small).exact == 5
+    found = rows(home)
+    assert {path: (row["path_keep"], row["kind"]) for path, row in found.items()} == {
+        f"again/{name}": (name, "exact") for name in contents
+    }
+    assert found["again/phone.heic"]["bytes"] == len(contents["phone.heic"])
+    assert not refresh(small).written
+    # Nothing changes but a file that can't be decoded.
+    put(home.images, "again/phone.heic", contents["phone.heic"] + b"x")
+    assert refresh(small).exact == 4

@@ -302,3 +302,16 @@ def test_a_pair_comes_back_when_its_file_is_no_longer_removable(home: Home) -> N
         queue = ReviewQueue(review_tables, read_decisions(home), queue)
         counts.append(queue.counts[SIMILAR])
     assert counts == [1, 0, 1]
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_can_not_be_decoded_are_decided_about_like_others(home: Home) -> None:
+    data = b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(500)
+    for name in ("a.heic", "b.heic"):
+        put(home.images, name, data)
+    refresh(home)
+    review_set = only_set(home, EXACT)
+    assert (paths(review_set), review_set.reason) == (["a.heic", "b.heic"], "not decoded, first path")
+    record(home, review_set.decide_proposal())
+    assert undecided_paths(home, EXACT) == []
+    assert removable_paths(home) == {"b.heic"}

@@ -10,7 +10,7 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
-from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content
+from imgret_assets.domain.duplicates.usable_images import UsableImage, group_by_content, load_files
 from imgret_assets.domain.review.decision_log import read_decisions, record, undo
 from imgret_assets.domain.review.decisions import (
     DUPLICATE,
@@ -27,7 +27,6 @@ from imgret_assets.domain.review.removals import (
     find_removable_duplicates,
     find_removals,
     list_removals,
-    load_manifest_images,
 )
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
@@ -148,7 +147,7 @@ def test_a_file_with_a_time_beyond_64_bits_is_removable(duplicated: Home) -> Non
 
 
 def test_a_file_outside_the_library_can_not_be_decided_about(duplicated: Home) -> None:
-    with pytest.raises(TableError, match=r"nowhere\.png is not among the usable images"):
+    with pytest.raises(TableError, match=r"nowhere\.png is not among the images"):
         find_library_file(duplicated, "nowhere.png")
 
 
@@ -221,7 +220,7 @@ def test_a_file_kept_that_became_a_link_since_the_run_keeps_nothing(home: Home) 
 
 
 def test_duplicates_that_are_protected_or_kept_may_not_be_removed(duplicated: Home) -> None:
-    images = load_manifest_images(duplicated)
+    images = load_files(duplicated)
     rows = tables.read(tables.duplicates_path(duplicated.warehouse)).to_pylist()
 
     def allowed(protected: Sequence[str] = ()) -> dict[str, int]:
