@@ -60,7 +60,7 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
-FINGERPRINT_METHOD = f"phash256-grey64-1 {RADIUS_BITS}"
+FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
 METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD}"
 
 
