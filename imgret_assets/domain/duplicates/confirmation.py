@@ -41,8 +41,11 @@ COMPARED_SIDE = 768
 # Pixels of the larger image along a side of the grid. More do not move the registration, and take longer.
 SOURCE_OVERSAMPLING = 1.6
 
-# Verdicts. `same` and `border` are near-duplicates; `changed` and `grey` need a look; `different` is none.
+# Verdicts. `same` and `border` are near-duplicates; `changed`, `grey` and `frames` need a look; `different` is none.
 SAME, BORDER, CHANGED, GREY, DIFFERENT = "same", "border", "changed", "grey", "different"
+# Of two files with several frames, not all are the same.
+FRAMES = "frames"
+NEAR_VERDICTS, LOOK_VERDICTS = (SAME, BORDER), (CHANGED, GREY, FRAMES)
 
 # Most that an edge may be cropped: 4 percent, for which hashes find candidates, and what a fit of 64 pixels can miss.
 _MAX_CROP = 0.06
@@ -88,7 +91,7 @@ class Comparison:
     """The result of comparing two images.
 
     Attributes:
-        verdict: `same`, `border`, `changed`, `grey` or `different`.
+        verdict: `same`, `border`, `changed`, `grey`, `frames` or `different`.
         reason: why, for a reader.
         excess: what the worst block differs by, relative to what it may; a near-duplicate has at most 1.
     """

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.confirmation import BORDER, CHANGED, GREY, SAME
+from imgret_assets.domain.duplicates.confirmation import LOOK_VERDICTS, NEAR_VERDICTS
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import correlate
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
@@ -36,7 +36,7 @@ MAX_SQUEEZE = 4 / 3 / 0.92
 # thousand are each other's candidates; without a limit each would be compared with all others.
 MAX_MISSES = 32
 # Changes to what decides in this module or in `confirmation` increment the number: all pairs are then compared again.
-CONFIRMATION_METHOD = f"pixels768-1 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
+CONFIRMATION_METHOD = f"pixels768-2 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
 # Fingerprints or match scores that are computed before they are stored.
 CHECKPOINT = 256
 # Pairs that are compared at a time, by their grey images or embeddings: this bounds the memory.
@@ -273,9 +273,9 @@ class _Confirmation:
             self._compare(row, [column for column in part if not self.scores[row, column].verdict])
             for column in part:
                 verdict = self.scores[row, column].verdict
-                if verdict in (SAME, BORDER):
+                if verdict in NEAR_VERDICTS:
                     near.add(column)
-                elif verdict in (CHANGED, GREY):
+                elif verdict in LOOK_VERDICTS:
                     self.look_first.setdefault(column, row)
                 misses = 0 if column in near else misses + 1
             position += len(part)

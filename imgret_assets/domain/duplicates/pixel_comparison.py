@@ -13,9 +13,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from imgret_assets.domain.duplicates.confirmation import COMPARED_SIDE, SOURCE_OVERSAMPLING, Comparison, compare_images
+from imgret_assets.domain.duplicates.confirmation import (
+    COMPARED_SIDE,
+    FRAMES,
+    NEAR_VERDICTS,
+    SOURCE_OVERSAMPLING,
+    Comparison,
+    compare_images,
+)
 from imgret_assets.domain.images.decode import decode
-from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, PixelBudget, open_content
+from imgret_assets.domain.images.frames import count_frames, decode_frames
+from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, PixelBudget, open_content, read_content
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
 
@@ -23,6 +31,8 @@ from imgret_assets.domain.runtime.cpu import usable_threads
 _LOADED_SIDE = int(COMPARED_SIDE * SOURCE_OVERSAMPLING)
 # Images that are kept for the next pairs: at most 4.5 MB each. A content is compared with its candidates in a row.
 _KEPT_IMAGES = 16
+# Frames of one file that are compared: a minute of work. Longer animations are to be looked at.
+_MAX_FRAMES = 500
 
 
 def load_for_comparison(image: Image.Image) -> Image.Image:
@@ -35,15 +45,60 @@ def load_for_comparison(image: Image.Image) -> Image.Image:
 
 
 def compare_bytes(one: bytes, two: bytes, *, max_pixels: int) -> Comparison | None:
-    """Compare the images of two files' bytes; None if one can't be decoded."""
+    """Compare the images of two files' bytes, all their frames; None if one can't be decoded."""
     try:
         images = [
             load_for_comparison(decode(data, max_pixels=max_pixels, min_size=(_LOADED_SIDE, _LOADED_SIDE)))
             for data in (one, two)
         ]
+        comparison = compare_images(*images)
     except UnusableImageError:
         return None
-    return compare_images(*images)
+    if comparison.verdict in NEAR_VERDICTS:
+        return compare_further_frames(comparison, one, two, max_pixels=max_pixels)
+    return comparison
+
+
+def compare_further_frames(first: Comparison, one: bytes, two: bytes, *, max_pixels: int) -> Comparison:
+    """Compare all frames of two files whose first frames are near-duplicates.
+
+    A file of several frames is a near-duplicate only of a file whose frames are all near-duplicates of its own, in
+    order.
+
+    Args:
+        first: the result of comparing the first frames.
+        one: the bytes of the one file.
+        two: the bytes of the other.
+        max_pixels: a frame with more pixels is not decoded.
+
+    Returns:
+        `first`, or a comparison with the verdict `frames`.
+    """
+    try:
+        return _compare_further_frames(first, one, two, max_pixels)
+    except UnusableImageError as error:
+        return Comparison(FRAMES, f"not all frames can be decoded ({error.reason})", first.excess)
+
+
+def _compare_further_frames(first: Comparison, one: bytes, two: bytes, max_pixels: int) -> Comparison:
+    counts = count_frames(one), count_frames(two)
+    if counts == (1, 1):
+        return first
+    if counts[0] != counts[1]:
+        return Comparison(FRAMES, f"one file has {max(counts):,} frames, the other {min(counts):,}", first.excess)
+    if counts[0] > _MAX_FRAMES:
+        return Comparison(FRAMES, f"of {counts[0]:,} frames only the first were compared", first.excess)
+    frames = zip(*(decode_frames(data, max_pixels=max_pixels) for data in (one, two)), strict=True)
+    for number, pair in enumerate(frames, 1):
+        comparison = compare_images(*map(load_for_comparison, pair))
+        # Frames without any structure, such as black ones, fit nothing: equal pixels are enough.
+        if comparison.verdict not in NEAR_VERDICTS and not _are_equal(*pair):
+            return Comparison(FRAMES, f"frame {number:,} of {counts[0]:,} differs", comparison.excess)
+    return first
+
+
+def _are_equal(one: Image.Image, two: Image.Image) -> bool:
+    return one.size == two.size and one.tobytes() == two.tobytes()
 
 
 class PixelComparer:
@@ -61,6 +116,8 @@ class PixelComparer:
         self._budget = PixelBudget(PIXEL_BUDGET)
         self._images: OrderedDict[str, Image.Image] = OrderedDict()
         self._lock = threading.Lock()
+        # The frames of one pair at a time are in memory.
+        self._frames_lock = threading.Lock()
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="imgret-compare")
 
     def __enter__(self) -> "PixelComparer":
@@ -83,7 +140,15 @@ class PixelComparer:
         except UnusableImageError:
             return None
         # Two images of one size are compared in the order of their contents, so that the result never depends on it.
-        return compare_images(*((image, other_image) if content < other else (other_image, image)))
+        comparison = compare_images(*((image, other_image) if content < other else (other_image, image)))
+        if comparison.verdict not in NEAR_VERDICTS:
+            return comparison
+        with self._frames_lock:
+            try:
+                one, two = (read_content(each, self.paths_of[each], self.root) for each in sorted((content, other)))
+            except UnusableImageError:
+                return None
+            return compare_further_frames(comparison, one, two, max_pixels=self.max_pixels)
 
     def _image(self, content: str) -> Image.Image:
         with self._lock:

@@ -71,7 +71,7 @@ def open_content(
     Raises:
         UnusableImageError: no file has the content any more, or it can't be decoded; with the status and the reason.
     """
-    data = _read_verified(content, paths, root, add_seconds)
+    data = read_content(content, paths, root, add_seconds)
     acquired = 0
     started = time.monotonic()
 
@@ -89,8 +89,23 @@ def open_content(
         add_seconds("decode", time.monotonic() - started)
 
 
-def _read_verified(content: str, paths: Sequence[str], root: Path, add_seconds: Callable[[str, float], None]) -> bytes:
-    """Return the bytes of the first file that has the content."""
+def read_content(
+    content: str,
+    paths: Sequence[str],
+    root: Path,
+    add_seconds: Callable[[str, float], None] = lambda _stage, _seconds: None,
+) -> bytes:
+    """Return the bytes of a content, from the first of its files that still has it.
+
+    Args:
+        content: the content's sha256.
+        paths: relative paths of the files that had the content when they were listed.
+        root: the image root.
+        add_seconds: called with the stage `read` and the seconds it took.
+
+    Raises:
+        UnusableImageError: no file has the content any more; with the status and the reason.
+    """
     problem: tuple[Status, str] = (Status.VANISHED, "")
     for path in paths:
         started = time.monotonic()

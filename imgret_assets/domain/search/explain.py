@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.duplicates.confirmation import BORDER, CHANGED, GREY, SAME, Comparison
+from imgret_assets.domain.duplicates.confirmation import LOOK_VERDICTS, NEAR_VERDICTS, Comparison
 from imgret_assets.domain.duplicates.duplicate_search import (
     EXACT,
     LOOK_FIRST,
@@ -261,7 +261,7 @@ def judge(
     near_bits = None if phash_bits is None else phash_bits <= RADIUS_BITS
     near_correlation = None if correlation is None else correlation >= MIN_CORRELATION
     reason = None if comparison is None else comparison.reason
-    same_picture = None if comparison is None else comparison.verdict in (SAME, BORDER)
+    same_picture = None if comparison is None else comparison.verdict in NEAR_VERDICTS
     return [
         Criterion("same bytes", same_bytes, "yes, for exact", same_bytes),
         Criterion("phash bits", phash_bits, f"<= {RADIUS_BITS} of 256, for near", near_bits),
@@ -279,7 +279,7 @@ def verdict(criteria: Sequence[Criterion], comparison: Comparison | None = None)
         return EXACT, "the same bytes"
     if all(criterion.met for criterion in near):
         return NEAR, "other bytes, the same image: " + ", ".join(map(_in_words, near))
-    if comparison is not None and comparison.verdict in (CHANGED, GREY):
+    if comparison is not None and comparison.verdict in LOOK_VERDICTS:
         return LOOK_FIRST, f"the same scene, but {comparison.reason}: look before you remove one"
     # The first that failed decided: a run does not measure the later ones.
     failed = next(criterion for criterion in near if not criterion.met)
