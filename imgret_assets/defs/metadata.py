@@ -40,6 +40,8 @@ _COLUMN_DESCRIPTIONS = {
     "error": "reason, if the status is not ok",
     "note": "what was ignored in a usable file, such as a colour profile that can't be read",
     "decoding": "how the pixels are decoded, if not as by the first version; null for ordinary images",
+    "hard_links": "number of names that the file has in its file system; more than 1 for hard links",
+    "link": "path of the file that a symbolic link leads to in the end; null for a file",
     "rank": "1 is the nearest",
     "neighbour": "path of the neighbour",
     "path_from": "the duplicate",
