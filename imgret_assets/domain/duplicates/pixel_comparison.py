@@ -9,6 +9,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from PIL import Image
@@ -21,9 +22,8 @@ from imgret_assets.domain.duplicates.confirmation import (
     Comparison,
     compare_images,
 )
-from imgret_assets.domain.images.decode import decode
-from imgret_assets.domain.images.frames import count_frames, decode_frames
-from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, PixelBudget, open_content, read_content
+from imgret_assets.domain.images.decode import count_frames, decode, decode_frames
+from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, PixelBudget, decode_within, read_content
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
 
@@ -101,6 +101,14 @@ def _are_equal(one: Image.Image, two: Image.Image) -> bool:
     return one.size == two.size and one.tobytes() == two.tobytes()
 
 
+@dataclass(frozen=True)
+class _Loaded:
+    """The first frame of a file at the size at which it is compared, and whether further ones follow."""
+
+    image: Image.Image
+    has_further_frames: bool
+
+
 class PixelComparer:
     """Compares contents by the pixels of their files. Use it as a context manager: it holds threads.
 
@@ -114,7 +122,7 @@ class PixelComparer:
         self.paths_of, self.root, self.max_pixels = paths_of, root, max_pixels
         self.threads = max(2, usable_threads())
         self._budget = PixelBudget(PIXEL_BUDGET)
-        self._images: OrderedDict[str, Image.Image] = OrderedDict()
+        self._images: OrderedDict[str, _Loaded] = OrderedDict()
         self._lock = threading.Lock()
         # The frames of one pair at a time are in memory.
         self._frames_lock = threading.Lock()
@@ -129,38 +137,48 @@ class PixelComparer:
     def compare(self, content: str, others: Sequence[str]) -> list[Comparison | None]:
         """Compare a content with others, with threads; None for each pair of which a file can't be read now."""
         try:
-            image = self._image(content)
+            loaded = self._load(content)
         except UnusableImageError:
             return [None] * len(others)
-        return list(self._pool.map(lambda other: self._compare(content, image, other), others))
+        return list(self._pool.map(lambda other: self._compare(content, loaded, other), others))
 
-    def _compare(self, content: str, image: Image.Image, other: str) -> Comparison | None:
+    def _compare(self, content: str, loaded: _Loaded, other: str) -> Comparison | None:
         try:
-            other_image = self._image(other)
+            other_loaded = self._load(other)
         except UnusableImageError:
             return None
         # Two images of one size are compared in the order of their contents, so that the result never depends on it.
-        comparison = compare_images(*((image, other_image) if content < other else (other_image, image)))
-        if comparison.verdict not in NEAR_VERDICTS:
+        pair = (loaded, other_loaded) if content < other else (other_loaded, loaded)
+        comparison = compare_images(*(each.image for each in pair))
+        if comparison.verdict not in NEAR_VERDICTS or not any(each.has_further_frames for each in pair):
             return comparison
         with self._frames_lock:
             try:
-                one, two = (read_content(each, self.paths_of[each], self.root) for each in sorted((content, other)))
+                one, two = (self._read(each) for each in sorted((content, other)))
             except UnusableImageError:
                 return None
             return compare_further_frames(comparison, one, two, max_pixels=self.max_pixels)
 
-    def _image(self, content: str) -> Image.Image:
+    def _read(self, content: str) -> bytes:
+        return read_content(content, self.paths_of[content], self.root)
+
+    def _load(self, content: str) -> _Loaded:
         with self._lock:
             if content in self._images:
                 self._images.move_to_end(content)
                 return self._images[content]
         side = (_LOADED_SIDE, _LOADED_SIDE)
-        files = (content, self.paths_of[content], self.root, self._budget)
-        with open_content(*files, max_pixels=self.max_pixels, min_size=side) as decoded:
+        data = self._read(content)
+        with decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
             image = load_for_comparison(decoded)
+        try:
+            has_further_frames = count_frames(data) > 1
+        except UnusableImageError:
+            # Comparing all frames says what can't be decoded.
+            has_further_frames = True
+        loaded = _Loaded(image, has_further_frames)
         with self._lock:
-            self._images[content] = image
+            self._images[content] = loaded
             while len(self._images) > _KEPT_IMAGES:
                 self._images.popitem(last=False)
-        return image
+        return loaded

@@ -1,35 +1,46 @@
 """Decoder of image files: from bytes to a header or RGB pixels, or to the status that says why there are none.
 
-Belongs here: opening a file with Pillow or with the second decoder that its form needs, rotation, 8 bits per channel.
-Not here: signatures and structures of formats (`domain.images.file_formats`), which status follows from an error
-(`domain.images.failures`), walking folders (`domain.images.files`), reading files (`domain.images.manifest`,
-`domain.images.image_reader`), a model's input (`domain.models.preprocessing`).
+Belongs here: opening a file with Pillow or with the second decoder that its form needs, its frames, rotation. Not here:
+RGB (`domain.images.rgb_conversion`), signatures and structures of formats (`domain.images.file_formats`), which status
+follows from an error (`domain.images.failures`), walking folders (`domain.images.files`), reading files
+(`domain.images.manifest`, `domain.images.image_reader`), a model's input (`domain.models.preprocessing`).
 
 A file that can't be decoded raises `UnusableImageError`. Its status and reason become a row of the manifest
 (`domain.images.file_inspection`) or of the embeddings (`domain.embeddings.embedding_pipeline`), and the run goes on.
 
 A picture that another version of this module decoded to other pixels has a `Header.decoding`, which its manifest row
 and its vector carry: that vector is computed anew, and no other (`domain.embeddings.shard_plan`).
+
+Frames are the pictures of a GIF, APNG, WebP or AVIF sequence, the pages of a TIFF, and the pictures of an MPO (the two
+views of a stereo camera, or what a phone adds to a photograph). The first one alone is embedded and hashed.
 """
 
 import io
+import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, BinaryIO
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
-from imgret_assets.domain.images.colour_profiles import convert_to_srgb, profile_effect
+from imgret_assets.domain.images.colour_profiles import profile_effect
 from imgret_assets.domain.images.failures import failure_of, failure_of_start
 from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.png_repair import has_late_metadata, repair_png
-from imgret_assets.domain.images.tiff_decoding import decode_tiff, is_decoded_by_pillow, read_tiff_size, silence_libtiff
-from imgret_assets.domain.images.transparency import lay_on_ground
+from imgret_assets.domain.images.rgb_conversion import is_transparent, to_rgb
+from imgret_assets.domain.images.tiff_decoding import (
+    SIDEWAYS,
+    count_pages,
+    decode_tiff,
+    is_decoded_by_pillow,
+    read_tiff_size,
+    silence_libtiff,
+)
 
 # Grows when a file's status, size or decoding can come out otherwise: manifests of an older decoder are then refreshed
 # once (`domain.images.manifest`), and contents that it could not decode are tried again.
@@ -59,7 +70,6 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", TIFF, "AVIF", "JPEG2000", "PPM",
 # Formats without a signature, which are tried only on files that have no other one.
 _FORMATS_WITHOUT_SIGNATURE = ("DIB", "TGA")
 _EXIF_ORIENTATION = 0x0112
-_SIDEWAYS = frozenset({5, 6, 7, 8})
 _BMP_RUNS_DECODER = "bmp_rle"
 
 
@@ -119,52 +129,44 @@ def decode(
     Raises:
         UnusableImageError: as `read_header`, and with the status `truncated` where pixels are missing.
     """
-    decoding = _Decoding(data, max_pixels, min_size, acquire_pixels)
+    with _named_failures(data):
+        return to_rgb(next(_Decoding(data, max_pixels, min_size, acquire_pixels).frames()))
+
+
+def count_frames(data: bytes) -> int:
+    """Return the number of frames of a file's bytes, 1 or more, without decoding pixels.
+
+    Raises:
+        UnusableImageError: the bytes can't be read as an image.
+    """
+    with _named_failures(data):
+        return _Decoding(data).count()
+
+
+def decode_frames(data: bytes, *, max_pixels: int) -> Iterator[Image.Image]:
+    """Yield each frame as `decode` returns the first one, in order.
+
+    Args:
+        data: the file's bytes.
+        max_pixels: a frame with more pixels is refused.
+
+    Raises:
+        UnusableImageError: a frame can't be decoded, or has too many pixels.
+    """
+    with _named_failures(data):
+        yield from map(to_rgb, _Decoding(data, max_pixels).frames())
+
+
+@contextmanager
+def _named_failures(data: bytes) -> Iterator[None]:
+    """Raise any error of a decoder as an UnusableImageError."""
     try:
-        return to_rgb(decoding.upright())
+        yield
     except UnusableImageError:
         raise
     except Exception as error:
+        # Decoders answer hostile bytes with any exception: OSError, SyntaxError, struct.error, zlib.error…
         raise failure_of(data, error) from error
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """Convert an image to RGB, 8 bits per channel, in sRGB, transparent parts on a ground that contrasts."""
-    profile = image.info.get("icc_profile")
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return convert_to_srgb(image, profile)
-    if image.mode.startswith("I") or image.mode == "F":
-        return convert_to_srgb(_deep_to_grey(image), profile).convert("RGB")
-    if _is_transparent(image):
-        rgba = image.convert("RGBA")
-        if profile_effect(profile, image.mode).transform is not None:
-            opaque = image.convert("L" if image.mode in ("LA", "La", "L") else "RGB")
-            coloured = convert_to_srgb(opaque, profile).convert("RGB")
-            coloured.putalpha(rgba.getchannel("A"))
-            rgba = coloured
-        return lay_on_ground(rgba)
-    if image.mode == "LAB":
-        return _lab_to_rgb(image)
-    if image.mode in ("L", "CMYK"):
-        return convert_to_srgb(image, profile).convert("RGB")
-    return convert_to_srgb(image.convert("L" if image.mode == "1" else "RGB"), profile).convert("RGB")
-
-
-def _is_transparent(image: Image.Image) -> bool:
-    return image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or (
-        "transparency" in image.info and image.mode in ("1", "L", "P", "RGB")
-    )
-
-
-def _lab_to_rgb(image: Image.Image) -> Image.Image:
-    converted = ImageCms.applyTransform(image, _lab_transform())
-    return image.convert("RGB") if converted is None else converted
-
-
-@lru_cache(maxsize=1)
-def _lab_transform() -> ImageCms.ImageCmsTransform:
-    lab, srgb = (ImageCms.ImageCmsProfile(ImageCms.createProfile(name)) for name in ("LAB", "sRGB"))
-    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB")
 
 
 def _read_header(file: BinaryIO, max_pixels: int) -> Header:
@@ -197,7 +199,7 @@ def _header_of(image: Image.Image, *, decodes_pixels: bool) -> Header:
     ways = {
         BMP_RUNS: _has_bmp_runs(image),
         PROFILE: effect.transform is not None,
-        GROUND: _is_transparent(image),
+        GROUND: is_transparent(image),
     }
     decoding = "+".join(way for way, is_used in ways.items() if is_used)
     return Header(*size, format=image.format or "", decoding=decoding, note=effect.note)
@@ -227,38 +229,60 @@ def _size_by_second_decoder(file: BinaryIO, max_pixels: int) -> tuple[int, int] 
 
 
 class _Decoding:
-    """Decoding of one file's first frame."""
+    """Decoding of one file."""
 
     def __init__(
         self,
         data: bytes,
-        max_pixels: int,
-        min_size: tuple[int, int] | None,
-        acquire_pixels: Callable[[int], None] | None,
+        max_pixels: int = sys.maxsize,
+        min_size: tuple[int, int] | None = None,
+        acquire_pixels: Callable[[int], None] | None = None,
     ) -> None:
         self._data = data
         self._max_pixels = max_pixels
         self._min_size = min_size
         self._acquire_pixels = acquire_pixels
 
-    def upright(self) -> Image.Image:
-        """Return the frame in any mode, rotated as EXIF says."""
+    def count(self) -> int:
+        """Return the number of frames."""
         form = _identify(self._data[:START_BYTES])
         if form == TIFF:
-            return self._upright_tiff()
+            return count_pages(self._data)
+        with self._opened(form) as image:
+            return int(getattr(image, "n_frames", 1))
+
+    def frames(self) -> Iterator[Image.Image]:
+        """Yield each frame in any mode, rotated as EXIF says; nothing is read of a frame that nobody asks for."""
+        form = _identify(self._data[:START_BYTES])
+        if form == TIFF:
+            yield self._page(0)
+            yield from map(self._page, range(1, count_pages(self._data)))
+            return
+        with self._opened(form) as image:
+            yield self._load(image)
+            for number in range(1, int(getattr(image, "n_frames", 1))):
+                image.seek(number)
+                _check_pixels(image.size, self._max_pixels)
+                yield self._load(image)
+
+    @contextmanager
+    def _opened(self, form: str | None) -> Iterator[Image.Image]:
         profile: bytes | None = None
         if form == "PNG" and (repaired := repair_png(self._data)) is not None:
             self._data, profile = repaired.data, repaired.icc_profile
         with _open(io.BytesIO(self._data), form, self._max_pixels) as image:
             if profile is not None:
                 image.info["icc_profile"] = profile
-            return self._load(image)
+            yield image
 
-    def _upright_tiff(self) -> Image.Image:
+    def _page(self, number: int) -> Image.Image:
+        """Return a page of a TIFF, upright."""
         silence_libtiff()
         pillow_error: Exception | None = None
         try:
             with _open(io.BytesIO(self._data), TIFF, self._max_pixels) as image:
+                image.seek(number)
+                _check_pixels(image.size, self._max_pixels)
                 if is_decoded_by_pillow(_tags(image)):
                     return self._load(image)
         except (UnusableImageError, MemoryError, RecursionError):
@@ -271,7 +295,9 @@ class _Decoding:
         if (missing := missing_part(self._data, TIFF)) is not None:
             raise UnusableImageError(Status.TRUNCATED, missing)
         try:
-            return decode_tiff(self._data, max_pixels=self._max_pixels, acquire_pixels=self._acquire_once)
+            return decode_tiff(
+                self._data, max_pixels=self._max_pixels, acquire_pixels=self._acquire_once, number=number
+            )
         except (UnusableImageError, MemoryError, RecursionError):
             raise
         except Exception as error:
@@ -330,7 +356,7 @@ def _is_sideways(image: Image.Image, *, decodes_pixels: bool) -> bool:
     try:
         # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.
         exif = image.getexif() if decodes_pixels else Image.Image.getexif(image)
-        return exif.get(_EXIF_ORIENTATION) in _SIDEWAYS
+        return exif.get(_EXIF_ORIENTATION) in SIDEWAYS
     except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return False
 
@@ -356,16 +382,3 @@ def _rotated(image: Image.Image) -> Image.Image:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return image
-
-
-def _deep_to_grey(image: Image.Image) -> Image.Image:
-    # Pillow's own conversion clips 16-bit values at 255, which turns most such images white.
-    values = np.asarray(image, dtype=np.float64)
-    values = np.where(np.isfinite(values), values, 0.0)
-    top = float(values.max(initial=0.0))
-    if image.mode == "F":
-        scale = 255.0 if top <= 1.0 else 255.0 / top
-    else:
-        scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
-    grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey)

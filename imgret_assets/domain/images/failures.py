@@ -9,7 +9,7 @@ and `damaged` of a file that has all its bytes and whose content is wrong.
 
 import zlib
 
-from imgret_assets.domain.images.file_formats import TIFF, identify, missing_part
+from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 
 # Formats that are recognised only to say what is missing.
@@ -46,9 +46,9 @@ def failure_of(data: bytes, error: Exception) -> UnusableImageError:
         return error
     if isinstance(error, MemoryError | RecursionError):
         return UnusableImageError(Status.TOO_LARGE, f"not enough memory to decode it ({error})")
-    if (early := failure_of_start(data[:64])) is not None:
+    if (early := failure_of_start(data[:START_BYTES])) is not None:
         return early
-    form = identify(data[:64])
+    form = identify(data[:START_BYTES])
     reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
     if form is None and type(error).__name__ == "UnidentifiedImageError":
         return UnusableImageError(

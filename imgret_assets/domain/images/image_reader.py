@@ -72,6 +72,31 @@ def open_content(
         UnusableImageError: no file has the content any more, or it can't be decoded; with the status and the reason.
     """
     data = read_content(content, paths, root, add_seconds)
+    with decode_within(budget, data, max_pixels=max_pixels, min_size=min_size, add_seconds=add_seconds) as image:
+        yield image
+
+
+@contextmanager
+def decode_within(
+    budget: PixelBudget,
+    data: bytes,
+    *,
+    max_pixels: int,
+    min_size: tuple[int, int] | None,
+    add_seconds: Callable[[str, float], None] = lambda _stage, _seconds: None,
+) -> Iterator[Image.Image]:
+    """Provide the RGB image of a file's bytes.
+
+    Args:
+        budget: provides the image's pixels until the block ends.
+        data: the bytes.
+        max_pixels: as in `open_content`.
+        min_size: as in `open_content`.
+        add_seconds: called with the stage `decode`, as in `open_content`.
+
+    Raises:
+        UnusableImageError: the bytes can't be decoded; with the status and the reason.
+    """
     acquired = 0
     started = time.monotonic()
 

@@ -3,7 +3,7 @@
 Belongs here: which forms Pillow decodes right, and the pixels of the others. Not here: opening files and every other
 format (`domain.images.decode`), the status of a file that no decoder can decode (`domain.images.failures`).
 
-Only the first page is decoded. `imgret_tests/support/picture_forms.py` generates the forms that were compared.
+`imgret_tests/support/picture_forms.py` generates the forms that were compared.
 """
 
 import ctypes
@@ -37,7 +37,8 @@ _TRANSPOSITIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-_SIDEWAYS = frozenset({5, 6, 7, 8})
+# Orientations whose width and height are exchanged, here and in EXIF.
+SIDEWAYS = frozenset({5, 6, 7, 8})
 
 
 def is_decoded_by_pillow(tags: Mapping[int, Any]) -> bool:
@@ -80,23 +81,36 @@ def read_tiff_size(file: BinaryIO) -> tuple[int, int]:
         page = tiff.pages[0]
         _check_supported(page)
         width, height = page.imagewidth, page.imagelength
-        return (height, width) if _orientation(page) in _SIDEWAYS else (width, height)
+        return (height, width) if _orientation(page) in SIDEWAYS else (width, height)
 
 
-def decode_tiff(data: bytes, *, max_pixels: int, acquire_pixels: Callable[[int], None] | None = None) -> Image.Image:
-    """Decode the first page, upright, in mode L, RGB, RGBA, CMYK or LAB; `info` has its colour profile.
+def count_pages(data: bytes) -> int:
+    """Return the number of pages.
+
+    Raises:
+        Exception: any; tifffile can't read the file.
+    """
+    with _tifffile().TiffFile(io.BytesIO(data)) as tiff:
+        return len(tiff.pages)
+
+
+def decode_tiff(
+    data: bytes, *, max_pixels: int, acquire_pixels: Callable[[int], None] | None = None, number: int = 0
+) -> Image.Image:
+    """Decode a page, upright, in mode L, RGB, RGBA, CMYK or LAB; `info` has its colour profile.
 
     Args:
         data: the file's bytes.
         max_pixels: a page with more pixels is not decoded.
         acquire_pixels: called with the number of pixels that are about to be decoded.
+        number: of the page, from 0 on.
 
     Raises:
         UnusableImageError: with the status `unsupported`, and the feature that has no decoder; or `too_large`.
         Exception: any; tifffile can't read the file.
     """
     with _tifffile().TiffFile(io.BytesIO(data)) as tiff:
-        page = tiff.pages[0]
+        page = tiff.pages[number]
         _check_supported(page)
         pixels = page.imagewidth * page.imagelength
         if pixels > max_pixels:

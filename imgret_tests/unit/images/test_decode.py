@@ -7,12 +7,14 @@ import tracemalloc
 import warnings
 import zlib
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image, ImageCms, ImageFile
 
-from imgret_assets.domain.images.decode import EXTENSIONS, Header, decode, read_header, to_rgb
+from imgret_assets.domain.images.decode import EXTENSIONS, Header, count_frames, decode, decode_frames, read_header
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_tests.support.odd_files import MAX_PIXELS, OddFile, odd_files, png_chunk, png_header, saved, with_late_exif
 from imgret_tests.support.picture_forms import Form, all_forms, colours, tiff
@@ -307,23 +309,6 @@ def test_a_format_that_can_not_be_decoded_here_is_unsupported(monkeypatch: pytes
     assert problem.value.status is Status.UNSUPPORTED
 
 
-@pytest.mark.parametrize(
-    ("values", "grey"),
-    [
-        (np.array([[0, 30_000, 65_535]], np.uint16), [0, 117, 255]),
-        (np.array([[0, 255]], np.uint16), [0, 1]),
-        (np.array([[0, 100, 255]], np.int32), [0, 100, 255]),
-        (np.array([[0, 30_000, 65_535]], np.int32), [0, 117, 255]),
-        (np.array([[0, 200_000, 1_000_000]], np.int32), [0, 51, 255]),
-        (np.array([[0.0, 0.2, 1.0]], np.float32), [0, 51, 255]),
-        (np.array([[-3.0, 2.0, np.nan, np.inf]], np.float32), [0, 255, 0, 0]),
-    ],
-)
-def test_deep_pixel_values_are_scaled_not_clipped(values: np.ndarray, grey: list[int]) -> None:
-    pixels = np.asarray(to_rgb(Image.fromarray(values)))
-    assert pixels[0].tolist() == [[value] * 3 for value in grey]
-
-
 def test_no_bytes_are_an_empty_file() -> None:
     with pytest.raises(UnusableImageError, match="has no bytes") as problem:
         decode(b"", max_pixels=MAX_PIXELS)
@@ -404,3 +389,67 @@ def test_pixels_are_acquired_before_they_are_decoded() -> None:
     with pytest.raises(UnusableImageError):
         decode(data, max_pixels=10**6, min_size=(400, 300), acquire_pixels=asked.append)
     assert asked == [1600 * 1200, 400 * 300]
+
+
+# Frames
+
+SEQUENCES: dict[str, dict[str, Any]] = {
+    "GIF": {},
+    "PNG": {},
+    "WEBP": {"lossless": True},
+    "AVIF": {"quality": 95},
+    "TIFF": {"compression": "tiff_deflate"},
+    "MPO": {"quality": 95},
+}
+FRAME_COLOURS = [(200, 30, 30), (30, 180, 40), (20, 40, 210)]
+
+
+def sequence(form: str, colours: list[tuple[int, int, int]]) -> bytes:
+    first, *rest = [Image.new("RGB", (48, 32), colour) for colour in colours]
+    file = io.BytesIO()
+    first.save(file, form, save_all=True, append_images=rest, **SEQUENCES[form])
+    return file.getvalue()
+
+
+@pytest.mark.parametrize("form", SEQUENCES)
+def test_frames_are_counted_and_decoded_in_order(form: str) -> None:
+    data = sequence(form, FRAME_COLOURS)
+    assert count_frames(data) == 3
+    frames = list(decode_frames(data, max_pixels=10_000))
+    assert [frame.mode for frame in frames] == ["RGB"] * 3
+    means = np.array([np.asarray(frame).mean(axis=(0, 1)) for frame in frames])
+    np.testing.assert_allclose(means, FRAME_COLOURS, atol=8)
+
+
+@pytest.mark.parametrize("form", ["GIF", "PNG", "WEBP", "TIFF"])
+def test_a_single_picture_has_one_frame(form: str) -> None:
+    assert count_frames(sequence(form, FRAME_COLOURS[:1])) == 1
+
+
+def test_a_large_frame_is_refused_wherever_it_is() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (20, 20)).save(file, "TIFF", save_all=True, append_images=[Image.new("RGB", (48, 32))])
+    frames = decode_frames(file.getvalue(), max_pixels=1000)
+    assert next(frames).size == (20, 20)
+    with pytest.raises(UnusableImageError, match=r"48 x 32 pixels are more than the limit of 1,000") as raised:
+        next(frames)
+    assert raised.value.status == Status.TOO_LARGE
+
+
+def test_a_page_that_pillow_decodes_to_noise_is_decoded_by_the_second_decoder(rng: np.random.Generator) -> None:
+    """Colours of 16 bits in planes: Pillow mixes up their bytes, and says nothing."""
+    pixels = rng.integers(0, 256, (32, 48, 3), dtype=np.uint8)
+    deep = np.moveaxis(pixels.astype(np.uint16) * 257, -1, 0)
+    file = io.BytesIO()
+    with tifffile.TiffWriter(file) as writer:
+        writer.write(pixels, photometric="rgb")
+        writer.write(deep, photometric="rgb", planarconfig="separate")
+    assert count_frames(file.getvalue()) == 2
+    for frame in decode_frames(file.getvalue(), max_pixels=10_000):
+        np.testing.assert_array_equal(np.asarray(frame), pixels)
+
+
+def test_a_cut_sequence_is_an_error_and_not_a_shorter_one() -> None:
+    data = sequence("TIFF", FRAME_COLOURS)
+    with pytest.raises(UnusableImageError):
+        list(decode_frames(data[: len(data) // 2], max_pixels=10_000))
