@@ -185,19 +185,19 @@ def _derived_state(home: Home, space: str, table: DerivedTable[Any], coverage: s
 
 def _graph_states(home: Home, space: str) -> list[AssetState]:
     """Return the states of the graph's assets."""
+    all_entries = list(graph_record.graph_inputs(home, space))
     fault = _graph_fault(home, space)
-    if fault:
-        entries, reason = list(graph_record.graph_inputs(home, space)), fault
-    else:
-        entries, reason = graph_record.outdated_entries(home, space), "older than the tables"
-    nodes = tuple(shard for shard in home.shards if graph_record.node_entry(shard) in entries)
-    named = [entry for entry in graph_record.graph_inputs(home, space) if "/" not in entry]
-    outdated = {entry for entry in named if entry in entries} | ({graph_record.NODES} if nodes else set())
+    outdated = all_entries if fault else graph_record.outdated_entries(home, space)
+    reason = fault or "older than the tables"
+    nodes = {graph_record.node_entry(shard): shard for shard in home.shards}
+    shards = tuple(nodes[entry] for entry in outdated if entry in nodes)
     return [
-        AssetState(asset, OLDER, nodes if asset == graph_record.NODES else (), reason)
-        if asset in outdated
-        else AssetState(asset, CURRENT)
-        for asset in (graph_record.NODES, *named)
+        AssetState(graph_record.NODES, OLDER, shards, reason) if shards else AssetState(graph_record.NODES, CURRENT),
+        *(
+            AssetState(asset, OLDER, (), reason) if asset in outdated else AssetState(asset, CURRENT)
+            for asset in all_entries
+            if asset not in nodes
+        ),
     ]
 
 
