@@ -252,7 +252,7 @@ def test_a_file_that_can_not_be_compared_is_tried_again(home: Home, monkeypatch:
         raise UnusableImageError(Status.VANISHED, "gone")
 
     with monkeypatch.context() as patched:
-        patched.setattr(pixel_comparison, "open_content", unreadable)
+        patched.setattr(pixel_comparison, "read_content", unreadable)
         report = refresh(home)
     assert (report.near, report.pending) == (0, 1)
     report = refresh(home)
