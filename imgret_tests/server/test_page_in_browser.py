@@ -287,7 +287,8 @@ def test_a_decided_set_stays_away_after_a_run_until_it_is_undone(view: View, pla
     # The box at the left of the first row; the table is drawn on a canvas.
     page.get_by_test_id("stDataFrame").first.click(position={"x": 18, "y": 52})
     view.button("Undo (1 decision)").click()
-    expect(page.get_by_test_id("stDataFrame").first).to_be_visible()
+    # The page shows the old table until it is drawn anew; who leaves it before may end the script that undoes.
+    expect(page.get_by_role("button", name="Undo", exact=True)).to_be_disabled()
     view.open(navigation.DUPLICATES, kind="near")
     expect(sets).to_have_count(count)
     assert path in view.names.all_inner_texts()

@@ -86,7 +86,8 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        key="review-rows",
+        # Rows are selected by their position: with another history the same positions would mean other decisions.
+        key=f"review-rows-{len(entries)}",
         column_config={"when": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm:ss")},
     )
     rows = [row for row in table["selection"]["rows"] if row < len(selected)]
