@@ -4,6 +4,10 @@ Belongs here: which images to search again after a change, the table, and the ch
 cascade. Not here: the searches (`domain.similarity.brute_force`, `domain.similarity.cascade`), pairs above a threshold
 (`domain.similarity.pairs_table`).
 
+Images with equal vectors are searched once: the lists of the first image of each group of them (`equal_vectors`) are
+searched, kept and updated, and the table is made from those. For the update such a list is one of a collection of these
+images alone, so an image that was the first of its group and no longer is counts as removed from it.
+
 An entry whose two vectors have not changed keeps its score. Scores of earlier versions were summed in another order, so
 they may differ from today's exact scores by up to 3e-15.
 """
@@ -24,6 +28,7 @@ from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
 from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows, lists_of_rows
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
@@ -65,7 +70,7 @@ class NeighboursReport:
         space: id of the embedding space.
         images: number of images.
         rows: number of rows of the table.
-        compared: number of pairs that were compared.
+        compared: number of pairs that were compared, of images with equal vectors only one.
         how: in a line, what was searched and why.
         written: False where the table was already equal to the embeddings.
         seconds: time the refresh took.
@@ -112,15 +117,20 @@ def refresh_neighbours(
         if current is not None and current.kept == KEPT and snapshot_is_current:
             rows = tables.count_rows(path)
             return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0)
-        earlier, how = _earlier_lists(home, space, listing, NEAREST.metadata(home.warehouse, space))
+        vectors = read_vectors(home, space, listing)
+        groups = group_equal_rows(vectors)
+        searched = groups.first_rows
+        earlier, how = _earlier_lists(home, space, listing, searched, NEAREST.metadata(home.warehouse, space))
+        if not groups.all_single:
+            how += f"; {count - len(groups):,} images have the vector of an earlier path and are not searched"
         if log is not None:
             log(how)
-        vectors = read_vectors(home, space, listing)
+        vectors = keep_first_rows(vectors, groups)
         lists, compared = _search(home, space, vectors, earlier, progress or (lambda _: None))
-        table = _as_table(listing.paths, NeighbourLists(lists.rows[:, :KEPT], lists.scores[:, :KEPT]))
+        table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
-        _write_lists(home, space, lists, listing.coverage)
+        _write_lists(home, space, lists, searched, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
         return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started)
@@ -147,19 +157,31 @@ def _lists_path(home: Home, space: str) -> Path:
     return home.work / _KIND / f"{space}.lists.npz"
 
 
-def _write_lists(home: Home, space: str, lists: NeighbourLists, coverage: str) -> None:
-    """Write the lists with their reserve, by row, for the next refresh."""
+def _write_lists(home: Home, space: str, lists: NeighbourLists, images: np.ndarray, coverage: str) -> None:
+    """Write the lists with their reserve for the next refresh.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        lists: lists of some images; their row numbers count these images only.
+        images: int64, ascending: which of all images these are.
+        coverage: of all images.
+    """
+    arrays = {"rows": lists.rows.astype(np.int32), "scores": lists.scores, "images": images.astype(np.int32)}
     with atomic_files.replacing(_lists_path(home, space)) as temporary, temporary.open("wb") as opened:
-        np.savez(opened, rows=lists.rows.astype(np.int32), scores=lists.scores, coverage=np.array(coverage))
+        np.savez(opened, **arrays, coverage=np.array(coverage))
 
 
-def _read_lists(home: Home, space: str, coverage: str) -> NeighbourLists | None:
-    """Read the lists of the embeddings with this coverage; None where there are none."""
+def _read_lists(home: Home, space: str, coverage: str) -> tuple[NeighbourLists, np.ndarray] | None:
+    """Read the lists of the embeddings with this coverage, and of which images they are; None where there are none."""
     try:
         with np.load(_lists_path(home, space)) as arrays:
             if str(arrays["coverage"]) != coverage:
                 return None
-            return NeighbourLists(arrays["rows"].astype(np.int64), arrays["scores"])
+            lists = NeighbourLists(arrays["rows"].astype(np.int64), arrays["scores"])
+            # Earlier versions kept a list of every image.
+            images = arrays["images"].astype(np.int64) if "images" in arrays else np.arange(len(lists.rows))
+            return lists, images
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None
 
@@ -190,32 +212,45 @@ def _as_table(paths: list[str], lists: NeighbourLists) -> pa.Table:
 
 
 def _earlier_lists(
-    home: Home, space: str, listing: Listing, metadata: NearestMetadata | None
+    home: Home, space: str, listing: Listing, searched: np.ndarray, metadata: NearestMetadata | None
 ) -> tuple[EarlierLists | None, str]:
-    """Return the earlier lists in present row numbers, None where all are searched; and in a line what is searched."""
+    """Return what is known of the lists of some images from the earlier ones, and in a line what is searched.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        listing: all images.
+        searched: int64, ascending: the images that have lists. Row numbers of the result count these images only.
+        metadata: of the earlier table.
+
+    Returns:
+        The earlier lists; None where all images are searched.
+    """
     if metadata is None or metadata.kept != KEPT:
         return None, "all against all: there is no earlier table"
-    lists = _read_lists(home, space, metadata.coverage)
-    if lists is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
+    stored = _read_lists(home, space, metadata.coverage)
+    if stored is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
         return None, "all against all: what the earlier table covers is not known"
-    earlier_paths, earlier_contents = read_snapshot(home, _KIND, space)
-    content_of = dict(zip(earlier_paths, earlier_contents, strict=True))
-    new_rows = [row for row, path in enumerate(listing.paths) if content_of.get(path) != listing.vector_keys[row]]
-    count = len(listing.paths)
-    if 2 * len(new_rows) > count:
-        return None, f"all against all: {len(new_rows):,} of {count:,} images are new"
-    earlier_row_of = {path: row for row, path in enumerate(earlier_paths)}
-    earlier_row = np.array([earlier_row_of.get(path, -1) for path in listing.paths], np.int64)
+    lists, listed = stored
+    earlier_paths, earlier_keys = read_snapshot(home, _KIND, space)
+    paths = [listing.paths[image] for image in searched]
+    earlier_row_of = {earlier_paths[image]: row for row, image in enumerate(listed.tolist())}
+    earlier_row = np.array([earlier_row_of.get(path, -1) for path in paths], np.int64)
     is_known = earlier_row >= 0
+    earlier_key_of = dict(zip(earlier_paths, earlier_keys, strict=True))
+    is_new = np.array([earlier_key_of.get(path) != key for path, key in listing.key_of.items()], bool)
+    new_rows = np.flatnonzero(~is_known | is_new[searched])
+    if 2 * len(new_rows) > len(searched):
+        return None, f"all against all: {len(new_rows):,} of {len(searched):,} images are new"
     # Present row of each earlier row; the last entry is for row number -1.
-    present_row = np.full(len(earlier_paths) + 1, -1, np.int64)
+    present_row = np.full(len(listed) + 1, -1, np.int64)
     present_row[earlier_row[is_known]] = np.flatnonzero(is_known)
     rows = np.where(is_known[:, np.newaxis], present_row[lists.rows[earlier_row]], -1)
     scores = np.where(is_known[:, np.newaxis], lists.scores[earlier_row], -np.inf)
-    removed = len(earlier_paths) - int(is_known.sum())
-    return EarlierLists(rows, scores, np.array(new_rows, np.int64)), (
-        f"{len(new_rows):,} new or changed images and those that lost a neighbour against all {count:,}; "
-        f"{removed:,} removed"
+    removed = len(earlier_key_of.keys() - listing.key_of.keys())
+    return EarlierLists(rows, scores, new_rows), (
+        f"{int(is_new.sum()):,} new or changed images and those that lost a neighbour against all "
+        f"{len(listing.paths):,}; {removed:,} removed"
     )
 
 

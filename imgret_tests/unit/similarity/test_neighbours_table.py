@@ -1,10 +1,13 @@
 """The table of nearest neighbours equals a full sort, from nothing and after changes, by either search."""
 
+import tempfile
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from imgret_assets.domain.embeddings.table_reader import load_embeddings
 from imgret_assets.domain.similarity import neighbours_table
@@ -15,7 +18,7 @@ from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 from imgret_tests.support.tree import stamps
 from imgret_tests.support.vector_sets import expected_neighbours
-from imgret_tests.support.vector_tables import SPACE, random_vectors, with_settings, write_tables
+from imgret_tests.support.vector_tables import SPACE, Vector, random_vectors, with_settings, write_tables
 
 
 @pytest.fixture(params=["brute_force", "cascade"])
@@ -25,11 +28,11 @@ def search(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> s
     return request.param
 
 
-def assert_right(home: Home) -> None:
+def assert_right(home: Home, kept: int = KEPT) -> None:
     """Compare with a full sort, to the last bit of the scores."""
     embeddings, neighbours = load_embeddings(home, SPACE.id), load_neighbours(home, SPACE.id)
     assert neighbours.paths == embeddings.paths
-    expected = expected_neighbours(embeddings.vectors, KEPT)
+    expected = expected_neighbours(embeddings.vectors, kept)
     np.testing.assert_array_equal(neighbours.rows, expected.rows)
     np.testing.assert_array_equal(neighbours.scores, expected.scores)
 
@@ -119,4 +122,80 @@ def test_the_images_of_the_table_must_be_known(home: Home, rng: np.random.Genera
     with pytest.raises(TableError, match=r"is not known.*nearest_neighbours"):
         load_neighbours(home, SPACE.id)
     assert refresh_neighbours(home, SPACE.id).how == "all against all: what the earlier table covers is not known"
+    assert_right(home)
+
+
+# Vectors of equal directions have equal scores with everything: the first three and the last two.
+REPEATED: list[Vector] = [(1.0, 0.0, 0.0), (2.0, 0.0, 0.0), (4.0, 0.0, 0.0), (1.0, 1.0, 0.0), (0.0, 3.0, 1.0)]
+REPEATED += [(0.0, 6.0, 2.0), (-1.0, 2.0, 5.0), (0.3, -1.0, 0.2)]
+
+
+def repeated(choice: int) -> Vector:
+    """Return one of a few vectors; every other choice is another content with the same vector."""
+    number, is_other_content = divmod(choice, 2)
+    x, y, z = REPEATED[number % len(REPEATED)]
+    # Too little to change a float32, enough for another hash.
+    return (x * (1 + 1e-12), y, z) if is_other_content and x else (x, y * (1 + is_other_content * 1e-12), z)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    states=st.lists(
+        st.dictionaries(st.integers(0, 25), st.integers(0, 2 * len(REPEATED) - 1), max_size=26), min_size=1, max_size=3
+    ),
+    kept=st.sampled_from([1, 3, KEPT]),
+    cascade=st.booleans(),
+)
+def test_images_with_equal_vectors_in_any_order_of_changes(
+    states: list[dict[int, int]], kept: int, cascade: bool
+) -> None:
+    """Names come and go, contents change, contents share a vector, vectors share a direction: always a full sort."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(neighbours_table, "KEPT", kept)
+        patched.setattr(neighbours_table, "RESERVE", 1)
+        if cascade:
+            patched.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
+        home = open_home(load_settings({"home": Path(folder)}, env={"IMGRET_ENV_FILE": "/dev/null"}))
+        contents: dict[int, int] = {name: name % 16 for name in range(20)}
+        # Each state changes the one before it, so that few enough images are new for an update.
+        for changes in ({}, *({name: changes[name] for name in list(changes)[:6]} for changes in states)):
+            for name, content in changes.items():
+                if contents.get(name) == content:
+                    del contents[name]
+                else:
+                    contents[name] = content
+            write_tables(home, {f"{name:02d}.png": repeated(content) for name, content in contents.items()})
+            refresh_neighbours(home, SPACE.id)
+            assert_right(home, kept)
+
+
+@pytest.mark.usefixtures("search")
+def test_names_of_one_content_are_not_searched(home: Home, rng: np.random.Generator) -> None:
+    vectors = random_vectors(rng, 40) | {f"copy{number}.png": (1.0, 2.0, 3.0) for number in range(60)}
+    write_tables(home, vectors)
+    report = refresh_neighbours(home, SPACE.id)
+    assert "59 images have the vector of an earlier path and are not searched" in report.how
+    assert (report.rows, report.compared) == (100 * KEPT, 41 * 40 // 2)
+    assert_right(home)
+    write_tables(home, vectors | {"copy60.png": (1.0, 2.0, 3.0)})
+    report = refresh_neighbours(home, SPACE.id)
+    assert report.how.startswith("1 new or changed images and those that lost a neighbour against all 101; 0 removed")
+    assert report.compared == 0
+    assert_right(home)
+
+
+@pytest.mark.usefixtures("search")
+def test_lists_that_an_earlier_version_kept_of_every_image_are_updated(home: Home, rng: np.random.Generator) -> None:
+    vectors = random_vectors(rng, 40) | {f"copy{number}.png": (1.0, 2.0, 3.0) for number in range(3)}
+    write_tables(home, vectors)
+    refresh_neighbours(home, SPACE.id)
+    file = home.work / "nearest" / f"{SPACE.id}.lists.npz"
+    coverage = np.load(file)["coverage"]
+    lists = expected_neighbours(load_embeddings(home, SPACE.id).vectors, KEPT + 4)
+    np.savez(file, rows=lists.rows.astype(np.int32), scores=lists.scores, coverage=coverage)
+    assert not refresh_neighbours(home, SPACE.id).written
+    write_tables(home, vectors | {"new.png": (0.5, 0.5, 0.1)})
+    report = refresh_neighbours(home, SPACE.id)
+    assert report.how.startswith("1 new or changed images and those that lost a neighbour")
+    assert report.compared < 42 * 41 // 2
     assert_right(home)
