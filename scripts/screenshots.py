@@ -39,7 +39,7 @@ SCREENSHOTS = PROJECT / "docs" / "pictures"
 MAX_BYTES = 120_000
 TIMEOUT_MS = 60_000
 # Not copied: the images, the database, and large files that are only read.
-NOT_COPIED = ("samples", "neo4j", "cache", "models", "locks", "decisions.jsonl")
+NOT_COPIED = ("samples", "neo4j", "cache", "models", "locks", "decisions.jsonl", "decisions.copies")
 LIGHT, DARK = "light", "dark"
 # Charts are drawn after everything else; only the canvas of a chart shows that it is drawn.
 GRAPH, HISTOGRAM, TABLE = "canvas[data-zr-dom-id]", ".marks", "[data-testid=stDataFrame]"

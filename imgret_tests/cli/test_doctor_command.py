@@ -9,12 +9,15 @@ from imgret_assets.defs.instance.dagster_home import prepare
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.neo4j_server import host
 from imgret_assets.domain.operations import doctor as module
+from imgret_assets.domain.review.decision_log import decisions_path, record
+from imgret_assets.domain.review.decisions import File, keep_all
 from imgret_assets.domain.storage import tables
 from imgret_tests.cli.conftest import Library
 from imgret_tests.support.caught_up import catch_up
 from imgret_tests.support.pictures import picture_bytes
 
-LOOKS = ["python", "packages", "settings", "home", "disk", "images", "tables", "model", "engine", "dagster", "ports"]
+LOOKS = ["python", "packages", "settings", "home", "disk", "images", "tables", "decisions", "model", "engine"]
+LOOKS += ["dagster", "ports"]
 
 
 def looked_at(library: Library) -> tuple[int, dict[str, dict[str, Any]]]:
@@ -54,6 +57,18 @@ def test_where_nothing_lacks_it_says_so(healthy: Library) -> None:
     assert "Neo4j 7687" in found["ports"]["says"]
     lines = healthy.run("doctor").stdout.splitlines()
     assert [line.split()[:2] for line in lines] == [["ok", name] for name in found]
+
+
+def test_a_damaged_decision_is_found_and_its_line_named(healthy: Library) -> None:
+    assert looked_at(healthy)[1]["decisions"]["says"] == "none yet"
+    path = decisions_path(healthy.home)
+    record(healthy.home, [keep_all([File("a.png", "a" * 64), File("b.png", "b" * 64)])], by="anna")
+    assert looked_at(healthy)[1]["decisions"]["says"].startswith("1 verified; copies of ")
+    path.write_bytes(path.read_bytes().replace(b"anna", b"enna"))
+    code, found = looked_at(healthy)
+    assert (code, found["decisions"]["ok"]) == (1, False)
+    assert f"Line 1 of {path} is damaged" in found["decisions"]["says"]
+    assert f"cp {path.with_name('decisions.copies')}" in found["decisions"]["remedy"]
 
 
 def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:

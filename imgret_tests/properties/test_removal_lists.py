@@ -6,6 +6,7 @@ root, protected folders and decisions. The files are real; which contents are ne
 
 import hashlib
 import os
+import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -181,6 +182,7 @@ def test_removing_every_listed_file_loses_no_content(tmp_path: Path) -> None:
         plant_tree(tmp_path / f"{seed}", tmp_path / f"{seed}-outside", np.random.default_rng(seed))
         settings = replace(home.settings, images=tmp_path / f"{seed}", protected=("safe",))
         (home.path / "decisions.jsonl").unlink(missing_ok=True)
+        shutil.rmtree(home.path / "decisions.copies", ignore_errors=True)
         lists = make_lists(replace(home, settings=settings), np.random.default_rng(seed))
         same_image = replacements(lists)
         for name, listed in lists.paths.items():

@@ -210,6 +210,7 @@ def view(browser: "Browser", place: Place) -> Iterator[View]:
     """A new window without decisions; requests to other hosts and complaints fail the test at its end."""
     with suppress(FileNotFoundError):
         (place.folder / "home" / "decisions.jsonl").unlink()
+        shutil.rmtree(place.folder / "home" / "decisions.copies", ignore_errors=True)
     context = browser.new_context(viewport={"width": 1400, "height": 1000})
     context.set_default_timeout(WITHIN_MS)
     view = View(context.new_page(), place.address)

@@ -25,6 +25,7 @@ from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.operations.backlog import read_backlog
+from imgret_assets.domain.review.decision_log import verify_decisions
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.settings import Settings, env_file
@@ -62,6 +63,7 @@ def diagnose(settings: Settings) -> list[Condition]:
         "disk": _check_disk,
         "images": _check_images,
         "tables": _check_tables,
+        "decisions": verify_decisions,
         "model": _check_model,
         "engine": _check_engine,
         "dagster": _check_dagster,

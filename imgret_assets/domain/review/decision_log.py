@@ -1,28 +1,31 @@
 """The file of decisions, `decisions.jsonl` in the home, which is only ever appended to.
 
-Belongs here: reading, recording, undoing and exporting decisions. Not here: what decisions mean
+Belongs here: reading, recording, undoing and exporting decisions. Not here: the format and the checks of a line
+(`domain.review.decision_lines`), the daily copies (`domain.review.decision_copies`), what decisions mean
 (`domain.review.decisions`).
 
-The lines of a batch are written and synced together. A batch that is not complete, or a line without its end, is what a
-killed process left: readers ignore it, and the next writer cuts it off.
+The lines of a batch are written and synced together. A batch that is not whole, or a line without its end, is what a
+killed process left: readers ignore it, and the next writer moves it to `decisions.incomplete.jsonl`.
 """
 
 import csv
 import getpass
 import io
 import json
+import logging
 import os
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from imgret_assets.domain.review import decision_copies
+from imgret_assets.domain.review.decision_lines import DamagedLineError, FileEnd, LineParser, encode_batch
 from imgret_assets.domain.review.decisions import (
     DECISION_FIELDS,
     DUPLICATE,
-    NOT_DUPLICATES,
     UNDO,
     VERSION,
     Decision,
@@ -41,6 +44,8 @@ EXPORTED = (*DECISION_FIELDS, "state")
 # Bytes before the new part of the file that are read again, to see that the file is still the same.
 _TAIL_BYTES = 256
 
+_log = logging.getLogger(__name__)
+
 
 def decisions_path(home: Home) -> Path:
     """Return the path of the file of decisions; the file exists from the first decision on."""
@@ -48,7 +53,10 @@ def decisions_path(home: Home) -> Path:
 
 
 class DecisionReader:
-    """A reader of one file of decisions, which parses only what is new since its last call."""
+    """A reader of one file of decisions, which parses only what is new since its last call.
+
+    When it reads the file from its start, it compares it with the newest copy.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -58,103 +66,75 @@ class DecisionReader:
     def _reset(self) -> None:
         self._log: list[Decision] = []
         self._file_state: tuple[int, ...] | None = None
-        self._end, self._tail, self._lines = 0, b"", 0
+        self._parser, self._tail = LineParser(), b""
         self._file_id = uuid.uuid4().hex
         self._decisions = Decisions((self._file_id, 0), self._log)
 
-    def read(self) -> tuple[Decisions, int]:
-        """Return the decisions in force, and where the last complete batch ends, in bytes.
+    def read(self) -> tuple[Decisions, FileEnd]:
+        """Return the decisions in force, and where the last whole batch ends.
 
         Raises:
-            HomeError: a line can't be parsed, or the file can't be read.
+            HomeError: a line is damaged, lines are missing, or the file can't be read.
         """
         with self._lock, atomic_files.named_errors(self.path):
+            # Before the file: a writer extends the file first.
+            copy = decision_copies.read_newest_copy(self.path) if self._file_state is None else None
             try:
                 with self.path.open("rb") as file:
-                    self._read_new(file)
+                    if not self._read_new(file, copy):
+                        self._reset()
+                        copy = decision_copies.read_newest_copy(self.path)
+                        self._read_new(file, copy)
             except FileNotFoundError:
                 if self._file_state is not None:
                     self._reset()
-            return self._decisions, self._end
+                copy = copy or decision_copies.read_newest_copy(self.path)
+                if copy:
+                    raise decision_copies.missing_file(self.path, copy[0]) from None
+            return self._decisions, self._parser.end
 
-    def _read_new(self, file: Any) -> None:
+    def _read_new(self, file: BinaryIO, copy: tuple[Path, bytes] | None) -> bool:
+        """Read what was appended; return False if the file is not the one that was read before, only longer.
+
+        Args:
+            file: the file, opened.
+            copy: the newest copy and its content, to compare the file with; None for no comparison.
+        """
         stat = os.fstat(file.fileno())
         file_state = (stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns)
         if file_state == self._file_state:
-            return
-        data = self._bytes_after_tail(file)
-        if data is None or (self._file_state is not None and file_state[:2] != self._file_state[:2]):
-            # The file was restored from a backup, or edited: read all of it.
-            self._reset()
-            data = self._bytes_after_tail(file) or b""
-        events, length = self._parse_batches(data)
-        if events:
-            start = len(self._log)
-            self._log.extend(events)
-            self._end += length
-            self._lines += data[:length].count(b"\n")
-            self._tail = (self._tail + data[:length])[-_TAIL_BYTES:]
-            self._decisions = index_decisions(self._log, start, self._decisions, (self._file_id, self._end))
-        self._file_state = file_state
-
-    def _bytes_after_tail(self, file: Any) -> bytes | None:
-        """Return what follows the last complete batch; None if the end of that batch has changed."""
-        file.seek(self._end - len(self._tail))
+            return True
+        position = self._parser.end.position
+        file.seek(position - len(self._tail))
         data = file.read()
-        return data[len(self._tail) :] if data.startswith(self._tail) else None
-
-    def _parse_batches(self, data: bytes) -> tuple[list[Decision], int]:
-        """Return the events of all complete batches, and the length of these batches in bytes."""
-        events: list[Decision] = []
-        batch: list[Decision] = []
-        position = length = 0
-        for number, line in enumerate(data.splitlines(keepends=True), self._lines + 1):
-            if not line.endswith(b"\n"):
-                break
-            position += len(line)
-            batch.append(self._parse_line(line, number))
-            if (batch[-1].batch, batch[-1].batch_events) != (batch[0].batch, batch[0].batch_events):
-                raise self._damaged(number, f"lines of batch {batch[0].batch} before it are missing")
-            if len(batch) == batch[0].batch_events:
-                events += batch
-                batch, length = [], position
-        return events, length
-
-    def _parse_line(self, line: bytes, number: int) -> Decision:
+        # Another file, or another end of the last batch: the file was restored from a backup, or edited.
+        if not data.startswith(self._tail) or (self._file_state and file_state[:2] != self._file_state[:2]):
+            return False
+        # It was written to, and nothing was appended.
+        if self._file_state and len(data) == len(self._tail):
+            return False
+        data = data[len(self._tail) :]
+        start = len(self._log)
         try:
-            values = json.loads(line)
-            version = values.pop("version")
-            # A later release may add fields; they are ignored. The fields of this release are required.
-            if version == VERSION:
-                return _validated(Decision(**{key: value for key, value in values.items() if key in DECISION_FIELDS}))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise self._damaged(number, f"{type(error).__name__}: {error}") from error
-        raise self._damaged(
-            number, f"it has version {version!r}, not {VERSION}: another release of imgret has written it"
-        )
-
-    def _damaged(self, number: int, why: str) -> HomeError:
-        return HomeError(
-            f"Line {number} of {self.path} can't be parsed ({why})",
-            remedy="restore the file from a backup, or repair that line; until then nothing can be decided or listed",
-        )
-
-
-def _validated(event: Decision) -> Decision:
-    """Return the event if it has all values that its verdict needs; otherwise raise ValueError."""
-    required = {
-        UNDO: (event.undoes,),
-        NOT_DUPLICATES: (event.sha_a, event.sha_b, event.path_a, event.path_b),
-        DUPLICATE: (event.sha_a, event.sha_b, event.path_a, event.path_b, event.keep, event.keep_path),
-    }
-    if event.verdict not in required:
-        raise ValueError(f"unknown verdict {event.verdict!r}")
-    if not (isinstance(event.batch_events, int) and isinstance(event.set, int) and event.batch_events > 0):
-        raise ValueError("batch_events or set is not a number")
-    values = (event.id, event.batch, event.at, event.by, *required[event.verdict])
-    if not all(isinstance(value, str) for value in values):
-        raise ValueError(f"a value that {event.verdict} needs is missing")
-    return event
+            events = self._parser.parse(data)
+        except DamagedLineError as error:
+            raise HomeError(
+                f"Line {error.number} of {self.path} is damaged ({error.why})",
+                remedy=decision_copies.remedy(self.path),
+            ) from error
+        if copy:
+            try:
+                decision_copies.check_against_copy(self.path, data, *copy)
+            except HomeError:
+                self._reset()
+                raise
+        self._log.extend(events)
+        self._tail = (self._tail + data[: self._parser.end.position - position])[-_TAIL_BYTES:]
+        if events:
+            stamp = (self._file_id, self._parser.end.position)
+            self._decisions = index_decisions(self._log, start, self._decisions, stamp)
+        self._file_state = file_state
+        return True
 
 
 _READERS: dict[Path, DecisionReader] = {}
@@ -171,9 +151,14 @@ def read_decisions(home: Home) -> Decisions:
     """Return the decisions in force. Only lines appended since the last call in this process are parsed.
 
     Raises:
-        HomeError: a line can't be parsed, or the file can't be read.
+        HomeError: a line is damaged, lines are missing, or the file can't be read.
     """
     return _reader(home).read()[0]
+
+
+def incomplete_path(path: Path) -> Path:
+    """Return the file to which writers move what killed processes have left at the end of a file of decisions."""
+    return path.with_name("decisions.incomplete.jsonl")
 
 
 def _append(home: Home, make_batch: Callable[[Decisions], list[Decision]]) -> str:
@@ -183,30 +168,74 @@ def _append(home: Home, make_batch: Callable[[Decisions], list[Decision]]) -> st
     """
     path = decisions_path(home)
     with home.hold(["decisions"], "recording a decision"):
+        if not decision_copies.today(path).exists():
+            # The whole file is about to be copied: verify all of it.
+            DecisionReader(path).read()
         decisions, end = _reader(home).read()
         events = make_batch(decisions)
         with atomic_files.named_errors(path):
             is_new = not path.exists()
             path.touch(0o644)
             with path.open("r+b", buffering=0) as file:
-                # Cut off what a killed writer has left of a batch.
-                file.truncate(end)
-                file.seek(end)
+                _move_incomplete(file, path, end.position)
+                file.seek(end.position)
                 try:
-                    _write_all(file.fileno(), b"".join(event.as_line for event in events))
+                    decision_copies.write_all(file.fileno(), encode_batch(events, end))
                     os.fsync(file.fileno())
                 except OSError:
-                    file.truncate(end)
+                    file.truncate(end.position)
                     raise
             if is_new:
                 atomic_files.sync_folder(path.parent)
+        decision_copies.extend_copy(path, end.position)
     return events[0].batch
 
 
-def _write_all(handle: int, data: bytes) -> None:
-    view = memoryview(data)
-    while view:
-        view = view[os.write(handle, view) :]
+def _move_incomplete(file: Any, path: Path, end: int) -> None:
+    """Move what a killed writer has left behind `end` to its own file; nothing is lost if it was something else."""
+    file.seek(end)
+    incomplete = file.read()
+    # A lacking line feed that was added since, and no batch after it.
+    if incomplete.strip(b"\n"):
+        aside = incomplete_path(path)
+        _log.warning(
+            "The last %d bytes of %s are no whole decision, which a killed process leaves: moved to %s",
+            len(incomplete),
+            path,
+            aside,
+        )
+        with aside.open("ab", buffering=0) as kept:
+            decision_copies.write_all(kept.fileno(), incomplete.rstrip(b"\n") + b"\n")
+            os.fsync(kept.fileno())
+    file.truncate(end)
+
+
+def verify_decisions(home: Home) -> str:
+    """Read the whole file, verify every check, and compare it with its copies; return a description.
+
+    Raises:
+        HomeError: a line is damaged, lines are missing or no whole decision, or a copy differs.
+        LockTimeoutError: another process has been writing for longer than the setting allows.
+    """
+    path = decisions_path(home)
+    with home.hold(["decisions"], "verifying the decisions"):
+        decisions, end = DecisionReader(path).read()
+        if not path.exists():
+            return "none yet"
+        data = path.read_bytes()
+        copies = decision_copies.list_copies(path)
+        for copy in copies[1:]:
+            decision_copies.check_against_copy(path, data, copy, copy.read_bytes())
+    incomplete = data[end.position :].strip(b"\n")
+    if incomplete:
+        raise HomeError(
+            f"What follows line {end.lines} of {path} is no whole decision ({len(incomplete)} bytes): a killed process "
+            "left it, or it is damaged",
+            remedy=f"look at it; the next decision moves it to {incomplete_path(path)}",
+        )
+    unchecked = f", {end.unchecked_lines} of them without a check (an older imgret)" if end.unchecked_lines else ""
+    days = f"; copies of {', '.join(copy.stem for copy in reversed(copies))}" if copies else "; no copy yet"
+    return f"{len(decisions.events)} verified{unchecked}{days}"
 
 
 def record(home: Home, set_decisions: Sequence[SetDecision], *, by: str | None = None, reason: str = "") -> str:
@@ -334,7 +363,7 @@ def read_history(home: Home, start: int = 0, count: int | None = None) -> list[H
         count: maximum number of events; None for all.
 
     Raises:
-        HomeError: a line can't be parsed, or the file can't be read.
+        HomeError: a line is damaged, lines are missing, or the file can't be read.
     """
     decisions = read_decisions(home)
     events = decisions.events[::-1][start : None if count is None else start + count]

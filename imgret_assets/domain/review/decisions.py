@@ -13,7 +13,6 @@ about one or more sets of files. The decision to keep all images of a set is sto
 each other one, and holds for every pair of the set.
 """
 
-import json
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
@@ -52,7 +51,7 @@ class SetDecision:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """One event: a line of the file of decisions.
+    """One event: a line of the file of decisions, without its checks.
 
     Attributes:
         id: of the event; begins with the id of its batch.
@@ -97,11 +96,6 @@ class Decision:
         """For a `duplicate`: the file to keep and the file that is not needed, at the time of the decision."""
         a, b = self.pair
         return (a, b) if self.keep == a.sha256 and self.keep_path == a.path else (b, a)
-
-    @property
-    def as_line(self) -> bytes:
-        """The event as a line of the file."""
-        return json.dumps({"version": VERSION, **self.as_row}, ensure_ascii=False).encode() + b"\n"
 
     @property
     def as_row(self) -> dict[str, Any]:

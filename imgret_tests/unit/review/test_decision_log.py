@@ -5,6 +5,7 @@ import io
 import json
 import multiprocessing
 import os
+import shutil
 import tempfile
 import threading
 from dataclasses import replace
@@ -16,16 +17,19 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, multiple, rule
 
-from imgret_assets.domain.review import decision_log
+from imgret_assets.domain.review import decision_copies, decision_log
+from imgret_assets.domain.review.decision_lines import digest
 from imgret_assets.domain.review.decision_log import (
     DecisionReader,
     decisions_path,
     export_csv,
     export_json,
+    incomplete_path,
     read_decisions,
     read_history,
     record,
     undo,
+    verify_decisions,
 )
 from imgret_assets.domain.review.decisions import (
     DUPLICATE,
@@ -54,6 +58,14 @@ def verdict(home: Home, a: File, b: File) -> str | None:
     return decision.verdict if decision else None
 
 
+def write_as_older_imgret(home: Home) -> None:
+    """Replace the file by one without checks and copies."""
+    rows = [{key: value for key, value in line.items() if key not in ("previous", "check")} for line in lines(home)]
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    decisions_path(home).write_text(text, encoding="utf-8")
+    shutil.rmtree(decision_copies.copies_folder(decisions_path(home)), ignore_errors=True)
+
+
 def read_whole_file(home: Home) -> Decisions:
     """Read the decisions as another process does."""
     return DecisionReader(decisions_path(home)).read()[0]
@@ -74,6 +86,9 @@ def test_a_line_has_all_fields(home: Home) -> None:
     [line] = lines(home)
     at = line.pop("at")
     assert at.endswith("Z")
+    # The first line of a file follows nothing.
+    assert line.pop("previous") == digest(b"")
+    assert line.pop("check") == digest(decisions_path(home).read_bytes().partition(b', "check"')[0])
     assert line == {
         "version": 1,
         "id": f"{batch}-0",
@@ -180,28 +195,66 @@ def test_only_new_lines_are_parsed(home: Home) -> None:
         read_whole_file(home)
 
 
-@pytest.mark.parametrize("cut", [1, 5, 200])
-def test_an_incomplete_line_is_ignored_and_the_next_writer_cuts_it_off(home: Home, cut: int) -> None:
+def kill_writer_after(home: Home, length: int, *files: File) -> bytes:
+    """Leave the first `length` bytes of a batch, which its killed writer has not copied; return these bytes."""
+    path, copy = decisions_path(home), decision_copies.list_copies(decisions_path(home))[0]
+    old, old_copy = path.read_bytes(), copy.read_bytes()
+    record(home, [keep_all(files)])
+    batch = path.read_bytes()[len(old) :][:length]
+    path.write_bytes(old + batch)
+    copy.write_bytes(old_copy)
+    return batch
+
+
+@pytest.mark.parametrize("length", [1, 200, -5, -3])
+def test_an_incomplete_line_is_ignored_and_the_next_writer_moves_it(
+    home: Home, length: int, caplog: pytest.LogCaptureFixture
+) -> None:
     record(home, [keep_all([A, B])])
     complete = decisions_path(home).read_bytes()
-    record(home, [keep_all([C, D])])
-    decisions_path(home).write_bytes(decisions_path(home).read_bytes()[:-cut])
+    incomplete = kill_writer_after(home, length, C, D)
     assert verdict(home, A, B) == NOT_DUPLICATES
     assert verdict(home, C, D) is None
+    with pytest.raises(HomeError, match=r"What follows line 1 of .*decisions\.jsonl is no whole decision"):
+        verify_decisions(home)
+    assert not caplog.records
     record(home, [keep_one(A, [C])])
     assert decisions_path(home).read_bytes().startswith(complete)
     assert [line["verdict"] for line in lines(home)] == [NOT_DUPLICATES, DUPLICATE]
     assert read_whole_file(home).events == read_decisions(home).events
+    assert incomplete_path(decisions_path(home)).read_bytes() == incomplete + b"\n"
+    [warning] = caplog.messages
+    assert "moved to" in warning
+    assert verify_decisions(home).startswith("2 verified; copies of ")
 
 
 def test_an_incomplete_batch_is_ignored(home: Home) -> None:
+    record(home, [keep_all([A, D])])
     record(home, [keep_all([A, B, C])])
-    first, _ = decisions_path(home).read_bytes().splitlines(keepends=True)
-    decisions_path(home).write_bytes(first)
-    assert read_decisions(home).events == []
+    old, first, _ = decisions_path(home).read_bytes().splitlines(keepends=True)
+    decision_copies.list_copies(decisions_path(home))[0].write_bytes(old)
+    decisions_path(home).write_bytes(old + first)
+    assert len(read_decisions(home).events) == 1
     record(home, [keep_all([C, D])])
-    [line] = lines(home)
-    assert line["path_a"] == "c.png"
+    assert [line["path_a"] for line in lines(home)] == ["a.png", "c.png"]
+    assert incomplete_path(decisions_path(home)).read_bytes() == first
+
+
+@pytest.mark.parametrize("junk", [b"", b"\x0b", b"J", bytes(4096)])
+def test_a_whole_line_without_its_line_feed_counts(home: Home, junk: bytes) -> None:
+    """The line feed is missing, flipped, or zeros of a power cut are in its place."""
+    record(home, [keep_all([A, B])])
+    complete = decisions_path(home).read_bytes()
+    kill_writer_after(home, -1, C, D)
+    with decisions_path(home).open("ab") as file:
+        file.write(junk)
+    assert verdict(home, C, D) == NOT_DUPLICATES
+    record(home, [keep_all([A, D])])
+    assert decisions_path(home).read_bytes().startswith(complete)
+    assert [line["path_b"] for line in lines(home)] == ["b.png", "d.png", "d.png"]
+    assert read_whole_file(home).events == read_decisions(home).events
+    assert incomplete_path(decisions_path(home)).exists() == bool(junk)
+    assert verify_decisions(home).startswith("3 verified; ")
 
 
 def test_zeros_that_a_power_cut_left_are_cut_off(home: Home) -> None:
@@ -221,6 +274,9 @@ def test_a_file_restored_from_a_backup_is_read_from_its_start(home: Home) -> Non
     restored = decisions_path(home).with_name("restored")
     restored.write_bytes(backup)
     restored.replace(decisions_path(home))
+    with pytest.raises(HomeError, match=r"ends after line 1, but its copy .* has 3 lines.*remove the copy"):
+        read_decisions(home)
+    shutil.rmtree(decision_copies.copies_folder(decisions_path(home)))
     assert verdict(home, A, B) == NOT_DUPLICATES
     assert verdict(home, A, D) is None
     decisions_path(home).unlink()
@@ -230,6 +286,7 @@ def test_a_file_restored_from_a_backup_is_read_from_its_start(home: Home) -> Non
 def test_a_file_edited_in_place_is_read_from_its_start(home: Home) -> None:
     record(home, [keep_all([A, B])], by="anna")
     record(home, [keep_all([C, D])], by="anna")
+    write_as_older_imgret(home)
     assert read_decisions(home).events[-1].by == "anna"
     text = decisions_path(home).read_text(encoding="utf-8")
     decisions_path(home).write_text(text.replace('"anna"', '"berta"'), encoding="utf-8")
@@ -261,7 +318,7 @@ def test_a_damaged_line_is_named_and_nothing_is_written_after_it(home: Home, kin
         file.write(damage)
     before = decisions_path(home).read_bytes()
     for _ in range(2):
-        with pytest.raises(HomeError, match=r"Line 2 of .*decisions\.jsonl can't be parsed"):
+        with pytest.raises(HomeError, match=r"Line 2 of .*decisions\.jsonl is damaged .*restore its copy of .*1 lines"):
             read_decisions(home)
     with pytest.raises(HomeError, match="Line 2"):
         record(home, [keep_all([C, D])])
@@ -271,6 +328,7 @@ def test_a_damaged_line_is_named_and_nothing_is_written_after_it(home: Home, kin
 def test_a_line_missing_from_a_batch_is_damage(home: Home) -> None:
     record(home, [keep_all([A, B, C])])
     record(home, [keep_all([A, D])])
+    write_as_older_imgret(home)
     first, _, last = decisions_path(home).read_bytes().splitlines(keepends=True)
     decisions_path(home).write_bytes(first + last)
     with pytest.raises(HomeError, match=r"lines of batch .* are missing"):
@@ -279,6 +337,7 @@ def test_a_line_missing_from_a_batch_is_damage(home: Home) -> None:
 
 def test_fields_of_a_later_release_are_ignored(home: Home) -> None:
     record(home, [keep_all([A, B])])
+    write_as_older_imgret(home)
     [line] = lines(home)
     decisions_path(home).write_text(json.dumps({**line, "mood": "fine"}) + "\n")
     assert verdict(home, A, B) == NOT_DUPLICATES
@@ -312,7 +371,8 @@ def test_every_batch_is_synced(home: Home, monkeypatch: pytest.MonkeyPatch) -> N
     for pair in ((A, B), (C, D)):
         record(home, [keep_all(pair)])
         assert synced_bytes[-1] == decisions_path(home).stat().st_size
-    assert synced_folders == [home.path]
+    copies = decision_copies.copies_folder(decisions_path(home))
+    assert synced_folders == [home.path, copies]
 
 
 def test_a_writer_that_waits_too_long_names_the_holder_of_the_lock(home: Home) -> None:
