@@ -7,8 +7,10 @@ reads nothing; `load_settings` reads when it is called.
 
 import difflib
 import os
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import IPv6Address
 from pathlib import Path, PurePosixPath
 from typing import Literal
 
@@ -32,10 +34,11 @@ DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
 PAIR_SEARCHES = ("cascade", "brute_force")
 
+_HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
-    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "app_url"),
+    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
@@ -116,6 +119,7 @@ class Settings:
         centre: a file with a mean that is subtracted from the vectors; `none` for no mean.
         protected: folders under the image root, POSIX, whose images are never proposed for removal; `.` is all of it.
         app_url: address of the web page, for links to it, without a slash at its end.
+        allowed_hosts: names of this machine, beside localhost, under which browsers reach Dagster's UI and the page.
         warnings: messages about the settings, such as one that is ignored.
     """
 
@@ -142,6 +146,7 @@ class Settings:
     centre: Path | Literal["none"] | None = None
     protected: tuple[str, ...] = ()
     app_url: str = DEFAULT_APP_URL
+    allowed_hosts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
@@ -215,6 +220,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         centre="none" if values.get("IMGRET_CENTRE") == "none" else _path(values.get("IMGRET_CENTRE")),
         protected=_folders(values.get("IMGRET_PROTECTED", "")),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
+        allowed_hosts=_hosts(values.get("IMGRET_ALLOWED_HOSTS", "")),
         warnings=warnings,
     )
 
@@ -280,6 +286,26 @@ def _folders(value: str) -> tuple[str, ...]:
                 expected="folders under the image root, such as `originals,albums/2024`",
             )
     return tuple(dict.fromkeys(str(folder) for folder in folders))
+
+
+def _hosts(value: str) -> tuple[str, ...]:
+    """Return host names and IP addresses separated by commas, each once, in lower case."""
+    hosts = [part.strip().lower() for part in value.split(",") if part.strip()]
+    for host in hosts:
+        if not _HOST_NAME.fullmatch(host) and not _is_ipv6(host):
+            raise SettingError(
+                f"IMGRET_ALLOWED_HOSTS names {host!r}",
+                expected="host names without scheme, port and path, such as `images.example,192.168.1.5`",
+            )
+    return tuple(dict.fromkeys(hosts))
+
+
+def _is_ipv6(host: str) -> bool:
+    try:
+        IPv6Address(host[1:-1] if host.startswith("[") and host.endswith("]") else host)
+    except ValueError:
+        return False
+    return True
 
 
 def _choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:

@@ -1,22 +1,24 @@
 """`imgret app`: the web page.
 
-Belongs here: options, the address, the configuration of Streamlit. Not here: the page (`app.main`). Streamlit is
-imported when the page starts.
+Belongs here: options, the address, the configuration of Streamlit. Not here: the page (`app.main`), its server
+(`app.page_server`). Streamlit is imported when the page starts.
 """
 
 import os
+import signal
+from contextlib import suppress
 from pathlib import Path
 
 import click
 
 from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501
-_PAGE = Path(__file__).resolve().parent.parent / "app" / "main.py"
+_PAGE = Path(__file__).resolve().parent.parent / "app" / "page_server.py"
 # Environment variables of Streamlit, which a container may set to other values.
 _DEFAULTS = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_HEADLESS": "true"}
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - only compared
 _OPTIONS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "viewer",
@@ -42,9 +44,8 @@ def app(port: int | None, home: Path | None) -> None:
     address = environment["STREAMLIT_SERVER_ADDRESS"]
     page_port = free_port(address, DEFAULT_PORT, requested=port)
     os.environ.update(environment, IMGRET_HOME=str(settings.home))
-    host = "127.0.0.1" if address in _WILDCARDS else address
-    url_host = f"[{host}]" if ":" in host else host
-    click.echo(f"imgret: the page is at http://{url_host}:{page_port} (Ctrl-C stops it)", err=True)
+    host = bracketed("127.0.0.1" if address in WILDCARD_ADDRESSES else address)
+    click.echo(f"imgret: the page is at http://{host}:{page_port} (Ctrl-C stops it)", err=True)
     serve(page_port)
 
 
@@ -52,5 +53,8 @@ def serve(port: int) -> None:
     """Run Streamlit in this process until it is stopped."""
     from streamlit.web.cli import main as streamlit
 
+    # Ctrl-C and SIGTERM are the usual ends of a server: Streamlit stops it, and then passes the signal on.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     options = [f"--{name}={value}" for name, value in {**_OPTIONS, "server.port": str(port)}.items()]
-    streamlit(["run", str(_PAGE), *options], standalone_mode=False)
+    with suppress(KeyboardInterrupt, click.Abort):
+        streamlit(["run", str(_PAGE), *options], standalone_mode=False)

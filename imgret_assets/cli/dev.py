@@ -1,7 +1,7 @@
 """`imgret dev`: Dagster's webserver and daemon and the web page, for one home.
 
 Belongs here: starting and stopping the processes. Not here: Dagster's storage (`defs.instance.dagster_home`), the
-programs themselves (`definitions`, `app.main`).
+programs themselves (`defs.dev_services`, `cli.app`).
 """
 
 import os
@@ -52,12 +52,13 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
 
 
 def _dagster_command(port: int) -> list[str]:
-    command = [sys.executable, "-m", "dagster", "dev", "-h", ADDRESS, "-p", str(port)]
+    # Not `dagster dev`: any web site can launch runs there.
+    command = [sys.executable, "-m", "imgret_assets.defs.dev_services", "--host", ADDRESS, "--port", str(port)]
     workspace = PROJECT / "workspace.yaml"
     if workspace.is_file():
         os.chdir(PROJECT)
-        return [*command, "-w", str(workspace)]
-    return [*command, "-m", "imgret_assets.definitions"]
+        return [*command, "--workspace", str(workspace)]
+    return command
 
 
 def supervise(commands: Sequence[Sequence[str]]) -> int:

@@ -1,10 +1,9 @@
-"""The UI started for real, once: its GraphQL tells the assets, and the query job is launched through it.
+"""`imgret dev` for real, once: Dagster's UI launches runs, and neither it nor the page obeys other web sites.
 
 With the real small model, since the runs are in processes of their own: six pictures, `imgret run` first.
 """
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from neo4j import Driver
 
@@ -24,13 +24,14 @@ from imgret_assets.domain.neo4j_server.host import LOCALHOST, unused_port
 from imgret_assets.samples.folders import sample_query
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.web_attacks import ATTACKS, MUTATION, send, websocket_opens
 
 pytestmark = pytest.mark.server
 
 PICTURES = 6
 READY_WITHIN_S = 120.0
 RUN_WITHIN_S = 150.0
-SELECTOR = {"repositoryLocationName": "imgret_assets.definitions", "repositoryName": "__repository__"}
+SELECTOR = {"repositoryLocationName": "imgret", "repositoryName": "__repository__"}
 LOCATIONS = """{ workspaceOrError { ... on Workspace { locationEntries { name locationOrLoadError {
     __typename ... on PythonError { message } } } } } }"""
 ASSETS = "{ assetNodes { assetKey { path } groupName isPartitioned description hasAssetChecks } }"
@@ -49,22 +50,24 @@ EVENTS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection 
 
 @dataclass(frozen=True)
 class Webserver:
-    """A running UI over one home.
+    """`imgret dev` over one home.
 
     Attributes:
-        url: of its GraphQL.
+        dagster: address of Dagster's UI.
+        page: address of the page.
         home: the home.
         first_run: what `imgret run --json` said before.
     """
 
-    url: str
+    dagster: str
+    page: str
     home: Path
     first_run: dict[str, Any]
 
     def ask(self, query: str, **variables: Any) -> Any:
         """The data of a GraphQL answer."""
         body = json.dumps({"query": query, "variables": variables}).encode()
-        request = urllib.request.Request(self.url, body, {"Content-Type": "application/json"})  # noqa: S310 - our own
+        request = urllib.request.Request(f"{self.dagster}/graphql", body, {"Content-Type": "application/json"})  # noqa: S310 - our own
         with urllib.request.urlopen(request, timeout=30) as answer:  # noqa: S310
             said = json.load(answer)
         assert "errors" not in said, said["errors"]
@@ -111,45 +114,60 @@ def environment(
 
 @pytest.fixture(scope="module")
 def webserver(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Webserver]:
-    """`imgret run --json`, then webserver and daemon over what it made; all stopped at the end."""
-    # Not in the project's folder: Dagster reads a `.env` where it is started.
+    """`imgret run --json`, then `imgret dev` over what it made; all stopped at the end."""
     folder = tmp_path_factory.mktemp("started")
     command = [sys.executable, "-m", "imgret_assets.cli.main", "run", "--json"]
     done = subprocess.run(
         command, env=environment, cwd=folder, capture_output=True, text=True, timeout=200, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    port = unused_port()
-    command = [sys.executable, "-m", "dagster", "dev", "-m", "imgret_assets.definitions"]
+    ports = unused_port(), unused_port()
+    command = [sys.executable, "-m", "imgret_assets.cli.main", "dev"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(
-            [*command, "-h", LOCALHOST, "-p", str(port)],
+            [*command, "--port", str(ports[0]), "--page-port", str(ports[1])],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
-    started = Webserver(f"http://{LOCALHOST}:{port}/graphql", Path(environment["IMGRET_HOME"]), json.loads(done.stdout))
+    dagster, page = (f"http://{LOCALHOST}:{port}" for port in ports)
+    started = Webserver(dagster, page, Path(environment["IMGRET_HOME"]), json.loads(done.stdout))
     try:
 
         def answers() -> bool:
             assert process.poll() is None, (folder / "log").read_text()[-4000:]
             with suppress(urllib.error.URLError, ConnectionError):
-                return bool(started.ask("{ version }"))
+                return bool(started.ask("{ version }")) and send(page, "GET", "/_stcore/health", {}).status == 200
             return False
 
-        wait_for(answers, READY_WITHIN_S, "an answer of the webserver")
+        wait_for(answers, READY_WITHIN_S, "an answer of both servers")
         yield started
     finally:
-        # One signal to the parent, which stops its children; then whatever of the session is left.
+        # One signal to the parent, which stops its children; then whatever is left of them.
+        children = psutil.Process(process.pid).children(recursive=True)
         process.send_signal(signal.SIGINT)
         with suppress(subprocess.TimeoutExpired):
-            process.wait(timeout=20)
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(timeout=40)
+        process.kill()
+        for child in children:
+            with suppress(psutil.NoSuchProcess):
+                child.kill()
         process.wait(timeout=10)
+
+
+@pytest.mark.parametrize("attack", ATTACKS)
+def test_no_attack_of_a_web_site_gets_through(webserver: Webserver, attack: str) -> None:
+    assert not ATTACKS[attack](webserver.dagster, webserver.page)
+
+
+def test_own_pages_of_both_servers_are_answered(webserver: Webserver) -> None:
+    """What is refused above is refused for its origin alone."""
+    assert websocket_opens(webserver.dagster, "/graphql", "graphql-ws", origin=webserver.dagster)
+    assert websocket_opens(webserver.page, "/_stcore/stream", "streamlit", origin=webserver.page)
+    headers = {"Content-Type": "application/json", "Origin": webserver.dagster, "Sec-Fetch-Site": "same-origin"}
+    assert send(webserver.dagster, "POST", "/graphql", headers, json.dumps({"query": MUTATION})).executed
 
 
 def test_imgret_run_says_its_totals_as_one_json_document(webserver: Webserver) -> None:

@@ -183,11 +183,30 @@ def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
         ("IMGRET_MAX_PIXELS", "0", "a whole number from 1 to"),
         ("IMGRET_LOCK_TIMEOUT_S", "-1", "a number from 0 to"),
         ("IMGRET_DEVICE", "gpu", "one of auto, cpu, cuda, mps"),
+        ("IMGRET_APP_URL", "images.example", "an address such as"),
     ],
 )
 def test_a_value_out_of_range_is_an_error_with_the_range(name: str, value: str, expected: str) -> None:
     with pytest.raises(SettingError, match=rf"^{name} is '{value}'\. Expected: {expected}"):
         loaded(None, **{name: value})
+
+
+def test_allowed_hosts_are_names_and_addresses_each_once() -> None:
+    value = "Images.Example, 192.168.1.5,,my_host,[FE80::1],fe80::2,images.example"
+    expected = ("images.example", "192.168.1.5", "my_host", "[fe80::1]", "fe80::2")
+    assert loaded(IMGRET_ALLOWED_HOSTS=value).allowed_hosts == expected
+    assert loaded().allowed_hosts == ()
+
+
+@pytest.mark.parametrize(
+    "host", ["*", "*.example", "http://images.example", "images.example:8443", "a/b", "-x", "x.", "[fe80", "fe80:::1"]
+)
+def test_anything_else_is_no_allowed_host(host: str) -> None:
+    message = (
+        rf"^IMGRET_ALLOWED_HOSTS names {re.escape(repr(host))}\. Expected: host names without scheme, port and path"
+    )
+    with pytest.raises(SettingError, match=message):
+        loaded(IMGRET_ALLOWED_HOSTS=f"images.example,{host}")
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.8, 1.0])

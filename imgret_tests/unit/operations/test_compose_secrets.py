@@ -70,6 +70,13 @@ def test_ports_are_published_on_this_machine_only(services: dict[str, dict[str, 
         assert all(port.startswith("127.0.0.1:") for port in ports), name
 
 
+def test_what_browsers_reach_refuses_other_sites(services: dict[str, dict[str, Any]]) -> None:
+    assert services["webserver"]["command"][:3] == ["python", "-m", "imgret_assets.defs.webserver"]
+    assert services["page"]["command"][:2] == ["imgret", "app"]
+    for name in ("webserver", "page"):
+        assert services[name]["environment"]["IMGRET_ALLOWED_HOSTS"] == "${IMGRET_ALLOWED_HOSTS:-}", name
+
+
 @pytest.mark.parametrize("service", sorted(SERVICES))
 def test_images_have_an_exact_version(services: dict[str, dict[str, Any]], service: str) -> None:
     assert PINNED.fullmatch(services[service]["image"]), services[service]["image"]
