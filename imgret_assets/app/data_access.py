@@ -62,8 +62,13 @@ class DatabaseHolder:
             self._close()
 
     def _open(self) -> Database:
+        # Not under the lock: sessions would wait for one another's round trip to the server.
+        found = self._database
+        if found is not None and _is_alive(found):
+            return found
         with self._lock:
-            if self._database is not None and not _is_alive(self._database):
+            # Another session may have opened a new connection in the meantime.
+            if self._database is found:
                 self._close()
             if self._database is None:
                 self._database = self._stack.enter_context(open_database(self._settings))

@@ -1,6 +1,7 @@
 """The script that Streamlit runs for every view.
 
-Belongs here: the browser's title and icon. Not here: the pages (`app.page_list`). Streamlit puts this folder on the
+Belongs here: the browser's title and icon. Not here: the pages (`app.page_list`), the process's memory
+(`app.process_memory`). Streamlit puts this folder on the
 module path, so no file in it may have the name of another installed module.
 """
 
@@ -11,7 +12,9 @@ from PIL import Image
 
 from imgret_assets.app.navigation import run_page
 from imgret_assets.app.page_list import PAGES
+from imgret_assets.app.process_memory import settle_memory
 
 # An icon file of our own: the browser would fetch a page's Material icon for its tab from the internet.
 st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")
 run_page(PAGES)
+settle_memory()

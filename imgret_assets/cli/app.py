@@ -17,8 +17,14 @@ from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501
 _PAGE = Path(__file__).resolve().parent.parent / "app" / "page_server.py"
-# Environment variables of Streamlit, which a container may set to other values.
-_DEFAULTS = {"STREAMLIT_SERVER_ADDRESS": "127.0.0.1", "STREAMLIT_SERVER_HEADLESS": "true"}
+# Environment variables, which a container may set to other values. Streamlit reads the first two. BLAS reads the others
+# when NumPy loads it: each visitor has a thread, and threads of BLAS would only make them wait for one another.
+_DEFAULTS = {
+    "STREAMLIT_SERVER_ADDRESS": "127.0.0.1",
+    "STREAMLIT_SERVER_HEADLESS": "true",
+    "OPENBLAS_NUM_THREADS": "1",
+    "VECLIB_MAXIMUM_THREADS": "1",
+}
 _OPTIONS = {
     "browser.gatherUsageStats": "false",
     "client.toolbarMode": "viewer",
@@ -28,6 +34,9 @@ _OPTIONS = {
     "server.showEmailPrompt": "false",
     # The message prints addresses on stdout and asks a service on the internet for one of them.
     "logger.hideWelcomeMessage": "true",
+    # Streamlit would search all objects of the process for garbage after every view, for up to a second
+    # (`app.process_memory`).
+    "runner.postScriptGC": "false",
 }
 
 

@@ -1,6 +1,8 @@
 """The shared connection of the page, and what is read over it."""
 
+import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from neo4j.exceptions import DriverError
@@ -31,6 +33,26 @@ def test_a_broken_connection_is_closed_and_opened_again(home: Home, server: Fake
     holder.use(count)
     server.opened[0].broken = True
     assert holder.use(count) == 12
+    assert [database.closed for database in server.opened] == [True, False]
+
+
+def test_sessions_do_not_wait_for_one_anothers_look_at_the_connection(
+    home: Home, server: FakeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = DatabaseHolder(home.settings)
+    holder.use(count)
+    both_look = threading.Barrier(2, timeout=20)
+    monkeypatch.setattr(server.opened[0], "verify_connectivity", both_look.wait)
+    with ThreadPoolExecutor(2) as sessions:
+        assert list(sessions.map(lambda _: holder.use(count), range(2))) == [12, 12]
+
+
+def test_a_broken_connection_that_many_sessions_find_is_replaced_once(home: Home, server: FakeServer) -> None:
+    holder = DatabaseHolder(home.settings)
+    holder.use(count)
+    server.opened[0].broken = True
+    with ThreadPoolExecutor(8) as sessions:
+        assert set(sessions.map(lambda _: holder.use(count), range(40))) == {12}
     assert [database.closed for database in server.opened] == [True, False]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from urllib.error import URLError
 
 import pytest
+import streamlit
 from click.testing import CliRunner
 
 from imgret_assets.cli import app as command
@@ -19,6 +20,7 @@ from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.errors import SettingError
 
 READY_TIMEOUT_S = 90.0
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @pytest.fixture
@@ -27,7 +29,7 @@ def served_ports(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ports: list[int] = []
     monkeypatch.setattr(command, "serve", ports.append)
     # The command changes the environment for Streamlit; monkeypatch restores these variables after the test.
-    for name in ("STREAMLIT_SERVER_ADDRESS", "STREAMLIT_SERVER_HEADLESS"):
+    for name in ("STREAMLIT_SERVER_ADDRESS", "STREAMLIT_SERVER_HEADLESS", *BLAS_VARIABLES):
         monkeypatch.setenv(name, "")
     return ports
 
@@ -67,6 +69,26 @@ def test_the_address_of_a_container_is_kept(served_ports: list[int], monkeypatch
     assert f"http://127.0.0.1:{port} " in done.stderr
     assert os.environ["STREAMLIT_SERVER_ADDRESS"] == "0.0.0.0"  # noqa: S104
     assert os.environ["STREAMLIT_SERVER_HEADLESS"] == "false"
+
+
+def test_blas_gets_one_thread_before_numpy_loads_it(served_ports: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    CliRunner().invoke(command.app, ["--port", str(any_free_port())], catch_exceptions=False)
+    assert {os.environ[name] for name in BLAS_VARIABLES} == {"1"}
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "3")
+    CliRunner().invoke(command.app, ["--port", str(any_free_port())], catch_exceptions=False)
+    assert os.environ["OPENBLAS_NUM_THREADS"] == "3"
+    loaded = "import sys, imgret_assets.cli.app; print('numpy' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", loaded], capture_output=True, text=True, check=True)
+    assert done.stdout == "False\n"
+
+
+def test_streamlit_collects_no_garbage_after_each_view(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[list[str]] = []
+    monkeypatch.setattr("streamlit.web.cli.main", lambda arguments, **_: given.append(arguments))
+    command.serve(8501)
+    assert "--runner.postScriptGC=false" in given[0]
+    # By default it does: else the option would be of no use any more.
+    assert streamlit.get_option("runner.postScriptGC") is True
 
 
 def test_a_requested_port_in_use_is_an_error(used_port: int, served_ports: list[int]) -> None:

@@ -19,6 +19,7 @@ from imgret_assets.domain.graph.graph_state import REFRESHING, GraphState, read_
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.numerics.exact_scores import cosines
+from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.search.query_embedding import embed_image, query_embedder
 from imgret_assets.domain.storage.home import Home
@@ -181,7 +182,8 @@ def _score(
     elif query.metric == "euclidean":
         ranks = np.linalg.norm(stored - query_vector, axis=1).tolist()
     elif query.metric == "dot":
-        ranks = (stored @ query_vector).tolist()
+        with one_blas_thread():
+            ranks = (stored @ query_vector).tolist()
     hits = [
         Hit(row["path"], float(score), row["label"], rank_score=rank)
         for row, score, rank in zip(rows, scores, ranks, strict=True)

@@ -15,6 +15,7 @@ import numpy as np
 
 from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_vectors, stored_size
 from imgret_assets.domain.numerics.vectors import row_norms
+from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.similarity.query_expansion import averaged_norms, averaging_weights, rerank
 from imgret_assets.domain.storage import tables
@@ -87,7 +88,8 @@ class CachedVectors:
         rows = {path: row for path in paths if (row := self._row(path)) is not None}
         known = list(rows)
         unit = self.unit[list(rows.values())]
-        scores = unit @ unit.T
+        with one_blas_thread():
+            scores = unit @ unit.T
         np.fill_diagonal(scores, -np.inf)
         best = np.argsort(-scores, axis=1, kind="stable")[:, : min(count, max(0, len(known) - 1))]
         pairs = {(min(a, b), max(a, b)): None for a, neighbours in enumerate(best.tolist()) for b in neighbours}
@@ -100,7 +102,8 @@ class CachedVectors:
             query: float (dim,), of any length but zero.
         """
         vector = np.asarray(query, np.float64)
-        return self.unit @ (vector / np.linalg.norm(vector)).astype(np.float32)
+        with one_blas_thread():
+            return self.unit @ (vector / np.linalg.norm(vector)).astype(np.float32)
 
     def rerank(self, query: np.ndarray, *, limit: int, allowed: np.ndarray | None = None) -> list[tuple[str, float]]:
         """Return the best images for a query vector, each with its rank score, a cosine of averaged vectors.
@@ -110,9 +113,10 @@ class CachedVectors:
             limit: largest number of images.
             allowed: bool (n,), the images that may be hits; all if None.
         """
-        order, _, scores = rerank(
-            self.unit, query, self.neighbours, self.weights, self.norms, allowed=allowed, limit=limit
-        )
+        with one_blas_thread():
+            order, _, scores = rerank(
+                self.unit, query, self.neighbours, self.weights, self.norms, allowed=allowed, limit=limit
+            )
         return [(self.paths[row], float(scores[row])) for row in order.tolist()]
 
 

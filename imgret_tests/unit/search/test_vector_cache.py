@@ -1,7 +1,9 @@
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.search.vector_cache import CachedVectors, cached_vectors
@@ -34,6 +36,32 @@ def test_nearest_among_some_images_are_those_of_all_cosines(rng: np.random.Gener
     assert len(pairs) == len(expected)
     for a, b, score in pairs:
         assert score == pytest.approx(cosine(vectors[int(a[1:])], vectors[int(b[1:])]), abs=1e-6)
+
+
+class Watched(np.ndarray):
+    """Vectors that note how many threads BLAS has when they are multiplied."""
+
+    threads: ClassVar[list[set[int]]] = []
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        if ufunc is np.matmul:
+            libraries = [library for library in threadpool_info() if library["user_api"] == "blas"]
+            self.threads.append({library["num_threads"] for library in libraries})
+        plain = [np.asarray(array) if isinstance(array, Watched) else array for array in inputs]
+        return getattr(ufunc, method)(*plain, **options)
+
+
+def test_no_product_for_a_query_starts_threads_of_blas(rng: np.random.Generator) -> None:
+    plain = without_neighbours(rng.normal(size=(40, 8)).astype(np.float32))
+    watched = replace(plain, unit=plain.unit.view(Watched))
+    query = rng.normal(size=8)
+    Watched.threads.clear()
+    with threadpool_limits(3, user_api="blas"):
+        assert watched.rerank(query, limit=5) == plain.rerank(query, limit=5)
+        assert (watched.approximate_cosines(query) == plain.approximate_cosines(query)).all()
+        assert watched.nearest_among(plain.paths, 2) == plain.nearest_among(plain.paths, 2)
+    assert len(Watched.threads) >= 4
+    assert Watched.threads == [{1}] * len(Watched.threads)
 
 
 @pytest.mark.parametrize("paths", [[], ["p03"], ["p03", "gone.png"], ["p03", "p03"]])

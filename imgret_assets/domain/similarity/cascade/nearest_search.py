@@ -14,8 +14,9 @@ import math
 
 import numpy as np
 
+from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
-from imgret_assets.domain.similarity.cascade.parallel import one_blas_thread, slices
+from imgret_assets.domain.similarity.cascade.parallel import slices
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors
 from imgret_assets.domain.similarity.cascade.projections import coordinate_columns

@@ -1,15 +1,12 @@
 """Threads of the cascade.
 
-Belongs here: cutting work into pieces, doing them on several threads, and keeping libraries from starting threads of
-their own. Not here: the number of cores (`domain.runtime.cpu`).
+Belongs here: cutting work into pieces, doing them on several threads. Not here: the number of cores
+(`domain.runtime.cpu`), keeping libraries from starting threads of their own (`domain.runtime.blas_threads`).
 """
 
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager
 from typing import TypeVar
-
-from threadpoolctl import threadpool_limits
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -32,12 +29,3 @@ def slices(start: int, stop: int, size: int) -> list[slice]:
 def slices_for_threads(count: int, threads: int) -> list[slice]:
     """Cut range(count) into a slice for every thread, of at least 256."""
     return slices(0, count, max(256, -(-count // threads)))
-
-
-def one_blas_thread() -> AbstractContextManager[object]:
-    """Set BLAS to one thread within the block: each piece of work has a thread of its own already.
-
-    Threads of BLAS that wait for each other spin. On a busy machine a product of a few hundred columns then takes a
-    hundred times as long.
-    """
-    return threadpool_limits(1, user_api="blas")

@@ -11,13 +11,14 @@ from typing import TypeVar
 import numpy as np
 
 from imgret_assets.domain.numerics.vectors import unusable_norms
+from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.similarity.cascade import basis as bases
 from imgret_assets.domain.similarity.cascade import bounds, plans
 from imgret_assets.domain.similarity.cascade import projections as kept_projections
 from imgret_assets.domain.similarity.cascade.bounds import COLUMN_MULTIPLE, SCALE
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
-from imgret_assets.domain.similarity.cascade.parallel import in_parallel, one_blas_thread, slices, slices_for_threads
+from imgret_assets.domain.similarity.cascade.parallel import in_parallel, slices, slices_for_threads
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.projections import Projections
 from imgret_assets.errors import TableError

@@ -2,11 +2,9 @@
 
 import threading
 
-import numpy as np
 import pytest
-from threadpoolctl import threadpool_info
 
-from imgret_assets.domain.similarity.cascade.parallel import in_parallel, one_blas_thread, slices, slices_for_threads
+from imgret_assets.domain.similarity.cascade.parallel import in_parallel, slices, slices_for_threads
 
 
 @pytest.mark.parametrize("threads", [1, 3])
@@ -39,16 +37,3 @@ def test_slices_cover_a_range_once(count: int, threads: int) -> None:
         covered = [number for part in parts for number in range(part.start, part.stop)]
         assert covered == list(range(count))
     assert len(slices_for_threads(count, threads)) <= threads
-
-
-def test_blas_has_one_thread_within_the_block() -> None:
-    assert (np.ones((4, 4)) @ np.ones((4, 4))).all()
-
-    def threads() -> list[int]:
-        return [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
-
-    outside = threads()
-    assert outside
-    with one_blas_thread():
-        assert set(threads()) == {1}
-    assert threads() == outside
