@@ -127,3 +127,17 @@ def thresholds(draw: st.DrawFn, vectors: np.ndarray) -> float:
     i, j = draw(st.lists(st.integers(0, len(vectors) - 1), min_size=2, max_size=2, unique=True))
     score = float(cosines(vectors[[i]], vectors[[j]])[0])
     return score + draw(st.sampled_from([0.0, 1e-15, -1e-15, 1e-9, -1e-9, 1e-6, -1e-6, 1e-4, -1e-4]))
+
+
+# Multiples by powers of two have equal scores with everything, though they are other vectors.
+_DISTINCT = np.array([[1, 0, 0], [2, 0, 0], [4, 0, 0], [1, 1, 0], [0, 3, 1], [0, 6, 2], [-1, 2, 5]], np.float32)
+
+
+@st.composite
+def repeated_rows(draw: st.DrawFn) -> np.ndarray:
+    """Draw float32 (n, dim) with rows that are equal, rows of equal directions, and single ones."""
+    if draw(st.booleans()):
+        return _DISTINCT[draw(st.lists(st.integers(0, len(_DISTINCT) - 1), max_size=40))].reshape(-1, 3)
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    distinct = rng.standard_normal((draw(st.integers(1, 30)), draw(st.sampled_from([1, 3, 40])))).astype(np.float32)
+    return distinct[rng.zipf(1.7, draw(st.integers(0, 60))) % len(distinct)]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_assets.domain.storage import atomic_files
 
 # Finished blocks are written at least this often: the work that a kill may cost.
@@ -47,7 +47,8 @@ class FinishedBlocks:
             return
         while files := sorted(self._folder.glob(f"{self.count:09d}-*.npz")):
             with np.load(files[-1]) as arrays:
-                pairs = ScoredPairs(arrays["a"], arrays["b"], arrays["scores"])
+                # Earlier versions wrote several blocks one after the other.
+                pairs = ScoredPairs.sorted_from(arrays["a"], arrays["b"], arrays["scores"])
             self.count = int(files[-1].stem.split("-")[1])
             yield pairs, self.count
 
@@ -63,12 +64,10 @@ class FinishedBlocks:
         self._waiting.append(pairs)
         if time.monotonic() - self._written_at < CHECKPOINT_S:
             return
-        a, b, scores = (
-            np.concatenate([getattr(part, name) for part in self._waiting]) for name in ("a", "b", "scores")
-        )
+        pairs = merge_pairs(self._waiting)
         file = self._folder / f"{self.count:09d}-{count:09d}.npz"
         with atomic_files.replacing(file) as temporary, temporary.open("wb") as opened:
-            np.savez(opened, a=a, b=b, scores=scores)
+            np.savez(opened, a=pairs.a, b=pairs.b, scores=pairs.scores)
         self.count, self._waiting, self._written_at = count, [], time.monotonic()
 
     def remove(self) -> None:

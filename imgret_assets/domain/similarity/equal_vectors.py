@@ -2,8 +2,8 @@
 
 Rows of one group have the same score with any row, so a search for pairs or neighbours over one row of each group says
 all about the others, and its cost grows with the number of different vectors, not with that of names. Belongs here:
-finding the groups, and lists and pairs of all rows from those of the groups. Not here: the searches
-(`domain.similarity.brute_force`, `domain.similarity.cascade`).
+finding the groups, and lists of all rows from those of the groups. Not here: the searches
+(`domain.similarity.brute_force`, `domain.similarity.cascade`), pairs (`domain.similarity.group_pairs`).
 
 A group is represented by its first row, and groups are numbered in the order of these. Hence an order by score and then
 by group is an order by score and then by row, as far as first rows are concerned. So the k nearest rows of a row belong
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from imgret_assets.domain.numerics.exact_scores import cosines
-from imgret_assets.domain.similarity.neighbour_lists import NeighbourLists
+from imgret_assets.domain.similarity.neighbour_lists import NeighbourLists, no_lists
 
 # Numbers of a vector that are compared first: few vectors agree in them that are not equal.
 _SAMPLED = 16
@@ -115,21 +115,22 @@ def lists_of_rows(lists: NeighbourLists, vectors: np.ndarray, groups: RowGroups,
     right = np.concatenate([own, lists.rows[:, :near].ravel()])
     scores = np.concatenate([cosines(vectors, vectors), lists.scores[:, :near].ravel()])
     # One more, because a row may meet itself.
-    best = _best_rows(groups, left, right, scores, width + 1)
+    best = best_rows(groups, left, right, scores, count, width + 1)
     return _without_selves(best, groups, width)
 
 
-def _best_rows(
-    groups: RowGroups, left: np.ndarray, right: np.ndarray, scores: np.ndarray, count: int
+def best_rows(
+    groups: RowGroups, left: np.ndarray, right: np.ndarray, scores: np.ndarray, list_count: int, count: int
 ) -> NeighbourLists:
-    """Return the best `count` rows for each group, among them its own; then -1 and -inf.
+    """Return lists of the best `count` rows of some groups, best first, ties by lower row; then -1 and -inf.
 
     Args:
         groups: the groups.
-        left: int64 (m,), groups.
-        right: int64 (m,), a group whose rows are candidates for the one in `left`; each pair of groups once.
-        scores: float64 (m,).
-        count: number of rows for each group.
+        left: int (m,), numbers of lists, 0 to list_count - 1.
+        right: int (m,), a group whose rows are candidates for the list in `left`, once for each list.
+        scores: float64 (m,), the score of these rows in this list.
+        list_count: number of lists.
+        count: length of the lists.
     """
     sizes = groups.sizes
     order = np.lexsort((-scores, left))
@@ -144,8 +145,7 @@ def _best_rows(
     left, right, scores = left[keep], right[keep], scores[keep]
     taken = np.minimum(sizes[right], count)
     ends = np.cumsum(taken)
-    rows = np.full((len(groups), count), -1, np.int64)
-    row_scores = np.full((len(groups), count), -np.inf)
+    rows, row_scores = no_lists(list_count, count)
     start = 0
     while start < len(left):
         stop = np.searchsorted(ends, ends[start] - taken[start] + _BLOCK, side="right")
@@ -153,7 +153,7 @@ def _best_rows(
         stop = int(np.searchsorted(left, left[max(start, int(stop) - 1)], side="right"))
         part = slice(start, stop)
         entry_left, entry_score = (np.repeat(column[part], taken[part]) for column in (left, scores))
-        entry_row = groups.members[_ranges(groups.starts[right[part]], taken[part])]
+        entry_row = groups.members[ranges(groups.starts[right[part]], taken[part])]
         order = np.lexsort((entry_row, -entry_score, entry_left))
         entry_left = entry_left[order]
         rank = np.arange(len(order)) - np.searchsorted(entry_left, entry_left)
@@ -164,7 +164,7 @@ def _best_rows(
     return NeighbourLists(rows, row_scores)
 
 
-def _ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+def ranges(starts: np.ndarray, lengths: np.ndarray) -> np.ndarray:
     """Return the numbers of all ranges of these starts and lengths, int64 (m,) each, one range after the other."""
     ends = np.cumsum(lengths)
     return np.arange(ends[-1] if len(ends) else 0) + np.repeat(starts - (ends - lengths), lengths)

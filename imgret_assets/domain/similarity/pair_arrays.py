@@ -9,15 +9,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
+# Pairs that are sorted together when parts are merged.
+_MERGED = 1 << 20
+
 
 @dataclass(frozen=True)
 class ScoredPairs:
     """Pairs of rows with their exact scores, sorted by `a`, then by `b`; each pair once.
 
     Attributes:
-        a: int64 (n,), row numbers.
-        b: int64 (n,), row numbers, each greater than the one in `a`.
-        scores: float64 (n,), raw cosines.
+        a: int32 (n,), row numbers.
+        b: int32 (n,), row numbers, each greater than the one in `a`.
+        scores: float64 (n,), raw cosines. With `a` and `b` a pair takes 16 bytes; there may be 50 million.
     """
 
     a: np.ndarray
@@ -35,29 +38,51 @@ class ScoredPairs:
         """
         keys = np.minimum(left, right).astype(np.int64) << 32 | np.maximum(left, right)
         order = np.argsort(keys)
-        keys = keys[order]
-        return cls(keys >> 32, keys & 0xFFFFFFFF, scores[order])
+        return cls.from_keys(keys[order], scores[order])
+
+    @classmethod
+    def from_keys(cls, keys: np.ndarray, scores: np.ndarray) -> "ScoredPairs":
+        """Return pairs from their keys, int64 (n,), ascending: the lower row in the upper 32 bits, the other below."""
+        return cls((keys >> 32).astype(np.int32), (keys & 0xFFFFFFFF).astype(np.int32), scores)
 
     def __len__(self) -> int:
         """Return the number of pairs."""
         return len(self.a)
 
-    def where(self, keep: np.ndarray) -> "ScoredPairs":
-        """Return the pairs for which `keep`, bool (n,), is true."""
+    def where(self, keep: np.ndarray | slice) -> "ScoredPairs":
+        """Return the pairs for which `keep`, bool (n,), is true; those of a slice without a copy."""
         return ScoredPairs(self.a[keep], self.b[keep], self.scores[keep])
 
 
 def no_pairs() -> ScoredPairs:
     """Return an empty set of pairs."""
-    return ScoredPairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0))
+    return ScoredPairs(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
 
 
 def merge_pairs(parts: Iterable[ScoredPairs]) -> ScoredPairs:
-    """Merge disjoint sets of pairs into one."""
-    columns = [(part.a, part.b, part.scores) for part in parts]
-    if not columns:
-        return no_pairs()
-    return ScoredPairs.sorted_from(*(np.concatenate(column) for column in zip(*columns, strict=True)))
+    """Merge disjoint sets of pairs into one; besides the parts and the result about `_MERGED` pairs are in memory."""
+    parts = [part for part in parts if len(part)]
+    if len(parts) < 2:
+        return parts[0] if parts else no_pairs()
+    # Pieces of rows in `a`: each part has the pairs of a piece together.
+    row_count = 1 + max(int(part.a[-1]) for part in parts)
+    pair_counts = sum(np.bincount(part.a, minlength=row_count) for part in parts)
+    ends = np.cumsum(pair_counts)
+    bounds = np.unique(np.searchsorted(ends, np.arange(_MERGED, int(ends[-1]) + _MERGED, _MERGED)) + 1)
+    cuts = [np.searchsorted(part.a, np.concatenate([[0], bounds]).astype(part.a.dtype)) for part in parts]
+    merged = ScoredPairs(*(np.empty(int(ends[-1]), kind) for kind in (np.int32, np.int32, np.float64)))
+    start = 0
+    for piece in range(len(bounds)):
+        slices = [slice(cut[piece], cut[piece + 1]) for cut in cuts]
+        columns = [
+            np.concatenate([getattr(part, name)[rows] for part, rows in zip(parts, slices, strict=True)])
+            for name in ("a", "b", "scores")
+        ]
+        pairs = ScoredPairs.sorted_from(*columns)
+        stop = start + len(pairs)
+        merged.a[start:stop], merged.b[start:stop], merged.scores[start:stop] = pairs.a, pairs.b, pairs.scores
+        start = stop
+    return merged
 
 
 def among_best_neighbours(pairs: ScoredPairs, row_count: int, max_neighbours: int) -> np.ndarray:

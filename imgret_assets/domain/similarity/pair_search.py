@@ -4,6 +4,8 @@ Belongs here: the choice between brute force and the cascade, the cap on neighbo
 a killed run. Not here: the two searches (`domain.similarity.brute_force`, `domain.similarity.cascade`), the pairs table
 and what has changed since it was made (`domain.similarity.pairs_table`).
 
+Of rows with equal vectors one is searched (`domain.similarity.equal_vectors`); the pairs of the others follow from its.
+
 Both searches return the same pairs with the same scores, to the last bit: in both a pair is in if its exact score
 (`domain.numerics.exact_scores.cosines`) is greater than the threshold. So the choice between them is only one of time.
 """
@@ -17,6 +19,8 @@ import numpy as np
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
 from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows
+from imgret_assets.domain.similarity.group_pairs import GroupPairs, group_pairs
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs
 from imgret_assets.errors import TooManyPairsError
 
@@ -54,11 +58,13 @@ class SearchResult:
         pairs: the pairs.
         left_out: number of pairs that the cap on neighbours left out.
         algorithm: how they were found, in a few words.
+        compared: number of pairs that were compared, of rows with equal vectors only one.
     """
 
     pairs: ScoredPairs
     left_out: int
     algorithm: str
+    compared: int
 
 
 def search_pairs(
@@ -70,6 +76,7 @@ def search_pairs(
     work_folder: Path | None = None,
     projections: Path | None = None,
     progress: Listener | None = None,
+    may_overwrite: bool = False,
 ) -> SearchResult:
     """Return all pairs whose score is greater than the threshold, by the faster of two exact searches.
 
@@ -82,6 +89,7 @@ def search_pairs(
             one is killed; None keeps none. The caller holds a lock. Brute force keeps no results.
         projections: file with what the cascade has computed of each vector, for a later search of some rows.
         progress: called with the number of pairs that have been compared.
+        may_overwrite: `vectors` may be overwritten, so that no copy is made of those that are searched.
 
     Raises:
         TableError: a row is zero or not finite.
@@ -89,17 +97,26 @@ def search_pairs(
     """
     options = options or SearchOptions()
     progress = progress or (lambda _: None)
+    is_chosen = None
+    if rows is not None:
+        is_chosen = np.zeros(len(vectors), bool)
+        is_chosen[rows] = True
+    # Pairs of a row that is chosen are others than those of an equal one that is not.
+    groups = group_equal_rows(vectors, is_chosen)
+    if not groups.all_single:
+        vectors = keep_first_rows(vectors, groups) if may_overwrite else vectors[groups.first_rows]
+        rows = None if is_chosen is None else np.flatnonzero(is_chosen[groups.first_rows])
     count = len(vectors)
-    row_count = count if rows is None else len(rows)
-    to_compare = _pair_count(row_count, count)
+    to_compare = _pair_count(count if rows is None else len(rows), count)
+    collector = _Collector(group_pairs(groups, vectors, threshold, rows), options, to_compare)
     most = BRUTE_FORCE_PAIRS
     if _pair_count(count, count) > most:
         most //= _BRUTE_FORCE_PAIRS_OF_SOME_ROWS
     if options.max_neighbours is None and to_compare > most:
         _refuse_dense(vectors, threshold, to_compare, options)
     if to_compare <= most or options.algorithm == "brute_force":
-        return _search_by_brute_force(vectors, threshold, rows, options, progress)
-    return _search_by_cascade(vectors, threshold, rows, options, work_folder, projections, progress)
+        return _search_by_brute_force(vectors, threshold, rows, collector, progress)
+    return _search_by_cascade(vectors, threshold, rows, options, collector, work_folder, projections, progress)
 
 
 def _pair_count(row_count: int, count: int) -> int:
@@ -108,15 +125,27 @@ def _pair_count(row_count: int, count: int) -> int:
 
 
 class _Collector:
-    """The pairs of finished blocks, under the cap on neighbours and the limit on pairs."""
+    """The pairs of finished blocks, under the cap on neighbours and the limit on pairs.
 
-    def __init__(self, count: int, options: SearchOptions) -> None:
-        self._count = count
+    Args:
+        grouped: what the pairs of the blocks stand for.
+        options: the cap and the limit.
+        to_compare: number of pairs that all blocks compare.
+
+    Raises:
+        TooManyPairsError: rows with equal vectors alone are more pairs than the limit.
+    """
+
+    def __init__(self, grouped: GroupPairs, options: SearchOptions, to_compare: int) -> None:
+        self._grouped = grouped
         self._options = options
-        self._left_out = 0
+        self._to_compare = to_compare
         self._parts: list[ScoredPairs] = []
+        self._row_pair_count = grouped.own_pair_count
         self._pair_count = 0
         self._pair_count_after_cap = 0
+        if options.max_neighbours is None:
+            self._require_limit(self._row_pair_count, 1.0)
 
     def add(self, pairs: ScoredPairs, share_done: float) -> None:
         """Add the pairs of a block; `share_done` is the share of all pairs that have been compared with it.
@@ -126,24 +155,38 @@ class _Collector:
         """
         self._parts.append(pairs)
         self._pair_count += len(pairs)
+        self._row_pair_count += self._grouped.row_pair_count(pairs)
         cap = self._options.max_neighbours
         # A pair that is not among the best of either row now can't be among them later.
         if cap is not None and self._pair_count > 2 * max(self._pair_count_after_cap, 1_000_000):
             self._apply_cap(cap)
-        if self._pair_count > self._options.max_pairs:
-            raise _too_many_pairs(int(self._pair_count / max(share_done, 1e-9)), self._options)
+        self._require_limit(self._row_pair_count if cap is None else self._pair_count, share_done)
 
-    def _apply_cap(self, max_neighbours: int) -> None:
+    def _require_limit(self, pair_count: int, share_done: float) -> None:
+        if pair_count > self._options.max_pairs:
+            raise _too_many_pairs(int(pair_count / max(share_done, 1e-9)), self._options)
+
+    def _apply_cap(self, max_neighbours: int) -> ScoredPairs:
         pairs = merge_pairs(self._parts)
-        kept = pairs.where(among_best_neighbours(pairs, self._count, max_neighbours))
-        self._left_out += len(pairs) - len(kept)
+        kept = pairs.where(among_best_neighbours(pairs, len(self._grouped.groups), max_neighbours))
         self._parts, self._pair_count, self._pair_count_after_cap = [kept], len(kept), len(kept)
+        return kept
 
     def result(self, algorithm: str) -> SearchResult:
-        """Return all pairs that were kept."""
-        if self._options.max_neighbours is not None:
-            self._apply_cap(self._options.max_neighbours)
-        return SearchResult(merge_pairs(self._parts), self._left_out, algorithm)
+        """Return all pairs that were kept.
+
+        Raises:
+            TooManyPairsError: there are more pairs than the limit.
+        """
+        cap = self._options.max_neighbours
+        if cap is None:
+            pairs = self._grouped.row_pairs(self._parts.pop() for _ in range(len(self._parts)))
+        else:
+            pairs = self._apply_cap(cap)
+            if not self._grouped.groups.all_single:
+                pairs = self._grouped.best_row_pairs(pairs, cap)
+                self._require_limit(len(pairs), 1.0)
+        return SearchResult(pairs, self._row_pair_count - len(pairs), algorithm, self._to_compare)
 
 
 def _too_many_pairs(expected: int, options: SearchOptions) -> TooManyPairsError:
@@ -151,14 +194,17 @@ def _too_many_pairs(expected: int, options: SearchOptions) -> TooManyPairsError:
         f"About {expected:,} pairs are above the threshold",
         expected=f"at most {options.max_pairs:,} (IMGRET_MAX_PAIRS)",
         remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, "
-        "or raise IMGRET_MAX_PAIRS if there is room: each pair takes about 100 bytes of disk and 24 of memory",
+        "or raise IMGRET_MAX_PAIRS if there is room: each pair takes about 100 bytes of disk and 32 of memory",
     )
 
 
 def _search_by_brute_force(
-    vectors: np.ndarray, threshold: float, rows: np.ndarray | None, options: SearchOptions, progress: Listener
+    vectors: np.ndarray,
+    threshold: float,
+    rows: np.ndarray | None,
+    collector: _Collector,
+    progress: Listener,
 ) -> SearchResult:
-    collector = _Collector(len(vectors), options)
     to_compare = _pair_count(len(vectors) if rows is None else len(rows), len(vectors))
     started = time.monotonic()
     for pairs, share_done in blocks_of_pairs(vectors, threshold, rows=rows):
@@ -172,6 +218,7 @@ def _search_by_cascade(
     threshold: float,
     rows: np.ndarray | None,
     options: SearchOptions,
+    collector: _Collector,
     work_folder: Path | None,
     projections: Path | None,
     progress: Listener,
@@ -186,7 +233,6 @@ def _search_by_cascade(
         options=CascadeOptions(memory_bytes=options.memory_bytes, device=options.device, projections=projections),
     )
     finished = FinishedBlocks(work_folder, search_key(search.digests, rows, threshold, search.block_rows))
-    collector = _Collector(len(vectors), options)
     sizes = [block.size for block in search.blocks]
     total, done = max(1, sum(sizes)), 0
     for pairs, block_count in finished.read():

@@ -12,6 +12,7 @@ graph compares scores with a tolerance of 1e-9, so no relationship is written fo
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -30,6 +31,8 @@ from imgret_assets.domain.storage.table_metadata import PairsMetadata
 from imgret_assets.errors import TableError
 
 _KIND = "pairs"
+# Rows of the table that are read or written at a time.
+_BATCH_ROWS = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,7 @@ class PairsReport:
         threshold: every pair's score is greater than this.
         images: number of images.
         pairs: number of rows of the table.
-        compared: number of pairs that were compared.
+        compared: number of pairs that were compared, of images with equal vectors only one.
         how: in a line, what was compared and why.
         written: False where the table was already equal to the embeddings.
         seconds: time the refresh took.
@@ -139,7 +142,7 @@ def _recompute(
     plan = _plan(home, space, threshold, listing, earlier)
     log(plan.how)
     count, max_neighbours = len(listing.paths), home.settings.max_neighbours
-    result = SearchResult(no_pairs(), 0, "nothing to compare")
+    result = SearchResult(no_pairs(), 0, "nothing to compare", 0)
     if plan.rows is None or len(plan.rows):
         result = search_pairs(
             read_vectors(home, space, listing),
@@ -149,6 +152,7 @@ def _recompute(
             work_folder=home.work / _KIND / space,
             projections=projections_path(home.work / _KIND, space),
             progress=progress,
+            may_overwrite=True,
         )
     pairs, left_out = result.pairs, result.left_out
     if len(plan.kept):
@@ -167,12 +171,10 @@ def _recompute(
         max_neighbours=max_neighbours,
         cut=left_out,
     )
-    tables.write(tables.pairs_path(home.warehouse, space), _as_table(pairs, listing.paths), metadata.as_metadata())
-    row_count = count if plan.rows is None else len(plan.rows)
-    compared = row_count * count - row_count * (row_count + 1) // 2
+    _write_table(home, space, pairs, listing.paths, metadata)
     seconds = time.monotonic() - started
     return PairsReport(
-        space, threshold, count, len(pairs), compared, plan.how, True, seconds, left_out, result.algorithm
+        space, threshold, count, len(pairs), result.compared, plan.how, True, seconds, left_out, result.algorithm
     )
 
 
@@ -200,24 +202,19 @@ def _plan(home: Home, space: str, threshold: float, listing: Listing, earlier: P
     earlier_contents = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
     row_of = {path: row for row, path in enumerate(listing.paths)}
     changed = {row for path, row in row_of.items() if earlier_contents.get(path) != listing.vector_keys[row]}
-    table = tables.read(tables.pairs_path(home.warehouse, space))
-    unchanged_paths = pa.array([path for path, row in row_of.items() if row not in changed], pa.string())
-    unchanged_rows = np.array([row_of[path] for path in unchanged_paths.to_pylist()], np.int64)
-    # Row numbers, -1 for an image that is removed or changed.
-    a, b = (_rows_of(table[column], unchanged_paths, unchanged_rows) for column in ("path_a", "path_b"))
+    unchanged_rows = np.array([row for row in range(len(row_of)) if row not in changed], np.int64)
+    kept, lost_a_neighbour = _unchanged_pairs(home, space, threshold, listing.paths, unchanged_rows)
     to_compare = set(changed)
     if earlier.cut:
         # An image that has lost a neighbour may get back one that the cap had left out.
-        to_compare |= set(np.concatenate([a[(b < 0) & (a >= 0)], b[(a < 0) & (b >= 0)]]).tolist())
+        to_compare |= lost_a_neighbour
     if 2 * len(to_compare) > len(row_of):
         return _all_against_all(f"{len(to_compare):,} of {len(row_of):,} images are new")
-    scores = table["score"].to_numpy()
     rows = np.array(sorted(to_compare), np.int64)
-    # One more, for row number -1.
-    is_compared = np.zeros(len(row_of) + 1, bool)
+    is_compared = np.zeros(len(row_of), bool)
     is_compared[rows] = True
-    keep = (a >= 0) & (b >= 0) & (scores > threshold) & ~is_compared[a] & ~is_compared[b]
-    kept = ScoredPairs(a[keep], b[keep], scores[keep])
+    keep = ~is_compared[kept.a] & ~is_compared[kept.b]
+    kept = kept if keep.all() else kept.where(keep)
     removed = len(earlier_contents.keys() - row_of.keys())
     lost = len(to_compare) - len(changed)
     also = f" and {lost:,} that lost a neighbour" if lost else ""
@@ -237,19 +234,55 @@ def _is_larger_cap(cap: int | None, earlier_cap: int | None) -> bool:
     return earlier_cap is not None and (cap is None or cap > earlier_cap)
 
 
-def _rows_of(paths: pa.ChunkedArray, known_paths: pa.Array, known_rows: np.ndarray) -> np.ndarray:
-    """Return the row of each path, int64; -1 for a path that is not known."""
-    places = pc.index_in(paths, value_set=known_paths).fill_null(-1)  # type: ignore[attr-defined]
-    places = places.to_numpy().astype(np.int64)
-    return np.where(places < 0, -1, known_rows[np.maximum(places, 0)] if len(known_rows) else -1)
+def _unchanged_pairs(
+    home: Home, space: str, threshold: float, paths: Sequence[str], unchanged_rows: np.ndarray
+) -> tuple[ScoredPairs, set[int]]:
+    """Read the pairs of the table above the threshold whose two images are unchanged.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        threshold: a cosine.
+        paths: of all images.
+        unchanged_rows: int64, ascending: the images that had the same vector when the table was made.
+
+    Returns:
+        The pairs, and the unchanged images that have a pair with an image that is changed or removed.
+    """
+    file = tables.pairs_path(home.warehouse, space)
+    row_count, kept_count = tables.count_rows(file), 0
+    kept = ScoredPairs(*(np.empty(row_count, kind) for kind in (np.int32, np.int32, np.float64)))
+    unchanged_paths = pa.array([paths[row] for row in unchanged_rows.tolist()], pa.string())
+    # The last one is for a path that is not among them.
+    rows = np.append(unchanged_rows, -1).astype(np.int32)
+    lost_a_neighbour: set[int] = set()
+    with tables.open_parquet(file) as opened:
+        for batch in opened.iter_batches(_BATCH_ROWS):
+            a, b = (rows[_places(batch[side], unchanged_paths)] for side in ("path_a", "path_b"))
+            scores = batch["score"].to_numpy()
+            lost_a_neighbour.update(a[(b < 0) & (a >= 0)].tolist(), b[(a < 0) & (b >= 0)].tolist())
+            keep = (a >= 0) & (b >= 0) & (scores > threshold)
+            part = slice(kept_count, kept_count + int(keep.sum()))
+            kept.a[part], kept.b[part], kept.scores[part] = a[keep], b[keep], scores[keep]
+            kept_count = part.stop
+    return kept.where(slice(kept_count)), lost_a_neighbour
 
 
-def _as_table(pairs: ScoredPairs, paths: Sequence[str]) -> pa.Table:
+def _places(paths: pa.Array, known_paths: pa.Array) -> np.ndarray:
+    """Return the place of each path among the known ones, int64; -1 for a path that is not known."""
+    options = pc.SetLookupOptions(value_set=known_paths)
+    return pc.call_function("index_in", [paths], options).fill_null(-1).to_numpy().astype(np.int64)
+
+
+def _write_table(home: Home, space: str, pairs: ScoredPairs, paths: Sequence[str], metadata: PairsMetadata) -> None:
+    """Write the table in parts: the paths of all pairs at a time would take more memory than the pairs."""
     names = pa.array(paths, pa.string())
-    return pa.Table.from_arrays(
-        [names.take(pa.array(pairs.a)), names.take(pa.array(pairs.b)), pa.array(pairs.scores)],
-        schema=tables.PAIRS_SCHEMA,
-    )
+    file = tables.pairs_path(home.warehouse, space)
+    with tables.writer(file, tables.PAIRS_SCHEMA, metadata.as_metadata()) as opened:
+        for start in range(0, len(pairs), _BATCH_ROWS):
+            part = pairs.where(slice(start, start + _BATCH_ROWS))
+            columns = [names.take(pa.array(part.a)), names.take(pa.array(part.b)), pa.array(part.scores)]
+            opened.write_table(pa.Table.from_arrays(columns, schema=tables.PAIRS_SCHEMA))
 
 
 def validate_pairs(home: Home, space: str, contents: dict[str, str]) -> float:
@@ -266,14 +299,41 @@ def validate_pairs(home: Home, space: str, contents: dict[str, str]) -> float:
     """
     coverage = coverage_of(list(contents), list(contents.values()))
     threshold = PAIRS.require_current(home.warehouse, space, coverage).threshold
-    path = tables.pairs_path(home.warehouse, space)
-    table = tables.read(path)
-    scores = table["score"].to_numpy()
-    if not (np.isfinite(scores) & (scores > threshold) & (scores <= 1.0)).all():
-        raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
-    keys = list(zip(table["path_a"].to_pylist(), table["path_b"].to_pylist(), strict=True))
-    if any(a >= b for a, b in keys) or len(set(keys)) != len(keys):
-        raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
-    if any(a not in contents or b not in contents for a, b in keys):
-        raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
+    read_valid_pairs(tables.pairs_path(home.warehouse, space), sorted(contents), threshold)
     return threshold
+
+
+def read_valid_pairs(path: Path, paths: Sequence[str], threshold: float) -> ScoredPairs:
+    """Read a pairs table, its images as row numbers, after checking that it may be written to the graph.
+
+    Args:
+        path: file of the table.
+        paths: of all images with an embedding, sorted; row numbers count them.
+        threshold: every score must be greater.
+
+    Raises:
+        TableError: the table is damaged, or holds a self pair, a doubled or a reversed pair, an image without an
+            embedding or an impossible score.
+    """
+    names = pa.array(paths, pa.string())
+    row_count, start = tables.count_rows(path), 0
+    keys, scores = np.empty(row_count, np.int64), np.empty(row_count)
+    with tables.open_parquet(path) as opened:
+        for batch in opened.iter_batches(_BATCH_ROWS):
+            part = slice(start, start + len(batch))
+            scores[part] = batch["score"].to_numpy(zero_copy_only=False)
+            if not (np.isfinite(scores[part]) & (scores[part] > threshold) & (scores[part] <= 1.0)).all():
+                raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
+            a, b = (_places(batch[side], names) for side in ("path_a", "path_b"))
+            if ((a < 0) | (b < 0)).any():
+                raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
+            if (a >= b).any():
+                raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
+            keys[part] = a << 32 | b
+            start = part.stop
+    if not (keys[1:] > keys[:-1]).all():
+        order = np.argsort(keys)
+        keys, scores = keys[order], scores[order]
+        if (keys[1:] == keys[:-1]).any():
+            raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
+    return ScoredPairs.from_keys(keys, scores)

@@ -162,7 +162,7 @@ def test_very_short_and_very_long_vectors_have_directions_too(rng: np.random.Gen
 @pytest.mark.parametrize("count", [0, 1, 2, 50])
 def test_types_do_not_depend_on_the_size(rng: np.random.Generator, count: int) -> None:
     pairs = pairs_above(with_duplicates(rng, count, 4), 0.0)
-    assert [array.dtype for array in (pairs.a, pairs.b, pairs.scores)] == [np.int64, np.int64, np.float64]
+    assert [array.dtype for array in (pairs.a, pairs.b, pairs.scores)] == [np.int32, np.int32, np.float64]
     assert pairs.a.shape == pairs.b.shape == pairs.scores.shape == (len(pairs),)
 
 

@@ -8,20 +8,7 @@ from hypothesis import strategies as st
 from imgret_assets.domain.similarity import equal_vectors
 from imgret_assets.domain.similarity.brute_force import nearest_neighbours
 from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows, lists_of_rows
-from imgret_tests.support.vector_sets import assert_same_lists, expected_neighbours
-
-# Multiples by powers of two have equal scores with everything, though they are other vectors.
-DISTINCT = np.array([[1, 0, 0], [2, 0, 0], [4, 0, 0], [1, 1, 0], [0, 3, 1], [0, 6, 2], [-1, 2, 5]], np.float32)
-
-
-@st.composite
-def repeated_rows(draw: st.DrawFn) -> np.ndarray:
-    """Draw float32 (n, dim) with rows that are equal, rows of equal directions, and single ones."""
-    if draw(st.booleans()):
-        return DISTINCT[draw(st.lists(st.integers(0, len(DISTINCT) - 1), max_size=40))].reshape(-1, 3)
-    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    distinct = rng.standard_normal((draw(st.integers(1, 30)), draw(st.sampled_from([1, 3, 40])))).astype(np.float32)
-    return distinct[rng.zipf(1.7, draw(st.integers(0, 60))) % len(distinct)]
+from imgret_tests.support.vector_sets import assert_same_lists, expected_neighbours, repeated_rows
 
 
 @given(repeated_rows(), st.booleans())

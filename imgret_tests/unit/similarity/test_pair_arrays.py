@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from imgret_assets.domain.similarity import pair_arrays
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_tests.support.vector_sets import assert_same_pairs, clusters, expected_pairs
 
@@ -13,10 +14,12 @@ def test_pairs_are_sorted_with_the_lower_row_first() -> None:
     assert pairs.a.tolist() == [0, 0, 1, 1]
     assert pairs.b.tolist() == [9, 2**31 - 1, 3, 5]
     assert pairs.scores.tolist() == [0.2, 0.4, 0.3, 0.1]
-    assert pairs.a.dtype == pairs.b.dtype == np.int64
+    assert pairs.a.dtype == pairs.b.dtype == np.int32
 
 
-def test_merged_parts_are_the_whole(rng: np.random.Generator) -> None:
+@pytest.mark.parametrize("merged", [1, 10, 1000])
+def test_merged_parts_are_the_whole(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, merged: int) -> None:
+    monkeypatch.setattr(pair_arrays, "_MERGED", merged)
     whole = expected_pairs(clusters(rng, 60, 8).astype(np.float32), 0.5)
     part = rng.integers(0, 3, len(whole))
     assert len(whole) > 100
@@ -26,7 +29,7 @@ def test_merged_parts_are_the_whole(rng: np.random.Generator) -> None:
 @pytest.mark.parametrize("pairs", [no_pairs(), merge_pairs([]), merge_pairs([no_pairs(), no_pairs()])])
 def test_no_pairs_have_the_types_of_pairs(pairs: ScoredPairs) -> None:
     assert len(pairs) == 0
-    assert [column.dtype for column in (pairs.a, pairs.b, pairs.scores)] == [np.int64, np.int64, np.float64]
+    assert [column.dtype for column in (pairs.a, pairs.b, pairs.scores)] == [np.int32, np.int32, np.float64]
 
 
 def test_best_neighbours_by_hand() -> None:

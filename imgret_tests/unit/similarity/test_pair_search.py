@@ -6,15 +6,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from imgret_assets.domain.runtime.progress import Progress
-from imgret_assets.domain.similarity import checkpoints, pair_search
+from imgret_assets.domain.similarity import checkpoints, group_pairs, pair_arrays, pair_search
 from imgret_assets.domain.similarity.brute_force import pairs_above
 from imgret_assets.domain.similarity.cascade import Block, CascadeOptions, PairSearch
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours
 from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
 from imgret_assets.errors import TooManyPairsError
-from imgret_tests.support.vector_sets import assert_same_pairs
+from imgret_tests.support.vector_sets import assert_same_pairs, expected_pairs, repeated_rows, thresholds
 
 BRUTE_FORCE = SearchOptions(algorithm="brute_force")
 # Memory for blocks of 48 rows or so.
@@ -194,6 +196,53 @@ def test_with_a_cap_dense_collections_are_searched(vectors: np.ndarray, algorith
     everything = pairs_above(vectors, -1.0)
     assert_same_pairs(result.pairs, everything.where(among_best_neighbours(everything, 300, 2)))
     assert result.left_out + len(result.pairs) == 300 * 299 // 2
+
+
+# Rows with equal vectors
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    vectors=repeated_rows(),
+    data=st.data(),
+    cap=st.sampled_from([None, 1, 2, 7, 100]),
+    block=st.sampled_from([1, 5, 1 << 20]),
+    algorithm=st.sampled_from(["cascade", "brute_force"]),
+)
+def test_rows_with_equal_vectors(
+    vectors: np.ndarray, data: st.DataObject, cap: int | None, block: int, algorithm: str
+) -> None:
+    count = len(vectors)
+    chosen = data.draw(st.none() | st.sets(st.integers(0, max(0, count - 1)), max_size=count))
+    rows = None if chosen is None else np.array(sorted(chosen), np.int64)[: count or 0]
+    threshold = data.draw(thresholds(vectors))
+    expected = expected_pairs(vectors, threshold, rows)
+    everything = len(expected)
+    if cap is not None:
+        expected = expected.where(among_best_neighbours(expected, count, cap))
+    original = vectors.copy()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(group_pairs, "_BLOCK", block)
+        patched.setattr(pair_arrays, "_MERGED", block)
+        options = SearchOptions(max_neighbours=cap, algorithm=algorithm)
+        result = search_pairs(vectors, threshold, rows=rows, options=options)
+        np.testing.assert_array_equal(vectors, original)
+        again = search_pairs(vectors, threshold, rows=rows, options=options, may_overwrite=True)
+    assert_same_pairs(result.pairs, expected)
+    assert_same_pairs(again.pairs, expected)
+    assert result.left_out == everything - len(expected)
+
+
+def test_equal_vectors_count_for_the_limit_on_pairs(vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch) -> None:
+    repeated = np.concatenate([vectors, np.repeat(vectors[:1], 40, axis=0)])
+    count = len(pairs_above(repeated, 0.6))
+    assert len(search_pairs(repeated, 0.6, options=SearchOptions(max_pairs=count)).pairs) == count
+    with pytest.raises(TooManyPairsError):
+        search_pairs(repeated, 0.6, options=SearchOptions(max_pairs=count - 1))
+    # The 41 rows with one vector alone are 820 pairs: known before anything is compared.
+    monkeypatch.setattr(PairSearch, "pairs_of", lambda *_: pytest.fail("a block was searched"))
+    with pytest.raises(TooManyPairsError, match="About 820 pairs"):
+        search_pairs(repeated, 0.6, options=SearchOptions(max_pairs=819))
 
 
 def test_importing_the_searches_loads_neither_numba_nor_torch() -> None:

@@ -1,8 +1,10 @@
 """The pairs table equals a comparison of everything, from nothing and after changes, by either search."""
 
 import itertools
+import tempfile
 import threading
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +36,7 @@ from imgret_tests.support.vector_tables import (
     expected_pairs,
     random_vectors,
     read_pairs,
+    repeated_vector,
     with_settings,
     write_tables,
 )
@@ -150,15 +153,15 @@ def test_a_kill_between_the_two_files_costs_only_time(home: Home, monkeypatch: p
     refresh_pairs(home, SPACE.id, 0.9)
     changed = {**COLLECTION, "new.png": (3.0, 5.0, 1.0)}
     write_tables(home, changed)
-    real = tables.write
+    real = tables.writer
 
-    def stop(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
+    def stop(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> AbstractContextManager[pq.ParquetWriter]:
         if path.name == "pairs.parquet":
             raise KeyboardInterrupt
-        real(path, table, metadata)
+        return real(path, schema, metadata)
 
     with monkeypatch.context() as patched:
-        patched.setattr(pairs_table.tables, "write", stop)
+        patched.setattr(pairs_table.tables, "writer", stop)
         with pytest.raises(KeyboardInterrupt):
             refresh_pairs(home, SPACE.id, 0.9)
     report = refresh_pairs(home, SPACE.id, 0.9)
@@ -429,9 +432,69 @@ def test_a_wrong_row_never_reaches_the_graph(home: Home, row: tuple[str, str, fl
         validate_pairs(home, SPACE.id, contents_of(home))
 
 
+def test_a_doubled_row_never_reaches_the_graph_and_order_is_not_required(home: Home) -> None:
+    write_tables(home, COLLECTION)
+    refresh_pairs(home, SPACE.id, 0.9)
+    path = tables.pairs_path(home.warehouse, SPACE.id)
+    table, metadata = tables.read(path), tables.read_metadata(path)
+    assert len(table) > 2
+    backwards = table.take(list(range(len(table)))[::-1])
+    tables.write(path, backwards, metadata)
+    assert validate_pairs(home, SPACE.id, contents_of(home)) == 0.9
+    tables.write(path, pa.concat_tables([backwards, table.slice(1, 1)]), metadata)
+    with pytest.raises(TableError, match="self, doubled or reversed"):
+        validate_pairs(home, SPACE.id, contents_of(home))
+
+
 def test_pairs_of_other_embeddings_never_reach_the_graph(home: Home) -> None:
     write_tables(home, COLLECTION)
     refresh_pairs(home, SPACE.id, 0.9)
     write_tables(home, {**COLLECTION, "new.png": (3.0, 5.0, 1.0)})
     with pytest.raises(StaleTableError):
         validate_pairs(home, SPACE.id, contents_of(home))
+
+
+# Names of one content, and contents with equal vectors
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    states=st.lists(st.dictionaries(st.integers(0, 25), st.integers(0, 15), max_size=6), max_size=3),
+    caps=st.lists(st.sampled_from([None, 1, 2, 5]), min_size=4, max_size=4),
+    cascade=st.booleans(),
+)
+def test_images_with_equal_vectors_in_any_order_of_changes(
+    states: list[dict[int, int]], caps: list[int | None], cascade: bool
+) -> None:
+    """Names come and go, contents change, contents share a vector, vectors share a direction: always all pairs."""
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pairs_table, "_BATCH_ROWS", 7)
+        if cascade:
+            patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+        home = open_home(load_settings({"home": Path(folder)}, env={"IMGRET_ENV_FILE": "/dev/null"}))
+        contents: dict[int, int] = {name: name % 16 for name in range(20)}
+        for changes, cap in zip([{}, *states], caps, strict=False):
+            for name, content in changes.items():
+                if contents.get(name) == content:
+                    del contents[name]
+                else:
+                    contents[name] = content
+            vectors = {f"{name:02d}.png": repeated_vector(content) for name, content in contents.items()}
+            write_tables(home, vectors)
+            refresh_pairs(with_settings(home, max_neighbours=cap), SPACE.id, 0.6)
+            pairs, expected = read_pairs(home), expected_pairs(vectors, 0.6)
+            if cap is not None:
+                expected = {pair: expected[pair] for pair in sorted(best_pairs(vectors, 0.6, cap))}
+            assert list(pairs.items()) == list(expected.items())
+
+
+def test_names_of_one_content_are_compared_once(home: Home, rng: np.random.Generator) -> None:
+    vectors = random_vectors(rng, 20) | {f"name{number}.png": (1.0, 2.0, 3.0) for number in range(50)}
+    write_tables(home, vectors)
+    assert refresh_pairs(home, SPACE.id, 0.9).compared == 21 * 20 // 2
+    assert read_pairs(home) == expected_pairs(vectors, 0.9)
+    vectors["name50.png"] = (1.0, 2.0, 3.0)
+    write_tables(home, vectors)
+    # The new name with the twenty others and with the equal ones.
+    assert refresh_pairs(home, SPACE.id, 0.9).compared == 21
+    assert read_pairs(home) == expected_pairs(vectors, 0.9)
