@@ -4,16 +4,17 @@ Belongs here: comparing table and database, writing what differs, the rows of an
 (`domain.similarity`), the other kinds (`domain.graph.relationship_sync`).
 
 There may be millions of these relationships, so they are read and written in compact lists of positions and scores
-instead of a map of properties each.
+instead of a map of properties each, and compared in arrays of 16 bytes a pair.
 """
 
 import time
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_checks import Finding
@@ -38,8 +39,8 @@ from imgret_assets.domain.graph.relationship_sync import (
     require_count,
 )
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.runtime.batching import batches
-from imgret_assets.domain.similarity.pairs_table import validate_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
+from imgret_assets.domain.similarity.pairs_table import load_valid_pairs
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
@@ -47,6 +48,8 @@ from imgret_assets.errors import StaleTableError, TableError
 
 # Each transaction looks up its images once, so a few large transactions are faster than many small ones.
 RELATIONSHIP_ROWS = 25_000
+# Stored relationships that are looked up together.
+_COMPARED_ROWS = 10_000
 SCORE_TOLERANCE = 1e-9
 
 
@@ -68,20 +71,23 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
     ):
         started = time.monotonic()
         keys = stored_vector_keys(home, space.id)
-        unwritten, threshold = _validated_scores(home, space.id, keys)
-        expected = len(unwritten)
+        pairs, threshold = load_valid_pairs(home, space.id, keys)
+        expected = _ExpectedPairs(sorted(keys), pairs)
         _check_nodes(database, check_owner(database, home), space, len(keys))
-        extra_ids = _remove_present_pairs(unwritten, stored_relationships(home, database, space.id))
-        if extra_ids or unwritten:
+        unwritten, extra_ids = _compare(expected, stored_relationships(home, database, space.id))
+        if extra_ids or len(unwritten):
             mark_refreshing(home, database)
         deleted = delete_relationships(database, SIMILAR_TO, extra_ids)
         created = sum(
-            _write_pairs(database, space, part, keys) for part in batches(list(unwritten.items()), RELATIONSHIP_ROWS)
+            _write_pairs(
+                database, space, unwritten.where(slice(start, start + RELATIONSHIP_ROWS)), expected.paths, keys
+            )
+            for start in range(0, len(unwritten), RELATIONSHIP_ROWS)
         )
-        require_count(database, SIMILAR_TO, cypher.COUNT_SIMILAR_TO, expected)
+        require_count(database, SIMILAR_TO, cypher.COUNT_SIMILAR_TO, len(pairs))
         _mark_ready(home, database, threshold)
         seconds = time.monotonic() - started
-        return RelationshipsReport(SIMILAR_TO.name, expected, created, deleted, seconds, {"nodes": len(keys)})
+        return RelationshipsReport(SIMILAR_TO.name, len(pairs), created, deleted, seconds, {"nodes": len(keys)})
 
 
 def _mark_ready(home: Home, database: Database, threshold: float) -> None:
@@ -94,28 +100,28 @@ def _mark_ready(home: Home, database: Database, threshold: float) -> None:
 
 def check_relationships(home: Home, database: Database, space: str) -> Finding:
     """Compare the SIMILAR_TO relationships with the pairs table, scores within 1e-9; a table in disorder fails."""
-    path = PAIRS.require(home.warehouse, space)
+    PAIRS.require(home.warehouse, space)
     listing = list_embeddings(home, space)
     try:
-        validate_pairs(home, space, listing.key_of)
+        pairs, _ = load_valid_pairs(home, space, listing.key_of)
     except TableError as error:
         return Finding(False, str(error), {})
-    expected = _scores_by_pair(path)
-    stored: Counter[PathPair] = Counter()
-    wrong_scores = 0
-    for relationship in stored_relationships(home, database, space):
-        stored[relationship.pair] += 1
-        score = expected.get(relationship.pair)
-        if score is not None and not abs((relationship.score or 0.0) - score) <= SCORE_TOLERANCE:
-            wrong_scores += 1
-    missing = len(expected.keys() - stored.keys())
-    extra = sum(count - (pair in expected) for pair, count in stored.items())
+    is_stored = np.zeros(len(pairs), bool)
+    extra = wrong_scores = 0
+    relationships = stored_relationships(home, database, space)
+    for relationship, place in _ExpectedPairs(listing.paths, pairs).find(relationships):
+        if place is None or is_stored[place]:
+            extra += 1
+        if place is not None:
+            is_stored[place] = True
+            wrong_scores += not abs((relationship.score or 0.0) - pairs.scores[place]) <= SCORE_TOLERANCE
+    missing = int((~is_stored).sum())
     passed = not (missing or extra or wrong_scores)
     result = "all in the graph" if passed else f"{missing:,} missing, {extra:,} extra, {wrong_scores:,} wrong scores"
     return Finding(
         passed,
-        f"{len(expected):,} SIMILAR_TO relationships expected, {result}",
-        {"pairs": len(expected), "missing": missing, "extra": extra, "wrong_scores": wrong_scores},
+        f"{len(pairs):,} SIMILAR_TO relationships expected, {result}",
+        {"pairs": len(pairs), "missing": missing, "extra": extra, "wrong_scores": wrong_scores},
     )
 
 
@@ -134,17 +140,6 @@ def _table_rows(path: Path) -> Iterator[Mapping[str, pa.Array]]:
     with tables.open_parquet(path) as file:
         for batch in file.iter_batches(EXPORT_ROWS):
             yield {"source": batch["path_a"], "target": batch["path_b"], "score": batch["score"]}
-
-
-def _validated_scores(home: Home, space: str, keys: dict[str, str]) -> tuple[dict[PathPair, float], float]:
-    """Return the scores of the pairs table by pair, and its threshold, after checking that they may be written."""
-    threshold = validate_pairs(home, space, keys)
-    return _scores_by_pair(tables.pairs_path(home.warehouse, space)), threshold
-
-
-def _scores_by_pair(path: Path) -> dict[PathPair, float]:
-    columns = tables.read(path).to_pydict()
-    return dict(zip(zip(columns["path_a"], columns["path_b"], strict=True), columns["score"], strict=True))
 
 
 def _check_nodes(database: Database, state: GraphState | None, space: EmbeddingSpace, usable: int) -> None:
@@ -183,39 +178,76 @@ def stored_relationships(home: Home, database: Database, space: str) -> Iterator
                     yield StoredRelationship((path, end_path), score, is_of_model, id_)
 
 
-def _remove_present_pairs(expected: dict[PathPair, float], relationships: Iterator[StoredRelationship]) -> list[str]:
-    """Remove every pair that has its relationship from `expected`; return the ids of all other relationships."""
+class _ExpectedPairs:
+    """The pairs that should have a relationship, found by the paths of a stored one.
+
+    Args:
+        paths: of all usable images, sorted.
+        pairs: the pairs, in numbers of paths.
+    """
+
+    def __init__(self, paths: Sequence[str], pairs: ScoredPairs) -> None:
+        self.paths = paths
+        self.pairs = pairs
+        self._row_of = {path: row for row, path in enumerate(paths)}
+        self._keys = pairs.a.astype(np.int64) << 32 | pairs.b
+
+    def find(self, relationships: Iterator[StoredRelationship]) -> Iterator[tuple[StoredRelationship, int | None]]:
+        """Yield each relationship with the place of its pair; None where there should be none."""
+        while some := list(islice(relationships, _COMPARED_ROWS)):
+            keys = np.array([self._key(relationship.pair) for relationship in some], np.int64)
+            places = np.searchsorted(self._keys, keys)
+            is_expected = places < len(self._keys)
+            is_expected[is_expected] = self._keys[places[is_expected]] == keys[is_expected]
+            for relationship, place, found in zip(some, places.tolist(), is_expected.tolist(), strict=True):
+                yield relationship, place if found else None
+
+    def _key(self, pair: PathPair) -> int:
+        a, b = (self._row_of.get(path) for path in pair)
+        return -1 if a is None or b is None else a << 32 | b
+
+
+def _compare(expected: _ExpectedPairs, relationships: Iterator[StoredRelationship]) -> tuple[ScoredPairs, list[str]]:
+    """Return the pairs that have no relationship, and the ids of all relationships that should not be there."""
+    pairs = expected.pairs
+    is_written = np.zeros(len(pairs), bool)
     extra_ids: list[str] = []
-    for relationship in relationships:
-        # The pair of a second relationship is no longer in `expected`, so that the second one is extra.
-        score = expected.get(relationship.pair)
-        if score is not None and relationship.is_of_model and _equal_scores(relationship.score, score):
-            del expected[relationship.pair]
+    for relationship, place in expected.find(relationships):
+        # A second relationship of a pair is extra.
+        if (
+            place is not None
+            and not is_written[place]
+            and relationship.is_of_model
+            and _equal_scores(relationship.score, float(pairs.scores[place]))
+        ):
+            is_written[place] = True
         else:
             extra_ids.append(relationship.id)
-    return extra_ids
+    return pairs.where(~is_written), extra_ids
 
 
 def _write_pairs(
-    database: Database, space: EmbeddingSpace, pairs: Sequence[tuple[PathPair, float]], keys: Mapping[str, str]
+    database: Database, space: EmbeddingSpace, pairs: ScoredPairs, paths: Sequence[str], keys: Mapping[str, str]
 ) -> int:
     """Create the relationships of pairs that have none, in one transaction; return how many were created.
 
     Args:
         database: the graph.
         space: the embedding space of the scores.
-        pairs: pairs of paths and their scores.
+        pairs: pairs of row numbers and their scores.
+        paths: the path of each row.
         keys: the vector key of each path.
 
     Raises:
         StaleTableError: a node is missing or has another vector than the scored one; nothing was written.
     """
-    paths = sorted({path for pair, _ in pairs for path in pair})
-    position = {path: number for number, path in enumerate(paths)}
+    rows = np.unique(np.concatenate([pairs.a, pairs.b]))
+    a, b = (np.searchsorted(rows, side).tolist() for side in (pairs.a, pairs.b))
+    named = [paths[int(row)] for row in rows]
     parameters = {
         "model": space.id,
-        "nodes": [[path, keys[path], number] for path, number in position.items()],
-        "pairs": [[position[a], position[b], score] for (a, b), score in pairs],
+        "nodes": [[path, keys[path], number] for number, path in enumerate(named)],
+        "pairs": [list(pair) for pair in zip(a, b, pairs.scores.tolist(), strict=True)],
     }
     # CREATE need not look for a relationship that the comparison, under the same lock, has not found; it takes half of
     # the time of MERGE. If its answer is lost, the transaction may have been done. The one that is sent again merges

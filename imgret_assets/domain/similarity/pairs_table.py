@@ -10,7 +10,7 @@ graph compares scores with a tolerance of 1e-9, so no relationship is written fo
 """
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -285,13 +285,14 @@ def _write_table(home: Home, space: str, pairs: ScoredPairs, paths: Sequence[str
             opened.write_table(pa.Table.from_arrays(columns, schema=tables.PAIRS_SCHEMA))
 
 
-def validate_pairs(home: Home, space: str, contents: dict[str, str]) -> float:
-    """Check that a space's pairs table may be written to the graph, and return its threshold.
+def load_valid_pairs(home: Home, space: str, contents: Mapping[str, str]) -> tuple[ScoredPairs, float]:
+    """Read a space's pairs table and its threshold after checking that it may be written to the graph.
 
     Args:
         home: the home.
         space: id of the embedding space.
-        contents: which vector each usable image has (`domain.embeddings.table_reader.vector_keys`), by path.
+        contents: which vector each usable image has (`domain.embeddings.table_reader.vector_keys`), by path. Row
+            numbers of the pairs count the sorted paths.
 
     Raises:
         TableError: the table is missing, holds a self pair, a doubled or a reversed pair, or an impossible score.
@@ -299,11 +300,10 @@ def validate_pairs(home: Home, space: str, contents: dict[str, str]) -> float:
     """
     coverage = coverage_of(list(contents), list(contents.values()))
     threshold = PAIRS.require_current(home.warehouse, space, coverage).threshold
-    read_valid_pairs(tables.pairs_path(home.warehouse, space), sorted(contents), threshold)
-    return threshold
+    return _read_valid_pairs(tables.pairs_path(home.warehouse, space), sorted(contents), threshold), threshold
 
 
-def read_valid_pairs(path: Path, paths: Sequence[str], threshold: float) -> ScoredPairs:
+def _read_valid_pairs(path: Path, paths: Sequence[str], threshold: float) -> ScoredPairs:
     """Read a pairs table, its images as row numbers, after checking that it may be written to the graph.
 
     Args:

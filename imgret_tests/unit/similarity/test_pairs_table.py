@@ -21,7 +21,7 @@ from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.similarity import pair_search, pairs_table
 from imgret_assets.domain.similarity.pair_search import SearchResult, search_pairs
-from imgret_assets.domain.similarity.pairs_table import refresh_pairs, validate_pairs
+from imgret_assets.domain.similarity.pairs_table import load_valid_pairs, refresh_pairs
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
@@ -408,7 +408,7 @@ def contents_of(home: Home) -> dict[str, str]:
 def test_a_valid_table_gives_its_threshold(home: Home) -> None:
     write_tables(home, COLLECTION)
     refresh_pairs(home, SPACE.id, 0.9)
-    assert validate_pairs(home, SPACE.id, contents_of(home)) == 0.9
+    assert load_valid_pairs(home, SPACE.id, contents_of(home))[1] == 0.9
 
 
 @pytest.mark.parametrize(
@@ -429,7 +429,7 @@ def test_a_wrong_row_never_reaches_the_graph(home: Home, row: tuple[str, str, fl
     wrong = pa.table(dict(zip(("path_a", "path_b", "score"), ([value] for value in row), strict=True)))
     tables.write(path, wrong.cast(tables.PAIRS_SCHEMA), tables.read_metadata(path))
     with pytest.raises(TableError, match=message):
-        validate_pairs(home, SPACE.id, contents_of(home))
+        load_valid_pairs(home, SPACE.id, contents_of(home))
 
 
 def test_a_doubled_row_never_reaches_the_graph_and_order_is_not_required(home: Home) -> None:
@@ -440,10 +440,10 @@ def test_a_doubled_row_never_reaches_the_graph_and_order_is_not_required(home: H
     assert len(table) > 2
     backwards = table.take(list(range(len(table)))[::-1])
     tables.write(path, backwards, metadata)
-    assert validate_pairs(home, SPACE.id, contents_of(home)) == 0.9
+    assert load_valid_pairs(home, SPACE.id, contents_of(home))[1] == 0.9
     tables.write(path, pa.concat_tables([backwards, table.slice(1, 1)]), metadata)
     with pytest.raises(TableError, match="self, doubled or reversed"):
-        validate_pairs(home, SPACE.id, contents_of(home))
+        load_valid_pairs(home, SPACE.id, contents_of(home))
 
 
 def test_pairs_of_other_embeddings_never_reach_the_graph(home: Home) -> None:
@@ -451,7 +451,7 @@ def test_pairs_of_other_embeddings_never_reach_the_graph(home: Home) -> None:
     refresh_pairs(home, SPACE.id, 0.9)
     write_tables(home, {**COLLECTION, "new.png": (3.0, 5.0, 1.0)})
     with pytest.raises(StaleTableError):
-        validate_pairs(home, SPACE.id, contents_of(home))
+        load_valid_pairs(home, SPACE.id, contents_of(home))
 
 
 # Names of one content, and contents with equal vectors
