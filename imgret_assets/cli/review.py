@@ -16,9 +16,9 @@ from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exi
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
 from imgret_assets.domain.review import decision_log
 from imgret_assets.domain.review.decision_log import read_decisions
-from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, File, keep_all, keep_one
+from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, keep_all
 from imgret_assets.domain.review.queue import read_review_queue
-from imgret_assets.domain.review.removals import find_library_file, list_removals
+from imgret_assets.domain.review.removals import decide_duplicates, find_library_file, list_removals
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError, HomeError
@@ -176,26 +176,30 @@ def decide(
     reason: str,
     home: Path | None,
 ) -> None:
-    """Decide about two images of the library: files, or paths under the image root. Prints the decision's id."""
+    """Decide about two images of the library: files, or paths under the image root. Prints the decision's id.
+
+    A symbolic link is no duplicate and can't be the one to keep: it has no content of its own.
+    """
     opened = _open_home(ctx, home)
-    file_a, file_b = _library_file(opened, a), _library_file(opened, b)
+    paths = [_library_path(opened, argument) for argument in (a, b)]
     if verdict == NOT_DUPLICATES:
         if keep is not None:
             raise click.UsageError("--keep is for --verdict duplicate: not_duplicates keeps both")
-        decision = keep_all([file_a, file_b])
+        decision = keep_all([find_library_file(opened, path) for path in paths])
     else:
         if keep is None:
             raise click.UsageError(f"--verdict {DUPLICATE} needs --keep: which of the two")
-        kept = _library_file(opened, keep)
-        if kept not in (file_a, file_b):
+        kept = _library_path(opened, keep)
+        if kept not in paths:
             raise click.UsageError(f"--keep {keep} is neither {a} nor {b}")
-        decision = keep_one(kept, [file for file in (file_a, file_b) if file != kept])
+        decision = decide_duplicates(opened, kept, [path for path in paths if path != kept])
     batch = decision_log.record(opened, [decision], by=by, reason=reason)
     click.echo(batch)
     click.echo("imgret: recorded; `imgret review undo` undoes it", err=True)
 
 
-def _library_file(home: Home, argument: Path) -> File:
+def _library_path(home: Home, argument: Path) -> str:
+    """Return the path in the tables of an argument."""
     file = as_file(argument, home.images)
     # A file that does not exist may still be in the tables: then the argument is a path under the image root.
     path = in_library(file if file.exists() else home.images / argument, home.images)
@@ -203,7 +207,7 @@ def _library_file(home: Home, argument: Path) -> File:
         raise DecisionError(
             f"{argument} is not under the image root, {home.images}", expected="an image of the library"
         )
-    return find_library_file(home, path)
+    return path
 
 
 @review.command()

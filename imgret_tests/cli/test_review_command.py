@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from imgret_assets.cli.main import imgret
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.errors import DecisionError, TableError
 from imgret_tests.cli.conftest import Library
@@ -153,3 +154,16 @@ def test_only_images_of_the_library_can_be_decided_about(library: Library) -> No
         decide(library, ORIGINAL, __file__, "--verdict", "not_duplicates")
     with pytest.raises(DecisionError, match="alone"):
         decide(library, ORIGINAL, library.root / ORIGINAL, "--verdict", "not_duplicates")
+
+
+def test_a_link_is_neither_kept_nor_a_duplicate(library: Library) -> None:
+    (library.root / "link.png").symlink_to(ORIGINAL)
+    refresh_manifest(library.home)
+    with pytest.raises(DecisionError, match=rf"link\.png is a symbolic link to {ORIGINAL}: a link keeps no content"):
+        decide(library, "link.png", NEAR_COPY, "--verdict", "duplicate", "--keep", "link.png")
+    with pytest.raises(DecisionError, match=r"link\.png is a symbolic link .* removing it frees nothing"):
+        decide(library, "link.png", NEAR_COPY, "--verdict", "duplicate", "--keep", NEAR_COPY)
+    assert read_decisions(library.home).events == []
+    # Keeping both loses nothing.
+    decide(library, "link.png", NEAR_COPY, "--verdict", "not_duplicates")
+    assert removals(library) == {}

@@ -28,10 +28,12 @@ from imgret_assets.domain.review.decisions import (
     Decision,
     Decisions,
     File,
+    SetDecision,
     is_protected,
+    keep_one,
 )
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import TableError
+from imgret_assets.errors import DecisionError, TableError
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +234,36 @@ def find_library_file(home: Home, path: str) -> File:
     Raises:
         TableError: the manifests have no such file with known bytes.
     """
-    image = next((image for image in load_files(home) if image.path == path), None)
+    image = _library_image(load_files(home), home, path)
+    return File(image.path, image.sha256)
+
+
+def decide_duplicates(home: Home, keep: str, duplicates: Sequence[str]) -> SetDecision:
+    """Return the decision that files of the library, given by path, duplicate the file `keep`.
+
+    Raises:
+        TableError: the manifests have no such file with known bytes.
+        DecisionError: one of them is a symbolic link. A link keeps no content, and its removal frees nothing.
+    """
+    listed = load_files(home)
+    images = [_library_image(listed, home, path) for path in (keep, *duplicates)]
+    for image in images:
+        if image.link is not None:
+            does = "keeps no content" if image is images[0] else "is no duplicate, and removing it frees nothing"
+            raise DecisionError(
+                f"{image.path} is a symbolic link to {image.link}: a link {does}",
+                expected="files",
+                remedy="name the file that the link leads to, if it is in the library",
+            )
+    kept, *others = (File(image.path, image.sha256) for image in images)
+    return keep_one(kept, others)
+
+
+def _library_image(listed: Iterable[UsableImage], home: Home, path: str) -> UsableImage:
+    image = next((image for image in listed if image.path == path), None)
     if image is None:
         raise TableError(
             f"{path} is not among the images of {home.images}",
             remedy="give a path under the image root; a new file is known after `imgret run`",
         )
-    return File(image.path, image.sha256)
+    return image
