@@ -43,7 +43,7 @@ def main() -> None:
         if "graph" in sections:
             graph.run(report, sources, work, rounds=min(given.rounds, 3), sizes=graph.Sizes(), say=_say)
         if "quality" in sections:
-            quality.run(report, sources, say=_say)
+            quality.run(report, sources, work, say=_say)
     print(report.table())
     report.write(given.json)
     _say(f"Written to {given.json}")

@@ -66,6 +66,40 @@ def price_list(prices: list[int]) -> Image.Image:
     return image
 
 
+def form(entries: list[str]) -> Image.Image:
+    """Draw a form: printed labels and boxes, and an entry in each box; a missing entry leaves its box empty."""
+    image = Image.new("RGB", (620, 800), "white")
+    draw = ImageDraw.Draw(image)
+    draw.text((40, 24), "Application for a berth", font=ImageFont.load_default(28), fill=(0, 0, 60))
+    draw.line([(40, 66), (580, 66)], fill=(0, 0, 60), width=2)
+    for number, label in enumerate(words(77, 28)):
+        x, y = 40 + 280 * (number % 2), 84 + 50 * (number // 2)
+        draw.text((x, y), label.capitalize(), font=ImageFont.load_default(13), fill=(0, 0, 60))
+        draw.rectangle((x, y + 16, x + 260, y + 42), outline=(0, 0, 60))
+        if number < len(entries):
+            draw.text((x + 8, y + 18), entries[number], font=ImageFont.load_default(19), fill=(20, 40, 160))
+    return image
+
+
+def receipt(items: list[str], prices: list[int]) -> Image.Image:
+    """Draw a till receipt: the same shop, and a line for each item with its price in cents."""
+    image = Image.new("RGB", (380, 190 + 24 * len(items)), (250, 250, 246))
+    draw = ImageDraw.Draw(image)
+    draw.text((110, 20), "HARBOUR STORE", font=ImageFont.load_default(20), fill="black")
+    draw.text((120, 50), "Quay 7, open 8 to 20", font=ImageFont.load_default(14), fill="black")
+    draw.line([(20, 80), (360, 80)], fill="black")
+    font = ImageFont.load_default(16)
+    for number, (item, price) in enumerate(zip(items, prices, strict=True)):
+        draw.text((24, 92 + 24 * number), item, font=font, fill="black")
+        draw.text((300, 92 + 24 * number), f"{price / 100:.2f}", font=font, fill="black")
+    end = 100 + 24 * len(items)
+    draw.line([(20, end), (360, end)], fill="black")
+    draw.text((24, end + 8), "TOTAL", font=ImageFont.load_default(20), fill="black")
+    draw.text((270, end + 8), f"{sum(prices) / 100:.2f}", font=ImageFont.load_default(20), fill="black")
+    draw.text((110, end + 46), "Thank you, come again", font=ImageFont.load_default(14), fill="black")
+    return image
+
+
 def line_drawing(seed: int, moved: int | None = None) -> Image.Image:
     """Draw black strokes on white; the stroke `moved` lies elsewhere."""
     rng = np.random.default_rng(seed)
