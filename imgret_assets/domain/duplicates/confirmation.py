@@ -221,7 +221,7 @@ def _compare_registered(
 def _compare_colours(colours: _ColourDifference, excess: float, *, is_framed: bool) -> Comparison:
     """Return the verdict about two images whose brightness is the same everywhere."""
     if colours.is_grey_version:
-        return Comparison(GREY, "one of the two has no colour", excess)
+        return Comparison(GREY, "one is a grey version of the other", excess)
     if colours.is_other_colour:
         return Comparison(DIFFERENT, "another colour", excess)
     if is_framed:

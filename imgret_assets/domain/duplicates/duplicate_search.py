@@ -35,8 +35,10 @@ MAX_SQUEEZE = 4 / 3 / 0.92
 # The closest candidates of an image are compared until so many in a row are none of its near-duplicates. Forms by the
 # thousand are each other's candidates; without a limit each would be compared with all others.
 MAX_MISSES = 32
+# Names which duplicate is kept, and the words of that: another name makes the table anew from stored comparisons.
+RANKING_METHOD = "depth-1"
 # Changes to what decides in this module or in `confirmation` increment the number: all pairs are then compared again.
-CONFIRMATION_METHOD = f"pixels768-2 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
+CONFIRMATION_METHOD = f"pixels768-3 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
 # Fingerprints or match scores that are computed before they are stored.
 CHECKPOINT = 256
 # Pairs that are compared at a time, by their grey images or embeddings: this bounds the memory.
@@ -81,11 +83,19 @@ class Duplicate:
 
 
 def _why_kept(keep: UsableImage, image: UsableImage) -> str:
+    if keep.depth != image.depth:
+        if keep.depth[0] != image.depth[0]:
+            return "kept: stored in colour, not in grey"
+        return f"kept: {_in_bits(keep)}, not {_in_bits(image)}"
     if keep.width * keep.height != image.width * image.height:
         return f"kept: {keep.width} x {keep.height} pixels, not {image.width} x {image.height}"
     if keep.bytes != image.bytes:
         return f"kept: {keep.bytes:,} bytes, not {image.bytes:,}"
     return "kept: the shorter path" if len(keep.path) != len(image.path) else "kept: the first path"
+
+
+def _in_bits(image: UsableImage) -> str:
+    return "unknown bits" if image.bits is None else f"{image.bits:,} bit{'s' * (image.bits != 1)} per pixel"
 
 
 def find_exact_duplicates(groups: Iterable[Sequence[UsableImage]]) -> list[Duplicate]:
@@ -369,7 +379,8 @@ def find_near_duplicates(
     table = np.frombuffer(b"".join(hashes[sha256] or b"" for sha256 in contents), np.uint8).reshape(len(contents), 32)
     compared = np.array([sha256 in compared_before for sha256 in contents], dtype=bool)
     paths_of = {group[0].sha256: [image.path for image in group] for group in ranked}
-    with PixelComparer(paths_of, root, max_pixels=max_pixels) as comparer:
+    frames_of = {group[0].sha256: group[0].frames for group in ranked if group[0].frames is not None}
+    with PixelComparer(paths_of, root, max_pixels=max_pixels, frames_of=frames_of) as comparer:
         confirmation = _Confirmation(ranked, store, comparer, scores)
         try:
             keepers = assign_keepers(table, compared, scores, confirmation.confirm)

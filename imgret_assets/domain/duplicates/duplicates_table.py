@@ -8,10 +8,11 @@ Belongs here: refreshing the table, its rows. Not here: the search
 (`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.confirmation`), relationships
 (`domain.graph.duplicate_of`), similar images (`domain.similarity.pairs_table`).
 
-Contents are ranked by most pixels, largest file, shortest path, path. The first content keeps every later one that is
-directly confirmed as its near-duplicate; then the first of the rest does the same. So no row points to an image that is
-a duplicate itself, and every duplicate was compared with the very image that it points to. A chain of near-duplicates
-that has drifted too far from the first content is kept by one of its own members.
+Contents are ranked by colour before grey, most bits per channel, most pixels, largest file, shortest path, path. The
+first content keeps every later one that is directly confirmed as its near-duplicate; then the first of the rest does
+the same. So no row points to an image that is a duplicate itself, and every duplicate was compared with the very image
+that it points to. A chain of near-duplicates that has drifted too far from the first content is kept by one of its own
+members.
 
 Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits, whose small grey images correlate and
 whose proportions are alike. Their pixels confirm them, whatever the cosine of their embeddings: a network sees other
@@ -35,6 +36,7 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     NEAR,
     PAIR_BATCH,
     RADIUS_BITS,
+    RANKING_METHOD,
     Duplicate,
     find_near_duplicates,
     merge_duplicates,
@@ -61,7 +63,7 @@ from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
-METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD}"
+METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD} {RANKING_METHOD}"
 
 
 @dataclass(frozen=True)

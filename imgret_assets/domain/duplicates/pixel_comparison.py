@@ -116,10 +116,19 @@ class PixelComparer:
         paths_of: paths, relative to the image root, of the files of each content.
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
+        frames_of: number of frames of the contents for which it is known; those of others are counted.
     """
 
-    def __init__(self, paths_of: Mapping[str, Sequence[str]], root: Path, *, max_pixels: int) -> None:
+    def __init__(
+        self,
+        paths_of: Mapping[str, Sequence[str]],
+        root: Path,
+        *,
+        max_pixels: int,
+        frames_of: Mapping[str, int] | None = None,
+    ) -> None:
         self.paths_of, self.root, self.max_pixels = paths_of, root, max_pixels
+        self.frames_of = frames_of or {}
         self.threads = max(2, usable_threads())
         self._budget = PixelBudget(PIXEL_BUDGET)
         self._images: OrderedDict[str, _Loaded] = OrderedDict()
@@ -172,7 +181,7 @@ class PixelComparer:
         with decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
             image = load_for_comparison(decoded)
         try:
-            has_further_frames = count_frames(data) > 1
+            has_further_frames = (self.frames_of.get(content) or count_frames(data)) > 1
         except UnusableImageError:
             # Comparing all frames says what can't be decoded.
             has_further_frames = True

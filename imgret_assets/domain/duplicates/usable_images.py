@@ -23,7 +23,10 @@ from imgret_assets.domain.storage.home import Home
 _COLUMNS = (
     *("path", "sha256", "bytes", "width", "height"),
     *("inode", "mtime_ns", "ctime_ns", "hard_links", "link"),
+    *("channels", "bits", "frames"),
 )
+# What the depth counts as where the manifest does not know it: that of nearly all files.
+_USUAL_CHANNELS, _USUAL_BITS = 3, 24
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ class UsableImage:
             links of each other; None if unknown. Times belong to it, because two file systems may use one inode number.
         hard_links: how many names the stored file has, inside and outside the image root.
         mtime_ns: time of the last change in ns, as `files.storable_ns` limits it; 0 if unknown.
+        channels, bits: colour channels and bits per pixel as stored (`stored_depth`); None if unknown.
+        frames: frames or pages of the file; None if unknown.
     """
 
     path: str
@@ -54,14 +59,27 @@ class UsableImage:
     stored_file: tuple[int, int, int] | None = None
     hard_links: int = 1
     mtime_ns: int = 0
+    channels: int | None = None
+    bits: int | None = None
+    frames: int | None = None
 
     @property
-    def rank(self) -> tuple[int, int, int, str]:
-        """Sort key: most pixels first, then the largest file, the shortest path, the path.
+    def depth(self) -> tuple[bool, float]:
+        """Whether the image is stored in colour, and the bits per channel: the greater, the better.
+
+        A palette of 8 bits has 8 / 3 bits per channel: less than RGB, and the colour makes it more than grey.
+        """
+        channels = self.channels or _USUAL_CHANNELS
+        return channels > 1, (self.bits or _USUAL_BITS) / channels
+
+    @property
+    def rank(self) -> tuple[bool, float, int, int, int, str]:
+        """Sort key: colour before grey, most bits per channel, most pixels, the largest file, the shortest path, path.
 
         Of a set of duplicates, the image with the lowest rank is kept.
         """
-        return (-self.width * self.height, -self.bytes, len(self.path), self.path)
+        is_coloured, bits = self.depth
+        return (not is_coloured, -bits, -self.width * self.height, -self.bytes, len(self.path), self.path)
 
     @property
     def storage(self) -> tuple[object, ...]:
@@ -210,6 +228,9 @@ def images_of_rows(rows: pa.Table, vector_keys: Sequence[str] | None = None) -> 
             (row["inode"], row["mtime_ns"], row["ctime_ns"]) if row.get("hard_links") and row["inode"] else None,
             row.get("hard_links") or 1,
             row["mtime_ns"] or 0,
+            row.get("channels"),
+            row.get("bits"),
+            row.get("frames"),
         )
         for key, *values in zip(keys, *columns.values(), strict=True)
         for row in [dict(zip(columns, values, strict=True))]

@@ -21,7 +21,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -33,11 +33,13 @@ from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.png_repair import has_late_metadata, repair_png
 from imgret_assets.domain.images.rgb_conversion import is_transparent, to_rgb
+from imgret_assets.domain.images.stored_depth import StoredDepth, stored_depth
 from imgret_assets.domain.images.tiff_decoding import (
     SIDEWAYS,
     count_pages,
     decode_tiff,
     is_decoded_by_pillow,
+    read_tiff_depth,
     read_tiff_size,
     silence_libtiff,
 )
@@ -71,6 +73,7 @@ FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", TIFF, "AVIF", "JPEG2000", "PPM",
 _FORMATS_WITHOUT_SIGNATURE = ("DIB", "TGA")
 _EXIF_ORIENTATION = 0x0112
 _BMP_RUNS_DECODER = "bmp_rle"
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ class Header:
         decoding: how the pixels are decoded where another version decoded them otherwise, joined by `+`; empty for
             ordinary pictures.
         note: what was ignored, such as a profile that can't be read; None for nothing.
+        depth: channels and bits per pixel as stored, without transparency; None if unknown.
+        frames: how many frames the file has; None if they can't be counted.
     """
 
     width: int
@@ -90,6 +95,8 @@ class Header:
     format: str
     decoding: str = ""
     note: str | None = None
+    depth: StoredDepth | None = None
+    frames: int | None = 1
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
@@ -172,11 +179,13 @@ def _named_failures(data: bytes) -> Iterator[None]:
 def _read_header(file: BinaryIO, max_pixels: int) -> Header:
     form = _identify(file.read(START_BYTES))
     if form == TIFF and (size := _size_by_second_decoder(file, max_pixels)) is not None:
-        return Header(*size, format=TIFF, decoding=SECOND_TIFF_DECODER)
+        depth = _unless_fails(lambda: read_tiff_depth(file))
+        frames = _unless_fails(lambda: count_pages(file))
+        return Header(*size, format=TIFF, decoding=SECOND_TIFF_DECODER, depth=depth, frames=frames)
     try:
         with _open(file, form, max_pixels) as image:
             if form != "PNG" or "exif" in image.info or not has_late_metadata(file):
-                return _header_of(image, decodes_pixels=False)
+                return _header_of(image, file, decodes_pixels=False)
     except UnusableImageError:
         raise
     except Exception:
@@ -189,10 +198,10 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
     with _open(io.BytesIO(data if repaired is None else repaired.data), form, max_pixels) as image:
         if repaired is not None and repaired.icc_profile is not None:
             image.info["icc_profile"] = repaired.icc_profile
-        return _header_of(image, decodes_pixels=True)
+        return _header_of(image, file, decodes_pixels=True)
 
 
-def _header_of(image: Image.Image, *, decodes_pixels: bool) -> Header:
+def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> Header:
     width, height = image.size
     size = (height, width) if _is_sideways(image, decodes_pixels=decodes_pixels) else (width, height)
     effect = profile_effect(image.info.get("icc_profile"), image.mode)
@@ -202,7 +211,22 @@ def _header_of(image: Image.Image, *, decodes_pixels: bool) -> Header:
         GROUND: is_transparent(image),
     }
     decoding = "+".join(way for way, is_used in ways.items() if is_used)
-    return Header(*size, format=image.format or "", decoding=decoding, note=effect.note)
+    depth = _unless_fails(lambda: stored_depth(image))
+    # Counting the frames of a GIF reads on in its file; nothing else is read of this image afterwards.
+    frames = _unless_fails(lambda: count_pages(file) if image.format == TIFF else _frames_of(image))
+    return Header(*size, image.format or "", decoding, effect.note, depth, frames)
+
+
+def _unless_fails(read: Callable[[], _T]) -> _T | None:
+    """Return what a function reads of a header, or None: a file whose first frame is good stays usable."""
+    try:
+        return read()
+    except Exception:  # noqa: BLE001, RUF100 - decoders raise any error on odd files
+        return None
+
+
+def _frames_of(image: Image.Image) -> int:
+    return int(getattr(image, "n_frames", 1))
 
 
 def _size_by_second_decoder(file: BinaryIO, max_pixels: int) -> tuple[int, int] | None:
@@ -247,20 +271,20 @@ class _Decoding:
         """Return the number of frames."""
         form = _identify(self._data[:START_BYTES])
         if form == TIFF:
-            return count_pages(self._data)
+            return count_pages(io.BytesIO(self._data))
         with self._opened(form) as image:
-            return int(getattr(image, "n_frames", 1))
+            return _frames_of(image)
 
     def frames(self) -> Iterator[Image.Image]:
         """Yield each frame in any mode, rotated as EXIF says; nothing is read of a frame that nobody asks for."""
         form = _identify(self._data[:START_BYTES])
         if form == TIFF:
             yield self._page(0)
-            yield from map(self._page, range(1, count_pages(self._data)))
+            yield from map(self._page, range(1, count_pages(io.BytesIO(self._data))))
             return
         with self._opened(form) as image:
             yield self._load(image)
-            for number in range(1, int(getattr(image, "n_frames", 1))):
+            for number in range(1, _frames_of(image)):
                 image.seek(number)
                 _check_pixels(image.size, self._max_pixels)
                 yield self._load(image)

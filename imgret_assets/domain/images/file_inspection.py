@@ -13,6 +13,9 @@ from imgret_assets.domain.images.decode import read_header
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 
+# Grows when a row gets further facts from a file's header: manifests with rows of an older version are then refreshed
+# once (`domain.images.manifest`). Nothing is embedded again for it.
+INSPECTION_VERSION = 2
 _HASH_CHUNK_BYTES = 1 << 20
 
 
@@ -42,5 +45,7 @@ def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
         row["status"], row["error"] = status_of_os_error(error)
     else:
         row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)
-        row.update(decoding=header.decoding or None, note=header.note)
+        row.update(decoding=header.decoding or None, note=header.note, frames=header.frames)
+        if header.depth is not None:
+            row.update(channels=header.depth.channels, bits=header.depth.bits)
     return row

@@ -19,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgret_assets.domain.images.decode import DECODER_VERSION
-from imgret_assets.domain.images.file_inspection import inspect_file
+from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION, inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.listing_spool import Listing, spool_candidates
@@ -52,7 +52,7 @@ class ShardScan:
         statuses: number of rows by status.
         added, changed, removed: number of files that appeared, have other content, or are gone.
         opened: number of files whose bytes were read.
-        reinspected: number of unchanged files whose header was read because the decoder is another version.
+        reinspected: number of unchanged files whose header was read because an older version wrote their rows.
         written: whether the table was written; an unchanged one is not.
         examples: some usable paths that were added or changed.
         unusable: path, status and reason of each row that is not ok.
@@ -104,8 +104,8 @@ class ScanReport:
         reinspected = sum(shard.reinspected for shard in self.shards)
         if reinspected:
             new_root += (
-                f"The headers of {reinspected:,} unchanged files were read again, once, because this version decodes "
-                "some images otherwise. "
+                f"The headers of {reinspected:,} unchanged files were read again, once, because this version reads "
+                "more from them (channels, bits, frames) or decodes some images otherwise. "
             )
         if not opened and not removed and not added:
             opened_text = "no other file was opened" if reinspected else "no file was opened"
@@ -237,6 +237,7 @@ class _ShardScanner:
             listed_from_ns=window_ns[0],
             listed_to_ns=window_ns[1],
             decoder=DECODER_VERSION,
+            inspection=INSPECTION_VERSION,
         )
 
     def known_paths(self) -> set[str]:
@@ -253,13 +254,13 @@ class _ShardScanner:
         rows = [row for row in known.values() if self._in_unlistable_folder(row["path"])]
         any_known_inspected = False
         to_inspect: list[Row] = []
-        is_other_decoder = self.known_metadata is not None and self.known_metadata.decoder != DECODER_VERSION
+        is_older = self._is_of_older_version()
         for row in self.listing.rows(self.shard):
             known_row = known.get(_key(row))
             if row["status"] is not None:
                 rows.append(row)
             elif known_row is not None and not self.verify and self._is_same_file(row, known_row):
-                if is_other_decoder and known_row["sha256"] is not None:
+                if is_older and known_row["sha256"] is not None:
                     to_inspect.append({**row, "sha256": known_row["sha256"]})
                     scan.reinspected += 1
                     continue
@@ -287,6 +288,12 @@ class _ShardScanner:
 
     def _in_unlistable_folder(self, path: str) -> bool:
         return path.startswith(self.unlistable_folders)
+
+    def _is_of_older_version(self) -> bool:
+        """Return whether another version of the program inspected the files, so that their headers tell more now."""
+        stored = self.known_metadata
+        versions = (DECODER_VERSION, INSPECTION_VERSION)
+        return stored is not None and (stored.decoder, stored.inspection) != versions
 
     def _is_same_file(self, row: Row, known_row: Row) -> bool:
         """Return whether a listed file is certainly the one that the known row describes."""
@@ -320,7 +327,7 @@ class _ShardScanner:
         stored = self.known_metadata
         same_metadata = stored is not None and all(
             getattr(stored, name) == getattr(self.new_metadata, name)
-            for name in ("root", "shards", "max_pixels", "fingerprint", "decoder")
+            for name in ("root", "shards", "max_pixels", "fingerprint", "decoder", "inspection")
         )
         return same_metadata and tables.read(self.table).equals(table)
 

@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, _imaging
 
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.stored_depth import StoredDepth, tiff_depth
 
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANAR, _SAMPLE_FORMAT, _ICC_PROFILE = 258, 262, 274, 284, 339, 34675
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE, _CMYK, _LAB = 0, 1, 2, 3, 5, 8
@@ -84,13 +85,28 @@ def read_tiff_size(file: BinaryIO) -> tuple[int, int]:
         return (height, width) if _orientation(page) in SIDEWAYS else (width, height)
 
 
-def count_pages(data: bytes) -> int:
+def read_tiff_depth(file: BinaryIO) -> StoredDepth:
+    """Read the depth of the first page.
+
+    Raises:
+        Exception: any; tifffile can't read the file.
+    """
+    file.seek(0)
+    with _tifffile().TiffFile(file) as tiff:
+        page = tiff.pages[0]
+        colour_map = None if page.colormap is None else np.asarray(page.colormap).ravel().tolist()
+        bits, extra = int(page.bitspersample), len(page.extrasamples)
+        return tiff_depth(int(page.photometric), bits, int(page.samplesperpixel), extra, colour_map)
+
+
+def count_pages(file: BinaryIO) -> int:
     """Return the number of pages.
 
     Raises:
         Exception: any; tifffile can't read the file.
     """
-    with _tifffile().TiffFile(io.BytesIO(data)) as tiff:
+    file.seek(0)
+    with _tifffile().TiffFile(file) as tiff:
         return len(tiff.pages)
 
 

@@ -256,6 +256,9 @@ class ReviewQueue:
             return f"{size}, " + (
                 f"in the protected folder {folder}" if folder else "a link in a protected folder leads to it"
             )
+        if rest and all(image.depth != kept.depth for image in rest):
+            return f"{size}, {'most bits per pixel' if any(image.depth[0] for image in rest) else 'in colour'}"
+        rest = [image for image in rest if image.depth == kept.depth]
         rest = [image for image in rest if image.width * image.height == kept.width * kept.height]
         if not rest:
             return f"{size}, most pixels"

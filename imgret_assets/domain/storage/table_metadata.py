@@ -71,6 +71,7 @@ class ManifestMetadata(TableMetadata):
         fingerprint: of the shard's listed files (`domain.images.files.ListingFingerprint`); empty after a reshard.
         listed_from_ns, listed_to_ns: start and end of the walk, nanoseconds since the epoch.
         decoder: version of the decoder that inspected the files (`domain.images.decode.DECODER_VERSION`).
+        inspection: version of the facts that a row has (`domain.images.file_inspection.INSPECTION_VERSION`).
     """
 
     root: str
@@ -81,6 +82,7 @@ class ManifestMetadata(TableMetadata):
     listed_from_ns: int = 0
     listed_to_ns: int = 0
     decoder: int = 1
+    inspection: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -35,6 +35,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("error", pa.string()),
         ("decoding", pa.string()),
         ("note", pa.string()),
+        ("channels", pa.int32()),
+        ("bits", pa.int32()),
+        ("frames", pa.int32()),
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])

@@ -135,7 +135,7 @@ def test_a_small_edit_needs_a_look() -> None:
 
 def test_a_grey_version_needs_a_look() -> None:
     comparison = compare_images(PHOTO, saved(scaled(PHOTO, 0.5).convert("L")))
-    assert (comparison.verdict, comparison.reason) == (GREY, "one of the two has no colour")
+    assert (comparison.verdict, comparison.reason) == (GREY, "one is a grey version of the other")
 
 
 @pytest.mark.parametrize("colour", ["black", "white"])

@@ -1,6 +1,7 @@
 """The search for duplicates: equal to comparing all pairs one by one, whatever was compared before."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -99,12 +100,19 @@ def image(path: str, sha256: str = "x", size_bytes: int = 10, width: int = 4, he
     return UsableImage(path, sha256, size_bytes, width, height)
 
 
+def deep(path: str, channels: int, bits: int, width: int = 4) -> UsableImage:
+    return replace(image(path, width=width), channels=channels, bits=bits)
+
+
 @pytest.mark.parametrize(
     ("keep", "duplicate", "reason"),
     [
         (image("longer/path.png", size_bytes=1, width=5), image("a.png", size_bytes=99), "5 x 4 pixels, not 4 x 4"),
         (image("longer/path.png", size_bytes=11), image("a.png"), "11 bytes, not 10"),
         (image("b.png"), image("aa.png"), "the shorter path"),
+        (deep("b.png", 3, 24, width=3), deep("a.png", 1, 8), "stored in colour, not in grey"),
+        (deep("b.png", 3, 24, width=3), deep("a.png", 3, 8), "24 bits per pixel, not 8 bits per pixel"),
+        (deep("b.png", 1, 8, width=3), deep("a.png", 1, 1), "8 bits per pixel, not 1 bit per pixel"),
         (image("a.png"), image("b.png"), "the first path"),
     ],
 )

@@ -1,5 +1,6 @@
 """The duplicates table: which rows it has, what a refresh computes, the same rows whatever came before."""
 
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -226,7 +228,7 @@ def test_an_edited_image_and_a_grey_version_are_to_be_looked_at_first(home: Home
     assert report.duplicate_bytes == (home.images / "edited-small.jpg").stat().st_size
     assert "; 2 to look at first: " in report.summary
     reasons = {row["path_from"]: row["reason"] for row in stored}
-    assert reasons["grey.png"].startswith("look first: one of the two has no colour (correlation ")
+    assert reasons["grey.png"].startswith("look first: one is a grey version of the other (correlation ")
     assert reasons[second].endswith("neither is proposed for removal")
     sets = load_review_tables(home).duplicate_sets
     numbers = {path: load_review_tables(home).number_of(path) for path in ("edited.png", "edited-small.jpg")}
@@ -395,3 +397,50 @@ def test_equal_bytes_are_duplicates_whether_or_not_they_can_be_decoded(home: Hom
     # Nothing changes but a file that can't be decoded.
     put(home.images, "again/phone.heic", contents["phone.heic"] + b"x")
     assert refresh(small).exact == 4
+
+
+def as_bytes(image: Image.Image, form: str, **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **options)
+    return file.getvalue()
+
+
+def deep_tiff(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    tifffile.imwrite(file, np.asarray(image).astype(np.uint16) * 257, photometric="rgb")
+    return file.getvalue()
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_deeper_image_is_kept_although_the_other_has_more_pixels(home: Home) -> None:
+    small = [scene(seed) for seed in (31, 32, 33)]
+    large = [image.resize((2 * image.width, 2 * image.height), Image.Resampling.LANCZOS) for image in small]
+    put(home.images, "deep.tif", deep_tiff(small[0]))
+    put(home.images, "deep-copy.jpg", as_bytes(large[0], "JPEG", quality=95))
+    put(home.images, "colours.png", encode(small[1]))
+    put(home.images, "colours-copy.gif", as_bytes(large[1].quantize(256), "GIF"))
+    put(home.images, "grey.png", encode(small[2].convert("L")))
+    put(home.images, "grey-again.png", encode(large[2].convert("L")))
+    refresh(home)
+    found = rows(home)
+    assert {path: row["path_keep"] for path, row in found.items()} == {
+        "deep-copy.jpg": "deep.tif",
+        "colours-copy.gif": "colours.png",
+        "grey.png": "grey-again.png",
+    }
+    assert found["deep-copy.jpg"]["reason"].endswith("kept: 48 bits per pixel, not 24 bits per pixel")
+    assert found["colours-copy.gif"]["reason"].endswith("kept: 24 bits per pixel, not 8 bits per pixel")
+
+
+@pytest.mark.usefixtures("settled")
+def test_frames_are_not_counted_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(home.images, "a.png", encode(scene(41)))
+    put(home.images, "b.jpg", as_bytes(scene(41), "JPEG", quality=80))
+    refresh_manifest(home)
+
+    def refuse(_: bytes) -> int:
+        raise AssertionError
+
+    monkeypatch.setattr(pixel_comparison, "count_frames", refuse)
+    refresh(home)
+    assert rows(home)["b.jpg"]["kind"] == "near"

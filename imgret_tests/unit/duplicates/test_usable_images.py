@@ -136,3 +136,27 @@ def test_rows_of_an_older_version_are_files_of_their_own() -> None:
     newer = older.append_column("hard_links", pa.array([2, 2])).append_column("link", pa.array([None, "a"]))
     a, b = images_of_rows(newer, ["k", "l"])
     assert (a.stored_file, a.hard_links, a.mtime_ns, b.link, b.vector_key) == ((7, 1, 1), 2, 1, "a", "l")
+
+
+@pytest.mark.parametrize(
+    ("better", "poorer"),
+    [
+        pytest.param((3, 24, 100), (1, 8, 900), id="colour before a larger grey version"),
+        pytest.param((3, 24, 100), (1, 1, 900), id="colour before a larger fax"),
+        pytest.param((1, 8, 100), (1, 1, 900), id="grey before a larger fax"),
+        pytest.param((3, 48, 100), (3, 24, 900), id="16 bits before 8"),
+        pytest.param((3, 24, 100), (3, 8, 900), id="RGB before a palette"),
+        pytest.param((3, 8, 100), (1, 16, 900), id="a palette with colours before grey"),
+        pytest.param((3, 24, 900), (4, 32, 100), id="CMYK has the bits per channel of RGB"),
+        pytest.param((None, None, 900), (3, 24, 100), id="an unknown depth is the usual one"),
+        pytest.param((None, None, 100), (1, 8, 900), id="an unknown depth is no grey"),
+    ],
+)
+def test_depth_is_ranked_before_pixels(
+    better: tuple[int | None, int | None, int], poorer: tuple[int | None, int | None, int]
+) -> None:
+    images = [
+        UsableImage(path, path, 10, side, side, channels=channels, bits=bits)
+        for path, (channels, bits, side) in (("a", poorer), ("b", better))
+    ]
+    assert [group[0].path for group in rank_contents(images)] == ["b", "a"]

@@ -7,6 +7,7 @@ import tracemalloc
 import warnings
 import zlib
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -75,7 +76,7 @@ def test_an_image_is_rotated_as_exif_says(name: str) -> None:
 @pytest.mark.parametrize("form", FORMATS)
 def test_every_format_is_decoded(form: str) -> None:
     image = picture(7, size=(32, 32))
-    assert header_of(saved(image, form)) == Header(32, 32, form)
+    assert replace(header_of(saved(image, form)), depth=None) == Header(32, 32, form)
     difference = np.asarray(decode(saved(image, form), max_pixels=MAX_PIXELS)).astype(int) - np.asarray(image)
     assert np.abs(difference).mean() < (0.01 if form in ("PNG", "BMP", "TIFF", "PPM", "TGA", "ICO") else 10)
 
@@ -148,7 +149,7 @@ def test_a_text_in_a_png_does_not_make_it_unusable(chunk: bytes, before: bytes) 
     at = data.index(before) - 4
     data = data[:at] + chunk + data[at:]
     tracemalloc.start()
-    assert header_of(data) == Header(20, 40, "PNG")
+    assert replace(header_of(data), depth=None) == Header(20, 40, "PNG")
     decoded = decode(data, max_pixels=MAX_PIXELS)
     assert tracemalloc.get_traced_memory()[1] < len(data) * 6 + 20_000_000, "a text is never decompressed whole"
     tracemalloc.stop()
@@ -249,7 +250,7 @@ def test_an_icon_of_any_size_is_an_icon(side: int, padding: int) -> None:
     inner = saved(picture(6, size=(side, side)), "PNG")
     inner = inner[:33] + png_chunk(b"tEXt", b"Comment\0" + bytes(padding)) + inner[33:]
     data = struct.pack("<HHHBBBBHHII", 0, 1, 1, side % 256, side % 256, 0, 0, 1, 32, len(inner), 22) + inner
-    assert header_of(data) == Header(side, side, "ICO")
+    assert replace(header_of(data), depth=None) == Header(side, side, "ICO")
     assert outcome(data) is Status.OK
 
 
@@ -259,7 +260,7 @@ def test_a_rotated_tiff_is_listed_as_it_is_shown(orientation: int) -> None:
     exif[0x0112] = orientation
     data = saved(picture(3, size=(40, 20)), "TIFF", exif=exif)
     size = (20, 40) if orientation >= 5 else (40, 20)
-    assert header_of(data) == Header(*size, "TIFF")
+    assert replace(header_of(data), depth=None) == Header(*size, "TIFF")
     assert decode(data, max_pixels=MAX_PIXELS).size == size
 
 

@@ -12,6 +12,7 @@ from typing import IO, Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 
 from imgret_assets.domain.images import file_inspection, files
 from imgret_assets.domain.images import manifest as manifest_module
@@ -94,6 +95,9 @@ def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
             "error": None,
             "decoding": None,
             "note": None,
+            "channels": 3,
+            "bits": 24,
+            "frames": 1,
         }
     }
 
@@ -105,11 +109,13 @@ def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
         assert schema.names == [
             *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode", "hard_links", "link"),
             *("width", "height", "format", "label", "status", "error", "decoding", "note"),
+            *("channels", "bits", "frames"),
         ]
         assert schema.types == [
             *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int64(), pa.string()),
             *(pa.int32(), pa.int32()),
             *[pa.string()] * 6,
+            *[pa.int32()] * 3,
         ]
     assert counts(report) == expected_counts(written=4)
     assert total(report, "rows") == 0
@@ -683,3 +689,25 @@ def test_links_of_a_table_of_an_older_version_are_added_without_opening_a_file(h
         "hard.png": (2, None),
         "link.png": (2, "a.png"),
     }
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_depth_and_frames_of_a_table_of_an_older_version_are_read_once(home: Home, images: Path) -> None:
+    put(images, "colour.png", picture_bytes(1))
+    Image.effect_noise((60, 40), 50).convert("1").save(images / "fax.tif", compression="group4")
+    refresh_manifest(home)
+    complete = manifest(home)
+    for shard in home.shards:
+        path = tables.manifest_path(home.warehouse, shard)
+        older = tables.read(path).drop_columns(["channels", "bits", "frames"])
+        metadata = {key: value for key, value in tables.read_metadata(path).items() if key != "inspection"}
+        tables.write(path, older, metadata)
+    report = refresh_manifest(home)
+    assert (counts(report)["opened"], total(report, "reinspected"), total(report, "changed")) == (0, 2, 0)
+    assert "The headers of 2 unchanged files were read again, once" in report.summary
+    assert manifest(home) == complete
+    assert {path: (row["channels"], row["bits"], row["frames"]) for path, row in complete.items()} == {
+        "colour.png": (3, 24, 1),
+        "fax.tif": (1, 1, 1),
+    }
+    assert total(refresh_manifest(home), "reinspected") == 0
