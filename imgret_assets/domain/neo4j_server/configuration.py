@@ -6,6 +6,7 @@ Belongs here: its text. Not here: the choice of ports and memory (`domain.neo4j_
 import re
 
 from imgret_assets.domain.neo4j_server.run_file import ServerFolder
+from imgret_assets.domain.storage import atomic_files
 
 # An unknown key stops the start, so every line has been tried with the listed version.
 _TEMPLATE = """\
@@ -34,9 +35,14 @@ db.tx_log.rotation.retention_policy=2 files
 
 
 def write_configuration(folder: ServerFolder, *, bolt_port: int, http_port: int, pagecache_mb: int) -> None:
-    """Write the server's configuration file."""
+    """Write the server's configuration file.
+
+    Raises:
+        DiskFullError, HomeError: it can't be written.
+    """
     text = _TEMPLATE.format(bolt_port=bolt_port, http_port=http_port, pagecache_mb=pagecache_mb)
-    folder.configuration.write_text(text, encoding="utf-8")
+    with atomic_files.named_errors(folder.configuration):
+        folder.configuration.write_text(text, encoding="utf-8")
 
 
 def read_ports(folder: ServerFolder) -> tuple[int, int]:

@@ -58,6 +58,30 @@ def process_arguments(pid: int) -> list[str]:
         return []
 
 
+def process_numbers() -> list[int]:
+    """Return the numbers of all processes that can be seen from here."""
+    import psutil  # loading it takes longer than most commands need
+
+    return psutil.pids()
+
+
+def process_working_folder(pid: int) -> tuple[int, int] | None:
+    """Return device and inode of the folder in which a process works; None where that can't be known.
+
+    On Linux also for a folder that was moved, removed or lies in a container, which its name would not tell.
+    """
+    try:
+        if sys.platform == "linux":
+            status = Path(f"/proc/{pid}/cwd").stat()
+        else:
+            import psutil  # loading it takes longer than most commands need
+
+            status = Path(psutil.Process(pid).cwd()).stat()
+    except Exception:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def is_port_free(port: int, address: str = LOCALHOST) -> bool:
     """Return True where a server on this machine could listen."""
     with socket.socket(_family(address)) as probe:

@@ -7,12 +7,10 @@ Belongs here: which server a home has, starting and stopping it under a lock. No
 """
 
 import logging
-import os
 import shutil
-import signal
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
@@ -30,13 +28,16 @@ from imgret_assets.domain.neo4j_server.run_file import (
     read_run_file,
 )
 from imgret_assets.domain.neo4j_server.server_process import (
+    disk_full_error,
+    end_process,
+    find_servers,
     is_server_of,
     spawn,
     wait_until_ended,
     wait_until_listening,
 )
 from imgret_assets.domain.storage import locks
-from imgret_assets.errors import ServerError
+from imgret_assets.errors import DiskFullError, HomeError, ServerError
 from imgret_assets.settings import Settings
 
 READY_WITHIN_S = 120.0
@@ -106,7 +107,9 @@ def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S
         if running := status(settings):
             return running
         deadline = time.monotonic() + ready_within_s
-        server = read_run_file(folder) or _adopt_unrecorded(folder, jars.version, jars.gds_version)
+        server = read_run_file(folder)
+        if server is None and (server := _unrecorded(folder, jars.version, jars.gds_version)):
+            folder.record(server)
         if server is not None and server.state == "stopping":
             log("Neo4j is stopping; waiting for its end")
             wait_until_ended(server, STOP_WITHIN_S)
@@ -114,11 +117,17 @@ def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S
             log("Neo4j is starting already; waiting for it")
             if running := _wait_until_running(folder, server, deadline):
                 return running
+        # Servers that nothing records, such as those of a disk that was full: they would hold the store's lock.
+        for pid in find_servers(folder):
+            log(f"Neo4j, process {pid}, serves this home without a record; ending it")
+            _end(pid, STOP_WITHIN_S)
         return _start(settings, folder, jars, deadline, log)
 
 
 def stop(settings: Settings, *, within_s: float = STOP_WITHIN_S) -> bool:
     """Stop the embedded server; kill it where it does not end by itself.
+
+    Whatever serves the home is ended, recorded or not. Nothing of it depends on writing: the disk may be full.
 
     Args:
         settings: of the home.
@@ -134,19 +143,43 @@ def stop(settings: Settings, *, within_s: float = STOP_WITHIN_S) -> bool:
     folder = ServerFolder(settings)
     if not folder.path.is_dir():
         return False
-    with _lock(folder, settings, "stopping Neo4j"):
-        server = read_run_file(folder) or _adopt_unrecorded(folder, "", "")
-        if server is None:
-            return False
-        # From now on no process takes it for a running one, though its port answers for a while.
+    with ExitStack() as stack:
+        # Where the lock's file can't be written, nothing can start a server either.
+        with suppress(OSError, DiskFullError, HomeError):
+            stack.enter_context(_lock(folder, settings, "stopping Neo4j"))
+        server = read_run_file(folder) or _unrecorded(folder, "", "")
+        if server is not None:
+            _record_as_stopping(folder, server)
+        pids = [*([server.pid] if server else []), *find_servers(folder)]
+        for pid in dict.fromkeys(pids):
+            _end(pid, within_s)
+        with suppress(OSError):
+            folder.remove_record()
+        return bool(pids)
+
+
+def _record_as_stopping(folder: ServerFolder, server: RunFile) -> None:
+    """Record that from now on no process takes it for a running one, though its port answers for a while."""
+    try:
         folder.record(replace(server, state="stopping"))
-        for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, 10.0)):
-            with suppress(ProcessLookupError):
-                os.kill(server.pid, number)
-            if wait_until_ended(server, patience_s):
-                folder.remove_record()
-                return True
-    raise ServerError(f"Neo4j, process {server.pid}, did not end", remedy=f"end it with: kill -9 {server.pid}")
+    except (OSError, DiskFullError, HomeError):
+        # Without a record no process takes it for a running one either.
+        with suppress(OSError):
+            folder.run_file.unlink(missing_ok=True)
+
+
+def _end(pid: int, within_s: float) -> None:
+    """End a server's process.
+
+    Raises:
+        ServerError: it can't be ended.
+    """
+    try:
+        ended = end_process(pid, within_s)
+    except PermissionError:
+        ended = False
+    if not ended:
+        raise ServerError(f"Neo4j, process {pid}, did not end", remedy=f"end it with: kill -9 {pid}")
 
 
 def browser_url(server: Connection, cypher: str) -> str:
@@ -166,8 +199,8 @@ def browser_url(server: Connection, cypher: str) -> str:
     return f"http://{host.LOCALHOST}:{server.http_port}/browser/?{query}"
 
 
-def _adopt_unrecorded(folder: ServerFolder, version: str, gds_version: str) -> RunFile | None:
-    """Record and return a server whose starter was killed between the start of the process and its record."""
+def _unrecorded(folder: ServerFolder, version: str, gds_version: str) -> RunFile | None:
+    """Return a server whose starter was killed between the start of the process and its record."""
     try:
         pid = int(folder.pid_file.read_text(encoding="ascii"))
         bolt_port, http_port = read_ports(folder)
@@ -176,9 +209,7 @@ def _adopt_unrecorded(folder: ServerFolder, version: str, gds_version: str) -> R
     started = host.process_start(pid)
     if started is None or not is_server_of(folder, pid):
         return None
-    server = RunFile(pid, started, bolt_port, http_port, version, gds_version, folder.identity)
-    folder.record(server)
-    return server
+    return RunFile(pid, started, bolt_port, http_port, version, gds_version, folder.identity)
 
 
 def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: float, log: Log) -> Connection:
@@ -197,14 +228,31 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         pid = spawn(folder, heap_mb)
         started = host.process_start(pid) or "ended"
         server = RunFile(pid, started, bolt_port, http_port, jars.version, jars.gds_version, folder.identity)
-        folder.record(server)
+        try:
+            folder.record(server)
+        except Exception:
+            # What can't be recorded must not go on: the next process would not find it.
+            _end(pid, 0.0)
+            folder.remove_record()
+            raise
         # Another home's server may have taken the ports in the meantime: it listens and refuses, and ours ends.
-        if running := _wait_until_running(folder, server, deadline):
+        try:
+            running = _wait_until_running(folder, server, deadline, log_start)
+        except ServerError as error:
+            # It listens, and can't write.
+            raise _full(folder, log_start) or error from error
+        except DiskFullError:
+            _end(pid, 0.0)
+            folder.remove_record()
+            raise
+        if running is not None:
             return running
         # The part for Bolt logs "Address already in use", the part for HTTP "Address … is already in use".
         if "already in use" not in host.log_tail(folder.log, lines=1000, since=log_start):
             break
-    folder.run_file.unlink(missing_ok=True)
+    folder.remove_record()
+    if full := _full(folder, log_start):
+        raise full
     raise ServerError(
         f"Neo4j ended while it was starting. The end of its log {folder.log}:\n"
         f"{host.log_tail(folder.log, since=log_start)}",
@@ -212,8 +260,15 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
     )
 
 
-def _wait_until_running(folder: ServerFolder, server: RunFile, deadline: float) -> Connection | None:
-    return log_in(folder, server, deadline) if wait_until_listening(folder, server, deadline) else None
+def _wait_until_running(
+    folder: ServerFolder, server: RunFile, deadline: float, log_start: int | None = None
+) -> Connection | None:
+    listening = wait_until_listening(folder, server, deadline, log_start=log_start)
+    return log_in(folder, server, deadline) if listening else None
+
+
+def _full(folder: ServerFolder, log_start: int) -> DiskFullError | None:
+    return disk_full_error(folder, host.log_tail(folder.log, lines=100_000, since=log_start))
 
 
 def free_ports() -> tuple[int, int]:

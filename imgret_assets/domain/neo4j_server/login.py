@@ -22,6 +22,7 @@ from imgret_assets.domain.neo4j_server.run_file import (
     ServerFolder,
 )
 from imgret_assets.domain.neo4j_server.server_process import (
+    disk_full_error,
     java_command,
     java_environment,
     not_ready_error,
@@ -92,6 +93,8 @@ def _set_initial_password(folder: ServerFolder, password: str) -> None:
         output, failed = done.stdout + done.stderr, done.returncode != 0
     except (OSError, subprocess.TimeoutExpired) as error:
         output, failed = str(error), True
+    if failed and (full := disk_full_error(folder, output)):
+        raise full from None
     if failed:
         output = output.replace(password, "…").strip()
         # Not from the cause: its message may have the whole command.

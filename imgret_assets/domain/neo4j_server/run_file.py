@@ -8,7 +8,7 @@ import json
 from dataclasses import asdict, dataclass, field
 
 from imgret_assets.domain.neo4j_server import host
-from imgret_assets.domain.storage.atomic_files import write_json
+from imgret_assets.domain.storage.atomic_files import named_errors, write_json
 from imgret_assets.settings import Settings
 
 USERNAME = "neo4j"
@@ -93,10 +93,15 @@ class ServerFolder:
         self.secret = self.path / "password.json"
 
     def make(self) -> None:
-        """Create the folders that are missing."""
-        self.path.mkdir(parents=True, exist_ok=True)
-        for name in ("conf", "data", "logs", "run", "import"):
-            (self.path / name).mkdir(exist_ok=True)
+        """Create the folders that are missing.
+
+        Raises:
+            DiskFullError, HomeError: they can't be made.
+        """
+        with named_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            for name in ("conf", "data", "logs", "run", "import"):
+                (self.path / name).mkdir(exist_ok=True)
 
     @property
     def identity(self) -> tuple[int, int]:

@@ -1,17 +1,20 @@
 """The process of the embedded server: Java, its start, waiting for its ports and its end.
 
-Belongs here: one process. Not here: the server of a home, and which process starts it
-(`domain.neo4j_server.lifecycle`); passwords (`domain.neo4j_server.login`).
+Belongs here: one process, and finding the processes that serve a folder. Not here: the server of a home, and which
+process starts it (`domain.neo4j_server.lifecycle`); passwords (`domain.neo4j_server.login`).
 """
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 
 from imgret_assets.domain.neo4j_server import host
 from imgret_assets.domain.neo4j_server.run_file import RunFile, ServerFolder
-from imgret_assets.errors import ServerError
+from imgret_assets.domain.storage import atomic_files
+from imgret_assets.errors import DiskFullError, ServerError
 
 JVM_FLAGS = (
     "-XX:+UseG1GC",
@@ -27,9 +30,18 @@ JVM_FLAGS = (
     "-Dlog4j2.disable.jmx=true",
     "-Dfile.encoding=UTF-8",
 )
-# The shell itself records `$!`, and goes on where imgret is killed at this very moment: a server without a record could
-# not be found again. The shell ends at once, so that the server is not a child of this process.
-_DETACH = 'pid_file="$1"; shift; "$@" & echo $! > "$pid_file.new" && mv "$pid_file.new" "$pid_file"'
+# The shell itself records `$!`, and goes on where imgret is killed at this very moment. A server that it can't record
+# it ends: nobody would know it. The shell ends at once, so that the server is not a child of this process.
+_DETACH = (
+    'pid_file="$1"; shift; "$@" & '
+    'if echo $! > "$pid_file.new" && mv "$pid_file.new" "$pid_file"; then exit 0; fi; '
+    'kill -9 $!; rm -f "$pid_file.new"; exit 74'
+)
+_KILL_WITHIN_S = 10.0
+_LOG_EVERY_S = 1.0
+_HOME_OPTION = "--home-dir="
+# How Java reports a full disk, in the server's log and of its tools.
+_DISK_FULL_TEXTS = ("No space left on device", "Disk quota exceeded")
 
 
 def java_command() -> list[str]:
@@ -50,12 +62,17 @@ def java_environment() -> dict[str, str]:
 
 
 def spawn(folder: ServerFolder, heap_mb: int) -> int:
-    """Start the server's process, detached from this one and its terminal, and return its number."""
+    """Start the server's process, detached from this one and its terminal, and return its number.
+
+    Raises:
+        DiskFullError, HomeError: its number can't be recorded; it has been ended.
+        ServerError: it could not be started.
+    """
     java = [*java_command(), f"-Xms{heap_mb // 2}m", f"-Xmx{heap_mb}m", *JVM_FLAGS, "-cp", "plugins/*:lib/*"]
     server = ["org.neo4j.server.Neo4jCommunity", _home_option(folder), f"--config-dir={folder.path / 'conf'}"]
     command = ["/bin/sh", "-c", _DETACH, "sh", str(folder.pid_file), *java, *server, "--console-mode"]
-    with folder.log.open("ab") as log:
-        subprocess.run(
+    with atomic_files.named_errors(folder.log), folder.log.open("ab") as log:
+        done = subprocess.run(
             command,
             # The class path is relative to the folder: a colon in its path would end an entry.
             cwd=folder.path,
@@ -64,27 +81,93 @@ def spawn(folder: ServerFolder, heap_mb: int) -> int:
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            check=True,
+            check=False,
         )
-    return int(folder.pid_file.read_text(encoding="ascii"))
+    if done.returncode == 0:
+        return int(folder.pid_file.read_text(encoding="ascii"))
+    # The shell does not say why it could not write; another try does.
+    with atomic_files.named_errors(folder.pid_file):
+        folder.pid_file.write_text("0", encoding="ascii")
+    folder.pid_file.unlink()
+    raise ServerError(f"{folder.pid_file} could not be written, so that Neo4j was ended again", remedy="start again")
 
 
 def is_server_of(folder: ServerFolder, pid: int) -> bool:
-    """Return True where the process is a server of this folder, and not a later process of the same number."""
-    return _home_option(folder) in host.process_arguments(pid)
+    """Return True where the process is a server of this very folder, and not a later process of the same number.
+
+    The server works in its folder. That distinguishes it from one in a container, which may have a folder of the same
+    name, and finds it after the home was renamed.
+    """
+    options = [word for word in host.process_arguments(pid) if word.startswith(_HOME_OPTION)]
+    if not options:
+        return False
+    working_folder = host.process_working_folder(pid)
+    if working_folder is None:
+        return _home_option(folder) in options
+    return folder.path.is_dir() and working_folder == folder.identity
+
+
+def find_servers(folder: ServerFolder) -> list[int]:
+    """Return the numbers of all processes that are servers of this folder, whether or not anything records them."""
+    return [pid for pid in host.process_numbers() if is_server_of(folder, pid)]
+
+
+def end_process(pid: int, within_s: float) -> bool:
+    """End a process, kill it where it does not end by itself in time, and return whether it has ended.
+
+    Args:
+        pid: its number.
+        within_s: how long a clean end may take before it is killed, in seconds.
+    """
+    started = host.process_start(pid)
+    for number, patience_s in ((signal.SIGTERM, within_s), (signal.SIGKILL, _KILL_WITHIN_S)):
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+        deadline = time.monotonic() + patience_s
+        while started is not None and host.process_start(pid) == started:
+            if time.monotonic() > deadline:
+                break
+            time.sleep(0.05)
+        else:
+            return True
+    return False
+
+
+def disk_full_error(folder: ServerFolder, output: str) -> DiskFullError | None:
+    """Return the error for a server or tool whose output tells of a full disk; None where it tells of none."""
+    if not any(text in output for text in _DISK_FULL_TEXTS):
+        return None
+    return DiskFullError(
+        f"No room on the disk for Neo4j's files in {folder.path}",
+        remedy="free some space or move IMGRET_HOME to a larger disk, then start again",
+    )
 
 
 def _home_option(folder: ServerFolder) -> str:
-    return f"--home-dir={folder.path}"
+    return f"{_HOME_OPTION}{folder.path}"
 
 
-def wait_until_listening(folder: ServerFolder, server: RunFile, deadline: float) -> bool:
+def wait_until_listening(
+    folder: ServerFolder, server: RunFile, deadline: float, *, log_start: int | None = None
+) -> bool:
     """Wait until both ports answer, and return True then; False where the process has ended.
 
+    Args:
+        folder: the server's files.
+        server: the started server.
+        deadline: a time of `time.monotonic`.
+        log_start: the byte at which the server's part of the log begins, to notice a full disk; None to skip that.
+
     Raises:
-        ServerError: neither happened before the deadline, a time of `time.monotonic`.
+        DiskFullError: the server's log tells that there is no room; such a server may never answer nor end.
+        ServerError: neither happened before the deadline.
     """
+    look_at_log_at = time.monotonic() + _LOG_EVERY_S
     while server.is_alive():
+        if log_start is not None and time.monotonic() > look_at_log_at:
+            if full := disk_full_error(folder, host.log_tail(folder.log, lines=100_000, since=log_start)):
+                raise full
+            look_at_log_at = time.monotonic() + _LOG_EVERY_S
         if host.is_listening(server.bolt_port) and host.is_listening(server.http_port):
             return True
         if time.monotonic() > deadline:

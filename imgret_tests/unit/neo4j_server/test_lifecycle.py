@@ -80,7 +80,7 @@ def test_stop_ends_a_server_whose_starter_was_killed_before_it_recorded_it(
     code = "import sys; print(flush=True); sys.stdin.read()"
     words = [sys.executable, "-c", code, f"--home-dir={folder.path}"]
     write_configuration(folder, bolt_port=7001, http_port=7002, pagecache_mb=128)
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+    with subprocess.Popen(words, cwd=folder.path, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         process.stdout.readline()
         folder.pid_file.write_text(f"{process.pid}\n")
