@@ -44,6 +44,7 @@ from imgret_assets.domain.storage.derived_tables import GROUPS, NEAREST
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
+from imgret_assets.domain.storage.verification import discard_damaged
 
 # Stored in the table's metadata: another text makes the next run group all images again.
 METHOD = (
@@ -111,10 +112,11 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
     """
     with home.hold([locks.GRAPH], "grouping images"):
         started = time.monotonic()
+        path = tables.groups_path(home.warehouse, space)
+        discard_damaged(home, [path])
         listing = list_embeddings(home, space)
         NEAREST.require_current(home.warehouse, space, listing.coverage)
         labels = labels_of(home, listing.paths)
-        path = tables.groups_path(home.warehouse, space)
         current = GROUPS.current_metadata(home.warehouse, space, listing.coverage)
         if current is not None and (current.method, current.requested_min_score) == (METHOD, min_score):
             return _report(space, current.min_score, *_read_groupings(path), labels, None)

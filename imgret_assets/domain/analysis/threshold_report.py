@@ -22,9 +22,10 @@ from imgret_assets.domain.similarity.neighbours_table import load_neighbours
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST, THRESHOLDS
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, write_snapshot
+from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import ThresholdsMetadata
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
+from imgret_assets.domain.storage.verification import discard_damaged
 
 _VERSION = "2"
 # The figures stay valid while at most this share of the images has been added, removed or changed: one image in fifty
@@ -56,6 +57,8 @@ def refresh_threshold_report(home: Home, space: str, *, force: bool = False) -> 
     """
     with home.hold([locks.GRAPH], "reporting cosines"):
         started = time.monotonic()
+        files = [tables.thresholds_path(home.warehouse, space), snapshot_path(home, _SNAPSHOT_KIND, space)]
+        discard_damaged(home, files)
         listing = list_embeddings(home, space)
         NEAREST.require_current(home.warehouse, space, listing.coverage)
         plot = plot_path(home.warehouse, space)

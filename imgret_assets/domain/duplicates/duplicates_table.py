@@ -60,6 +60,7 @@ from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
+from imgret_assets.domain.storage.verification import discard_damaged
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
@@ -132,8 +133,9 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
     """
     with home.hold([locks.GRAPH], "finding duplicates"):
         started = time.monotonic()
-        images = load_usable_images(home, space)
         path = tables.duplicates_path(home.warehouse)
+        discard_damaged(home, [path])
+        images = load_usable_images(home, space)
         coverage = coverage_of_images(images)
         current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
         unusable = load_unusable_files(home, images)

@@ -29,6 +29,7 @@ from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
+from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import TableError
 
 # Shards are embedded in groups with about this many images to embed, so that the engine seldom waits between groups.
@@ -135,6 +136,7 @@ def refresh_embeddings(
     """
     selected = list(home.shards if shards is None else shards)
     with home.hold([locks.shard_lock(shard) for shard in selected], "embedding images"):
+        discard_damaged(home, [tables.embeddings_path(home.warehouse, embedder.space.id, key) for key in selected])
         with _Refresh(home, embedder, selected, progress or (lambda _: None)) as refresh:
             group: list[ShardPlan] = []
             while refresh.waiting:

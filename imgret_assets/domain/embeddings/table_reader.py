@@ -19,7 +19,6 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, is_current_result, split_engine
 from imgret_assets.domain.images.decode import DECODER_VERSION
@@ -28,6 +27,7 @@ from imgret_assets.domain.images.image_status import RETRIED_STATUSES, Status
 from imgret_assets.domain.images.labels import shard_labels
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.checked_parquet import CheckedParquetFile
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
 from imgret_assets.errors import StaleTableError, TableError
@@ -186,7 +186,7 @@ class StoredContents:
         self._row_groups: dict[int, np.ndarray] = {}
         if not self.exists:
             return
-        self._file = pq.ParquetFile(tables.embeddings_path(home.warehouse, space, shard))
+        self._file = CheckedParquetFile(tables.embeddings_path(home.warehouse, space, shard))
         columns = self._file.read(columns=["path", "sha256", "status", "error", "engine"]).to_pydict()
         for row, (path, content, status, error, engine) in enumerate(zip(*columns.values(), strict=True)):
             self.rows.append((path, content, status))

@@ -28,6 +28,7 @@ from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.domain.storage.table_metadata import ManifestMetadata
+from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import RootError, VanishedFilesError
 
 # A file written in the clock tick of the listing can change again without its times showing it.
@@ -142,6 +143,7 @@ def refresh_manifest(
     selected = list(home.shards if shards is None else shards)
     root = check_root(home.images)
     with home.hold([locks.shard_lock(shard) for shard in selected], "listing images"):
+        discard_damaged(home, [tables.manifest_path(home.warehouse, shard) for shard in selected], always=verify)
         replaced_root = _check_replaced_root(home, root, selected)
         home = home.update(root=str(root))
         counts = WalkCounts()

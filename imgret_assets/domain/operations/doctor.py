@@ -27,6 +27,7 @@ from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.operations.backlog import read_backlog
 from imgret_assets.domain.review.decision_log import verify_decisions
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.settings import Settings, env_file
 
@@ -168,11 +169,10 @@ def _check_images(home: Home) -> str:
 def _check_tables(home: Home) -> str:
     spaces = spaces_with_tables(home)
     damaged = [name for name, space in spaces.items() if space.damaged]
-    if damaged:
-        raise TableError(
-            f"Damaged tables of {', '.join(damaged)}",
-            remedy=f"remove the files that `imgret run` names under {home.warehouse}, and run again",
-        )
+    unreadable = find_damaged(home, sorted(home.warehouse.rglob("[!.]*.parquet")))
+    if damaged or unreadable:
+        names = [str(path.relative_to(home.path)) for path, _ in unreadable] or damaged
+        raise TableError(f"Damaged tables: {', '.join(names)}", remedy="run `imgret run`, which makes them again")
     if not spaces:
         return "none yet: `imgret run`"
     return ", ".join(f"{name}: {space.rows:,} images in {space.shards} shards" for name, space in spaces.items())

@@ -35,6 +35,7 @@ from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
+from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import StaleTableError
 
 # Neighbours of each image in the table: twice as many as pages and reports show, so that some may be left out there.
@@ -110,8 +111,10 @@ def refresh_neighbours(
     """
     with home.hold([locks.GRAPH], "finding nearest neighbours"):
         started = time.monotonic()
+        path = tables.nearest_path(home.warehouse, space)
+        discard_damaged(home, [path, snapshot_path(home, _KIND, space)])
         listing = list_embeddings(home, space)
-        path, count = tables.nearest_path(home.warehouse, space), len(listing.paths)
+        count = len(listing.paths)
         current = NEAREST.current_metadata(home.warehouse, space, listing.coverage)
         snapshot_is_current = snapshot_matches(home, _KIND, space, listing.coverage)
         if current is not None and current.kept == KEPT and snapshot_is_current:

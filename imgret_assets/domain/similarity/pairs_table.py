@@ -28,6 +28,7 @@ from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import PairsMetadata
+from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import TableError
 
 _KIND = "pairs"
@@ -116,6 +117,7 @@ def refresh_pairs(
     max_neighbours = home.settings.max_neighbours
     with home.hold([locks.GRAPH], "computing similarity pairs"):
         started = time.monotonic()
+        discard_damaged(home, [tables.pairs_path(home.warehouse, space), snapshot_path(home, _KIND, space)])
         listing = list_embeddings(home, space)
         current = PAIRS.current_metadata(home.warehouse, space, listing.coverage)
         if current is not None and (current.threshold, current.max_neighbours) == (threshold, max_neighbours):

@@ -5,9 +5,10 @@ Belongs here: which rows are shown. Not here: the tables (`domain.similarity.pai
 """
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from imgret_assets.domain.storage import tables
+from imgret_assets.domain.storage.checked_parquet import CheckedParquetFile
 from imgret_assets.domain.storage.home import Home
 
 # A larger pairs table is not read for a few images.
@@ -61,8 +62,19 @@ def sample_neighbours(
             group = int(np.searchsorted(group_ends, row, side="right"))
             paths = file.read_row_group(group, columns=["path"])["path"]
             image = paths[row - int(group_ends[group]) + group_rows[group]].as_py()
-            # By a filter, because an image's rows may lie in two groups.
-            rows = pq.read_table(path, columns=["rank", "neighbour", "score"], filters=[("path", "=", image)])
-            rows = rows.sort_by("rank").slice(0, neighbour_count)
+            rows = _rows_of_image(file, group, image).sort_by("rank").slice(0, neighbour_count)
             neighbours_of[image] = list(zip(rows["neighbour"].to_pylist(), rows["score"].to_pylist(), strict=True))
     return list(neighbours_of.items())
+
+
+def _rows_of_image(file: CheckedParquetFile, group: int, image: str) -> pa.Table:
+    """Return all rows of an image that has rows in a row group; they may go on in the groups beside it."""
+    columns = ["path", "rank", "neighbour", "score"]
+    parts = [tables.where_equal(file.read_row_group(group, columns=columns), "path", image)]
+    for beside in (range(group - 1, -1, -1), range(group + 1, file.num_row_groups)):
+        for other_group in beside:
+            rows = tables.where_equal(file.read_row_group(other_group, columns=columns), "path", image)
+            if not len(rows):
+                break
+            parts.append(rows)
+    return pa.concat_tables(parts)

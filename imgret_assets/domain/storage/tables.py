@@ -1,8 +1,9 @@
 """The parquet tables: their schemas and files, reading them, and writing them whole or not at all.
 
-Belongs here: schemas, paths, reading and writing files. Not here: metadata records (`domain.storage.table_metadata`),
-the rows (`domain.images.manifest`, `domain.embeddings.embeddings_table`, `domain.similarity.pairs_table`), the home
-(`domain.storage.home`).
+Belongs here: schemas, paths, reading and writing files. Not here: the checks within a file
+(`domain.storage.checked_parquet`), verifying and removing damaged files (`domain.storage.verification`), metadata
+records (`domain.storage.table_metadata`), the rows (`domain.images.manifest`, `domain.embeddings.embeddings_table`,
+`domain.similarity.pairs_table`), the home (`domain.storage.home`).
 """
 
 from collections.abc import Iterator, Mapping
@@ -15,6 +16,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from imgret_assets.domain.storage import atomic_files
+from imgret_assets.domain.storage.checked_parquet import CHECK_KEY, CheckedParquetFile, CheckedParquetWriter
 from imgret_assets.errors import TableError
 
 MANIFEST_SCHEMA = pa.schema(
@@ -164,25 +166,21 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         TableError: the file is damaged, or not a parquet file.
     """
-    try:
-        metadata = pq.read_schema(path).metadata or {}
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
-    return {key.decode(): value.decode() for key, value in metadata.items() if not key.startswith(b"ARROW:")}
+    with open_parquet(path) as file:
+        metadata = file.schema_arrow.metadata or {}
+        own = {key: value for key, value in metadata.items() if not key.startswith(b"ARROW:") and key != CHECK_KEY}
+        return {key.decode(): value.decode() for key, value in own.items()}
 
 
 @contextmanager
-def open_parquet(path: Path) -> Iterator[pq.ParquetFile]:
-    """Open a file for reading some of its row groups.
+def open_parquet(path: Path) -> Iterator[CheckedParquetFile]:
+    """Open a file for reading some of its row groups; its checks are verified as far as it is read.
 
     Raises:
         TableError: the file is damaged, or not a parquet file.
     """
-    try:
-        with pq.ParquetFile(path) as file:
-            yield file
-    except pa.ArrowInvalid as error:
-        raise _unreadable(path, error) from error
+    with CheckedParquetFile(path) as file:
+        yield file
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
@@ -191,10 +189,8 @@ def read(path: Path, columns: list[str] | None = None) -> pa.Table:
     Raises:
         TableError: the file is damaged, or not a parquet file.
     """
-    try:
-        return pq.ParquetFile(path).read(columns=columns)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise _unreadable(path, error) from error
+    with CheckedParquetFile(path) as file:
+        return file.read(columns=columns)
 
 
 def count_rows(path: Path) -> int:
@@ -205,10 +201,6 @@ def count_rows(path: Path) -> int:
     """
     with open_parquet(path) as file:
         return file.metadata.num_rows
-
-
-def _unreadable(path: Path, error: Exception) -> TableError:
-    return TableError(f"{path} can't be read ({error})", remedy="remove the file and run again, which makes it again")
 
 
 def where_equal(table: pa.Table, column: str, value: str) -> pa.Table:
@@ -230,7 +222,7 @@ def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterat
         compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
         dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "path_a")]
         options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
-        with pq.ParquetWriter(temporary, full, **options) as open_writer:
+        with CheckedParquetWriter(temporary, full, **options) as open_writer:
             yield open_writer
 
 

@@ -507,16 +507,38 @@ def test_a_manifest_of_another_root_is_refused(home: Home, images: Path, embedde
         refresh_embeddings(elsewhere, embedder)
 
 
-def test_a_damaged_table_is_named_with_a_remedy_that_works(home: Home, images: Path, embedder: FakeEmbedder) -> None:
+def test_a_damaged_table_is_named_and_made_again(
+    home: Home, images: Path, embedder: FakeEmbedder, caplog: pytest.LogCaptureFixture
+) -> None:
     put_pictures(images, range(8))
     refresh(home, embedder)
     table = tables.embeddings_path(home.warehouse, embedder.space.id, "01")
     rows = tables.count_rows(table)
     table.write_bytes(table.read_bytes()[:-20])
-    with pytest.raises(TableError, match=r"shard=01\.parquet can't be read.*remove the file"):
-        refresh_embeddings(home, embedder)
-    table.unlink()
+    with pytest.raises(TableError, match=r"shard=01\.parquet can't be read.*run `imgret run`"):
+        tables.read(table)
     assert refresh_embeddings(home, embedder).embedded == rows
+    [warning] = caplog.messages
+    assert "shard=01.parquet can't be read" in warning
+
+
+def test_a_changed_bit_of_a_vector_is_found_and_the_vector_made_again(
+    home: Home, images: Path, embedder: FakeEmbedder, caplog: pytest.LogCaptureFixture
+) -> None:
+    put_pictures(images, range(8))
+    refresh(home, embedder)
+    table = tables.embeddings_path(home.warehouse, embedder.space.id, "01")
+    intact = tables.read(table)
+    vector = intact["embedding"].combine_chunks().values.to_numpy()[:4].tobytes()
+    data = bytearray(table.read_bytes())
+    assert data.count(vector) == 1
+    data[data.index(vector) + 1] ^= 0x40
+    table.write_bytes(data)
+    with pytest.raises(TableError, match=r"shard=01\.parquet can't be read"):
+        tables.read(table)
+    refresh_embeddings(home, embedder)
+    assert tables.read(table).equals(intact)
+    assert "made again" in caplog.text
 
 
 # A home of an older decoder

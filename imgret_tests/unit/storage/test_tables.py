@@ -2,12 +2,11 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
@@ -72,8 +71,12 @@ def test_an_unfinished_table_leaves_the_old_one(file: Path, error: Exception, ki
 def test_a_full_disk_is_noticed_while_the_file_is_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Arrow passes on the number of the operating system's error."""
     file.parent.mkdir()
-    original = pq.ParquetWriter
-    monkeypatch.setattr(pq, "ParquetWriter", lambda _, *rest, **options: original("/dev/full", *rest, **options))
+    original = tables.CheckedParquetWriter
+
+    def write_to_full_disk(_: Path, *rest: Any, **options: Any) -> Any:
+        return original(Path("/dev/full"), *rest, **options)
+
+    monkeypatch.setattr(tables, "CheckedParquetWriter", write_to_full_disk)
     with pytest.raises(DiskFullError, match="No room on the disk"):
         tables.write(file, pa.table({"n": np.arange(100_000)}), {})
 
@@ -83,7 +86,7 @@ def test_a_damaged_file_is_an_error_with_the_remedy(file: Path, damage: Callable
     tables.write(file, TABLE, {})
     file.write_bytes(damage(file.read_bytes()))
     for read in (tables.read, tables.read_metadata, tables.count_rows):
-        with pytest.raises(TableError, match=r"some\.parquet can't be read .*remove the file and run again"):
+        with pytest.raises(TableError, match=r"some\.parquet can't be read .*run `imgret run`"):
             read(file)
 
 
