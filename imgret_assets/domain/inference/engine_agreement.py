@@ -3,7 +3,10 @@
 Belongs here: the set, the reference, the comparison and its record in the home. Not here: the engines.
 """
 
+import io
 import json
+import logging
+import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,8 +19,12 @@ from imgret_assets.domain.numerics.vectors import unit_rows
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import ModelError
 
+_log = logging.getLogger(__name__)
+
 # The least cosine between an engine's vector and the reference, for every image of the fixed set.
 MIN_AGREEMENT = 0.9999
+# Before the checksum at the end of the file of reference vectors.
+_CHECK_MARK = b"CRC-32"
 # Width and height: wide, tall, square, smaller than any model's input, large enough for a scaled decode.
 _SIZES = ((320, 240), (240, 320), (256, 256), (64, 48), (1000, 700), (500, 330))
 
@@ -58,16 +65,45 @@ def reference_vectors(model: Model, folder: Path) -> np.ndarray:
     They are computed once for a home and kept in `folder`; only the first time needs torch.
     """
     file = folder / "reference.npy"
-    if not file.is_file():
+    stored = _read_reference(file, model.space.dim)
+    if stored is None:
         import torch
 
         network = model.build()
         apply = model.space.preprocessing.apply
         with torch.inference_mode():
             rows = [network(torch.from_numpy(apply(image)[np.newaxis])).numpy()[0] for image in fixed_images()]
-        with atomic_files.replacing(file) as temporary, temporary.open("wb") as opened:
-            np.save(opened, np.stack(rows).astype(np.float32))
-    return np.load(file)
+        stored = np.stack(rows).astype(np.float32)
+        content = io.BytesIO()
+        np.save(content, stored)
+        # numpy ignores what follows an array.
+        with atomic_files.replacing(file) as temporary:
+            temporary.write_bytes(content.getvalue() + _checked_end(content.getvalue()))
+    return stored
+
+
+def _checked_end(content: bytes) -> bytes:
+    return _CHECK_MARK + zlib.crc32(content).to_bytes(4, "little")
+
+
+def _read_reference(file: Path, dim: int) -> np.ndarray | None:
+    """Read the reference; None, with a warning unless it is missing, where it can't be the one that was written."""
+    try:
+        data = file.read_bytes()
+        end = len(data) - len(_checked_end(b""))
+        # A file of an earlier version has no check.
+        if data[end:].startswith(_CHECK_MARK) and data[end:] != _checked_end(data[:end]):
+            raise ValueError("its check does not match")
+        vectors = np.load(io.BytesIO(data), allow_pickle=False)
+        expected = (2 * len(_SIZES), dim)
+        if vectors.shape != expected or vectors.dtype != np.float32 or not np.isfinite(vectors).all():
+            raise ValueError(f"{vectors.dtype} of shape {vectors.shape}, not float32 of shape {expected}")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, EOFError, SyntaxError, MemoryError) as error:
+        _log.warning("%s is damaged (%s). It is computed again.", file, error)
+        return None
+    return vectors
 
 
 def measure_agreement(reference: np.ndarray, vectors: np.ndarray, name: str) -> Agreement:
@@ -95,7 +131,7 @@ def measure_agreement(reference: np.ndarray, vectors: np.ndarray, name: str) -> 
 
 
 def ensure_agreement(
-    model: Model, folder: Path, key: str, embed: Callable[[list[Image.Image]], np.ndarray]
+    model: Model, folder: Path, key: str, embed: Callable[[list[Image.Image]], np.ndarray], *, anew: bool = False
 ) -> Agreement:
     """Return the agreement of an engine; measure and record it at the engine's first use in a home.
 
@@ -104,13 +140,14 @@ def ensure_agreement(
         folder: where the home keeps what belongs to the model's space.
         key: all that may change the engine's numbers: its name, versions, the processor.
         embed: returns the engine's vectors float32 (n, dim) of n RGB images.
+        anew: measure although there is a record.
 
     Raises:
         ModelError: the engine doesn't agree with the reference; it must not be used.
     """
     file = folder / "agreement.json"
     records = _read_records(file)
-    if key not in records:
+    if anew or key not in records:
         agreement = measure_agreement(
             reference_vectors(model, folder), embed(fixed_images()), f"The vectors of {model.space.model} by {key}"
         )

@@ -5,6 +5,7 @@ Belongs here: converting a network once, compiling it, asynchronous inference. N
 (`domain.inference.engine_agreement`).
 """
 
+import logging
 import shutil
 import sys
 import tempfile
@@ -18,16 +19,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from imgret_assets.domain.inference import engine_agreement
+from imgret_assets.domain.inference import engine_agreement, model_files
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.resolution import Model
 from imgret_assets.domain.storage import locks
-from imgret_assets.errors import ModelError, SettingError
+from imgret_assets.errors import ModelError, SettingError, first_line
 from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 
 if TYPE_CHECKING:
     import openvino
+
+_log = logging.getLogger(__name__)
 
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
@@ -164,14 +167,50 @@ class OpenVinoEmbedder:
         """
         with self._lock:
             if self._compiled is None:
-                if not self.converted.is_file():
-                    with locks.hold(
-                        self.space_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
-                    ):
-                        if not self.converted.is_file():
-                            self.convert()
-                self._compiled, self._precision = self.compile()
+                self._ensure_converted()
+                # Files of an earlier version have no checks: their vectors are compared with the reference again.
+                is_proven = model_files.has_checks(self.converted.parent)
+                try:
+                    self._compiled, self._precision = self._compile_named()
+                except ModelError as error:
+                    if is_proven:
+                        raise
+                    self._ensure_converted(damage=first_line(error))
+                    self._compiled, self._precision = self._compile_named()
+                if not is_proven:
+                    self._record_conversion(self.converted.parent)
             return self._compiled
+
+    def _ensure_converted(self, damage: str = "") -> None:
+        """Convert the network if its files are missing or damaged; with `damage`, which says how, in any case."""
+        if not damage and self.converted.is_file() and not model_files.damaged_files(self.converted.parent):
+            return
+        with locks.hold(
+            self.space_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
+        ):
+            folder = self.converted.parent
+            damaged = model_files.damaged_files(folder)
+            if self.converted.is_file() and not damaged and not damage:
+                return
+            if folder.exists():
+                names = ", ".join(str(file) for file in damaged) or str(folder)
+                _log.warning("%s is damaged%s. The model is converted again.", names, f" ({damage})" if damage else "")
+                shutil.rmtree(folder)
+            self.convert()
+
+    def _compile_named(self) -> "tuple[openvino.CompiledModel, str]":
+        try:
+            return self.compile()
+        except RuntimeError as error:
+            raise ModelError(
+                f"OpenVINO can't load {self.converted} ({first_line(error)})",
+                remedy=f"remove {self.converted.parent} and run again, which converts the model again",
+            ) from error
+
+    def _record_conversion(self, folder: Path) -> None:
+        model_files.record_checks(
+            folder, [file for file in (folder / "model.xml", folder / "model.bin") if file.is_file()]
+        )
 
     def convert(self) -> None:
         """Convert the network and move it to its place, whole or not at all. The caller holds the lock `converting`.
@@ -199,6 +238,7 @@ class OpenVinoEmbedder:
         temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.space_folder))
         try:
             runtime.save_model(converted, temporary / "model.xml", compress_to_fp16=False)
+            self._record_conversion(temporary)
             temporary.replace(self.converted.parent)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -227,22 +267,29 @@ class OpenVinoEmbedder:
         return self._compile_in(core, "float32"), "float32"
 
     def _compile_in(self, core: "openvino.Core", precision: str) -> "openvino.CompiledModel":
+        cache = self.converted.parent / "compiled"
+        for file in model_files.remove_unchecked(cache, "*.blob"):
+            _log.warning("%s is damaged. The model is compiled again.", file)
+        stored = set(cache.glob("*.blob"))
         compiled = core.compile_model(
             self.converted,
             "CPU",
             {
                 "PERFORMANCE_HINT": "THROUGHPUT",
                 "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
-                "CACHE_DIR": str(self.folder / "compiled"),
+                "CACHE_DIR": str(cache),
             },
         )
+        if (compiled_files := set(cache.glob("*.blob"))) != stored:
+            model_files.record_checks(cache, sorted(compiled_files))
 
         def embed_images(images: list[Image.Image]) -> np.ndarray:
             return np.stack([compiled(self.prepare(image)[np.newaxis])[0][0].copy() for image in images])
 
         processor = " ".join(str(core.get_property("CPU", "FULL_DEVICE_NAME")).split())
         key = f"openvino-cpu-{precision} {_version()} on {processor}"
-        engine_agreement.ensure_agreement(self.model, self.space_folder, key, embed_images)
+        is_proven = model_files.has_checks(self.converted.parent)
+        engine_agreement.ensure_agreement(self.model, self.space_folder, key, embed_images, anew=not is_proven)
         return compiled
 
     def _prepend_normalising(self, network: Any) -> Any:

@@ -33,6 +33,8 @@ def remove_leftovers(home: Home, *, keep_spaces: set[str] | None = None) -> Remo
     names = [*(locks.shard_lock(shard) for shard in home.shards), locks.GRAPH]
     with home.hold(names, "removing leftovers"):
         unused = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
+        # Earlier versions compiled all models into one folder.
+        unused += [folder for folder in [home.path / "models" / "compiled"] if folder.is_dir()]
         stores = sorted(home.work.glob("vectors/*.sqlite"))
         vectors = sum(PendingVectors(home.work, store.stem).count() for store in stores)
         unused += stores

@@ -1,5 +1,6 @@
 """An engine that is a little wrong is refused; one that is right is measured once."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -83,6 +84,40 @@ def test_the_reference_is_computed_once_for_a_home(tmp_path: Path) -> None:
     np.testing.assert_allclose(first, right_vectors(fixed_images()), atol=1e-6)
     np.testing.assert_array_equal(reference_vectors(model, tmp_path), first)
     assert FlatModel.built == 1
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda _: b"",
+        lambda data: b"\xa5" * len(data),
+        lambda data: data[:150] + bytes([data[150] ^ 1]) + data[151:],
+        lambda data: data[:8] + b"\x05" + data[9:],
+    ],
+    ids=["half", "empty", "garbage", "bit", "header"],
+)
+def test_a_damaged_reference_is_computed_again(
+    tmp_path: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    FlatModel.built = 0
+    model = FlatModel(SPACE, None)
+    first = reference_vectors(model, tmp_path)
+    file = tmp_path / "reference.npy"
+    file.write_bytes(damage(file.read_bytes()))
+    for _ in range(2):
+        np.testing.assert_array_equal(reference_vectors(model, tmp_path), first)
+    assert FlatModel.built == 2
+    [warning] = caplog.messages
+    assert f"{file} is damaged" in warning
+
+
+def test_a_reference_of_an_earlier_version_is_read(tmp_path: Path) -> None:
+    first = reference_vectors(FlatModel(SPACE, None), tmp_path)
+    np.save(tmp_path / "reference.npy", first)
+    FlatModel.built = 0
+    np.testing.assert_array_equal(reference_vectors(FlatModel(SPACE, None), tmp_path), first)
+    assert FlatModel.built == 0
 
 
 def test_each_engine_is_measured_once(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from imgret_assets.domain.inference import model_files
 from imgret_assets.domain.inference.engine_agreement import MIN_AGREEMENT, measure_agreement
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
@@ -157,6 +158,76 @@ def test_a_wrong_constant_in_the_engine_is_refused(
     assert recorded_agreements(broken.space_folder) == {}
 
 
+DAMAGES: dict[str, Callable[[bytes], bytes]] = {
+    "bit": lambda data: data[: len(data) // 2] + bytes([data[len(data) // 2] ^ 1]) + data[len(data) // 2 + 1 :],
+    "half": lambda data: data[: len(data) // 2],
+    "empty": lambda _: b"",
+    "garbage": lambda data: b"\xa5" * len(data),
+}
+
+
+@pytest.fixture
+def stored(
+    embedder: OpenVinoEmbedder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[], OpenVinoEmbedder]:
+    """Return a function that makes embedders of a home with a converted model; converting copies it, without torch."""
+    folder = tmp_path / "models"
+    shutil.copytree(embedder.space_folder, folder / embedder.space.id)
+    # The cache of compiled models depends on the path.
+    shutil.rmtree(folder / embedder.space.id / embedder.converted.parent.name / "compiled")
+
+    def convert(self: OpenVinoEmbedder) -> None:
+        shutil.copytree(embedder.converted.parent, self.converted.parent)
+
+    monkeypatch.setattr(OpenVinoEmbedder, "convert", convert)
+    return lambda: OpenVinoEmbedder(embedder.model, folder, precision="float32")
+
+
+@pytest.mark.parametrize("kind", DAMAGES)
+@pytest.mark.parametrize("name", ["model.xml", "model.bin", "blob"])
+def test_a_damaged_file_of_a_model_is_made_again(
+    embedder: OpenVinoEmbedder,
+    stored: Callable[[], OpenVinoEmbedder],
+    caplog: pytest.LogCaptureFixture,
+    name: str,
+    kind: str,
+) -> None:
+    image = embedder.prepare(picture(3))[np.newaxis]
+    expected = embedder.embed(image)
+    first = stored()
+    np.testing.assert_array_equal(first.embed(image), expected)
+    assert not caplog.records
+    folder = first.converted.parent
+    [file] = folder.glob("compiled/*.blob") if name == "blob" else [folder / name]
+    file.write_bytes(DAMAGES[kind](file.read_bytes()))
+    np.testing.assert_array_equal(stored().embed(image), expected)
+    [warning] = caplog.messages
+    assert f"{file} is damaged" in warning
+    np.testing.assert_array_equal(stored().embed(image), expected)
+    assert len(caplog.messages) == 1
+
+
+def test_files_of_an_earlier_version_are_compared_with_the_reference(
+    embedder: OpenVinoEmbedder, stored: Callable[[], OpenVinoEmbedder], caplog: pytest.LogCaptureFixture
+) -> None:
+    image = embedder.prepare(picture(3))[np.newaxis]
+    first = stored()
+    folder = first.converted.parent
+    (folder / "checks.json").unlink()
+    np.testing.assert_array_equal(first.embed(image), embedder.embed(image))
+    assert not caplog.records
+    assert not model_files.damaged_files(folder)
+    # A damaged file of an earlier version, in which nothing says how it was.
+    (folder / "checks.json").unlink()
+    shutil.rmtree(folder / "compiled")
+    data = bytearray((folder / "model.bin").read_bytes())
+    data[: len(data) // 2] = bytes(len(data) // 2)
+    (folder / "model.bin").write_bytes(data)
+    np.testing.assert_array_equal(stored().embed(image), embedder.embed(image))
+    assert "The model is converted again" in caplog.text
+    assert model_files.has_checks(folder)
+
+
 def test_a_stream_gives_every_key_its_vector(embedder: OpenVinoEmbedder) -> None:
     batch = np.stack([embedder.prepare(picture(seed)) for seed in range(11)])
     expected = embedder.embed(batch)
@@ -253,6 +324,7 @@ def pretend(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pretend:
         embedder = OpenVinoEmbedder(Model(FakeEmbedder().space, None), tmp_path, precision=precision)
         embedder.converted.parent.mkdir(parents=True)
         embedder.converted.touch()
+        model_files.record_checks(embedder.converted.parent, [embedder.converted])
         np.save(embedder.space_folder / "reference.npy", REFERENCE[0])
         return embedder, core
 
