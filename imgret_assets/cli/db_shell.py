@@ -20,6 +20,7 @@ from imgret_assets.cli.support.cypher_text import Command
 from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.errors import DatabaseError, ImageError, ImgretError, SettingError
 from imgret_assets.settings import Settings
+from imgret_assets.terminal import message_of
 
 if TYPE_CHECKING:
     from neo4j import Driver
@@ -75,7 +76,7 @@ class Shell:
                 click.echo()
                 rest = ""
             except ImgretError as error:
-                click.echo(str(error), err=True)
+                click.echo(message_of(error), err=True)
 
     def run(self, part: str | Command) -> None:
         """Run one statement or command and print its result.

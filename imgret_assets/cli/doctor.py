@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.cli.support.output import printable
 from imgret_assets.domain.operations.doctor import diagnose
 from imgret_assets.settings import load_settings
+from imgret_assets.terminal import printable
 
 
 @click.command()

@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
-from imgret_assets.cli.support.output import COSINE, Output, output_options, printable
+from imgret_assets.cli.support.output import COSINE, Output, output_options
 from imgret_assets.domain.search.explain import Explanation
 from imgret_assets.domain.search.explain import explain as explain_two
 from imgret_assets.domain.search.query import QueryImage, read_query
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
+from imgret_assets.terminal import printable
 
 _COLUMNS = ("fact", "a", "b", "both", "needed")
 _IMAGE_FACTS = ("file", "path", "format", "bytes", "width", "height", "label", "group")

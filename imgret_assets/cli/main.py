@@ -16,6 +16,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from imgret_assets.errors import ImgretError
+from imgret_assets.terminal import message_of, printable, printable_streams
 
 # Exit codes of shells for a command that a signal has ended, by Ctrl-C or a closed pipe: 128 and the signal's number.
 # git and ls return the same, and a script with `set -o pipefail` can distinguish `| head -1` from a failure.
@@ -115,7 +116,9 @@ def imgret() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 success, 1 failure, 2 wrong use, 11 result found, 130 Ctrl-C, 141 output closed."""
-    sys.exit(run_command(arguments))
+    with printable_streams():
+        exit_code = run_command(arguments)
+    sys.exit(exit_code)
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:
@@ -126,9 +129,10 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except ImgretError as error:
-        click.echo(f"imgret: {error}", err=True)
+        click.echo(f"imgret: {message_of(error)}", err=True)
         return error.exit_code
     except click.ClickException as error:
+        error.message = printable(error.message)  # pyright: ignore[reportAttributeAccessIssue]
         error.show()
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):

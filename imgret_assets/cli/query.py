@@ -22,7 +22,6 @@ from imgret_assets.cli.support.output import (
     exit_code,
     fail_on_found,
     output_options,
-    printable,
 )
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.search.find_similar import find_similar
@@ -30,6 +29,7 @@ from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
+from imgret_assets.terminal import printable, unfiltered
 
 _HIT, _RANKED, _RELATION = ("score", "path", "label"), ("rank_score",), ("relation", "of")
 
@@ -197,7 +197,7 @@ def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
         return
     from tqdm import tqdm
 
-    with tqdm(total=total, unit=" images", dynamic_ncols=True, file=sys.stderr) as bar:
+    with tqdm(total=total, unit=" images", dynamic_ncols=True, file=unfiltered(sys.stderr)) as bar:
         yield bar.update
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.settings import load_settings
+from imgret_assets.terminal import unfiltered
 
 _DATASETS = ("drawn", "caltech101", "oxford-iiit-pet", "flowers102")
 
@@ -51,6 +52,6 @@ def _progress(action: str) -> Callable[[int, int], None] | None:
         return None
 
     def show(done: int, total: int) -> None:
-        click.echo(f"\r{done} of {total} {action}", err=True, nl=done == total)
+        click.echo(f"\r{done} of {total} {action}", file=unfiltered(sys.stderr), nl=done == total)
 
     return show

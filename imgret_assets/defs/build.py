@@ -18,6 +18,7 @@ from imgret_assets.defs.assets.vectors.nearest_neighbours import nearest_neighbo
 from imgret_assets.defs.assets.vectors.similarity_pairs import similarity_pairs
 from imgret_assets.defs.assets.vectors.similarity_report import similarity_report
 from imgret_assets.defs.checks import default_checks
+from imgret_assets.defs.console_logger import console_logger
 from imgret_assets.defs.environment import started_environment
 from imgret_assets.defs.jobs import build_query_job, refresh_job
 from imgret_assets.defs.metadata import with_layer_descriptions
@@ -69,6 +70,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         jobs=[refresh_job, build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],
         sensors=[changed_images],
+        loggers={"console": console_logger()},
         resources=defaults | dict(resources or {}),
         # All steps of a run in one process: there are few, and the model is loaded once.
         executor=dg.in_process_executor,

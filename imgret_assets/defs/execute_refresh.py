@@ -5,7 +5,6 @@ them, the totals. Not here: what a refresh does (`defs.assets`, `domain`), optio
 on a terminal (`cli.support.progress_bar`), runs that Dagster's webserver or daemon start.
 """
 
-import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -71,10 +70,7 @@ def refresh(
     tags = range_tags(home.shards[0], home.shards[-1]) | process_tag()
     with open_instance(settings) as instance:
         end_dead_runs(instance)
-        definitions = dg.Definitions.merge(
-            build_defs(settings=settings, resources=resources), dg.Definitions(loggers={"console": _console_logger()})
-        )
-        job = definitions.resolve_job_def(REFRESH)
+        job = build_defs(settings=settings, resources=resources).resolve_job_def(REFRESH)
         try:
             result = job.execute_in_process(configuration, instance=instance, tags=tags)
         except dg.DagsterExecutionInterruptedError as interruption:
@@ -106,17 +102,6 @@ def _resources(settings: Settings, counts: RunCounts) -> dict[str, Any]:
 
 def _text(value: object) -> str | None:
     return None if value is None else str(value)
-
-
-def _console_logger() -> dg.LoggerDefinition:
-    """Return Dagster's own console logger without the stack traces of an interruption; the UI's run record has them."""
-
-    def make_logger(context: dg.InitLoggerContext) -> logging.Logger:
-        logger = dg.colored_console_logger.logger_fn(context)
-        logger.addFilter(lambda record: "DagsterExecutionInterruptedError" not in record.getMessage())
-        return logger
-
-    return dg.LoggerDefinition(make_logger, config_schema=dg.colored_console_logger.config_schema)
 
 
 def _named_cause(error: BaseException) -> BaseException:

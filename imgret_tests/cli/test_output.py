@@ -18,7 +18,6 @@ from imgret_assets.cli.support.output import (
     exit_code,
     fail_on_found,
     output_options,
-    printable,
     table,
 )
 from imgret_assets.errors import ImgretError
@@ -158,8 +157,3 @@ def test_a_result_has_an_exit_code_only_with_fail_on_found() -> None:
     assert run("--json").return_value == 0
     assert run("--json", "--fail-on-found").return_value == EXIT_FOUND == 11
     assert exit_code(any_result=False, fail_on_found=True) == 0
-
-
-def test_printable_text_has_no_control_characters() -> None:
-    assert printable("fine") == "fine"
-    assert printable("\x1b[2J\n\u202e\udcfe") == "\\x1b[2J\\n\\u202e\\xfe"

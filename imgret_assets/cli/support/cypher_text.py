@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgret_assets.cli.support.text_table import align, column_widths
+from imgret_assets.terminal import printable
 
 # Strings, quoted names and comments, each up to its end or the end of the text; a `;` inside does not end a statement.
 _TOKEN = re.compile(
@@ -95,7 +96,7 @@ def show(value: Any, *, nested: bool = False) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False) if nested else value.replace("\n", "\\n")
+        return printable(json.dumps(value, ensure_ascii=False) if nested else value)
     if isinstance(value, float):
         return f"{value:.6g}" if nested else repr(value)
     if isinstance(value, bytes | bytearray):

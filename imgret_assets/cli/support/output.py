@@ -22,6 +22,7 @@ import click
 
 from imgret_assets.cli.support.text_table import align
 from imgret_assets.errors import ImgretError
+from imgret_assets.terminal import escaped, printable
 
 EXIT_FOUND = 11
 SCHEMA = 1
@@ -147,22 +148,10 @@ def _cell(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 
-def printable(text: str) -> str:
-    r"""Return a text that a terminal can show: unprintable characters as \n or \x1b, invalid bytes as \xNN."""
-    if text.isprintable():
-        return text
-    return "".join(char if char.isprintable() else _escaped(char) for char in text)
-
-
-def _escaped(char: str) -> str:
-    # Python decodes an invalid byte NN of a file name as the lone surrogate U+DCNN.
-    return f"\\x{ord(char) - 0xDC00:02x}" if 0xDC80 <= ord(char) <= 0xDCFF else repr(char)[1:-1]
-
-
 def tsv_cell(value: Any) -> str:
     r"""Return a cell of tab-separated values: backslash and controls as \\, \t, \n, \x1b; invalid bytes as \xNN."""
     text = _machine_text(value).replace("\\", "\\\\")
-    return "".join(_escaped(char) if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
+    return "".join(escaped(char) if unicodedata.category(char) in ("Cc", "Cs") else char for char in text)
 
 
 def _csv(columns: Sequence[str], rows: Sequence[Row]) -> str:
@@ -183,7 +172,7 @@ def _machine_text(value: Any) -> str:
 
 def _encodable(text: str) -> str:
     r"""Return a text that can be encoded as UTF-8: invalid bytes of a file name as \xNN."""
-    return "".join(_escaped(char) if 0xDC80 <= ord(char) <= 0xDCFF else char for char in text)
+    return "".join(escaped(char) if 0xDC80 <= ord(char) <= 0xDCFF else char for char in text)
 
 
 def _json(value: Any) -> str:

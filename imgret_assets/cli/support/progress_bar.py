@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from imgret_assets.domain.runtime.progress import Progress, send_progress_to
+from imgret_assets.terminal import unfiltered
 
 
 @contextmanager
@@ -25,7 +26,11 @@ def progress_bar() -> Iterator[None]:
         bar = bars.get(progress.unit)
         if bar is None:
             bar = bars[progress.unit] = tqdm(
-                total=progress.total, unit=f" {progress.unit}", dynamic_ncols=True, leave=True, file=sys.stderr
+                total=progress.total,
+                unit=f" {progress.unit}",
+                dynamic_ncols=True,
+                leave=True,
+                file=unfiltered(sys.stderr),
             )
         bar.total = progress.total
         bar.update(progress.done - bar.n)
