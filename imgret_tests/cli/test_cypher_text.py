@@ -85,3 +85,11 @@ def test_a_table_is_aligned() -> None:
         "long.jpg |  null",
     ]
     assert cypher_text.table(["x"], []) == "x\n-"
+
+
+def test_values_have_no_control_characters_and_one_line_each() -> None:
+    odd = "a\x1b[2J\r\n\x9bb"
+    assert cypher_text.show(odd) == r"a\x1b[2J\r\n\x9bb"
+    shown = cypher_text.table(["x"], [[odd], [[odd]], [{"key": odd}]])
+    assert len(shown.splitlines()) == 5
+    assert all(line.isprintable() for line in shown.split("\n"))

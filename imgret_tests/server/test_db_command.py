@@ -14,7 +14,8 @@ from neo4j import Driver
 
 from imgret_assets.cli import db as db_commands
 from imgret_assets.errors import DatabaseError, SettingError
-from imgret_tests.support.neo4j_server import TestedServer
+from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.terminals import controls_in, shown_on_a_terminal
 
 pytestmark = pytest.mark.server
 
@@ -84,6 +85,15 @@ def test_shell_reads_stdin_and_stops_at_the_first_failure(imgret: Imgret) -> Non
     assert "Variable `oops` not defined" in str(said.exception)
     assert "42" in said.output
     assert "0" in imgret("shell", text="MATCH (n:Never) RETURN count(n) AS n").output
+
+
+def test_shell_shows_no_control_characters_on_a_terminal(tested_server: TestedServer, tmp_path: Path) -> None:
+    statements = 'RETURN "a\\u001b[2J\\u009bb" AS `x\\u001b]0;y\\u0007`; :param p "\x1b[2J"\n:none\x1b[2J'
+    command = [sys.executable, "-m", "imgret_assets.cli.main", "db", "shell"]
+    shown = shown_on_a_terminal(command, clean_environment() | tested_server.env, tmp_path, text=statements)
+    assert r"a\x1b[2J\x9bb" in shown, shown
+    assert r":none\x1b[2j is not a command" in shown, shown
+    assert controls_in(shown) == set()
 
 
 def test_shell_refuses_half_a_parameter(imgret: Imgret) -> None:
