@@ -54,6 +54,10 @@ class HomeError(ImgretError):
     """The home's record is damaged, too new or in conflict with the settings, or the home can't be written."""
 
 
+class ReshardedError(HomeError):
+    """The home has got another number of shards since this process opened it."""
+
+
 class LockTimeoutError(ImgretError):
     """Another run holds a lock longer than this run may wait."""
 

@@ -56,6 +56,15 @@ def refresh(
         ImgretError: the named failure that ended the run.
         KeyboardInterrupt: the run was interrupted; Dagster has recorded its end.
     """
+    # The partitions and the run's range of shards must be those of every step.
+    with open_home(settings).share_layout("refreshing"):
+        return _refresh_with_fixed_shards(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
+
+
+def _refresh_with_fixed_shards(
+    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool
+) -> RefreshResult:
+    """Execute the job; the caller keeps the number of shards from changing."""
     started = time.monotonic()
     home = open_home(settings)
     counts = RunCounts()

@@ -5,6 +5,7 @@ Belongs here: the partitions definition and run tags. Not here: the shard of a p
 
 import dagster as dg
 
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.home_record import shard_keys
 
 # A backfill takes all its shards in one run: they share one loaded model, one listing and one connection.
@@ -26,3 +27,15 @@ def all_shards(asset: str) -> dg.AssetDep:
 def range_tags(first: str, last: str) -> dict[str, str]:
     """Return the tags of one run over all shards from `first` to `last`."""
     return {RANGE_START: first, RANGE_END: last}
+
+
+def selected_shards(context: dg.AssetExecutionContext, home: Home) -> list[str]:
+    """Return the shards that a run is to refresh, if its partitions are still those of the home.
+
+    Raises:
+        ReshardedError: the home was resharded since the code location was loaded.
+    """
+    partitions = context.assets_def.partitions_def
+    if partitions is not None:
+        home.check_shards(len(partitions.get_partition_keys()))
+    return list(context.partition_keys)

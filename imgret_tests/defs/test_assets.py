@@ -15,6 +15,7 @@ from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.domain.images import manifest
+from imgret_assets.domain.operations.reshard import reshard
 from imgret_assets.domain.storage.tables import (
     MANIFEST_SCHEMA,
     PAIRS_SCHEMA,
@@ -47,6 +48,25 @@ def read_log(instance: dg.DagsterInstance) -> ReadLog:
 def settled_files(monkeypatch: pytest.MonkeyPatch) -> None:
     """Files count as settled, although the test has just written them."""
     monkeypatch.setattr(manifest, "RACY_NS", 0)
+
+
+def test_a_run_whose_partitions_are_from_before_a_reshard_ends_by_name(
+    chain: Chain, instance: dg.DagsterInstance
+) -> None:
+    """As one that the UI launches before the code location is loaded again: it would list a part of the images."""
+    write_pictures(chain.root, 4)
+    home = chain.home
+    outdated = replace(chain, settings=replace(chain.settings, shards=None)).definitions
+    reshard(home, 6)
+    job = outdated.resolve_job_def(REFRESH)
+    result = job.execute_in_process(
+        instance=instance, tags={RANGE_START: "00", RANGE_END: "03"}, raise_on_error=False, run_config={**QUIET}
+    )
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert failure.step_key == "raw_images"
+    assert "was resharded from 4 to 6 shards" in str(failure.step_failure_data.error)
+    assert "reload the code location" in str(failure.step_failure_data.error)
+    assert not list(home.warehouse.rglob("*.parquet"))
 
 
 def test_tables_equal_brute_force_over_all_partitions_in_one_run(chain: Chain, instance: dg.DagsterInstance) -> None:

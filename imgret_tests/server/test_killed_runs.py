@@ -6,6 +6,7 @@ And two refreshes at once. The killed ones run in processes of their own (`refre
 import contextlib
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,12 @@ from neo4j import Driver
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.domain.analysis.groups_table import read_groups
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
+from imgret_assets.domain.operations.reshard import reshard
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Query, QueryImage
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import open_home
-from imgret_assets.errors import GraphRebuildingError
+from imgret_assets.errors import GraphRebuildingError, LockTimeoutError
 from imgret_tests.support.graph_fixtures import Graph, Relationship, chain_on, refresh_all, write_blends
 from imgret_tests.support.neo4j_server import TestedServer
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -327,3 +329,27 @@ def test_the_run_after_one_that_was_killed_while_embedding_completes(graph: Grap
     second.go()
     total = second.expect("done")
     assert (total["usable"], total["nodes"], total["model"].split("-")[0]) == (43, 43, model)
+
+
+def test_a_reshard_waits_for_a_run_and_the_next_run_has_its_shards(graph: Graph, start: Start) -> None:
+    """Both, and the runs before and after, started at once: none fails, and the last number of shards counts."""
+    first = start(stop_at=FIRST["writing nodes"].at, lasting=True)
+    first.go()
+    first.expect("stopped")
+    settings = replace(graph.chain.settings, shards=None, lock_timeout_s=0.2)
+    with pytest.raises(LockTimeoutError, match=rf"layout is held by process {first.process.pid} .*refreshing"):
+        reshard(open_home(settings), 6)
+    first.kill()
+    home = open_home(replace(settings, lock_timeout_s=100))
+    second = start(lasting=True)
+    with ThreadPoolExecutor(1) as pool:
+        resharding = pool.submit(reshard, home, 6)
+        second.go()
+        assert resharding.result().shards == 6
+    second.expect("done")
+    third = start(lasting=True)
+    third.go()
+    assert third.expect("done")["nodes"] == 43
+    resharded = replace(graph, chain=replace(graph.chain, settings=replace(graph.chain.settings, shards=6)))
+    assert len(resharded.chain.home.shards) == 6
+    resharded.assert_right()

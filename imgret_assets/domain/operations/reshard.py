@@ -6,6 +6,7 @@ Belongs here: writing the new files into a staging folder. Not here: the swap, w
 
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -37,19 +38,23 @@ def reshard(home: Home, shards: int, *, progress: Callable[[str], None] | None =
     if not 1 <= shards <= MAX_SHARDS:
         raise SettingError(f"The number of shards is {shards}", expected=f"1 to {MAX_SHARDS}")
     report = progress or (lambda _: None)
-    if shards == home.record.shards:
-        return home.record
-    keys = sorted({*home.shards, *shard_keys(shards)})
-    names = [*(locks.shard_lock(key) for key in keys), locks.GRAPH]
-    with home.hold(names, "resharding"):
-        staging = staging_folder(home.path)
-        shutil.rmtree(staging, ignore_errors=True)
-        for folder in _table_folders(home):
-            report(f"rewriting {folder.relative_to(home.warehouse)}")
-            _rewrite(folder, staging / folder.relative_to(home.warehouse), shards)
-        mark_ready(home.path, shards)
+    # Before any other lock: runs share this one for as long as they last.
+    with home.hold([locks.LAYOUT], "resharding"):
         with home.hold([locks.HOME], "finishing a reshard"):
-            return finish_swap(home.path) or read_record(home.path) or home.record
+            # Another reshard may have ended, or been killed, since this home was opened.
+            home = replace(home, record=finish_swap(home.path) or read_record(home.path) or home.record)
+        if shards == home.record.shards:
+            return home.record
+        keys = sorted({*home.shards, *shard_keys(shards)})
+        with home.hold([*(locks.shard_lock(key) for key in keys), locks.GRAPH], "resharding"):
+            staging = staging_folder(home.path)
+            shutil.rmtree(staging, ignore_errors=True)
+            for folder in _table_folders(home):
+                report(f"rewriting {folder.relative_to(home.warehouse)}")
+                _rewrite(folder, staging / folder.relative_to(home.warehouse), shards)
+            mark_ready(home.path, shards)
+            with home.hold([locks.HOME], "finishing a reshard"):
+                return finish_swap(home.path) or read_record(home.path) or home.record
 
 
 def _table_folders(home: Home) -> list[Path]:
@@ -67,8 +72,9 @@ def _rewrite(folder: Path, target: Path, shards: int) -> None:
         else {**metadata, "shards": str(shards)}
     )
     windows = [tables.read_metadata(source) for source in sources]
-    # What an older decoder left in one shard is decoded again in all.
-    for key, choose, absent in (("listed_from_ns", min, "0"), ("listed_to_ns", max, "0"), ("decoder", min, "1")):
+    # What an older version left in one shard is read again in all.
+    versions = (("decoder", min, "1"), ("inspection", min, "1"))
+    for key, choose, absent in (("listed_from_ns", min, "0"), ("listed_to_ns", max, "0"), *versions):
         if any(key in window for window in windows):
             metadata[key] = str(choose(int(window.get(key, absent)) for window in windows))
     for key in shard_keys(shards):

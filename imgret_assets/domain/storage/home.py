@@ -5,14 +5,14 @@ itself (`domain.storage.home_record`), table schemas (`domain.storage.tables`).
 """
 
 import uuid
-from collections.abc import Iterable
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imgret_assets.domain.storage import locks, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
-from imgret_assets.errors import HomeError, SettingError
+from imgret_assets.errors import HomeError, ReshardedError, SettingError
 from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
 
 
@@ -76,12 +76,41 @@ class Home:
                 return value
         return DEFAULT_THRESHOLD
 
-    def hold(self, names: Iterable[str], purpose: str) -> AbstractContextManager[None]:
+    @contextmanager
+    def hold(self, names: Iterable[str], purpose: str) -> Iterator[None]:
         """Hold the named locks of this home for the length of the block, after a wait of at most IMGRET_LOCK_TIMEOUT_S.
 
         See `locks.hold` for the arguments and the errors.
+
+        Raises:
+            ReshardedError: tables are to be locked, and since this home was opened it has got other shards.
         """
-        return _hold(self.settings, names, purpose)
+        names = list(names)
+        with _hold(self.settings, names, purpose):
+            if any(name == locks.GRAPH or name.startswith(locks.SHARD_PREFIX) for name in names):
+                self.check_shards(len(self.shards))
+            yield
+
+    def share_layout(self, purpose: str) -> AbstractContextManager[None]:
+        """Keep the number of shards from changing for the length of the block. Open the home again inside it.
+
+        To be taken before any other lock. See `locks.share` for the arguments and the errors.
+        """
+        return locks.share(self.locks, locks.LAYOUT, timeout_s=self.settings.lock_timeout_s, purpose=purpose)
+
+    def check_shards(self, expected: int) -> None:
+        """Raise an error if the home does not have this number of shards any more.
+
+        Raises:
+            ReshardedError: it has another number by now.
+        """
+        record = read_record(self.path) or self.record
+        if record.shards != expected:
+            raise ReshardedError(
+                f"{self.path} was resharded from {expected} to {record.shards} shards while this process waited; "
+                "nothing was changed",
+                remedy="run again; in Dagster, reload the code location first",
+            )
 
     def update(self, **changes: object) -> "Home":
         """Record these fields and return the home with its new record; equal values write nothing.

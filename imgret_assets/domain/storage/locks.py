@@ -2,9 +2,12 @@
 
 Belongs here: taking locks in one order, naming the process that holds one. Not here: what a lock guards. The callers
 define that: the tables of a shard (`shard-00`); the tables over all shards and the graph (`graph`); the home's
-record (`home`); the file of decisions (`decisions`); the record of speeds (`speeds`).
+record (`home`); the number of its shards (`layout`, which runs share); the file of decisions (`decisions`); the record
+of speeds (`speeds`).
 """
 
+import errno
+import fcntl
 import json
 import logging
 import os
@@ -21,6 +24,8 @@ from imgret_assets.errors import LockTimeoutError
 
 GRAPH = "graph"
 HOME = "home"
+LAYOUT = "layout"
+SHARD_PREFIX = "shard-"
 # Shorter waits are not logged.
 LOG_AFTER_S = 1.0
 
@@ -29,7 +34,7 @@ _log = logging.getLogger(__name__)
 
 def shard_lock(shard: str) -> str:
     """Return the name of the lock on one shard's tables and nodes."""
-    return f"shard-{shard}"
+    return f"{SHARD_PREFIX}{shard}"
 
 
 @contextmanager
@@ -58,12 +63,66 @@ def hold(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
             try:
                 stack.enter_context(_acquire(path, deadline))
             except Timeout:
-                raise LockTimeoutError(
-                    f"{path.stem} is held by {_describe_holder(path)} and was not freed within {timeout_s:g} s",
-                    remedy="wait for that run or stop it, or raise IMGRET_LOCK_TIMEOUT_S",
-                ) from None
+                raise _timeout_error(path, timeout_s) from None
             _write_holder(path, purpose)
         yield
+
+
+@contextmanager
+def share(folder: Path, name: str, *, timeout_s: float, purpose: str) -> Iterator[None]:
+    """Hold a lock together with others that share it, for the length of the block; `hold` of it waits for all of them.
+
+    To be taken before any other lock, since a holder of those may wait for this one.
+
+    Args:
+        folder: folder of the lock files (`Home.locks`).
+        name: the lock.
+        timeout_s: how long to wait for a process that holds it alone, in seconds.
+        purpose: what the holder does, for the messages of waiting processes.
+
+    Raises:
+        LockTimeoutError: another process held it alone for longer; names the holder.
+        HomeError: the folder can't be written.
+    """
+    path = folder / f"{name}.lock"
+    with atomic_files.named_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        started, waiting = time.monotonic(), False
+        while not _try_to_share(handle):
+            waited_s = time.monotonic() - started
+            if waited_s >= timeout_s:
+                raise _timeout_error(path, timeout_s)
+            if waited_s >= LOG_AFTER_S and not waiting:
+                waiting = True
+                _log_wait(path, timeout_s - waited_s)
+            time.sleep(min(0.1, timeout_s - waited_s))
+        _write_holder(path, purpose)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _try_to_share(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EAGAIN):
+            raise
+        return False
+    return True
+
+
+def _timeout_error(path: Path, timeout_s: float) -> LockTimeoutError:
+    return LockTimeoutError(
+        f"{path.stem} is held by {_describe_holder(path)} and was not freed within {timeout_s:g} s",
+        remedy="wait for that run or stop it, or raise IMGRET_LOCK_TIMEOUT_S",
+    )
+
+
+def _log_wait(path: Path, remaining_s: float) -> None:
+    _log.warning("Waiting for %s, held by %s, for at most %.0f s", path.stem, _describe_holder(path), remaining_s)
 
 
 def _acquire(path: Path, deadline: float) -> AbstractContextManager[object]:
@@ -75,7 +134,7 @@ def _acquire(path: Path, deadline: float) -> AbstractContextManager[object]:
         remaining_s = deadline - time.monotonic()
         if remaining_s <= 0:
             raise
-    _log.warning("Waiting for %s, held by %s, for at most %.0f s", path.stem, _describe_holder(path), remaining_s)
+    _log_wait(path, remaining_s)
     return lock.acquire(timeout=remaining_s)
 
 

@@ -17,7 +17,7 @@ from imgret_assets.domain.operations import reshard
 from imgret_assets.domain.operations.cleanup import remove_leftovers
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import SettingError
+from imgret_assets.errors import LockTimeoutError, ReshardedError, SettingError
 from imgret_assets.settings import load_settings
 from imgret_tests.support.fakes import FakeEmbedder, write_pictures
 
@@ -54,6 +54,54 @@ def test_a_reshard_keeps_every_row_and_embeds_nothing(home: Home, images: Path, 
     assert refresh_embeddings(again, embedder).embedded == 0
     assert embedder.embedded == done
     assert refresh_pairs(again, embedder.space.id, 0.5).how == "nothing changed"
+
+
+@pytest.mark.parametrize("shards", [2, 8])
+def test_who_opened_the_home_before_a_reshard_changes_nothing_and_says_so(
+    home: Home, images: Path, shards: int
+) -> None:
+    """Fewer shards or more: its own may all still be there, and then it would work on a part of the images."""
+    embedder = built(home, images)
+    reshard.reshard(home, shards)
+    before = all_rows(home, "manifest"), all_rows(home, "embeddings")
+    (images / "another").mkdir()
+    write_pictures(images / "another", 1)
+    late = (
+        lambda: refresh_manifest(home),
+        lambda: refresh_manifest(home, ["00"]),
+        lambda: refresh_embeddings(home, embedder),
+        lambda: refresh_pairs(home, embedder.space.id, 0.5),
+        lambda: remove_leftovers(home),
+    )
+    for act in late:
+        with pytest.raises(ReshardedError, match=rf"from 4 to {shards} shards.*nothing was changed.*run again"):
+            act()
+    assert (all_rows(home, "manifest"), all_rows(home, "embeddings")) == before
+
+
+def test_a_reshard_starts_from_the_shards_of_the_one_before(home: Home, images: Path) -> None:
+    built(home, images)
+    manifest = all_rows(home, "manifest")
+    reshard.reshard(home, 9)
+    assert reshard.reshard(home, 4).shards == 4
+    assert all_rows(home, "manifest") == manifest
+    assert len(list((home.warehouse / "manifest").glob("*.parquet"))) == 4
+
+
+def test_a_reshard_waits_for_runs_and_runs_for_it(home: Home, images: Path) -> None:
+    built(home, images)
+    hasty = open_home(load_settings({"home": home.path, "images": images, "lock_timeout_s": 0.2}))
+    with home.share_layout("refreshing"), pytest.raises(LockTimeoutError, match=r"layout is held .*refreshing"):
+        reshard.reshard(hasty, 6)
+    waited: list[str] = []
+
+    def while_resharding(line: str) -> None:
+        with pytest.raises(LockTimeoutError, match=r"layout is held .*resharding"), hasty.share_layout("refreshing"):
+            pass
+        waited.append(line)
+
+    assert reshard.reshard(hasty, 6, progress=while_resharding).shards == 6
+    assert len(waited) == 2
 
 
 def test_a_reshard_killed_in_its_swap_is_finished_by_who_comes_next(

@@ -160,3 +160,51 @@ def test_a_disk_without_room_for_the_folder_is_named(tmp_path: Path, monkeypatch
     monkeypatch.setattr(Path, "mkdir", full)
     with pytest.raises(DiskFullError, match="No room on the disk"):
         take(tmp_path / "locks", "graph")
+
+
+SHARE = """
+from pathlib import Path
+from imgret_assets.domain.storage import locks
+with locks.share(Path(sys.argv[1]), "layout", timeout_s=30, purpose="refreshing"):
+    say("shares")
+    wait()
+say("released")
+wait()
+"""
+
+
+def share(folder: Path, timeout_s: float = 0.0) -> bool:
+    with locks.share(folder, "layout", timeout_s=timeout_s, purpose="a test"):
+        return True
+
+
+def test_several_share_a_lock_and_who_wants_it_alone_waits_for_all(tmp_path: Path) -> None:
+    with Process(SHARE, [tmp_path]) as sharing:
+        assert sharing.hear() == "shares"
+        with locks.share(tmp_path, "layout", timeout_s=0, purpose="a test"):
+            assert share(tmp_path)
+            with pytest.raises(LockTimeoutError, match="layout is held by process"):
+                take(tmp_path, "layout")
+        with pytest.raises(LockTimeoutError, match=r"layout is held by process \d+ .*not freed within 0\.2 s"):
+            take(tmp_path, "layout", timeout_s=0.2)
+        sharing.go()
+        assert sharing.hear() == "released"
+        assert take(tmp_path, "layout", timeout_s=5)
+
+
+def test_a_lock_that_somebody_holds_alone_is_not_shared(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with Process(HOLD, [tmp_path, "layout"]) as holder:
+        assert holder.hear() == "holds"
+        with pytest.raises(LockTimeoutError, match=rf"layout is held by process {holder.popen.pid} .* within 1\.3 s"):
+            share(tmp_path, locks.LOG_AFTER_S + 0.3)
+        [message] = caplog.messages
+        assert message.startswith(f"Waiting for layout, held by process {holder.popen.pid} (-c, embedding images, for ")
+        holder.go()
+        assert share(tmp_path, 30)
+
+
+def test_a_killed_process_shares_no_longer(tmp_path: Path) -> None:
+    with Process(SHARE, [tmp_path]) as sharing:
+        assert sharing.hear() == "shares"
+        sharing.kill()
+        assert take(tmp_path, "layout", timeout_s=5)

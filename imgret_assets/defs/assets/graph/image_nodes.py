@@ -7,6 +7,7 @@ Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher
 import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
+from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -30,8 +31,9 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     ) -> None:
         """One :Image node for each usable image of the shard, with its vector, in the vector index."""
         home = warehouse.open()
+        shards = selected_shards(context, home)
         with neo4j.open(home) as database:
-            report = sync_nodes(home, database, embedder.space(home), context.partition_keys)
+            report = sync_nodes(home, database, embedder.space(home), shards)
         context.log.info(report.summary)
         for shard in report.shards:
             context.add_asset_metadata(_metadata(report, shard), partition_key=shard.shard)

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.manifest import ScanReport, ShardScan, refresh_manifest
 from imgret_assets.domain.storage.home import Home
@@ -34,7 +35,7 @@ def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def raw_images(context: dg.AssetExecutionContext, config: ScanConfig, warehouse: WarehouseResource) -> None:
         """The manifest: one row for each candidate image file of the shard, with its hash, size and status."""
         home = warehouse.open()
-        shards = context.partition_keys
+        shards = selected_shards(context, home)
         report = refresh_manifest(home, shards, verify=config.verify, allow_deletes=config.allow_deletes)
         context.log.info(report.summary)
         for scan in report.shards:

@@ -10,6 +10,7 @@ import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, skipped_thumbnails, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -44,11 +45,12 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     ) -> None:
         """One row for each usable manifest row of the shard, with its vector in the chosen embedding space."""
         home = embedder.record_models(warehouse.open())
+        shards = selected_shards(context, home)
         model = embedder.provide(home)
         if notice := exact_only_notice(model.space):
             context.log.warning(notice)
         reports = [
-            refresh_embeddings(home, one, context.partition_keys, progress=progress_listener(context.log.info))
+            refresh_embeddings(home, one, shards, progress=progress_listener(context.log.info))
             for one in (model, *embedder.provide_additional(home))
         ]
         run_counts.embedded += reports[0].embedded
