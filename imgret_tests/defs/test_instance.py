@@ -1,14 +1,18 @@
 """DAGSTER_HOME: created once, also by several processes at the same time."""
 
 import os
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
 
 import dagster as dg
+import pytest
 
 from imgret_assets.defs.instance.dagster_home import open_instance, prepare
+from imgret_assets.errors import DiskFullError, HomeError
 from imgret_assets.settings import PROJECT, Settings, load_settings
+from imgret_tests.support.full_disk import SmallDisk, small_disk
 
 PROCESSES = 8
 # The processes are forked after all imports, wait at a pipe, and start at the same time.
@@ -79,3 +83,34 @@ def test_eight_processes_open_a_new_home_at_the_same_time(settings: Settings) ->
     assert done.stdout.splitlines()[-1] == str([0] * PROCESSES), done.stderr
     with open_instance(settings) as instance:
         assert len(instance.get_asset_keys()) == PROCESSES
+
+
+def fill_within_a_run(settings: Settings, disk: SmallDisk) -> None:
+    """Fill the disk while the storage is open, and store more than its files have room for."""
+    with open_instance(settings) as instance:
+        disk.fill()
+        for _ in range(50):
+            instance.report_runless_asset_event(dg.AssetMaterialization("a", metadata={"text": "x" * 9000}))
+
+
+def test_a_full_disk_is_named_at_the_start_and_within_a_run(tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        settings = load_settings({"home": disk.path / "home"}, env={"IMGRET_ENV_FILE": os.devnull})
+        disk.path.joinpath("home").mkdir()
+        disk.fill()
+        with pytest.raises(DiskFullError, match="No room on the disk"), open_instance(settings):
+            pass
+        disk.free()
+        with pytest.raises(DiskFullError, match=r"Dagster's storage in .*free some space"):
+            fill_within_a_run(settings, disk)
+        disk.free()
+        with open_instance(settings) as instance:
+            instance.report_runless_asset_event(dg.AssetMaterialization("after"))
+            assert instance.get_latest_materialization_event(dg.AssetKey("after")) is not None
+
+
+def test_other_errors_of_a_run_stay_what_they_are(tmp_path: Path) -> None:
+    settings = load_settings({"home": tmp_path}, env={"IMGRET_ENV_FILE": os.devnull})
+    for error in (ValueError("other"), HomeError("other"), sqlite3.OperationalError("no such table")):
+        with pytest.raises(type(error), match=str(error)), open_instance(settings):
+            raise error

@@ -4,12 +4,16 @@ Belongs here: `dagster.yaml` and the first opening of the storage. Not here: exe
 """
 
 import os
+import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import dagster as dg
 
 from imgret_assets.domain.storage import atomic_files, locks
+from imgret_assets.domain.storage.sqlite import is_disk_full
+from imgret_assets.errors import DiskFullError, ImgretError
 from imgret_assets.settings import Settings
 
 CONFIGURATION = """\
@@ -57,7 +61,42 @@ def prepare(settings: Settings) -> None:
 
 @contextmanager
 def open_instance(settings: Settings) -> Iterator[dg.DagsterInstance]:
-    """Provide the Dagster instance of these settings; create it if it does not exist."""
-    prepare(settings)
-    with dg.DagsterInstance.get() as instance:
-        yield instance
+    """Provide the Dagster instance of these settings; create it if it does not exist.
+
+    Raises:
+        DiskFullError: Dagster's storage could not be written, at the start or within the block.
+    """
+    with named_storage_errors(settings.dagster_home):
+        prepare(settings)
+        with dg.DagsterInstance.get() as instance:
+            yield instance
+
+
+@contextmanager
+def named_storage_errors(folder: Path) -> Iterator[None]:
+    """Raise an error of Dagster's storage that means a full disk by its name.
+
+    Raises:
+        DiskFullError: no room for the storage in `folder`.
+    """
+    try:
+        yield
+    except ImgretError:
+        raise
+    except Exception as error:
+        if _is_full(error, folder):
+            raise DiskFullError(
+                f"No room on the disk for Dagster's storage in {folder}",
+                remedy="free some space or move DAGSTER_HOME to a larger disk, then run again: it goes on where it was",
+            ) from error
+        raise
+
+
+def _is_full(error: BaseException, folder: Path) -> bool:
+    """Return True where one of the causes of an error is that of a database without room."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, sqlite3.Error) and is_disk_full(cause, folder):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False

@@ -23,8 +23,8 @@ from imgret_assets.domain.inference import engine_agreement, model_files
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.resolution import Model
-from imgret_assets.domain.storage import locks
-from imgret_assets.errors import ModelError, SettingError, first_line
+from imgret_assets.domain.storage import atomic_files, locks
+from imgret_assets.errors import DiskFullError, ModelError, SettingError, first_line
 from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 
 if TYPE_CHECKING:
@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
+# The lock of a conversion, and what one that was killed leaves, in a space's folder.
+CONVERSION_LOCK = "converting"
+CONVERSION_LEFTOVERS = ".converting-*"
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
 
 
@@ -186,7 +189,7 @@ class OpenVinoEmbedder:
         if not damage and self.converted.is_file() and not model_files.damaged_files(self.converted.parent):
             return
         with locks.hold(
-            self.space_folder, ["converting"], timeout_s=self._lock_timeout_s, purpose="converting a model"
+            self.space_folder, [CONVERSION_LOCK], timeout_s=self._lock_timeout_s, purpose="converting a model"
         ):
             folder = self.converted.parent
             damaged = model_files.damaged_files(folder)
@@ -217,6 +220,7 @@ class OpenVinoEmbedder:
 
         Raises:
             ModelError: OpenVINO can't run the network.
+            DiskFullError, HomeError: it can't be written.
         """
         import torch
 
@@ -235,13 +239,35 @@ class OpenVinoEmbedder:
                 f"OpenVINO can't run {self.space.model} ({str(error).splitlines()[0]})",
                 remedy="set IMGRET_ENGINE=torch",
             ) from error
-        temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.space_folder))
+        with atomic_files.named_errors(self.space_folder):
+            for leftover in self.space_folder.glob(CONVERSION_LEFTOVERS):
+                # Of a conversion that was killed: the caller holds the lock.
+                shutil.rmtree(leftover, ignore_errors=True)
+            temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.space_folder))
+            try:
+                self._save(converted, temporary / "model.xml")
+                self._record_conversion(temporary)
+                temporary.replace(self.converted.parent)
+            finally:
+                shutil.rmtree(temporary, ignore_errors=True)
+
+    def _save(self, network: Any, file: Path) -> None:
+        """Write the converted network.
+
+        Raises:
+            DiskFullError: no room for it.
+        """
         try:
-            runtime.save_model(converted, temporary / "model.xml", compress_to_fp16=False)
-            self._record_conversion(temporary)
-            temporary.replace(self.converted.parent)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
+            import_openvino().save_model(network, file, compress_to_fp16=False)
+        except RuntimeError as error:
+            # OpenVINO reports a failed write as that of a C++ stream, which knows no cause.
+            if "basic_ios" not in str(error) and atomic_files.has_room(file.parent):
+                raise
+            raise DiskFullError(
+                f"No room on the disk for the converted model {self.space.model} in {self.space_folder}",
+                expected="4 bytes for each of its weights, and as many again for the compiled form",
+                remedy="free some space or move IMGRET_HOME to a larger disk, then run again: it goes on where it was",
+            ) from error
 
     def compile(self) -> "tuple[openvino.CompiledModel, str]":
         """Compile the converted network in the requested precision and check its vectors; return it and the precision.

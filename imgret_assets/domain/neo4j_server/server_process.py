@@ -135,7 +135,8 @@ def end_process(pid: int, within_s: float) -> bool:
 
 def disk_full_error(folder: ServerFolder, output: str) -> DiskFullError | None:
     """Return the error for a server or tool whose output tells of a full disk; None where it tells of none."""
-    if not any(text in output for text in _DISK_FULL_TEXTS):
+    # A full disk has no room for the log that would tell of it.
+    if atomic_files.has_room(folder.path) and not any(text in output for text in _DISK_FULL_TEXTS):
         return None
     return DiskFullError(
         f"No room on the disk for Neo4j's files in {folder.path}",

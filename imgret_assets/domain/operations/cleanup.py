@@ -6,11 +6,13 @@ anything that a later run could need, unless the caller names it.
 
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
 from imgret_assets.domain.images.thumbnail_cache import unused_thumbnails
+from imgret_assets.domain.inference.openvino_engine import CONVERSION_LEFTOVERS, CONVERSION_LOCK
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
 
@@ -31,8 +33,8 @@ def remove_leftovers(home: Home, *, keep_spaces: set[str] | None = None) -> Remo
         LockTimeoutError: another run is working.
     """
     names = [*(locks.shard_lock(shard) for shard in home.shards), locks.GRAPH]
-    with home.hold(names, "removing leftovers"):
-        unused = [*home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
+    with home.hold(names, "removing leftovers"), _conversions(home) as converting:
+        unused = [*converting, *home.work.glob("scan-*"), *home.warehouse.rglob(".*.tmp")]
         # Earlier versions compiled all models into one folder.
         unused += [folder for folder in [home.path / "models" / "compiled"] if folder.is_dir()]
         stores = sorted(home.work.glob("vectors/*.sqlite"))
@@ -57,6 +59,20 @@ def remove_leftovers(home: Home, *, keep_spaces: set[str] | None = None) -> Remo
         for path in unused:
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
         return Removed(len(unused), vectors, size)
+
+
+@contextmanager
+def _conversions(home: Home) -> Iterator[list[Path]]:
+    """Provide what killed conversions of models have left, under the locks of conversions."""
+    leftovers = sorted((home.path / "models").glob(f"*/{CONVERSION_LEFTOVERS}"))
+    with ExitStack() as stack:
+        for folder in sorted({path.parent for path in leftovers}):
+            timeout_s = home.settings.lock_timeout_s
+            stack.enter_context(
+                locks.hold(folder, [CONVERSION_LOCK], timeout_s=timeout_s, purpose="removing leftovers")
+            )
+        # What a conversion in progress had there is in its place by now.
+        yield [path for path in leftovers if path.exists()]
 
 
 def spaces_with_tables(home: Home) -> set[str]:

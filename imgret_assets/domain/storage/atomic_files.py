@@ -8,12 +8,16 @@ makes the run after a killed one right (listed in `domain.storage`).
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from imgret_assets.errors import DiskFullError, HomeError
+
+# The files of databases grow by pages and write-ahead logs of this size.
+_SMALLEST_ROOM_BYTES = 64 * 1024
 
 
 @contextmanager
@@ -71,6 +75,14 @@ def named_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise as_imgret_error(error, path) from error
+
+
+def has_room(folder: Path) -> bool:
+    """Return False where the disk of a folder has no room for anything, for errors that do not say so themselves."""
+    try:
+        return shutil.disk_usage(folder).free >= _SMALLEST_ROOM_BYTES
+    except OSError:
+        return True
 
 
 def sync_folder(folder: Path) -> None:

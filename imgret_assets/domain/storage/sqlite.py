@@ -38,7 +38,7 @@ def transaction(path: Path, schema: Sequence[str]) -> Iterator[sqlite3.Connectio
                     connection.execute(statement)
                 yield connection
     except sqlite3.OperationalError as error:
-        if "full" in str(error):
+        if is_disk_full(error, path.parent):
             raise DiskFullError(
                 f"No room on the disk for {path}", remedy="free some space, then run again: it goes on where it was"
             ) from error
@@ -48,3 +48,14 @@ def transaction(path: Path, schema: Sequence[str]) -> Iterator[sqlite3.Connectio
 def placeholders(values: Sequence[object]) -> str:
     """Return as many question marks as there are values, for `IN (...)`."""
     return ",".join("?" * len(values))
+
+
+def is_disk_full(error: sqlite3.Error, folder: Path) -> bool:
+    """Return True where an error of a database in the folder means that the disk has no room.
+
+    SQLite reports it as that, or as an error of input and output where it could not make one of its files larger.
+    """
+    message = str(error)
+    if "database or disk is full" in message:
+        return True
+    return ("disk I/O error" in message or "unable to open" in message) and not atomic_files.has_room(folder)

@@ -20,10 +20,11 @@ from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import LockTimeoutError, ModelError, SettingError
+from imgret_assets.errors import DiskFullError, LockTimeoutError, ModelError, SettingError
 from imgret_assets.settings import load_settings
 from imgret_tests.support.agreement_records import recorded_agreements
 from imgret_tests.support.fake_model import FakeEmbedder
+from imgret_tests.support.full_disk import small_disk
 from imgret_tests.support.pictures import picture
 from imgret_tests.support.processes import Process
 
@@ -111,6 +112,17 @@ def test_openvino_sends_no_telemetry() -> None:
 def test_no_unfinished_conversion_is_left(embedder: OpenVinoEmbedder, lite0_home: Path) -> None:
     assert embedder.loaded
     assert not list((lite0_home / "models").rglob(".converting-*"))
+
+
+def test_a_conversion_that_finds_no_room_names_the_disk_and_leaves_nothing(model: Model, tmp_path: Path) -> None:
+    with small_disk(tmp_path / "disk", 4) as disk:
+        engine = OpenVinoEmbedder(model, disk.path)
+        leftover = engine.space_folder / ".converting-killed"
+        leftover.mkdir(parents=True)
+        (leftover / "model.bin").write_bytes(bytes(100_000))
+        with pytest.raises(DiskFullError, match=r"No room on the disk for the converted model .*4 bytes .*free some"):
+            engine.convert()
+        assert list(engine.space_folder.iterdir()) == []
 
 
 def test_its_distance_to_torch_is_measured_once_and_recorded(embedder: OpenVinoEmbedder) -> None:

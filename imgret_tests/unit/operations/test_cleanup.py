@@ -16,6 +16,7 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.operations import reshard
 from imgret_assets.domain.operations.cleanup import remove_leftovers
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import LockTimeoutError, ReshardedError, SettingError
 from imgret_assets.settings import load_settings
@@ -163,3 +164,17 @@ def test_precision_leaves_exact_copies_out() -> None:
 
 def test_precision_of_nothing_is_zero() -> None:
     assert measure_precision(Embeddings([], [], np.empty((0, 4), np.float32), ""), []).images == 0
+
+
+def test_what_a_killed_conversion_left_is_removed_and_one_in_progress_is_waited_for(home: Home, images: Path) -> None:
+    leftover = home.path / "models" / "fake-12345678" / ".converting-abc"
+    leftover.mkdir(parents=True)
+    (leftover / "model.bin").write_bytes(bytes(1000))
+    hasty = open_home(load_settings({"home": home.path, "images": images, "lock_timeout_s": 0.2}))
+    with locks.hold(leftover.parent, ["converting"], timeout_s=0, purpose="converting a model"):
+        with pytest.raises(LockTimeoutError, match=r"converting is held .*converting a model"):
+            remove_leftovers(hasty)
+        assert leftover.exists()
+    removed = remove_leftovers(hasty)
+    assert (removed.entries, removed.bytes) == (1, 1000)
+    assert not leftover.exists()
