@@ -20,16 +20,22 @@ from imgret_assets.domain.storage import sqlite
 # The names of the file, the tables and the columns stay: an existing home must not fingerprint its images again.
 _SCHEMA = (
     "CREATE TABLE IF NOT EXISTS method (name TEXT NOT NULL)",
-    "CREATE TABLE IF NOT EXISTS looks (sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB)",
+    """CREATE TABLE IF NOT EXISTS looks (
+        sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, hash BLOB, grey BLOB, digest INTEGER
+    )""",
     "CREATE TABLE IF NOT EXISTS confirmation (name TEXT NOT NULL)",
     """CREATE TABLE IF NOT EXISTS comparisons (
         a TEXT NOT NULL, b TEXT NOT NULL, distance INTEGER NOT NULL, correlation REAL NOT NULL,
-        verdict TEXT NOT NULL, reason TEXT NOT NULL, PRIMARY KEY (a, b)
+        verdict TEXT NOT NULL, reason TEXT NOT NULL, digest INTEGER, PRIMARY KEY (a, b)
     ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
     # Scores of the method before comparisons by pixels.
     "DROP TABLE IF EXISTS fits",
 )
+_CHECKED = {
+    "looks": (("sha256", "status", "hash", "grey"), 1),
+    "comparisons": (("a", "b", "distance", "correlation", "verdict", "reason"), 2),
+}
 
 
 class MatchScore(NamedTuple):
@@ -65,8 +71,15 @@ class FingerprintStore:
     def __init__(self, work: Path, fingerprint_method: str, confirmation_method: str) -> None:
         self.path = work / "duplicates" / "copies.sqlite"
         self.recomputed = ""
+        lost = sqlite.discard_damaged(self.path, _CHECKED)
         is_new = not self.path.exists()
         with self._open() as connection:
+            for table in _CHECKED:
+                sqlite.add_digests(connection, table)
+            if "comparisons" in lost:
+                # A pair without a score counts as compared and too far apart: all pairs are compared again.
+                connection.execute("DELETE FROM comparisons")
+                connection.execute("DELETE FROM compared")
             fingerprints, confirmation = (
                 connection.execute(f"SELECT name FROM {table}").fetchall()  # noqa: S608
                 for table in ("method", "confirmation")
@@ -94,7 +107,8 @@ class FingerprintStore:
             for sha256, item in fingerprints
         ]
         with self._open() as connection:
-            connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?)", rows)
+            values = [(*row, sqlite.row_digest(row)) for row in rows]
+            connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", values)
 
     def hashes(self) -> dict[str, bytes | None]:
         """Return the hash of every stored content; None if the content has none."""
@@ -121,7 +135,8 @@ class FingerprintStore:
         """Store the match scores of pairs of contents."""
         rows = [(*pair, *score) for pair, score in scores]
         with self._open() as connection:
-            connection.executemany("INSERT OR REPLACE INTO comparisons VALUES (?, ?, ?, ?, ?, ?)", rows)
+            values = [(*row, sqlite.row_digest(row)) for row in rows]
+            connection.executemany("INSERT OR REPLACE INTO comparisons VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
     def compared_contents(self) -> set[str]:
         """Return the contents of which every pair has been compared."""

@@ -170,6 +170,7 @@ class _Refresh:
         self.engines: set[str] = set()
         self.decodings: dict[str, str] = {}
         self.outdated = 0
+        self.pending.discard_damaged()
         self.pending.drop_failures_of_older_decoder()
         # One thread, so that writes happen in order: vectors before the tables that need them.
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="imgret-write")

@@ -20,9 +20,10 @@ from imgret_assets.domain.storage import sqlite
 
 _SCHEMA = (
     """CREATE TABLE IF NOT EXISTS vectors (
-        sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, engine TEXT, embedding BLOB
+        sha256 TEXT PRIMARY KEY, status TEXT NOT NULL, error TEXT, engine TEXT, embedding BLOB, digest INTEGER
     ) WITHOUT ROWID""",
 )
+_COLUMNS = ("sha256", "status", "error", "engine", "embedding")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ class PendingVectors:
     def _open(self) -> AbstractContextManager[sqlite3.Connection]:
         return sqlite.transaction(self.path, _SCHEMA)
 
+    def discard_damaged(self) -> None:
+        """Delete damaged vectors, or the whole store if it is damaged, with a warning; and prepare an older store."""
+        sqlite.discard_damaged(self.path, {"vectors": (_COLUMNS, 1)})
+
     def drop_failures_of_older_decoder(self) -> None:
         """Delete, once for each version of the decoder, the contents that an older version could not decode."""
         if not self.path.is_file():
@@ -108,7 +113,11 @@ class PendingVectors:
             with self._open() as connection:
                 if is_new:
                     connection.execute(f"PRAGMA user_version = {DECODER_VERSION}")
-                connection.executemany("INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?)", rows)
+                sqlite.add_digests(connection, "vectors")
+                connection.executemany(
+                    "INSERT OR REPLACE INTO vectors VALUES (?, ?, ?, ?, ?, ?)",
+                    [(*row, sqlite.row_digest(row)) for row in rows],
+                )
 
     def get_many(self, contents: Sequence[str]) -> dict[str, EmbeddingResult]:
         """Return the stored results of these contents; a content that is not stored is left out."""
@@ -118,7 +127,7 @@ class PendingVectors:
         with self._open() as connection:
             for part in batches(contents, sqlite.MAX_VALUES):
                 marks = sqlite.placeholders(part)
-                rows = connection.execute(f"SELECT * FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
+                rows = connection.execute(f"SELECT {', '.join(_COLUMNS)} FROM vectors WHERE sha256 IN ({marks})", part)  # noqa: S608
                 for content, status, error, engine, blob in rows:
                     vector = None if blob is None else np.frombuffer(blob, dtype="<f4")
                     results[content] = EmbeddingResult(status, error, engine, vector)

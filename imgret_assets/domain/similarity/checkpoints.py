@@ -6,8 +6,12 @@ right (listed in `domain.storage`).
 """
 
 import hashlib
+import logging
 import shutil
+import struct
 import time
+import zipfile
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,6 +22,23 @@ from imgret_assets.domain.storage import atomic_files
 
 # Finished blocks are written at least this often: the work that a kill may cost.
 CHECKPOINT_S = 20.0
+
+
+_log = logging.getLogger(__name__)
+
+# What numpy and zipfile raise for a damaged file; its values have a CRC-32, which zipfile verifies.
+DAMAGED_ARRAYS = (
+    OSError,
+    ValueError,
+    KeyError,
+    EOFError,
+    RuntimeError,
+    MemoryError,
+    SyntaxError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 class FinishedBlocks:
@@ -46,9 +67,14 @@ class FinishedBlocks:
         if self._folder is None:
             return
         while files := sorted(self._folder.glob(f"{self.count:09d}-*.npz")):
-            with np.load(files[-1]) as arrays:
-                # Earlier versions wrote several blocks one after the other.
-                pairs = ScoredPairs.sorted_from(arrays["a"], arrays["b"], arrays["scores"])
+            try:
+                with np.load(files[-1]) as arrays:
+                    # Earlier versions wrote several blocks one after the other.
+                    pairs = ScoredPairs.sorted_from(arrays["a"], arrays["b"], arrays["scores"])
+            except DAMAGED_ARRAYS as error:
+                _log.warning("%s is damaged (%s). Its blocks are searched again.", files[-1], error)
+                files[-1].unlink(missing_ok=True)
+                continue
             self.count = int(files[-1].stem.split("-")[1])
             yield pairs, self.count
 

@@ -14,7 +14,6 @@ they may differ from today's exact scores by up to 3e-15.
 
 import hashlib
 import time
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +26,7 @@ from imgret_assets.domain.embeddings.table_reader import Listing, list_embedding
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
-from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.checkpoints import DAMAGED_ARRAYS, FinishedBlocks, search_key
 from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows, lists_of_rows
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
 from imgret_assets.domain.storage import atomic_files, locks, tables
@@ -185,7 +184,7 @@ def _read_lists(home: Home, space: str, coverage: str) -> tuple[NeighbourLists, 
             # Earlier versions kept a list of every image.
             images = arrays["images"].astype(np.int64) if "images" in arrays else np.arange(len(lists.rows))
             return lists, images
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except DAMAGED_ARRAYS:
         return None
 
 

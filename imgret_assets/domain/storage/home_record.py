@@ -10,6 +10,7 @@ from pathlib import Path
 
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import HomeError
+from imgret_assets.settings import MAX_SHARDS
 
 # A change that an older imgret would misread raises it. An added field does not: older ones of this version keep it.
 VERSION = 1
@@ -75,7 +76,7 @@ def read_record(folder: Path) -> HomeRecord | None:
         version = int(values.pop("version", VERSION))
         if version <= VERSION:
             known = {name: values.pop(name) for name in _KNOWN_FIELDS & values.keys()}
-            return HomeRecord(**known, unknown_fields=values)
+            return _validated(HomeRecord(**known, unknown_fields=values))
     except (FileNotFoundError, NotADirectoryError):
         return None
     except (ValueError, TypeError) as error:
@@ -87,6 +88,20 @@ def read_record(folder: Path) -> HomeRecord | None:
         expected=f"version {VERSION} or older",
         remedy="update imgret (`git pull`, `make setup`), or use another IMGRET_HOME",
     )
+
+
+def _validated(record: HomeRecord) -> HomeRecord:
+    """Return the record if each field has a value of its kind; otherwise raise ValueError."""
+    if type(record.shards) is not int or not 1 <= record.shards <= MAX_SHARDS:
+        raise ValueError(f"shards is {record.shards!r}, not a number from 1 to {MAX_SHARDS}")
+    if type(record.threshold) not in (int, float, type(None)):
+        raise ValueError(f"threshold is {record.threshold!r}, not a number")
+    for name in ("root", "model", "weights", "engine", "precision", "decoding", "pooling", "centre"):
+        if not isinstance(value := getattr(record, name), str | None):
+            raise ValueError(f"{name} is {value!r}, not text")
+    if not isinstance(record.id, str):
+        raise ValueError(f"id is {record.id!r}, not text")
+    return record
 
 
 def write_record(folder: Path, record: HomeRecord) -> None:

@@ -55,6 +55,36 @@ def test_finishing_a_search_forgets_contents_that_are_gone(tmp_path: Path) -> No
     assert (store.compared_contents(), store.match_scores()) == ({"a"}, {})
 
 
+def test_a_damaged_score_makes_all_pairs_be_compared_again(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    store.finish_search("abcf", "abcf")
+    data = store.path.read_bytes()
+    assert data.count(b"the same picture") == 1
+    store.path.write_bytes(data.replace(b"the same picture", b"the sane picture"))
+    store = FingerprintStore(tmp_path, "method", "pixels")
+    assert (store.match_scores(), store.compared_contents()) == ({}, set())
+    assert set(store.hashes()) == set("abcf")
+
+
+def test_a_damaged_fingerprint_is_forgotten(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    data = bytearray(store.path.read_bytes())
+    data[data.index(bytes([2]) * 32) + 7] ^= 16
+    store.path.write_bytes(data)
+    store = FingerprintStore(tmp_path, "method", "pixels")
+    assert set(store.hashes()) == set("abf")
+    assert set(store.match_scores()) == {("a", "b"), ("b", "c")}
+
+
+def test_a_damaged_store_is_made_again(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    store.path.write_bytes(b"garbage" * 1000)
+    store = FingerprintStore(tmp_path, "method", "pixels")
+    assert store.hashes() == {}
+    store.put_fingerprints([("a", fingerprint(1))])
+    assert set(store.hashes()) == {"a"}
+
+
 def test_another_method_empties_the_store(tmp_path: Path) -> None:
     filled_store(tmp_path).finish_search(["a"], "abcf")
     store = FingerprintStore(tmp_path, "other method", "pixels")

@@ -1,5 +1,6 @@
 """Results of finished blocks in files."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -41,6 +42,34 @@ def test_results_are_read_in_the_order_of_the_blocks(
     # The second run goes on with the fourth block.
     second.add(parts[3], 4)
     assert read(tmp_path)[1] == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda _: b"",
+        lambda data: b"\xa5" * len(data),
+        lambda data: data[:200] + bytes([data[200] ^ 1]) + data[201:],
+    ],
+    ids=["half", "empty", "garbage", "bit"],
+)
+def test_the_blocks_of_a_damaged_file_are_searched_again(
+    tmp_path: Path,
+    parts: list[ScoredPairs],
+    monkeypatch: pytest.MonkeyPatch,
+    damage: Callable[[bytes], bytes],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
+    finished = FinishedBlocks(tmp_path, "key")
+    for number, pairs in enumerate(parts[:3], 1):
+        finished.add(pairs, number)
+    file = sorted((tmp_path / "key").iterdir())[1]
+    file.write_bytes(damage(file.read_bytes()))
+    assert read(tmp_path)[1] == [1]
+    [warning] = caplog.messages
+    assert f"{file} is damaged" in warning
 
 
 def test_blocks_that_wait_share_a_file(

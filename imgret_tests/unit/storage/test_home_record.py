@@ -82,7 +82,11 @@ def test_a_newer_version_is_refused_with_the_remedy_and_left_alone(settings: Set
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "{}", "null", '"x"', '{"id": "x"}', '{"version": "x", "id": "x", "shards": 4}']
+    "text",
+    ["", "{", "[]", "{}", "null", '"x"', '{"id": "x"}', '{"version": "x", "id": "x", "shards": 4}']
+    + [f'{{"id": "x", "shards": {value}}}' for value in ("0", "-3", '"many"', "4.5", "true", "257", "null")]
+    + [f'{{"id": "x", "shards": 4, {field}}}' for field in ('"threshold": "0.8"', '"root": 3', '"model": ["x"]')]
+    + ['{"id": 3, "shards": 4}', '{"id": "x", "shards": 4, "centre": {}}'],
 )
 def test_a_damaged_record_is_an_error_with_the_remedy(settings: Settings, text: str) -> None:
     settings.home.mkdir()

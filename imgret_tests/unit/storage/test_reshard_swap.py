@@ -4,12 +4,14 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
-from imgret_assets.domain.storage import atomic_files
+from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record, shard_keys
 from imgret_assets.domain.storage.reshard_swap import finish_swap, is_ready, mark_ready, staging_folder
+from imgret_assets.errors import HomeError
 
 TABLES = ("manifest", "embeddings/model=x")
 SHARDS = 2
@@ -98,3 +100,26 @@ def test_a_swap_that_was_killed_is_finished_when_the_home_is_opened(
             finish_swap(resharded.path)
     assert open_home(replace(resharded.settings, shards=None)).record.shards == SHARDS
     assert_finished(resharded)
+
+
+@pytest.mark.parametrize("marker", ["", "{", "[2]", "{}", '{"shards": 0}', '{"shards": "many"}', "\0\0"])
+@pytest.mark.parametrize("moved", [0, 1])
+def test_a_damaged_marker_is_replaced_by_what_the_new_tables_say(
+    home: Home, marker: str, moved: int, caplog: pytest.LogCaptureFixture
+) -> None:
+    for key in shard_keys(SHARDS)[moved:]:
+        path = staging_folder(home.path) / "manifest" / f"shard={key}.parquet"
+        tables.write(path, pa.table({"n": [1]}), {"shards": str(SHARDS)})
+    mark_ready(home.path, SHARDS)
+    (staging_folder(home.path) / "READY.json").write_text(marker)
+    record = finish_swap(home.path)
+    assert record is not None
+    assert record.shards == SHARDS
+    assert "READY.json is damaged; the new tables have 2 shards" in caplog.text
+
+
+def test_a_damaged_marker_without_new_tables_is_named(home: Home) -> None:
+    mark_ready(home.path, SHARDS)
+    (staging_folder(home.path) / "READY.json").write_text("{")
+    with pytest.raises(HomeError, match=r"READY\.json is damaged.*the next command then finishes the reshard"):
+        open_home(home.settings)

@@ -2,13 +2,15 @@
 
 import errno
 import sqlite3
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from imgret_assets.domain.storage import sqlite
-from imgret_assets.domain.storage.sqlite import placeholders, transaction
-from imgret_assets.errors import DiskFullError, HomeError
+from imgret_assets.domain.storage.sqlite import discard_damaged, placeholders, row_digest, transaction
+from imgret_assets.errors import DiskFullError, HomeError, TableError
 
 SCHEMA = ("CREATE TABLE IF NOT EXISTS names (name TEXT PRIMARY KEY)",)
 
@@ -80,3 +82,78 @@ def test_a_statement_takes_the_largest_number_of_values(file: Path) -> None:
         connection.executemany("INSERT INTO names VALUES (?)", [(value,) for value in values])
         rows = connection.execute(f"SELECT count(*) FROM names WHERE name IN ({placeholders(values)})", values)  # noqa: S608
         assert rows.fetchone() == (len(values),)
+
+
+# Damage
+
+CHECKED = {"rows": (("name", "value", "data"), 1)}
+ROWS = [(f"name {number}", number / 7, bytes([number]) * 60) for number in range(40)]
+
+
+@pytest.fixture
+def filled(file: Path) -> Path:
+    """A file with a table of checked rows; two are of an earlier version, which had no checks."""
+    with transaction(
+        file, ("CREATE TABLE rows (name TEXT PRIMARY KEY, value REAL, data BLOB, digest INTEGER)",)
+    ) as connection:
+        values = [(*row, row_digest(row)) for row in ROWS[2:]] + [(*row, None) for row in ROWS[:2]]
+        connection.executemany("INSERT INTO rows VALUES (?, ?, ?, ?)", values)
+    return file
+
+
+def stored(path: Path) -> set[tuple[object, ...]]:
+    with transaction(path, ()) as connection:
+        return set(connection.execute("SELECT name, value, data FROM rows"))
+
+
+def test_rows_without_damage_stay(filled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    assert discard_damaged(filled, CHECKED) == set()
+    assert stored(filled) == set(ROWS)
+    assert discard_damaged(filled.with_name("missing.sqlite"), CHECKED) == set()
+    assert not caplog.records
+
+
+def test_a_changed_value_costs_its_row(filled: Path, caplog: pytest.LogCaptureFixture) -> None:
+    data = bytearray(filled.read_bytes())
+    assert data.count(ROWS[9][2]) == 1
+    data[data.index(ROWS[9][2]) + 5] ^= 1
+    filled.write_bytes(data)
+    assert discard_damaged(filled, CHECKED) == {"rows"}
+    assert stored(filled) == set(ROWS) - {ROWS[9]}
+    [warning] = caplog.messages
+    assert f"1 rows of rows in {filled} are damaged" in warning
+
+
+@pytest.mark.parametrize(
+    "damage", [lambda data: data[: len(data) // 2], lambda data: b"\xa5" * len(data)], ids=["half", "garbage"]
+)
+def test_a_damaged_file_is_named_and_removed(
+    filled: Path, damage: Callable[[bytes], bytes], caplog: pytest.LogCaptureFixture
+) -> None:
+    filled.write_bytes(damage(filled.read_bytes()))
+    with pytest.raises(TableError, match=r"names\.sqlite can't be read .*remove it and run `imgret run`"):
+        stored(filled)
+    assert discard_damaged(filled, CHECKED) == {"rows"}
+    assert not filled.exists()
+    [warning] = caplog.messages
+    assert f"{filled} is damaged" in warning
+
+
+@pytest.mark.parametrize(
+    "step", [pytest.param(997, id="sample"), pytest.param(31, id="all", marks=pytest.mark.exhaustive)]
+)
+def test_no_changed_bit_changes_a_checked_row(filled: Path, step: int) -> None:
+    intact = filled.read_bytes()
+    for position in range(0, 8 * len(intact), step):
+        changed = bytearray(intact)
+        changed[position // 8] ^= 1 << position % 8
+        filled.write_bytes(changed)
+        discard_damaged(filled, CHECKED)
+        if filled.exists():
+            assert {row for row in stored(filled) if row[0] not in {"name 0", "name 1"}} <= set(ROWS), position
+
+
+def test_a_digest_is_of_the_values_as_sqlite_gives_them_back() -> None:
+    assert row_digest([np.float64(0.25), np.int64(3), "x"]) == row_digest([0.25, 3, "x"])
+    assert row_digest(["a", "bc"]) != row_digest(["ab", "c"])
+    assert row_digest([None, ""]) != row_digest(["", None])

@@ -11,6 +11,7 @@ two multilinear hashes of 64 bits (Lemire and Kaser, Strongly universal string h
 57(11), 2014), which agree for two different vectors with a probability of at most 2^-64.
 """
 
+import struct
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,7 +121,7 @@ def read_projections(path: Path, dim: int) -> Projections | None:
             plan = Plan(tuple(arrays["widths"].tolist()), plain=False, shares=tuple(arrays["shares"].tolist()))
             names = ("basis", "digests", "coordinates", "residual_norms")
             projections = Projections(plan, *(arrays[name] for name in names))
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+    except (OSError, ValueError, KeyError, EOFError, RuntimeError, struct.error, zipfile.BadZipFile):
         return None
     width, count = plan.widths[-1], len(projections.digests)
     is_whole = (
