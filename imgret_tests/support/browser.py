@@ -13,8 +13,9 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -73,14 +74,37 @@ def running_browser() -> Iterator["Browser"]:
             browser.close()
 
 
+@dataclass(frozen=True)
+class PageProcess:
+    """A page that runs: its address, and the number of its process."""
+
+    address: str
+    pid: int
+
+
 @contextmanager
 def running_page(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     """Run `imgret app` with this environment, provide its address, and stop it at the end; its log is `page.log`."""
+    with page_process(environment, folder) as page:
+        yield page.address
+
+
+@contextmanager
+def page_process(
+    environment: Mapping[str, str], folder: Path, start: Sequence[str] = ("-m", "imgret_assets.cli.main")
+) -> Iterator[PageProcess]:
+    """Run the page as `running_page` does, and provide its process, too.
+
+    Args:
+        environment: of the process.
+        folder: where it runs and writes its log.
+        start: what Python runs; `app --port N` follows.
+    """
     port = unused_port()
     log = folder / "page.log"
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-m", "imgret_assets.cli.main", "app", "--port", str(port)],
+            [sys.executable, *start, "app", "--port", str(port)],
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,
@@ -90,7 +114,7 @@ def running_page(environment: Mapping[str, str], folder: Path) -> Iterator[str]:
     address = f"http://{LOCALHOST}:{port}"
     try:
         _wait_for_answer(f"{address}/_stcore/health", process, log)
-        yield address
+        yield PageProcess(address, process.pid)
     finally:
         process.send_signal(signal.SIGTERM)
         with suppress(subprocess.TimeoutExpired):

@@ -36,6 +36,8 @@ _log = logging.getLogger(__name__)
 CONVERSION_LOCK = "converting"
 CONVERSION_LEFTOVERS = ".converting-*"
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
+_first_inference_lock = threading.Lock()
+_inferred_before = False
 
 
 class OpenVinoEmbedder:
@@ -308,6 +310,8 @@ class OpenVinoEmbedder:
         )
         if (compiled_files := set(cache.glob("*.blob"))) != stored:
             model_files.record_checks(cache, sorted(compiled_files))
+        height, width = self.space.preprocessing.size
+        _infer_once_alone(compiled, np.zeros((1, height, width, 3), np.uint8))
 
         def embed_images(images: list[Image.Image]) -> np.ndarray:
             return np.stack([compiled(self.prepare(image)[np.newaxis])[0][0].copy() for image in images])
@@ -331,6 +335,26 @@ class OpenVinoEmbedder:
             [255 * s for s in preprocessing.std]
         )
         return steps.build()
+
+
+def _infer_once_alone(compiled: "openvino.CompiledModel", image: np.ndarray) -> None:
+    """Run the first inference of this process while no other thread runs one.
+
+    In it OpenVINO's Python binding makes tables of its own: it holds their lock, releases the interpreter's lock and
+    asks for it again. Another thread that needs the tables at that moment holds the interpreter's lock and waits for
+    theirs: both wait for good, and with them all threads of the process. Two first queries at once did that every
+    second time.
+    """
+    global _inferred_before
+    with _first_inference_lock:
+        if _inferred_before:
+            return
+        request = compiled.create_infer_request()
+        request.start_async({0: image})
+        request.wait()
+        # Reading the result is part of it.
+        request.get_output_tensor(0).data.copy()
+        _inferred_before = True
 
 
 def import_openvino() -> Any:

@@ -21,12 +21,45 @@ from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DiskFullError, LockTimeoutError, ModelError, SettingError
-from imgret_assets.settings import load_settings
+from imgret_assets.settings import PROJECT, load_settings
 from imgret_tests.support.agreement_records import recorded_agreements
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.full_disk import small_disk
 from imgret_tests.support.pictures import picture
 from imgret_tests.support.processes import Process
+
+# Threads that spin until they may start, so that all of them ask for the interpreter's lock at that moment.
+FIRST_INFERENCES = """
+import os, sys, threading
+import numpy as np
+from pathlib import Path
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.models.resolution import resolve
+from imgret_assets.domain.storage.home import open_home
+from imgret_assets.settings import load_settings
+
+home = open_home(load_settings({"home": Path(sys.argv[1]), "model": "efficientnet_lite0"}))
+embedders = [OpenVinoEmbedder(resolve(home), home.path / "models") for _ in range(2)]
+for embedder in embedders[: int(sys.argv[2])]:
+    embedder.load()
+image = np.zeros((1, *embedders[0].space.preprocessing.size, 3), np.uint8)
+start, vectors = threading.Event(), []
+
+def embed(number):
+    while not start.is_set():
+        pass
+    vectors.append(embedders[number % len(embedders)].embed(image))
+
+threads = [threading.Thread(target=embed, args=(number,), daemon=True) for number in range(6)]
+for thread in threads:
+    thread.start()
+start.set()
+for thread in threads:
+    thread.join()
+print(len(vectors), all((vector == vectors[0]).all() for vector in vectors), flush=True)
+os._exit(0)
+"""
+FIRST_WITHIN_S = 60.0
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +100,7 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, lite0_
         "from imgret_assets.domain.storage.home import open_home\n"
         "from imgret_assets.domain.models.resolution import resolve\n"
         "from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder\n"
-        "from imgret_assets.settings import load_settings\n"
+        "from imgret_assets.settings import PROJECT, load_settings\n"
         "home = open_home(load_settings({'home': sys.argv[1]}))\n"
         "embedder = OpenVinoEmbedder(resolve(home, 'efficientnet_lite0'), Path(sys.argv[1]) / 'models')\n"
         "vector = embedder.embed(np.full((1, 224, 224, 3), 60, np.uint8))\n"
@@ -392,3 +425,15 @@ def test_a_precision_that_openvino_lacks_is_refused(model: Model, tmp_path: Path
 def test_a_batch_size_of_zero_is_refused(model: Model, tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="batch_size is 0"):
         OpenVinoEmbedder(model, tmp_path, batch_size=0)
+
+
+@pytest.mark.parametrize(
+    ("loaded", "processes"), [(2, 2), pytest.param(0, 6, marks=pytest.mark.exhaustive)], ids=["loaded", "loading"]
+)
+def test_first_inferences_at_once_do_not_wait_for_one_another_for_good(
+    lite0_home: Path, loaded: int, processes: int
+) -> None:
+    for _ in range(processes):
+        command = [sys.executable, "-c", FIRST_INFERENCES, str(lite0_home), str(loaded)]
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=FIRST_WITHIN_S, check=False)
+        assert done.stdout == "6 True\n", done.stderr[-2000:]
