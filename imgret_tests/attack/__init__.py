@@ -1,0 +1,1 @@
+"""Attacks on finished homes: long rounds run by `make test-all`, with a sample of each in `make test`."""
