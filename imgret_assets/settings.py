@@ -25,6 +25,7 @@ MAX_SHARDS = 256
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_MAX_PIXELS = 100_000_000
 DEFAULT_LOCK_TIMEOUT_S = 900.0
+DEFAULT_KEEP_RUNS = 100
 DEFAULT_MAX_PAIRS = 50_000_000
 DEFAULT_MEMORY_GB = 2.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -38,7 +39,7 @@ _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
-    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "app_url", "allowed_hosts"),
+    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "keep_runs", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
@@ -110,6 +111,7 @@ class Settings:
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         max_pixels: an image with more pixels gets the status `too_large`.
         lock_timeout_s: how long to wait for another run, in seconds.
+        keep_runs: how many finished runs stay in Dagster's storage.
         dagster_home: absolute folder of Dagster's storage.
         neo4j: the server to use.
         beside: additional models, whose tables are refreshed with those of the graph's model: names, each with its
@@ -140,6 +142,7 @@ class Settings:
     max_pairs: int = DEFAULT_MAX_PAIRS
     memory_gb: float = DEFAULT_MEMORY_GB
     pair_search: str = "cascade"
+    keep_runs: int = DEFAULT_KEEP_RUNS
     beside: tuple[tuple[str, Path | None], ...] = ()
     decoding: str = "auto"
     pooling: str = "auto"
@@ -210,6 +213,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             version=values.get("IMGRET_NEO4J_VERSION"),
             gds_version=values.get("IMGRET_GDS_VERSION"),
         ),
+        keep_runs=_integer(values, "IMGRET_KEEP_RUNS", 1, 1_000_000) or DEFAULT_KEEP_RUNS,
         max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),

@@ -17,12 +17,19 @@ from imgret_assets.settings import load_settings
 @click.option("--other-models", is_flag=True, help="Also remove the tables of every model except the one in use.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def gc(other_models: bool, home: Path | None) -> None:
-    """Remove leftovers of killed runs and vectors that no table needs."""
+    """Remove leftovers of killed runs, vectors that no table needs, and old runs of Dagster."""
     opened = open_home(load_settings({"home": home}))
     keep = {resolve(opened).space.id} if other_models else None
     removed = remove_leftovers(opened, keep_spaces=keep)
+    # Here: Dagster takes longer to load than `imgret --help` does.
+    from imgret_assets.defs.checks import check_keys
+    from imgret_assets.defs.instance.dagster_home import open_instance
+    from imgret_assets.defs.instance.old_runs import remove_old_runs
+
+    with open_instance(opened.settings) as instance:
+        runs = remove_old_runs(instance, opened.settings, check_keys())
     remaining = ", ".join(sorted(spaces_with_tables(opened))) or "none"
     click.echo(
-        f"Removed {removed.entries} leftovers with {removed.vectors:,} unused vectors, {removed.bytes / 1e6:.1f} MB. "
-        f"Spaces with tables: {remaining}."
+        f"Removed {removed.entries} leftovers with {removed.vectors:,} unused vectors, {removed.bytes / 1e6:.1f} MB, "
+        f"and {runs:,} old runs of Dagster. Spaces with tables: {remaining}."
     )

@@ -122,3 +122,8 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
             for kind in KINDS
         ),
     ]
+
+
+def check_keys() -> list[dg.AssetCheckKey]:
+    """Return the keys of all checks."""
+    return [key for checks in default_checks() for key in checks.check_keys]

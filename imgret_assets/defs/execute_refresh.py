@@ -5,6 +5,7 @@ them, the totals. Not here: what a refresh does (`defs.assets`, `domain`), optio
 on a terminal (`cli.support.progress_bar`), runs that Dagster's webserver or daemon start.
 """
 
+import logging
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,9 @@ from typing import Any
 import dagster as dg
 
 from imgret_assets.defs.build import build_defs
+from imgret_assets.defs.checks import check_keys
 from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.old_runs import remove_old_runs
 from imgret_assets.defs.instance.process_runs import end_dead_runs, process_tag
 from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
@@ -24,8 +27,10 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.storage.home import open_home
-from imgret_assets.errors import ImgretError
+from imgret_assets.errors import ImgretError, first_line
 from imgret_assets.settings import Settings
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -87,6 +92,10 @@ def _refresh_with_fixed_shards(
             raise KeyboardInterrupt from interruption
         except dg.DagsterError as error:
             raise _named_cause(error) from error
+        try:
+            remove_old_runs(instance, settings, check_keys())
+        except Exception as error:
+            _log.warning("Old runs stay in Dagster's storage: %s", first_line(error))
     space = resources["embedder"].space(home)
     with open_database(settings) as database:
         counted = count_totals(
