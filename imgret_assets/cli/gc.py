@@ -17,7 +17,7 @@ from imgret_assets.settings import load_settings
 @click.option("--other-models", is_flag=True, help="Also remove the tables of every model except the one in use.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def gc(other_models: bool, home: Path | None) -> None:
-    """Remove leftovers of killed runs, vectors that no table needs, and old runs of Dagster."""
+    """Remove leftovers of killed runs and vectors that no table needs."""
     opened = open_home(load_settings({"home": home}))
     keep = {resolve(opened).space.id} if other_models else None
     removed = remove_leftovers(opened, keep_spaces=keep)
