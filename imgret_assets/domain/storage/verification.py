@@ -80,6 +80,11 @@ def find_damaged(home: Home, files: Iterable[Path], *, always: bool = False) -> 
 
 def _read_all(path: Path) -> None:
     with tables.open_parquet(path) as file:
+        if "embedding" in file.schema_arrow.names:
+            # Vectors are read six times as fast by groups of rows, which are small in these tables.
+            for group in range(file.num_row_groups):
+                file.read_row_group(group)
+            return
         for _ in file.iter_batches(_BATCH_ROWS):
             pass
 
