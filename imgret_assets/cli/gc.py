@@ -10,6 +10,7 @@ import click
 from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.operations.cleanup import remove_leftovers, spaces_with_tables
 from imgret_assets.domain.storage.home import open_home
+from imgret_assets.errors import DiskFullError
 from imgret_assets.settings import load_settings
 
 
@@ -26,8 +27,13 @@ def gc(other_models: bool, home: Path | None) -> None:
     from imgret_assets.defs.instance.dagster_home import open_instance
     from imgret_assets.defs.instance.old_runs import remove_old_runs
 
-    with open_instance(opened.settings) as instance:
-        runs = remove_old_runs(instance, opened.settings, check_keys())
+    runs = 0
+    try:
+        with open_instance(opened.settings) as instance:
+            runs = remove_old_runs(instance, opened.settings, check_keys())
+    except DiskFullError as error:
+        # What is on the disk for nothing has been removed; a second call has room for the rest.
+        click.echo(f"imgret: {error}", err=True)
     remaining = ", ".join(sorted(spaces_with_tables(opened))) or "none"
     click.echo(
         f"Removed {removed.entries} leftovers with {removed.vectors:,} unused vectors, {removed.bytes / 1e6:.1f} MB, "
