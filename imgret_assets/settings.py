@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import IPv6Address
 from pathlib import Path, PurePosixPath
 from typing import Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
@@ -36,6 +37,13 @@ POOLINGS = ("auto", "avg", "gem", "head")
 PAIR_SEARCHES = ("cascade", "brute_force")
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+NEO4J_SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
+# SQLAlchemy, through which Dagster opens its SQLite files, takes `?` in a path for the start of options, and Alembic
+# takes `%` for the start of a variable; a control character would end a line of a configuration file.
+_PATH_WITHOUT = re.compile(r"[%?\x00-\x1f\x7f]")
+# The files of a home add up to some 100 bytes, and SQLite opens no path of more than 512 bytes.
+LONGEST_HOME_BYTES, LONGEST_NAME_BYTES = 384, 255
+
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
@@ -172,7 +180,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         SettingError: a name is unknown, or a value is not of the form or in the range that its setting has.
     """
     environment = os.environ if env is None else env
-    values = _env_file_values(env_file(environment))
+    values = _env_file_values(env_file(environment), must_exist=bool(environment.get("IMGRET_ENV_FILE")))
     variables = {name: value for name, value in environment.items() if value}
     _check_variables(variables, "the environment")
     values |= variables
@@ -182,8 +190,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         if value is not None:
             values[VARIABLES[flag]] = str(value)
 
-    home = _path(values.get("IMGRET_HOME")) or PROJECT / "data"
-    uri = values.get("NEO4J_URI")
+    home = _storage_path(values, "IMGRET_HOME") or PROJECT / "data"
+    uri = _neo4j_uri(values)
     ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
     warnings = (
         (f"{' and '.join(ignored)} ignored: without NEO4J_URI the embedded server and its own password are used",)
@@ -202,7 +210,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
         max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,
         lock_timeout_s=_value_or(_real(values, "IMGRET_LOCK_TIMEOUT_S", 0.0, 1e9), DEFAULT_LOCK_TIMEOUT_S),
-        dagster_home=_path(values.get("DAGSTER_HOME")) or home / "dagster",
+        dagster_home=_storage_path(values, "DAGSTER_HOME") or home / "dagster",
         neo4j=Neo4jSettings(
             uri=uri,
             username=(values.get("NEO4J_USERNAME") if uri else None) or "neo4j",
@@ -229,10 +237,28 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     )
 
 
-def _env_file_values(file: Path) -> dict[str, str]:
-    if not file.is_file():
+def _env_file_values(file: Path, *, must_exist: bool) -> dict[str, str]:
+    # Not is_file(): /dev/null stands for an empty file.
+    if not file.exists() or file.is_dir():
+        if must_exist:
+            raise SettingError(
+                f"IMGRET_ENV_FILE names {file}, which is {'a folder' if file.is_dir() else 'not there'}",
+                expected="a file with lines such as IMGRET_HOME=/srv/imgret",
+                remedy="correct the path, or remove the variable",
+            )
         return {}
-    values = {name: value for name, value in dotenv_values(file).items() if value}
+    try:
+        values = {name: value for name, value in dotenv_values(file).items() if value}
+    except UnicodeDecodeError as error:
+        raise SettingError(
+            f"{file} is not UTF-8 (byte {error.start} is 0x{error.object[error.start]:02x})",
+            expected="a text file in UTF-8",
+            remedy="save it in UTF-8",
+        ) from error
+    except OSError as error:
+        raise SettingError(
+            f"{file} can't be read ({error.strerror})", remedy="make it readable for this user, or name another file"
+        ) from error
     _check_variables(values, str(file))
     return values
 
@@ -272,6 +298,52 @@ def _value_or(value: float | None, default: float) -> float:
 def _path(value: str | None) -> Path | None:
     # Not resolve(): a path through a link keeps its name; only the working folder is added.
     return Path(os.path.abspath(Path(value).expanduser())) if value else None  # noqa: PTH100
+
+
+def _storage_path(values: Mapping[str, str], name: str) -> Path | None:
+    """Return an absolute folder that SQLite, Dagster and Neo4j can open files in."""
+    path = _path(values.get(name))
+    if path is None:
+        return None
+    found = _PATH_WITHOUT.search(str(path))
+    if found:
+        raise SettingError(
+            f"{name} is {str(path)!r}, which contains {found[0]!r}",
+            expected="a path without %, ? and control characters, which Dagster's storage can't open",
+            remedy="choose or rename the folder",
+        )
+    longest = max(len(os.fsencode(part)) for part in path.parts)
+    if longest > LONGEST_NAME_BYTES or len(os.fsencode(path)) > LONGEST_HOME_BYTES:
+        raise SettingError(
+            f"{name} has {len(os.fsencode(path))} bytes, and its longest name {longest}: {str(path)[:60]}…",
+            expected=f"at most {LONGEST_HOME_BYTES} bytes, and {LONGEST_NAME_BYTES} for a name, which SQLite can open",
+            remedy="choose a shorter path",
+        )
+    return path
+
+
+def _neo4j_uri(values: Mapping[str, str]) -> str | None:
+    """Return the address of an external Neo4j; its message never repeats a password that the address contains."""
+    uri = values.get("NEO4J_URI")
+    if not uri:
+        return None
+    expected = "an address such as bolt://host:7687 or neo4j+s://host"
+    parts = urlsplit(uri)
+    # From the text, because urlsplit takes the rest of an address that it can't split for a path.
+    if "@" in uri:
+        raise SettingError(
+            "NEO4J_URI contains a user name or a password (not shown here)",
+            expected=expected,
+            remedy="set NEO4J_USERNAME and NEO4J_PASSWORD instead",
+        )
+    try:
+        port_is_valid = parts.port is None or parts.port > 0
+    except ValueError:
+        port_is_valid = False
+    if parts.scheme not in NEO4J_SCHEMES or not parts.hostname or not port_is_valid:
+        remedy = "7687 is Neo4j's usual port for the driver; 7474 is that of its pages for a browser"
+        raise SettingError(f"NEO4J_URI is {uri!r}", expected=expected, remedy=remedy)
+    return uri
 
 
 def _models(value: str) -> tuple[tuple[str, Path | None], ...]:

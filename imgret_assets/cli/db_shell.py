@@ -18,6 +18,7 @@ import click
 from imgret_assets.cli.support import cypher_text
 from imgret_assets.cli.support.cypher_text import Command
 from imgret_assets.domain.neo4j_server.run_file import Connection
+from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
 from imgret_assets.errors import DatabaseError, ImageError, ImgretError, SettingError
 from imgret_assets.settings import Settings
 from imgret_assets.terminal import message_of
@@ -162,6 +163,7 @@ def open_driver(server: Connection) -> Iterator["Driver"]:
             server.uri,
             auth=(server.username, server.password),
             notifications_disabled_classifications=["DEPRECATION"],
+            **DRIVER_LIMITS,  # type: ignore[arg-type]
         ) as driver,
     ):
         yield driver

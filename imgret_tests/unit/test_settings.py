@@ -92,7 +92,7 @@ def test_flags_of_neo4j_and_dagster(tmp_path: Path) -> None:
 def test_every_setting_is_read(flag: str) -> None:
     """A known name that nothing reads would be ignored without a message."""
     values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
-    values |= {"pair_search": "brute_force"}
+    values |= {"pair_search": "brute_force", "neo4j_uri": "bolt://y"}
     uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
     assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
         {} if flag == "neo4j_uri" else uri
@@ -225,3 +225,58 @@ def test_an_import_reads_no_settings(tmp_path: Path) -> None:
     env = {**os.environ, "IMGRET_SHARDS": "many", "IMGRET_ENV_FILE": str(tmp_path)}
     code = "import imgret_assets.settings, imgret_assets.domain.storage.home"
     subprocess.run([sys.executable, "-c", code], env=env, check=True, cwd=PROJECT)
+
+
+@pytest.mark.parametrize("variable", ["IMGRET_HOME", "DAGSTER_HOME"])
+@pytest.mark.parametrize("name", ["100%", "what?", "a\nb", "tab\there", "bell\x07"])
+def test_a_path_that_the_storage_cannot_open_is_refused_by_its_name(variable: str, name: str) -> None:
+    with pytest.raises(SettingError, match=f"{variable} is ") as caught:
+        loaded(**{variable: f"/srv/{name}/home"})
+    assert repr(f"/srv/{name}/home") in str(caught.value)
+
+
+@pytest.mark.parametrize("path", ["/srv/" + "x" * 256, "/srv" + "/0123456789" * 40])
+def test_a_path_that_is_too_long_is_refused(path: str) -> None:
+    with pytest.raises(SettingError, match=f"IMGRET_HOME has {len(path)} bytes"):
+        loaded(IMGRET_HOME=path)
+
+
+def test_the_bytes_of_a_path_count_and_not_its_characters() -> None:
+    assert loaded(IMGRET_HOME="/srv/" + "x" * 255).home.name == "x" * 255
+    with pytest.raises(SettingError, match="its longest name 256"):
+        loaded(IMGRET_HOME="/srv/" + "é" * 128)
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://127.0.0.1:7474", "127.0.0.1:7687", "bolt://", "bolt://host:99999", "bolt://host:port", "neo4j"]
+)
+def test_an_address_that_no_driver_can_open_is_refused(uri: str) -> None:
+    with pytest.raises(SettingError, match="NEO4J_URI is .*Expected: an address such as bolt://host:7687"):
+        loaded(NEO4J_URI=uri)
+
+
+@pytest.mark.parametrize("uri", ["bolt://[::1]:7687", "neo4j+s://abc.databases.neo4j.io", "bolt+ssc://host"])
+def test_an_address_of_every_scheme_is_taken(uri: str) -> None:
+    assert loaded(NEO4J_URI=uri).neo4j.uri == uri
+
+
+@pytest.mark.parametrize("uri", ["bolt://neo4j:hush@host:7687", "neo4j://hush@host", "bolt://u:hush@:x", "u:hush@h"])
+def test_a_password_within_the_address_is_refused_and_not_repeated(uri: str) -> None:
+    with pytest.raises(SettingError, match="NEO4J_PASSWORD instead") as caught:
+        loaded(NEO4J_URI=uri)
+    assert "hush" not in repr(caught.value)
+
+
+def test_an_env_file_that_was_named_must_be_there(tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="which is not there"):
+        load_settings(env={"IMGRET_ENV_FILE": str(tmp_path / "none.env")})
+    with pytest.raises(SettingError, match="which is a folder"):
+        load_settings(env={"IMGRET_ENV_FILE": str(tmp_path)})
+    assert load_settings(env={"IMGRET_ENV_FILE": os.devnull}).model is None
+
+
+def test_an_env_file_that_is_not_utf8_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "some.env"
+    file.write_bytes(b"IMGRET_MODEL=caf\xe9\n")
+    with pytest.raises(SettingError, match=r"some\.env is not UTF-8 \(byte 16 is 0xe9\)"):
+        load_settings(env={"IMGRET_ENV_FILE": str(file)})

@@ -14,6 +14,7 @@ from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.registry import family_of
 from imgret_assets.domain.models.resolution import (
     Model,
     chosen_decoding_and_pooling,
@@ -86,7 +87,7 @@ class EmbedderResource(dg.ConfigurableResource):
         settings = self._settings()
         main = self._model(home, settings).space
         # A mean belongs to the vectors of one model: the graph's.
-        models = [resolve(home, name, weights, centre="") for name, weights in settings.beside]
+        models = [resolve(home, name, weights, centre="") for name, weights in _additional(settings)]
         return [self._embedder(home, settings, model) for model in models if model.space.id != main.id]
 
     def record_models(self, home: Home) -> Home:
@@ -101,7 +102,7 @@ class EmbedderResource(dg.ConfigurableResource):
         name, weights = self._choice(home, settings)
         decoding, pooling = chosen_decoding_and_pooling(home, name)
         model = record_space(home, name, weights, decoding=decoding, pooling=pooling)
-        for additional_name, additional_weights in settings.beside:
+        for additional_name, additional_weights in _additional(settings):
             record_space(home, additional_name, additional_weights, centre="")
         return home.update(
             model=name,
@@ -137,3 +138,14 @@ class EmbedderResource(dg.ConfigurableResource):
                 batch_size=self.batch_size,
             )
         return self._embedders[model.space.id]
+
+
+def _additional(settings: Settings) -> tuple[tuple[str, Path | None], ...]:
+    """Return the additional models, each with its weights file or None.
+
+    Raises:
+        ModelError: one is unknown; the message names the setting.
+    """
+    for name, _ in settings.beside:
+        family_of(name, "IMGRET_BESIDE or --beside")
+    return settings.beside

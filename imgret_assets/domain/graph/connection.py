@@ -4,6 +4,7 @@ Belongs here: opening connections, sending statements, translating the driver's 
 the statements (`domain.graph.cypher`), starting and stopping the embedded server (`domain.neo4j_server.lifecycle`).
 """
 
+import ssl
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.neo4j_server.lifecycle import browser_url, connection
 from imgret_assets.domain.neo4j_server.run_file import Connection
-from imgret_assets.errors import DatabaseError
+from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
+from imgret_assets.errors import DatabaseError, first_line
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
     from neo4j import Driver, Record, SummaryCounters
 
-CONNECT_WITHIN_S = 15.0
 # The first server release whose Cypher 25 takes the driver's packed vectors.
 _PACKED_VECTORS_SINCE = (2025, 10)
 
@@ -122,8 +123,8 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
         driver = GraphDatabase.driver(
             server.uri,
             auth=(server.username, server.password),
-            connection_timeout=CONNECT_WITHIN_S,
             notifications_min_severity="OFF",
+            **DRIVER_LIMITS,  # type: ignore[arg-type]
         )
         try:
             # First, because the driver repeats a query to an absent server for half a minute.
@@ -147,7 +148,11 @@ def server_versions(server: Connection) -> tuple[str | None, str | None]:
     try:
         with (
             translated(server.uri),
-            GraphDatabase.driver(server.uri, auth=(server.username, server.password)) as driver,
+            GraphDatabase.driver(
+                server.uri,
+                auth=(server.username, server.password),
+                **DRIVER_LIMITS,  # type: ignore[arg-type]
+            ) as driver,
         ):
             version = driver.get_server_info().agent.removeprefix("Neo4j/")
             try:
@@ -186,10 +191,9 @@ def translated(uri: str) -> Iterator[None]:
             f"NEO4J_URI {uri!r} is not usable ({error})", expected="such as bolt://host:7687"
         ) from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired) as error:
-        first_line = (str(error).splitlines() or ["no answer"])[0]
         raise DatabaseError(
-            f"Neo4j at {uri} can't be reached or the connection was lost ({first_line})",
-            remedy="start it, or check NEO4J_URI; without NEO4J_URI imgret runs its own server",
+            f"Neo4j at {uri} can't be reached or the connection was lost ({first_line(error) or 'no answer'})",
+            remedy=_connection_remedy(error),
         ) from error
     except exceptions.Neo4jError as error:
         message = f"Neo4j at {uri} refused a statement: {error.message} ({error.code})"
@@ -202,3 +206,24 @@ def _remedy(code: str) -> str:
     if "OutOfMemory" in code or "MemoryPool" in code:
         return "give the server more memory (IMGRET_NEO4J_HEAP for the embedded one), then run again"
     return ""
+
+
+def _connection_remedy(error: BaseException) -> str:
+    """Return what to do about a connection that was not made or was lost."""
+    causes = list(_causes(error))
+    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
+        return "use a certificate that this machine trusts, or a scheme ending in +ssc, which accepts any certificate"
+    if any(isinstance(cause, ssl.SSLError) for cause in causes):
+        return "the server does not speak TLS on this port: write NEO4J_URI without +s or +ssc, or turn on its TLS"
+    if any("looks like HTTP" in str(cause) for cause in causes):
+        return "NEO4J_URI names the port of Neo4j's pages; the driver's port is usually 7687"
+    return "start it, or check NEO4J_URI; without NEO4J_URI imgret runs its own server"
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an exception and everything that caused it; the driver collects those of several addresses in groups."""
+    yield error
+    grouped = error.exceptions if isinstance(error, BaseExceptionGroup) else ()
+    for cause in (*grouped, error.__cause__):
+        if cause is not None:
+            yield from _causes(cause)

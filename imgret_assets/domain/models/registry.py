@@ -23,8 +23,12 @@ NAMED_MODELS: tuple[NamedModel, ...] = (RESNET50, EFFICIENTNET_LITE0)
 FAMILIES: tuple[ModelFamily, ...] = (*NAMED_MODELS, TIMM)
 
 
-def family_of(name: str) -> ModelFamily:
+def family_of(name: str, setting: str = "IMGRET_MODEL or --model") -> ModelFamily:
     """Return the family of a model.
+
+    Args:
+        name: the model's name.
+        setting: the setting that named it, for the message.
 
     Raises:
         ModelError: no family has a model of this name.
@@ -35,7 +39,7 @@ def family_of(name: str) -> ModelFamily:
     raise ModelError(
         f"There is no model {name!r}",
         expected=" or ".join(family.pattern for family in FAMILIES),
-        remedy="set IMGRET_MODEL or --model",
+        remedy=f"correct {setting}",
     )
 
 

@@ -6,6 +6,7 @@ Belongs here: its text. Not here: the choice of ports and memory (`domain.neo4j_
 import re
 
 from imgret_assets.domain.neo4j_server.run_file import ServerFolder
+from imgret_assets.domain.neo4j_server.time_limits import KEEP_ALIVE_PROBES, KEEP_ALIVE_S
 from imgret_assets.domain.storage import atomic_files
 
 # An unknown key stops the start, so every line has been tried with the listed version.
@@ -17,6 +18,9 @@ server.bolt.listen_address=:{bolt_port}
 server.bolt.advertised_address=:{bolt_port}
 server.http.listen_address=:{http_port}
 server.http.advertised_address=:{http_port}
+# A driver hears of a silent server in half a minute, not in two.
+server.bolt.connection_keep_alive={keep_alive_s}s
+server.bolt.connection_keep_alive_probes={keep_alive_probes}
 server.https.enabled=false
 dbms.security.auth_enabled=true
 dbms.security.procedures.unrestricted=gds.*
@@ -40,7 +44,13 @@ def write_configuration(folder: ServerFolder, *, bolt_port: int, http_port: int,
     Raises:
         DiskFullError, HomeError: it can't be written.
     """
-    text = _TEMPLATE.format(bolt_port=bolt_port, http_port=http_port, pagecache_mb=pagecache_mb)
+    text = _TEMPLATE.format(
+        bolt_port=bolt_port,
+        http_port=http_port,
+        pagecache_mb=pagecache_mb,
+        keep_alive_s=KEEP_ALIVE_S,
+        keep_alive_probes=KEEP_ALIVE_PROBES,
+    )
     with atomic_files.named_errors(folder.configuration):
         folder.configuration.write_text(text, encoding="utf-8")
 

@@ -28,6 +28,7 @@ from imgret_assets.domain.neo4j_server.server_process import (
     not_ready_error,
     wait_until_ended,
 )
+from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
 from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.errors import ServerError
 
@@ -36,7 +37,7 @@ ADMIN_TOOL_WITHIN_S = 120.0
 AUTH_PAUSE_S = 5.5
 LOGIN_TRIES = 3
 # The caller tries again, and looks at the process between two tries.
-_NO_RETRY: dict[str, Any] = {"max_transaction_retry_time": 0.0}
+_NO_RETRY: dict[str, Any] = {**DRIVER_LIMITS, "max_transaction_retry_time": 0.0}
 _CHANGE_PASSWORD = "ALTER CURRENT USER SET PASSWORD FROM $old TO $new"  # noqa: S105 - a statement
 
 
