@@ -40,7 +40,6 @@ ENV HOME=/home/imgret \
     DAGSTER_HOME=/opt/dagster/home \
     IMGRET_HOME=/var/lib/imgret \
     IMGRET_CACHE=/var/lib/imgret/cache \
-    IMGRET_ENV_FILE=/var/lib/imgret/settings.env \
     IMGRET_IMAGES=/images
 WORKDIR /opt/dagster
 USER ${UID}:${GID}

@@ -34,6 +34,7 @@ ENGINES = ("auto", "openvino", "torch")
 DEFAULT_APP_URL = "http://127.0.0.1:8501"
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
+READERS = ("owner", "group", "all")
 PAIR_SEARCHES = ("cascade", "brute_force")
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
@@ -47,7 +48,8 @@ LONGEST_HOME_BYTES, LONGEST_NAME_BYTES = 384, 255
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
-    *("home", "cache", "images", "protected", "shards", "lock_timeout_s", "keep_runs", "app_url", "allowed_hosts"),
+    *("home", "cache", "images", "protected", "shards", "lock_timeout_s"),
+    *("keep_runs", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
@@ -128,6 +130,7 @@ class Settings:
         pooling: one of `auto`, `avg`, `gem`, `head`: how a model's last features become a vector.
         centre: a file with a mean that is subtracted from the vectors; `none` for no mean.
         protected: folders under the image root, POSIX, whose images are never proposed for removal; `.` is all of it.
+        readable_by: `owner`, `group` or `all`: who may read the home's files beside their owner.
         app_url: address of the web page, for links to it, without a slash at its end.
         allowed_hosts: names of this machine, beside localhost, under which browsers reach Dagster's UI and the page.
         warnings: messages about the settings, such as one that is ignored.
@@ -156,6 +159,7 @@ class Settings:
     pooling: str = "auto"
     centre: Path | Literal["none"] | None = None
     protected: tuple[str, ...] = ()
+    readable_by: str = "owner"
     app_url: str = DEFAULT_APP_URL
     allowed_hosts: tuple[str, ...] = ()
     warnings: tuple[str, ...] = ()
@@ -231,6 +235,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
         centre="none" if values.get("IMGRET_CENTRE") == "none" else _path(values.get("IMGRET_CENTRE")),
         protected=_folders(values.get("IMGRET_PROTECTED", "")),
+        readable_by=_choice(values, "IMGRET_READABLE_BY", READERS),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
         allowed_hosts=_hosts(values.get("IMGRET_ALLOWED_HOSTS", "")),
         warnings=warnings,

@@ -6,12 +6,14 @@ Belongs here: options and printing. Not here: what a home has (`domain.embedding
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from imgret_assets.cli.support.text_table import align
+from imgret_assets.domain.storage import permissions
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
@@ -93,7 +95,8 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     if plot is not None:
         from imgret_assets.domain.analysis.quality_plot import draw_quality
 
-        draw_quality(named, plot)
+        with permissions.users_umask():
+            draw_quality(named, plot)
         click.echo(f"imgret: histograms are in {plot}", err=True)
 
 
@@ -109,7 +112,9 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
     """
     from imgret_assets.domain.embeddings.mean_centring import create_mean
 
-    made = create_mean(open_home(load_settings({"home": home})), model, output and output.absolute())
+    opened = open_home(load_settings({"home": home}))
+    with permissions.users_umask() if output else nullcontext():
+        made = create_mean(opened, model, output and output.absolute())
     if as_json:
         said = {"file": str(made.file), "sha256": made.space.centre, "source": made.source.id, "images": made.images}
         click.echo(json.dumps(said | {"dim": made.space.dim, "space": made.space.id, "ready": made.prepared}))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from imgret_assets.domain.storage import permissions
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import unfiltered
 
@@ -34,7 +35,10 @@ def samples(out: Path | None, dataset: str, force: bool, home: Path | None) -> N
     """
     from imgret_assets.samples.folders import draw_catalogue, fetch_dataset
 
-    folder = (out or load_settings({"home": home}).home / "samples").absolute()
+    settings = load_settings({"home": home})
+    if out is None:
+        permissions.restrict(settings.readable_by)
+    folder = (out or settings.home / "samples").absolute()
     if dataset == "drawn":
         collection = draw_catalogue(folder, progress=_progress("products drawn"), force=force)
     else:

@@ -1,6 +1,7 @@
 """`imgret samples`, with a drawn catalogue of two images."""
 
 import io
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,7 +26,7 @@ def _two_images(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         yield SampleImage("whale.png", "cars/bus", "whale", "query", "", data.getvalue())
 
     monkeypatch.setattr(folders, "drawn_images", drawn)
-    monkeypatch.setenv("IMGRET_ENV_FILE", str(tmp_path / "no.env"))
+    monkeypatch.setenv("IMGRET_ENV_FILE", os.devnull)
 
 
 def test_samples_are_written_to_the_home_with_one_line_of_output(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
+from imgret_assets import settings as settings_module
 from imgret_assets.cli import setup as setup_command
 from imgret_assets.cli.main import imgret
 from imgret_assets.domain.models import default_model
@@ -17,7 +18,8 @@ from imgret_assets.settings import load_settings
 def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No weights on this machine, no network, an empty project folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no weights"))
-    monkeypatch.setenv("IMGRET_ENV_FILE", str(tmp_path / "project" / ".env"))
+    monkeypatch.delenv("IMGRET_ENV_FILE", raising=False)
+    monkeypatch.setattr(settings_module, "PROJECT", tmp_path / "project")
     monkeypatch.setattr(setup_command, "PROJECT", tmp_path / "project")
     (tmp_path / "project").mkdir()
 

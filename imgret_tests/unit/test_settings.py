@@ -92,7 +92,7 @@ def test_flags_of_neo4j_and_dagster(tmp_path: Path) -> None:
 def test_every_setting_is_read(flag: str) -> None:
     """A known name that nothing reads would be ignored without a message."""
     values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
-    values |= {"pair_search": "brute_force", "neo4j_uri": "bolt://y"}
+    values |= {"pair_search": "brute_force", "neo4j_uri": "bolt://y", "readable_by": "group"}
     uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
     assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
         {} if flag == "neo4j_uri" else uri
@@ -251,7 +251,7 @@ def test_the_bytes_of_a_path_count_and_not_its_characters() -> None:
     "uri", ["http://127.0.0.1:7474", "127.0.0.1:7687", "bolt://", "bolt://host:99999", "bolt://host:port", "neo4j"]
 )
 def test_an_address_that_no_driver_can_open_is_refused(uri: str) -> None:
-    with pytest.raises(SettingError, match="NEO4J_URI is .*Expected: an address such as bolt://host:7687"):
+    with pytest.raises(SettingError, match=r"NEO4J_URI is .*Expected: an address such as bolt://host:7687"):
         loaded(NEO4J_URI=uri)
 
 

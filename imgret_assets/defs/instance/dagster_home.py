@@ -11,7 +11,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from imgret_assets.domain.storage import atomic_files, locks
+from imgret_assets.domain.storage import atomic_files, locks, permissions
 from imgret_assets.domain.storage.sqlite import is_disk_full
 from imgret_assets.errors import DiskFullError, ImgretError
 from imgret_assets.settings import Settings
@@ -44,6 +44,7 @@ def prepare(settings: Settings) -> None:
     ready = folder / ".imgret-ready"
     if ready.is_file():
         return
+    permissions.restrict(settings.readable_by)
     folder.mkdir(parents=True, exist_ok=True)
     with locks.hold(folder / ".locks", ["storage"], timeout_s=settings.lock_timeout_s, purpose="making DAGSTER_HOME"):
         if ready.is_file():

@@ -36,7 +36,7 @@ from imgret_assets.domain.neo4j_server.server_process import (
     wait_until_ended,
     wait_until_listening,
 )
-from imgret_assets.domain.storage import locks
+from imgret_assets.domain.storage import locks, permissions
 from imgret_assets.errors import DiskFullError, HomeError, ServerError
 from imgret_assets.settings import Settings
 
@@ -100,6 +100,7 @@ def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S
     if running := status(settings):
         return running
     log = log or _log.info
+    permissions.restrict(settings.readable_by)
     jars = assemble(settings, log=log)
     folder = ServerFolder(settings)
     folder.make()

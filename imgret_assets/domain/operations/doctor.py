@@ -7,7 +7,9 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import shlex
 import shutil
+import stat
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -133,6 +135,12 @@ def _check_home(home: Home) -> str:
                 f"{folder} can't be written by this user",
                 remedy=f"give this user the right to write {folder}, or set IMGRET_HOME to another folder",
             )
+    mode = home.path.stat().st_mode
+    if mode & stat.S_IWOTH:
+        raise HomeError(
+            f"{home.path} can be written by every user (mode {stat.S_IMODE(mode):03o})",
+            remedy=f"chmod -R o-w {shlex.quote(str(home.path))}",
+        )
     return f"{home.path}, {home.record.shards} shards"
 
 

@@ -21,11 +21,15 @@ _SMALLEST_ROOM_BYTES = 64 * 1024
 
 
 @contextmanager
-def replacing(path: Path, *, mode: int = 0o644) -> Iterator[Path]:
+def replacing(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
     """Provide a temporary file beside `path` that replaces it when the block ends without an error.
 
     Its name starts with a dot, so that readers of the folder never see it. A killed process leaves the old file and
     the temporary one, which the next writer of the same file removes: the caller holds a lock.
+
+    Args:
+        path: the file.
+        mode: permissions of the new file, less those that the process's umask takes away.
 
     Raises:
         DiskFullError: no room for the new file; the old one is intact.
@@ -94,7 +98,7 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def write_json(path: Path, value: Any, *, mode: int = 0o644) -> None:
+def write_json(path: Path, value: Any, *, mode: int = 0o666) -> None:
     """Write a small JSON record, whole or not at all."""
     with replacing(path, mode=mode) as temporary:
         temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from imgret_assets.domain.storage import locks, reshard_swap
+from imgret_assets.domain.storage import locks, permissions, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
 from imgret_assets.errors import HomeError, ReshardedError, SettingError
 from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
@@ -136,12 +136,13 @@ def shard_count(settings: Settings) -> int:
 
 
 def open_home(settings: Settings) -> Home:
-    """Open the home; make it at first use.
+    """Open the home; make it at first use. From then on, this process writes files as IMGRET_READABLE_BY says.
 
     Raises:
         SettingError: IMGRET_SHARDS contradicts the home.
         HomeError: the folder can't be made, or its record can't be read.
     """
+    permissions.restrict(settings.readable_by)
     if reshard_swap.is_ready(settings.home):
         with _hold(settings, [locks.HOME], "finishing a reshard"):
             reshard_swap.finish_swap(settings.home)
