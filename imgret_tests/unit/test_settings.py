@@ -231,7 +231,7 @@ def test_an_import_reads_no_settings(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["100%", "what?", "a\nb", "tab\there", "bell\x07"])
 def test_a_path_that_the_storage_cannot_open_is_refused_by_its_name(variable: str, name: str) -> None:
     with pytest.raises(SettingError, match=f"{variable} is ") as caught:
-        loaded(**{variable: f"/srv/{name}/home"})
+        load_settings(env={"IMGRET_ENV_FILE": os.devnull, variable: f"/srv/{name}/home"})
     assert repr(f"/srv/{name}/home") in str(caught.value)
 
 

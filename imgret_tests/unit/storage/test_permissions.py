@@ -31,10 +31,10 @@ def made_home(path: Path, readable_by: str | None = None) -> Home:
 
 def modes(home: Home) -> tuple[set[int], set[int]]:
     """Return the permissions of all folders, and those of all files."""
-    entries = [home.path, *home.path.rglob("*")]
-    return tuple(
-        {stat.S_IMODE(entry.stat().st_mode) for entry in entries if entry.is_dir() == are_folders}
-        for are_folders in (True, False)
+    entries = {path: stat.S_IMODE(path.stat().st_mode) for path in (home.path, *home.path.rglob("*"))}
+    return (
+        {mode for path, mode in entries.items() if path.is_dir()},
+        {mode for path, mode in entries.items() if not path.is_dir()},
     )
 
 
