@@ -53,6 +53,7 @@ ON_DISK = [
             listed_from_ns=10**18,
             listed_to_ns=10**18 + 1,
             decoder=2,
+            inspection=2,
         ),
         {
             "root": "/Zürich",
@@ -63,6 +64,7 @@ ON_DISK = [
             "listed_from_ns": "1000000000000000000",
             "listed_to_ns": "1000000000000000001",
             "decoder": "2",
+            "inspection": "2",
         },
     ),
 ]
