@@ -11,12 +11,13 @@ from typing import TypeVar
 import streamlit as st
 
 from imgret_assets.app.data_access import read_facts, read_library
-from imgret_assets.app.plain_text import counted, markdown_text
+from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphFacts
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 Result = TypeVar("Result")
 

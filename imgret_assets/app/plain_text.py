@@ -1,7 +1,7 @@
 """File names and messages as plain text in places that interpret markup.
 
-Belongs here: escaping for Streamlit's Markdown and for the chart component, counts with their noun. Not here: where
-they are shown (`app.views`); `st.text` needs no escaping and is used wherever possible.
+Belongs here: escaping for Streamlit's Markdown and for the chart component. Not here: where they are shown
+(`app.views`), counts (`wording`); `st.text` needs no escaping and is used wherever possible.
 """
 
 import re
@@ -19,11 +19,6 @@ def markdown_text(text: str) -> str:
     # Streamlit replaces shortcodes such as :name: after it has interpreted the Markdown, escaped or not.
     without_shortcodes = _SHORTCODE.sub(f":{_INVISIBLE}", " ".join(text.splitlines()))
     return _PUNCTUATION.sub(r"\\\1", without_shortcodes)
-
-
-def counted(count: int, noun: str) -> str:
-    """Return a count with its noun: `1 image`, `2,000 images`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def chart_text(text: str) -> str:

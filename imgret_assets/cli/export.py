@@ -12,6 +12,7 @@ from imgret_assets.domain.operations.export import FORMATS, export_graph
 from imgret_assets.domain.storage import permissions
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 
 @click.command()
@@ -32,4 +33,4 @@ def export(folder: Path, form: str, vectors: bool, home: Path | None) -> None:
     for note in exported.notes:
         click.echo(f"imgret: {note}", err=True)
     relationships = ", ".join(f"{count:,} {kind}" for kind, count in exported.relationships.items())
-    click.echo(f"imgret: {exported.nodes:,} nodes, {relationships}", err=True)
+    click.echo(f"imgret: {counted(exported.nodes, 'node')}, {relationships}", err=True)

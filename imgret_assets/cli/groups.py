@@ -16,6 +16,7 @@ from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 TIGHTEST, LARGEST = ORDERS = ("tightest", "largest")
 _GROUP = ("size", "weakest_score", "group")
@@ -48,7 +49,11 @@ def groups(group: Path | None, order: str, min_size: int, output: Output, home: 
             paths=absolute_paths(opened.images, (row["group"] for row in listed)),
         )
         grouped = sum(row["size"] for row in listed)
-        click.echo(f"imgret: {len(listed):,} groups of {grouped:,} images; {len(rows):,} images in all", err=True)
+        click.echo(
+            f"imgret: {counted(len(listed), 'group')} of {counted(grouped, 'image')}; "
+            f"{counted(len(rows), 'image')} in all",
+            err=True,
+        )
         return
     name = _group_of(opened, rows, group)
     members = _list_members(rows, name)

@@ -17,6 +17,7 @@ from imgret_assets.domain.storage import permissions
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 if TYPE_CHECKING:
     from imgret_assets.domain.analysis.ranking_quality import Quality
@@ -78,7 +79,10 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
             click.echo(f"imgret: {space} is left out: {error}", err=True)
             continue
         if rows.stale:
-            click.echo(f"imgret: {space} has {rows.stale:,} vectors of files that are no longer so: left out", err=True)
+            click.echo(
+                f"imgret: {space} has {counted(rows.stale, 'vector')} of files that are no longer so: left out",
+                err=True,
+            )
         found[space] = measure_quality(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
         ways = [there.space.pooling] * (there.space.pooling != "auto") + ["centred"] * bool(there.space.centre)
         named[f"{space} ({', '.join(ways)})" if ways else space] = found[space]
@@ -120,9 +124,9 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
         click.echo(json.dumps(said | {"dim": made.space.dim, "space": made.space.id, "ready": made.prepared}))
         return
     click.echo(
-        f"The mean of {made.images:,} images in {made.source.id} is in {made.file}\n"
+        f"The mean of {counted(made.images, 'image')} in {made.source.id} is in {made.file}\n"
         f"Next: set IMGRET_CENTRE={made.file}, then `imgret run`. It rebuilds the graph in {made.space.id}; "
-        f"{made.prepared:,} vectors of that space are ready, so that their images are not embedded again. "
+        f"{counted(made.prepared, 'vector')} of that space ready, so that no image of them is embedded again. "
         "Cosines become smaller, so choose a threshold again. IMGRET_CENTRE=none goes back."
     )
 
@@ -207,7 +211,7 @@ def _show_comparison(found: "dict[str, Quality]") -> None:
     click.echo(_table((*head, *shares), rows))
     for space, quality in found.items():
         if not quality.same.pairs:
-            click.echo(f"{space}: {quality.all.pairs:,} pairs, median cosine {_real(quality.all.median)}")
+            click.echo(f"{space}: {counted(quality.all.pairs, 'pair')}, median cosine {_real(quality.all.median)}")
 
 
 def _warn(found: "dict[str, Quality]") -> None:

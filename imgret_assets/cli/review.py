@@ -23,6 +23,7 @@ from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, Revi
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError, HomeError
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 _SET = ("set", "kind", "proposal", "path", "width", "height", "bytes", "distance", "cosine", "why")
 _REMOVAL = ("path", "bytes", "keep", "by", "at", "batch")
@@ -75,8 +76,8 @@ def review(
         click.echo(f"imgret: {note}", err=True)
     counts = queue.counts
     click.echo(
-        f"imgret: left to decide: {counts[EXACT]:,} exact and {counts[NEAR]:,} near sets, "
-        f"{counts[SIMILAR]:,} similar pairs",
+        f"imgret: left to decide: {counts[EXACT]:,} exact and {counted(counts[NEAR], 'near set')}, "
+        f"{counted(counts[SIMILAR], 'similar pair')}",
         err=True,
     )
     return exit_code(any_result=bool(sets), fail_on_found=fail_on_found)
@@ -148,7 +149,7 @@ def _show_removals(home: Home, output: Output) -> bool:
             "last run",
             err=True,
         )
-    files = "1 file" if len(rows) == 1 else f"{len(rows):,} files"
+    files = counted(len(rows), "file")
     click.echo(f"imgret: {files} could be removed, {removals.bytes / 1e6:,.1f} MB; none was removed", err=True)
     return bool(rows)
 
@@ -226,7 +227,9 @@ def history(ctx: click.Context, limit: int | None, output: Output, home: Path | 
         paths=absolute_paths(opened.images, _paths(rows)),
     )
     in_force = sum(1 for _ in read_decisions(opened).in_force())
-    click.echo(f"imgret: {len(rows):,} events are shown; {in_force:,} pairs have a decision in force", err=True)
+    click.echo(
+        f"imgret: {counted(len(rows), 'event')} shown; {counted(in_force, 'pair')} with a decision in force", err=True
+    )
 
 
 def _paths(rows: Sequence[dict[str, Any]]) -> list[str]:

@@ -12,6 +12,7 @@ import click
 from imgret_assets.domain.storage import permissions
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import unfiltered
+from imgret_assets.wording import counted
 
 _DATASETS = ("drawn", "caltech101", "oxford-iiit-pet", "flowers102")
 
@@ -44,8 +45,8 @@ def samples(out: Path | None, dataset: str, force: bool, home: Path | None) -> N
     else:
         collection = fetch_dataset(dataset, folder, progress=_progress("images written"), force=force)
     content = (
-        f"{collection.n_images} images of {len(collection.families)} families under {len(collection.labels)} labels "
-        f"in {collection.folder}"
+        f"{counted(collection.n_images, 'image')} of {counted(len(collection.families), 'family')} "
+        f"under {counted(len(collection.labels), 'label')} in {collection.folder}"
     )
     click.echo(f"{content}; queries in {collection.queries}" if collection.drawn else f"Nothing to do: {content} exist")
 

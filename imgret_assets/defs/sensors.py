@@ -20,6 +20,7 @@ from imgret_assets.domain.images.change_detection import Changes, Cursor, detect
 from imgret_assets.domain.operations.backlog import Backlog, read_backlog
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImgretError
+from imgret_assets.wording import counted
 
 MAX_FILES = 50_000
 MAX_SECONDS = 20.0
@@ -113,7 +114,8 @@ def changed_images(
             return dg.SensorResult(skip_reason=reason, cursor=dump_state(cursor, seen))
         changes, cursor = detect_changes(home, cursor, max_files=MAX_FILES, max_seconds=MAX_SECONDS)
         if changes is None:
-            reason = f"{cursor.files:,} files listed, {len(cursor.pending):,} folders left; the next tick continues."
+            listed, left = counted(cursor.files, "file"), counted(len(cursor.pending), "folder")
+            reason = f"{listed} listed, {left} left; the next tick continues."
             return dg.SensorResult(skip_reason=reason, cursor=dump_state(cursor, requests))
         space = embedder.recorded_space(home)
         backlog = read_backlog(home, space.id if space else None)
@@ -125,9 +127,10 @@ def changed_images(
 def _decide(home: Home, changes: Changes, backlog: Backlog, cursor: Cursor, requests: Requests) -> dg.SensorResult:
     """Request a run for the differences, or skip with the reason."""
     if not changes.shards and not backlog.behind:
-        reason = f"Nothing has changed: {changes.files:,} files in {home.record.shards} shards are as recorded."
+        files, shards = counted(changes.files, "file"), counted(home.record.shards, "shard")
+        reason = f"Nothing has changed: {files} in {shards}, all as recorded."
         return dg.SensorResult(skip_reason=reason, cursor=dump_state(cursor, replace(requests, key="", attempts=0)))
-    changed = f"Files have changed in {len(changes.shards)} shards. " if changes.shards else ""
+    changed = f"Files have changed in {counted(len(changes.shards), 'shard')}. " if changes.shards else ""
     # Everything below changed files is behind, too, but that is no other difference.
     key = changes.key if changes.shards else backlog.key
     now_s = time.time()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from imgret_assets.app.plain_text import chart_text, counted, markdown_text
+from imgret_assets.app.plain_text import chart_text, markdown_text
 
 
 @pytest.mark.parametrize(
@@ -43,8 +43,3 @@ def test_the_components_mark_is_broken(count: int) -> None:
 
 def test_overlapping_marks_are_broken_too() -> None:
     assert "--x_x--0_0--" not in chart_text("--x_x--0_0--x_x--0_0--")
-
-
-@pytest.mark.parametrize(("count", "text"), [(0, "0 images"), (1, "1 image"), (2000, "2,000 images")])
-def test_a_count_has_its_noun(count: int, text: str) -> None:
-    assert counted(count, "image") == text

@@ -40,7 +40,7 @@ def test_sets_are_listed_with_the_file_to_keep_first(library: Library) -> None:
     rows = [(row["path"], row["kind"], row["proposal"]) for row in first["members"]]
     assert rows == [(ORIGINAL, "near", "keep"), (EXACT_COPY, "exact", "remove"), (NEAR_COPY, "near", "remove")]
     assert document["counts"] == {"exact": 0, "near": 1, "similar": document["counts"]["similar"]}
-    assert "left to decide: 0 exact and 1 near sets" in result.stderr
+    assert "left to decide: 0 exact and 1 near set" in result.stderr
     similar = sets(library, "--kind", "similar")
     assert len(similar) == document["counts"]["similar"] > 1
     assert sets(library, "--kind", "similar", "--limit", 1) == similar[:1]

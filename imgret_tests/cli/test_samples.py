@@ -33,7 +33,7 @@ def test_samples_are_written_to_the_home_with_one_line_of_output(tmp_path: Path)
     done = CliRunner().invoke(command, ["--home", str(tmp_path / "home")], catch_exceptions=False)
     assert done.exit_code == 0
     assert done.stderr == ""
-    assert done.stdout.startswith("1 images of 1 families under 1 labels in ")
+    assert done.stdout.startswith("1 image of 1 family under 1 label in ")
     assert len(done.stdout.splitlines()) == 1
     assert (tmp_path / "home/samples/cars/bus/whale.png").is_file()
     assert (tmp_path / "home/queries/whale.png").is_file()

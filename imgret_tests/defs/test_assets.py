@@ -156,7 +156,7 @@ def test_a_second_run_does_nothing_and_logs_it(
     text = read_log(second)
     assert "24 files listed" in text
     assert "none changed: no file was opened" in text
-    assert f"All 24 images already have embeddings in {chain.space.id}: nothing was embedded" in text
+    assert f"24 images with embeddings in {chain.space.id}: nothing was embedded" in text
     assert second.metadata("similarity_pairs")[0]["method"] == "nothing changed"
 
 

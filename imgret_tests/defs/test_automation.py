@@ -114,7 +114,7 @@ def test_the_first_tick_requests_shards_that_were_never_listed(tick: Tick, chain
 def test_without_changes_the_sensor_skips(tick: Tick, chain: Chain) -> None:
     write_pictures(chain.root, 12)
     refresh(chain)
-    assert reason_of(tick()) == "Nothing has changed: 12 files in 4 shards are as recorded."
+    assert reason_of(tick()) == "Nothing has changed: 12 files in 4 shards, all as recorded."
 
 
 def test_the_range_is_the_smallest_with_all_changes(tick: Tick, chain: Chain) -> None:
@@ -210,7 +210,7 @@ def test_after_a_complete_listing_the_next_one_starts_again(tick: Tick, chain: C
 def test_an_unusable_cursor_is_ignored(tick: Tick, chain: Chain, cursor: str) -> None:
     write_pictures(chain.root, 12)
     refresh(chain)
-    assert reason_of(tick(cursor)) == "Nothing has changed: 12 files in 4 shards are as recorded."
+    assert reason_of(tick(cursor)) == "Nothing has changed: 12 files in 4 shards, all as recorded."
 
 
 def test_with_a_missing_root_the_sensor_skips(tick: Tick, chain: Chain) -> None:

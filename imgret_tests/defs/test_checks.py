@@ -83,9 +83,9 @@ def test_all_pass_after_a_run(built: Chain) -> None:
 @pytest.mark.parametrize(
     ("damage", "failing", "message"),
     [
-        pytest.param(_with_vector(0.0), {"finite_nonzero_vectors"}, "1 vectors are zero", id="zero"),
-        pytest.param(_with_vector(float("nan")), {"finite_nonzero_vectors"}, "1 vectors are zero or not", id="nan"),
-        pytest.param(_with_vector(float("inf")), {"finite_nonzero_vectors"}, "1 vectors are zero or not", id="inf"),
+        pytest.param(_with_vector(0.0), {"finite_nonzero_vectors"}, "Zero or not finite: 1 vector", id="zero"),
+        pytest.param(_with_vector(float("nan")), {"finite_nonzero_vectors"}, "Zero or not finite: 1 vector", id="nan"),
+        pytest.param(_with_vector(float("inf")), {"finite_nonzero_vectors"}, "Zero or not finite: 1 vector", id="inf"),
         pytest.param(_of_another_space, {"one_embedding_space"}, "shards 02 are missing or of another", id="space"),
         pytest.param(_without_a_shard, {"one_embedding_space"}, "shards 03 are missing", id="shard"),
         pytest.param(_without_a_manifest, {"unusable_files_below_limit"}, "manifest of shard 00", id="manifest"),

@@ -17,10 +17,11 @@ from imgret_assets.app.components.image_tiles import CARD_PX
 from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_file, readable_bytes
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
-from imgret_assets.app.plain_text import counted, markdown_text
+from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
+from imgret_assets.wording import counted
 
 SETS_PER_PAGE = 10
 # Of a larger set so many files are shown; all of them are decided about.

@@ -36,10 +36,11 @@ from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode, GraphView
 from imgret_assets.app.graph_chart.neighbourhood import MAX_NODES, neighbourhood
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
-from imgret_assets.app.plain_text import chart_text, counted, markdown_text
+from imgret_assets.app.plain_text import chart_text, markdown_text
 from imgret_assets.domain.images.files import label_of
 from imgret_assets.domain.search.relations import Edge
 from imgret_assets.errors import TableError
+from imgret_assets.wording import counted
 
 _HOPS = (1, 2, 3)
 _NEAREST = 10

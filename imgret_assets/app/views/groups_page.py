@@ -21,7 +21,8 @@ from imgret_assets.app.components.image_tiles import CARD_PX
 from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_file
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
-from imgret_assets.app.plain_text import counted, markdown_text
+from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.wording import counted
 
 GROUPS_PER_PAGE = 20
 MEMBERS_PER_PAGE = 48

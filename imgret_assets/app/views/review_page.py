@@ -12,13 +12,13 @@ from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.data_access import database_holder
 from imgret_assets.app.navigation import DUPLICATES, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
-from imgret_assets.app.plain_text import counted
 from imgret_assets.domain.graph import decided
 from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.review.decision_log import export_csv, export_json, read_history, undo
 from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, HistoryEntry
 from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import counted
 
 _STATES = [IN_FORCE, UNDONE, SUPERSEDED]
 _VERDICT_TEXT = {"not_duplicates": "no duplicates", "duplicate": "duplicate", UNDO: "undo"}

@@ -33,10 +33,11 @@ from imgret_assets.app.data_access import compute_all_scores, read_duplicates, s
 from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode
 from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.page_frame import PageContext, open_library, show_header, try_or_show_error
-from imgret_assets.app.plain_text import counted, markdown_text
+from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import counted
 
 MAX_TOP_K = 100
 DEFAULT_TOP_K = 24

@@ -45,6 +45,7 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import GroupsMetadata
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA
 from imgret_assets.domain.storage.verification import discard_damaged
+from imgret_assets.wording import counted
 
 # Stored in the table's metadata: another text makes the next run group all images again.
 METHOD = (
@@ -88,7 +89,8 @@ class GroupsReport:
     def summary(self) -> str:
         """The report in one line."""
         groups = (
-            f"{self.groups:,} groups of {self.images - self.single_images:,} images, the largest of {self.largest:,}; "
+            f"{counted(self.groups, 'group')} of {counted(self.images - self.single_images, 'image')}, "
+            f"the largest of {self.largest:,}; "
             f"images in no group: {self.single_images:,}; every member's cosine with its representative is at "
             f"least {self.min_score:g}"
         )

@@ -61,6 +61,7 @@ from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
+from imgret_assets.wording import counted
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
@@ -100,8 +101,8 @@ class DuplicatesReport:
     @property
     def summary(self) -> str:
         """The report in one line."""
-        duplicates = f"{self.exact:,} exact duplicates and {self.near:,} near-duplicates"
-        total = f"{duplicates} among {self.images:,} images, {self.duplicate_bytes / 1e6:,.1f} MB"
+        duplicates = f"{counted(self.exact, 'exact duplicate')} and {counted(self.near, 'near-duplicate')}"
+        total = f"{duplicates} among {counted(self.images, 'image')}, {self.duplicate_bytes / 1e6:,.1f} MB"
         total += f"; {self.look_first:,} to look at first" if self.look_first else ""
         if not self.written:
             return f"{total}: nothing changed, nothing was computed."
@@ -113,8 +114,9 @@ class DuplicatesReport:
         )
         recomputed = f" {self.recomputed}" if self.recomputed else ""
         return (
-            f"{total}: {self.fingerprinted:,} fingerprints computed, {self.compared_pairs:,} pairs of images compared "
-            f"in {self.seconds:.1f} s.{recomputed}{left_out}{retry}"
+            f"{total}: {counted(self.fingerprinted, 'fingerprint')} computed, "
+            f"{counted(self.compared_pairs, 'pair of images')} compared in {self.seconds:.1f} s."
+            f"{recomputed}{left_out}{retry}"
         )
 
 

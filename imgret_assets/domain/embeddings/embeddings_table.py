@@ -31,6 +31,7 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import TableError
+from imgret_assets.wording import counted
 
 # Shards are embedded in groups with about this many images to embed, so that the engine seldom waits between groups.
 GROUP_IMAGES = 8192
@@ -99,7 +100,7 @@ class EmbeddingsReport:
         """The report in a line."""
         rows = sum(shard.rows for shard in self.shards)
         if not self.embedded and not self.failed:
-            return f"All {rows:,} images already have embeddings in {self.space}: nothing was embedded."
+            return f"{counted(rows, 'image')} with embeddings in {self.space}: nothing was embedded."
         warning = (
             f" The collection also has vectors made by {', '.join(self.other_engines)}." if self.other_engines else ""
         )

@@ -15,6 +15,7 @@ from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import counted
 
 _EXAMPLES = 5
 
@@ -64,7 +65,9 @@ def check_vectors(home: Home, space: str) -> Finding:
             vectors += len(batch)
             bad += [rows["path"][int(row)].as_py() for row in np.flatnonzero(unusable_vectors(batch))]
     summary = (
-        f"{vectors:,} vectors are finite and not zero" if not bad else f"{len(bad):,} vectors are zero or not finite"
+        f"Zero or not finite: {counted(len(bad), 'vector')}"
+        if bad
+        else f"Finite and not zero: {counted(vectors, 'vector')}"
     )
     needs_none = vectors == 0 and _has_no_usable_images(home)
     if vectors == 0:

@@ -30,6 +30,7 @@ from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
+from imgret_assets.wording import counted
 
 NODE_ROWS = 500
 INDEX_WAIT_S = 1800
@@ -87,11 +88,11 @@ class NodesReport:
             for name in ("nodes", "created", "replaced", "updated", "deleted")
         )
         rebuilt = f"The graph of {self.rebuilt_from} was deleted. " if self.rebuilt_from else ""
-        orphans = f" {self.orphan_nodes:,} orphan nodes were deleted." if self.orphan_nodes else ""
+        orphans = f" Orphan nodes deleted: {self.orphan_nodes:,}." if self.orphan_nodes else ""
         if not (created or replaced or updated or deleted or orphans):
-            return f"{rebuilt}{nodes:,} nodes are up to date: nothing was written to Neo4j."
+            return f"{rebuilt}{counted(nodes, 'node')} up to date: nothing was written to Neo4j."
         return (
-            f"{rebuilt}{nodes:,} nodes: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
+            f"{rebuilt}{counted(nodes, 'node')}: {created:,} created, {replaced:,} replaced, {updated:,} updated, "
             f"{deleted:,} deleted in {self.seconds:.1f} s, {self.index_seconds:.1f} s of them for the index.{orphans}"
         )
 

@@ -30,6 +30,7 @@ from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.domain.storage.table_metadata import ManifestMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import RootError, VanishedFilesError
+from imgret_assets.wording import counted
 
 # A file written in the clock tick of the listing can change again without its times showing it.
 RACY_NS = 2_000_000_000
@@ -105,14 +106,14 @@ class ScanReport:
         reinspected = sum(shard.reinspected for shard in self.shards)
         if reinspected:
             new_root += (
-                f"The headers of {reinspected:,} unchanged files were read again, once, because this version reads "
-                "more from them (channels, bits, frames) or decodes some images otherwise. "
+                f"The headers of {counted(reinspected, 'unchanged file')} were read again, once, because this version "
+                "reads more from them (channels, bits, frames) or decodes some images otherwise. "
             )
         if not opened and not removed and not added:
             opened_text = "no other file was opened" if reinspected else "no file was opened"
-            return f"{new_root}{rows:,} files listed under {self.root}, none changed: {opened_text}."
+            return f"{new_root}{counted(rows, 'file')} listed under {self.root}, none changed: {opened_text}."
         return (
-            f"{new_root}{rows:,} files listed under {self.root} in {self.seconds:.1f} s: "
+            f"{new_root}{counted(rows, 'file')} listed under {self.root} in {self.seconds:.1f} s: "
             f"{added:,} added, {changed:,} changed, {removed:,} removed, {opened:,} opened."
         )
 

@@ -32,6 +32,7 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.settings import Settings, env_file
+from imgret_assets.wording import counted
 
 FREE_GB = 2
 # Programs that listen on this machine, and their usual ports.
@@ -183,7 +184,9 @@ def _check_tables(home: Home) -> str:
         raise TableError(f"Damaged tables: {', '.join(names)}", remedy="run `imgret run`, which makes them again")
     if not spaces:
         return "none yet: `imgret run`"
-    return ", ".join(f"{name}: {space.rows:,} images in {space.shards} shards" for name, space in spaces.items())
+    return ", ".join(
+        f"{name}: {counted(space.rows, 'image')} in {counted(space.shards, 'shard')}" for name, space in spaces.items()
+    )
 
 
 def _check_model(home: Home) -> str:

@@ -13,6 +13,7 @@ from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import counted
 
 
 @dataclass(frozen=True)
@@ -47,8 +48,9 @@ class Totals:
     def summary(self) -> str:
         """The totals in one line."""
         return (
-            f"{self.images:,} images ({self.usable:,} usable, {self.embedded:,} embedded now), {self.nodes:,} nodes, "
-            f"{self.relationships:,} relationships in {self.model}, {self.seconds:.1f} s"
+            f"{counted(self.images, 'image')} ({self.usable:,} usable, {self.embedded:,} embedded now), "
+            f"{counted(self.nodes, 'node')}, "
+            f"{counted(self.relationships, 'relationship')} in {self.model}, {self.seconds:.1f} s"
         )
 
 

@@ -36,6 +36,7 @@ from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import StaleTableError
+from imgret_assets.wording import counted
 
 # Neighbours of each image in the table: twice as many as pages and reports show, so that some may be left out there.
 KEPT = 20
@@ -87,10 +88,10 @@ class NeighboursReport:
     @property
     def summary(self) -> str:
         """The report in a line."""
-        neighbours = f"{self.rows:,} nearest neighbours of {self.images:,} images"
+        neighbours = f"{counted(self.rows, 'nearest neighbour')} of {counted(self.images, 'image')}"
         if not self.written:
             return f"{neighbours}: {self.how}, nothing was computed."
-        return f"{neighbours}: {self.how}; {self.compared:,} pairs compared in {self.seconds:.1f} s."
+        return f"{neighbours}: {self.how}; {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s."
 
 
 def refresh_neighbours(
@@ -251,7 +252,7 @@ def _earlier_lists(
     scores = np.where(is_known[:, np.newaxis], lists.scores[earlier_row], -np.inf)
     removed = len(earlier_key_of.keys() - listing.key_of.keys())
     return EarlierLists(rows, scores, new_rows), (
-        f"{int(is_new.sum()):,} new or changed images and those that lost a neighbour against all "
+        f"{counted(int(is_new.sum()), 'new or changed image')} and those that lost a neighbour against all "
         f"{len(listing.paths):,}; {removed:,} removed"
     )
 

@@ -30,6 +30,7 @@ from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot
 from imgret_assets.domain.storage.table_metadata import PairsMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import TableError
+from imgret_assets.wording import counted
 
 _KIND = "pairs"
 # Rows of the table that are read or written at a time.
@@ -68,13 +69,15 @@ class PairsReport:
     @property
     def summary(self) -> str:
         """The report in a line."""
-        pairs = f"{self.pairs:,} pairs of {self.images:,} images above {self.threshold:g}"
+        pairs = f"{counted(self.pairs, 'pair')} of {counted(self.images, 'image')} above {self.threshold:g}"
         if not self.written:
             return f"{pairs}: {self.how}, nothing was computed."
         left_out = (
             f" About {self.left_out:,} pairs beyond IMGRET_MAX_NEIGHBOURS were left out." if self.left_out else ""
         )
-        return f"{pairs}: {self.compared:,} pairs compared in {self.seconds:.1f} s ({self.algorithm}).{left_out}"
+        return (
+            f"{pairs}: {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s ({self.algorithm}).{left_out}"
+        )
 
 
 @dataclass(frozen=True)
@@ -221,8 +224,8 @@ def _plan(home: Home, space: str, threshold: float, listing: Listing, earlier: P
     lost = len(to_compare) - len(changed)
     also = f" and {lost:,} that lost a neighbour" if lost else ""
     how = (
-        f"{len(changed):,} new or changed images{also} against all {len(row_of):,}; "
-        f"{removed:,} removed; {len(kept):,} pairs kept"
+        f"{counted(len(changed), 'new or changed image')}{also} against all {len(row_of):,}; "
+        f"{removed:,} removed; {counted(len(kept), 'pair')} kept"
     )
     return _Plan(kept, rows, how)
 

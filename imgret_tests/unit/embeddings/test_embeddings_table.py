@@ -167,7 +167,7 @@ def test_an_unchanged_collection_decodes_and_writes_nothing(
     monkeypatch.setattr(image_reader, "decode", lambda *_, **__: pytest.fail("a picture was decoded"))
     report = refresh(home, embedder)
     assert (report.embedded, report.failed, written(report)) == (0, 0, [])
-    assert report.summary == f"All 13 images already have embeddings in {embedder.space.id}: nothing was embedded."
+    assert report.summary == f"13 images with embeddings in {embedder.space.id}: nothing was embedded."
     assert sum((shard.statuses for shard in report.shards), Counter()) == {"ok": 12, "truncated": 1}
     assert stamps(home.warehouse) == before
 
