@@ -164,7 +164,7 @@ def test_names_of_one_content_are_not_searched(home: Home, rng: np.random.Genera
     assert_right(home)
     write_tables(home, vectors | {"copy60.png": (1.0, 2.0, 3.0)})
     report = refresh_neighbours(home, SPACE.id)
-    assert report.how.startswith("1 new or changed images and those that lost a neighbour against all 101; 0 removed")
+    assert report.how.startswith("1 new or changed image and those that lost a neighbour against all 101; 0 removed")
     assert report.compared == 0
     assert_right(home)
 
@@ -181,6 +181,6 @@ def test_lists_that_an_earlier_version_kept_of_every_image_are_updated(home: Hom
     assert not refresh_neighbours(home, SPACE.id).written
     write_tables(home, vectors | {"new.png": (0.5, 0.5, 0.1)})
     report = refresh_neighbours(home, SPACE.id)
-    assert report.how.startswith("1 new or changed images and those that lost a neighbour")
+    assert report.how.startswith("1 new or changed image and those that lost a neighbour")
     assert report.compared < 42 * 41 // 2
     assert_right(home)
