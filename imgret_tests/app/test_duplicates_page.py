@@ -64,7 +64,7 @@ def captions(page: AppTest) -> str:
 def test_the_sets_of_each_kind_are_counted(page: AppTest) -> None:
     page.run()
     assert not page.exception
-    assert "exact 1 · near 1 · similar 3" in captions(page)
+    assert "exact 1 · near 1 · look first 0 · similar 3" in captions(page)
     assert page.text[0].value in (f"again/{MARKUP}", "scene1.png")
     assert any("not needed" in element.value for element in page.markdown)
 
@@ -174,6 +174,73 @@ def test_protected_folders_are_never_proposed(
     press(page, "Accept proposal")
     guarded = replace(duplicates_home, settings=replace(duplicates_home.settings, protected=("copies",)))
     assert [removal.path for removal in list_removals(guarded).files] == ["scene0.png"]
+
+
+@pytest.fixture
+def look_first_home(duplicates_home: Home) -> Home:
+    """The same home with a retouched version and a grey version of the image without duplicates."""
+    retouched = scene(2)
+    retouched.paste((255, 255, 0), (150, 100, 160, 110))
+    put(duplicates_home.images, "retouched.jpg", encode(retouched, "JPEG", quality=90))
+    put(duplicates_home.images, "grey.png", encode(scene(2).resize((120, 90)).convert("L")))
+    refresh(duplicates_home)
+    return duplicates_home
+
+
+def look_first_differences(page: AppTest) -> list[str]:
+    """Open the kind; return the differences in the order of the page."""
+    page.query_params["kind"] = "look first"
+    page.run()
+    assert not page.exception
+    marker = ":orange-badge[look first] "
+    return [element.value.split(marker)[1] for element in page.markdown if marker in element.value]
+
+
+def test_images_to_look_at_first_are_shown_with_their_difference_and_nothing_is_chosen(
+    look_first_home: Home, page: AppTest
+) -> None:
+    differences = look_first_differences(page)
+    assert "look first 2" in captions(page)
+    assert "one is a grey version of the other" in differences
+    assert any(difference.endswith("of the area differs") for difference in differences)
+    assert {"scene2.png", "retouched.jpg", "grey.png"} == {text.value for text in page.text}
+    assert len(page.text) == 4
+    assert not any(box.value for box in page.checkbox)
+    buttons = [button.label for button in page.button]
+    assert buttons.count("Compare") == 2
+    assert not any(label.startswith("Accept") for label in buttons)
+    assert all(button.disabled for button in page.button if button.label == "Keep selected")
+    assert not page.toggle
+    assert not any("badge[keep]" in element.value or "not needed" in element.value for element in page.markdown)
+
+
+def test_a_pair_to_look_at_first_is_decided_by_people_alone(look_first_home: Home, page: AppTest) -> None:
+    look_first_differences(page)
+    press(page, "Keep all")
+    assert [entry.decision.verdict for entry in read_history(look_first_home)] == [NOT_DUPLICATES]
+    assert list_removals(look_first_home).files == []
+    assert "look first 1" in captions(page)
+    [other] = {text.value for text in page.text} - {"scene2.png"}
+    next(box for box in page.checkbox if box.key and box.key.endswith("scene2.png")).check().run()
+    press(page, "Keep selected")
+    assert [removal.path for removal in list_removals(look_first_home).files] == [other]
+    assert "look first 0" in captions(page)
+    press(page, "Undo")
+    assert list_removals(look_first_home).files == []
+    assert "look first 1" in captions(page)
+
+
+@pytest.mark.usefixtures("server")
+def test_accepting_all_proposals_leaves_images_to_look_at_first_alone(look_first_home: Home) -> None:
+    for kind in ("exact", "near"):
+        page = page_test("duplicates")
+        page.query_params["kind"] = kind
+        page.run()
+        page.toggle(key=f"overview-{kind}").set_value(True).run()
+        assert not {"retouched.jpg", "grey.png"} & set(page.dataframe[0].value["not needed"])
+        press(page, "Accept 1 proposal")
+    assert {removal.path for removal in list_removals(look_first_home).files}.isdisjoint({"retouched.jpg", "grey.png"})
+    assert len(look_first_differences(page_test("duplicates"))) == 2
 
 
 def test_without_the_duplicates_table_the_next_step_is_shown(

@@ -1,4 +1,4 @@
-"""The page Duplicates: exact duplicates, near-duplicates and similar pairs, to decide about one by one or all at once.
+"""The page Duplicates: exact duplicates, near-duplicates and other pairs, to decide about one by one or all at once.
 
 Belongs here: the cards of sets and their buttons. Not here: what is left to decide and what is proposed
 (`domain.review.queue`), recording decisions (`app.components.decision_buttons`). Nothing here removes a file.
@@ -18,9 +18,9 @@ from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_f
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
-from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
+from imgret_assets.domain.review.review_sets import SIMILAR, Member, Page, ReviewSet
 from imgret_assets.wording import counted
 
 SETS_PER_PAGE = 10
@@ -30,8 +30,12 @@ _LISTED = 1000
 _KIND_HELP = {
     EXACT: "Files with the same bytes, largest first.",
     NEAR: "The same image saved again, made smaller, slightly cropped or made brighter; most alike first.",
+    LOOK_FIRST: "Two images of one scene that differ in one place, or one of them has no colour: no duplicates. "
+    "Compare them before you decide; nothing is proposed.",
     SIMILAR: "Two images with a score above the graph's threshold that are not duplicates.",
 }
+# Kinds of which files are proposed for removal; of the others, people alone decide.
+_PROPOSED_KINDS = (EXACT, NEAR)
 # Session state: the files to keep of the skipped sets.
 _SKIPPED = "duplicates-skipped"
 
@@ -52,30 +56,35 @@ def show_duplicates() -> None:
         show_link(REVIEW, "Review decisions")
     for note in queue.notes:
         st.caption(markdown_text(note))
-    counts = queue.counts
+    counts = {**queue.counts, LOOK_FIRST: queue.look_first_count}
     # The options are the names without counts: they are part of the address.
     kind = st.segmented_control(
         "Kind",
-        list(KINDS),
-        default=next((kind for kind in KINDS if counts[kind]), EXACT),
+        list(_KIND_HELP),
+        default=next((kind for kind in _KIND_HELP if counts[kind]), EXACT),
+        format_func=_kind_name,
         required=True,
         key="kind",
         bind="query-params",
         label_visibility="collapsed",
     )
-    left = " · ".join(f"{name} {count:,}" for name, count in counts.items())
+    left = " · ".join(f"{_kind_name(name)} {counts[name]:,}" for name in _KIND_HELP)
     st.caption(f"Left to decide: {left}. {_KIND_HELP[kind]}")
     show_last_decision(context.home)
     if not counts[kind]:
         st.info(f"Nothing is left to decide here. {_other_kinds(counts)}")
         return
-    if kind != SIMILAR:
+    if kind in _PROPOSED_KINDS:
         _show_all_proposals(context, queue, kind)
-    _show_sets(context, queue, kind)
+    _show_sets(context, queue, kind, counts[kind])
+
+
+def _kind_name(kind: str) -> str:
+    return kind.replace("_", " ")
 
 
 def _other_kinds(counts: dict[str, int]) -> str:
-    others = [f"{kind} {counts[kind]:,}" for kind in KINDS if counts[kind]]
+    others = [f"{_kind_name(kind)} {counts[kind]:,}" for kind in _KIND_HELP if counts[kind]]
     return (
         f"Still to decide: {', '.join(others)}."
         if others
@@ -83,12 +92,11 @@ def _other_kinds(counts: dict[str, int]) -> str:
     )
 
 
-def _show_sets(context: PageContext, queue: ReviewQueue, kind: str) -> None:
-    total = queue.counts[kind]
+def _show_sets(context: PageContext, queue: ReviewQueue, kind: str, total: int) -> None:
     number = 1
     if total > SETS_PER_PAGE:
         number = st.pagination(-(-total // SETS_PER_PAGE), key="page", bind="query-params")
-    page = queue.page(kind, number, SETS_PER_PAGE)
+    page = _read_page(queue, kind, number)
     skipped: set[str] = st.session_state.setdefault(_SKIPPED, set())
     shown = [review_set for review_set in page.sets if review_set.keep.path not in skipped]
     if len(shown) < len(page.sets):
@@ -97,6 +105,12 @@ def _show_sets(context: PageContext, queue: ReviewQueue, kind: str) -> None:
         activate_set(_key(shown[0]))
     for place, review_set in enumerate(shown):
         _show_set(context, review_set, first=place == 0)
+
+
+def _read_page(queue: ReviewQueue, kind: str, number: int) -> Page:
+    if kind == LOOK_FIRST:
+        return queue.look_first_page(number, SETS_PER_PAGE)
+    return queue.page(kind, number, SETS_PER_PAGE)
 
 
 def _key(review_set: ReviewSet) -> str:
@@ -121,7 +135,10 @@ def _headline(review_set: ReviewSet) -> str:
         parts.append(f"{readable_bytes(review_set.proposed_bytes)} not needed")
     if review_set.weakest_cosine is not None and review_set.kind != EXACT:
         parts.append(f"lowest score {review_set.weakest_cosine:.3f}")
-    parts.append(f"keep the first: {markdown_text(review_set.reason)}")
+    reason = markdown_text(review_set.reason)
+    parts.append(
+        f":orange-badge[look first] {reason}" if review_set.kind == LOOK_FIRST else f"keep the first: {reason}"
+    )
     return " · ".join(parts)
 
 
@@ -135,12 +152,16 @@ def _show_members(context: PageContext, review_set: ReviewSet, members: tuple[Me
         for member, tile in zip(members, tiles, strict=True):
             with st.container(border=True, width=CARD_PX, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=member.path)
-                st.markdown(_badges(member, is_first=member is review_set.keep))
+                # Of two images to look at first, neither is the one to keep, and no box is ticked.
+                is_look_first = review_set.kind == LOOK_FIRST
+                st.markdown(_badges(member, is_first=member is review_set.keep and not is_look_first))
                 st.text(member.path)
                 st.caption(
                     f"{member.width:,} × {member.height:,} px · {readable_bytes(member.bytes)}{_measurements(member)}"
                 )
-                if st.checkbox("keep", value=not member.proposed, key=f"keep-{key}-{member.path}"):
+                if st.checkbox(
+                    "keep", value=not member.proposed and not is_look_first, key=f"keep-{key}-{member.path}"
+                ):
                     kept.append(member.path)
                 with st.container(horizontal=True, gap="xsmall"):
                     if member is not review_set.keep and st.button(
@@ -159,7 +180,7 @@ def _badges(member: Member, *, is_first: bool) -> str:
     elif member.proposed:
         badges.append(":orange-badge[not needed]")
     if member.kind is not None:
-        badges.append(f":gray-badge[{member.kind}]")
+        badges.append(f":gray-badge[{_kind_name(member.kind)}]")
     if member.protected:
         badges.append(":blue-badge[protected]")
     if member.kept:

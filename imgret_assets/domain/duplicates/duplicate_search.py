@@ -44,6 +44,8 @@ CHECKPOINT = 256
 # Pairs that are compared at a time, by their grey images or embeddings: this bounds the memory.
 PAIR_BATCH = 1024
 _BLOCK_ROWS = 512
+# Start of the stored reason of an image to look at first.
+_LOOK_PREFIX = "look first: "
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,13 @@ class Duplicate:
             return f"same bytes; {_why_kept(self.keep, self.image)}"
         measures = f"correlation {self.correlation:.3f}, {self.bits} of 256 bits, cosine {self.cosine or 0.0:.3f}"
         if self.kind == LOOK_FIRST:
-            return f"look first: {self.difference} ({measures}); neither is proposed for removal"
+            return f"{_LOOK_PREFIX}{self.difference} ({measures}); neither is proposed for removal"
         return f"same picture ({measures}); {_why_kept(self.keep, self.image)}"
+
+
+def read_difference(reason: str) -> str:
+    """Return what two images differ by, from the stored reason of a row of the kind `look_first`."""
+    return reason.removeprefix(_LOOK_PREFIX).rpartition(" (correlation ")[0] or reason
 
 
 def _why_kept(keep: UsableImage, image: UsableImage) -> str:

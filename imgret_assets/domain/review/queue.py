@@ -4,9 +4,9 @@ Belongs here: which sets are decided, pages, which file of a set is proposed to 
 (`domain.review.review_tables`), recording decisions (`domain.review.decision_log`), files that decisions make removable
 (`domain.review.removals`). Nothing here removes a file.
 
-There are three kinds: `exact` sets (all files have the same bytes), `near` sets (some are near-duplicates) and
+There are three kinds of sets: `exact` sets (all files have the same bytes), `near` sets (some are near-duplicates) and
 `similar` pairs (cosine above the threshold, no duplicates). A duplicate is in no similar pair: the image to keep
-represents it.
+represents it. Beside them are the pairs to look at first (`look_first`): no duplicates, and never proposed for removal.
 
 A set is decided if every two of its files are decided about, or are both protected; files that a decision in force
 makes removable don't count. So a decided set comes back only when another image joins it. A moved file with the same
@@ -18,19 +18,26 @@ same holds for a file that a link in such a folder leads to. Links are in no set
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import cached_property
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
 from imgret_assets.domain.duplicates.usable_images import freed_bytes
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, Decision, Decisions, is_protected
 from imgret_assets.domain.review.removals import find_removals
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, Page, ReviewSet
-from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables, read_review_tables
+from imgret_assets.domain.review.review_tables import (
+    DuplicateRow,
+    DuplicateSet,
+    LookFirstPair,
+    ReviewTables,
+    read_review_tables,
+)
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError
 
@@ -91,8 +98,7 @@ class ReviewQueue:
             DecisionError: there is no such kind.
         """
         total = self._total(kind)
-        pages = max(1, -(-total // size))
-        number = min(max(1, number), pages)
+        number, pages = _clamp_page(number, total, size)
         return Page(list(self.sets(kind, (number - 1) * size, size)), number, pages, total)
 
     def sets(self, kind: str, start: int = 0, count: int | None = None) -> Iterator[ReviewSet]:
@@ -107,6 +113,20 @@ class ReviewQueue:
                 yield self._pair_to_review(number)
             else:
                 yield self._set_to_review(self.review_tables.duplicate_sets[number])
+
+    @property
+    def look_first_count(self) -> int:
+        """How many pairs to look at first are left to decide."""
+        return len(self._open_look_first)
+
+    def look_first_page(self, number: int = 1, size: int = PAGE_SIZE) -> Page:
+        """Return a page of the pairs to look at first, closest first; the last page if there are fewer pages.
+
+        None of their files is proposed for removal. They are decided like similar pairs.
+        """
+        number, pages = _clamp_page(number, self.look_first_count, size)
+        pairs = self._open_look_first[(number - 1) * size : number * size]
+        return Page([self._look_first_to_review(pair) for pair in pairs], number, pages, self.look_first_count)
 
     def find(self, path: str) -> ReviewSet | None:
         """Return the undecided set of duplicates that has a file; None if there is none."""
@@ -165,6 +185,19 @@ class ReviewQueue:
         """Return the images that no decision makes removable."""
         return [image for image in images if self._files[image].path not in self._removals]
 
+    @cached_property
+    def _open_look_first(self) -> list[LookFirstPair]:
+        """The pairs to look at first of which both files stay, not both are protected, and nothing is decided."""
+        protected = self.review_tables.protected
+        return [
+            pair
+            for pair in self.review_tables.look_first
+            for both in [[pair.keep, pair.other]]
+            if len(self._staying(both)) == len(both)
+            and not protected[both].all()
+            and not self._decision_for(pair.keep, pair.other)
+        ]
+
     # How a set is presented
 
     def _member(self, number: int, **measures: Any) -> Member:
@@ -222,6 +255,12 @@ class ReviewQueue:
         member = self._member(similar, kind=SIMILAR, cosine=float(self.review_tables.scores[pair]))
         return ReviewSet(SIMILAR, (self._member(keep), member), self._reason(keep, [similar]))
 
+    def _look_first_to_review(self, pair: LookFirstPair) -> ReviewSet:
+        first, second = sorted((pair.keep, pair.other), key=lambda number: not self._is_protected(number))
+        measures = {"distance": pair.distance, "correlation": pair.correlation, "cosine": pair.cosine}
+        members = self._member(first), self._member(second, kind=LOOK_FIRST, **measures)
+        return ReviewSet(LOOK_FIRST, members, pair.difference)
+
     def _measures(self, rows: dict[int, DuplicateRow], table_keep: int, keep: int, number: int) -> dict[str, Any]:
         """Return the measures between an image and the image to keep.
 
@@ -267,6 +306,12 @@ class ReviewQueue:
             return f"{size}, largest file of that size"
         shortest = all(len(image.path) > len(kept.path) for image in rest)
         return f"{size}, {'shortest path' if shortest else 'first path'}"
+
+
+def _clamp_page(number: int, total: int, size: int) -> tuple[int, int]:
+    """Return the number of an existing page, and how many pages there are."""
+    pages = max(1, -(-total // size))
+    return min(max(1, number), pages), pages
 
 
 def _closeness(member: Member) -> tuple[float, float]:

@@ -22,7 +22,8 @@ class Member:
         file: its path and content.
         width, height: in pixels, after EXIF rotation.
         bytes: size of the file.
-        kind: relation to the file to keep: `exact`, `near` or `similar`; None for the file to keep itself.
+        kind: relation to the file to keep: `exact`, `near`, `similar` or `look_first`; None for the file to keep
+            itself.
         distance: bits of 256 in which the perceptual hashes differ from those of the file to keep; None if not
             measured.
         correlation: of the small grey images of the two, in [-1, 1]; None if not measured.
@@ -64,9 +65,10 @@ class ReviewSet:
     """Files to decide about together.
 
     Attributes:
-        kind: `exact`, `near` or `similar`.
+        kind: `exact`, `near` or `similar`; `look_first` for a pair that is no set of duplicates.
         members: the file to keep first, then the others, closest first.
-        reason: why the first file is the one to keep, such as `4000 x 3000, most pixels`.
+        reason: why the first file is the one to keep, such as `4000 x 3000, most pixels`; if the kind is `look_first`,
+            what the two files differ by.
     """
 
     kind: str

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS, EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS, EXACT, LOOK_FIRST, NEAR, read_difference
 from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
@@ -44,6 +44,23 @@ class DuplicateRow(NamedTuple):
     distance: int | None
     correlation: float | None
     cosine: float | None
+
+
+class LookFirstPair(NamedTuple):
+    """A pair to look at first: two images of the same scene that are no duplicates.
+
+    Attributes:
+        keep, other: numbers of the images in `ReviewTables.images`; `keep` is the better one.
+        distance, correlation, cosine: measures of the two.
+        difference: what they differ by, for a reader.
+    """
+
+    keep: int
+    other: int
+    distance: int | None
+    correlation: float | None
+    cosine: float | None
+    difference: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +101,7 @@ class ReviewTables:
         omitted_pairs: similar pairs beyond `MAX_SIMILAR_PAIRS`, which are left out.
         protected_folders: folders from which nothing is proposed for removal.
         notes: messages for the reader, such as that a table is missing.
+        look_first: the pairs to look at first, the closest first; they are in no set.
         files: the images as files to decide about.
         by_content: the images of each content, links as well.
         protected: bool (images,), whether each image is protected (`removals.find_protected`).
@@ -97,6 +115,7 @@ class ReviewTables:
     omitted_pairs: int
     protected_folders: tuple[str, ...]
     notes: list[str] = field(default_factory=list)
+    look_first: list[LookFirstPair] = field(default_factory=list)
     files: list[File] = field(init=False, repr=False)
     by_content: Mapping[str, Sequence[UsableImage]] = field(init=False, repr=False)
     protected: np.ndarray = field(init=False, repr=False)
@@ -175,30 +194,53 @@ def load_review_tables(home: Home) -> ReviewTables:
     coverage = coverage_of_images(images)
     require_current_duplicates(home, space, coverage)
     images = sorted([*images, *load_unusable_files(home, images)], key=lambda image: image.path)
-    duplicate_sets, is_duplicate = _duplicate_sets(tables.duplicates_path(home.warehouse), images)
+    rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
+    duplicate_sets, is_duplicate = _duplicate_sets(rows, images)
     notes: list[str] = []
     pairs, scores, omitted = _similar_pairs(home, space, coverage, images, is_duplicate, notes)
-    return ReviewTables(images, duplicate_sets, pairs, scores, omitted, home.settings.protected, notes)
+    look_first = _look_first_pairs(rows, images)
+    return ReviewTables(images, duplicate_sets, pairs, scores, omitted, home.settings.protected, notes, look_first)
 
 
-def _duplicate_sets(path: Path, images: Sequence[UsableImage]) -> tuple[list[DuplicateSet], np.ndarray]:
+def _look_first_pairs(rows: Iterable[Mapping[str, Any]], images: Sequence[UsableImage]) -> list[LookFirstPair]:
+    """Return the rows of the duplicates table that need a look, the best correlated first, then by path."""
+    number_of = {image.path: number for number, image in enumerate(images)}
+    pairs = [
+        LookFirstPair(
+            number_of[row["path_keep"]],
+            number_of[row["path_from"]],
+            row["distance"],
+            row["correlation"],
+            row["cosine"],
+            read_difference(row["reason"]),
+        )
+        for row in rows
+        if row["kind"] == LOOK_FIRST
+    ]
+    return sorted(pairs, key=lambda pair: (-(pair.correlation or 0.0), pair.keep, pair.other))
+
+
+def _duplicate_sets(
+    rows: Iterable[Mapping[str, Any]], images: Sequence[UsableImage]
+) -> tuple[list[DuplicateSet], np.ndarray]:
     """Return the sets of duplicates, closest first, and bool (images,): whether each image is a duplicate."""
     number_of = {image.path: number for number, image in enumerate(images)}
     is_duplicate = np.zeros(len(images), dtype=bool)
     rows_of: dict[int, list[DuplicateRow]] = {}
-    columns = tables.read(path, ["path_from", "path_keep", "kind", "distance", "correlation", "cosine"]).to_pydict()
-    for path_from, path_keep, *measures in zip(*columns.values(), strict=True):
-        if measures[0] not in DUPLICATE_KINDS:
+    for row in rows:
+        if row["kind"] not in DUPLICATE_KINDS:
             continue
-        rows_of.setdefault(number_of[path_keep], []).append(DuplicateRow(number_of[path_from], *measures))
-        is_duplicate[number_of[path_from]] = True
+        number = number_of[row["path_from"]]
+        measures = row["kind"], row["distance"], row["correlation"], row["cosine"]
+        rows_of.setdefault(number_of[row["path_keep"]], []).append(DuplicateRow(number, *measures))
+        is_duplicate[number] = True
     sets = []
-    for keep, rows in rows_of.items():
-        correlations = [row.correlation or 0.0 for row in rows if row.kind != EXACT]
-        freed = sum(freed_bytes(images[row.image] for row in rows).values())
+    for keep, members in rows_of.items():
+        correlations = [row.correlation or 0.0 for row in members if row.kind != EXACT]
+        freed = sum(freed_bytes(images[row.image] for row in members).values())
         order = (-min(correlations),) if correlations else ()
         kind = NEAR if correlations else EXACT
-        sets.append(DuplicateSet(keep, rows, kind, (*order, -freed, images[keep].path)))
+        sets.append(DuplicateSet(keep, members, kind, (*order, -freed, images[keep].path)))
     return sorted(sets, key=lambda item: (item.kind, item.order)), is_duplicate
 
 

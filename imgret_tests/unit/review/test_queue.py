@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.review.decision_log import read_decisions, record, undo
 from imgret_assets.domain.review.decisions import keep_all, keep_one
@@ -74,6 +74,60 @@ def test_a_set_has_the_file_to_keep_first_and_the_measures_of_the_table(duplicat
     assert exact.proposed_bytes == exact.keep.bytes
     assert queue.counts == {EXACT: 1, NEAR: 2, SIMILAR: len(list(queue.sets(SIMILAR)))}
     assert queue.notes == []
+
+
+def test_pairs_to_look_at_first_are_in_no_set_and_end_with_a_decision(duplicated: Home) -> None:
+    image = scene(2, (480, 360))
+    put(duplicated.images, "large/2.png", encode(image))
+    put(duplicated.images, "large/2-grey.png", encode(image.convert("L")))
+    for number in range(3):
+        edited = image.copy()
+        edited.paste((255, 0, 255), (60 + 100 * number, 200, 90 + 100 * number, 230))
+        put(duplicated.images, f"large/2-edited-{number}.png", encode(edited))
+    refresh(duplicated)
+    queue = read_review_queue(duplicated)
+    assert LOOK_FIRST not in queue.counts
+    assert queue.look_first_count == 4
+    pages = [queue.look_first_page(number, 3) for number in (1, 2, 3)]
+    assert [(page.number, page.pages, page.total, len(page.sets)) for page in pages] == [
+        (1, 2, 4, 3),
+        (2, 2, 4, 1),
+        (2, 2, 4, 1),
+    ]
+    pairs = [*pages[0].sets, *pages[1].sets]
+    row_of = {row["path_from"]: row for row in tables.read(tables.duplicates_path(duplicated.warehouse)).to_pylist()}
+    correlations = []
+    for pair in pairs:
+        first, second = pair.members
+        row = row_of[second.path]
+        assert (row["kind"], row["path_keep"]) == (LOOK_FIRST, first.path)
+        assert row["reason"].startswith(f"look first: {pair.reason} (correlation ")
+        assert (second.kind, second.distance, second.cosine) == (LOOK_FIRST, row["distance"], row["cosine"])
+        assert (first.proposed, second.proposed, pair.proposed_bytes) == (False, False, 0)
+        assert pair.decide_proposal() == pair.decide_keep_all()
+        correlations.append(second.correlation)
+    assert correlations == sorted(correlations, reverse=True)
+    listed = {path for kind in (EXACT, NEAR) for review_set in queue.sets(kind) for path in paths(review_set)}
+    assert not listed & {member.path for pair in pairs for member in pair.other_members}
+    record(duplicated, pairs[0].decide_keep_all())
+    record(duplicated, pairs[1].decide_keep([pairs[1].other_members[0].path]))
+    left = read_review_queue(duplicated)
+    gone = pairs[1].keep.path
+    assert [pair.reason for pair in left.look_first_page().sets] == [
+        pair.reason for pair in pairs[2:] if gone not in paths(pair)
+    ]
+    everything = with_protected(duplicated, ".")
+    assert read_review_queue(everything).look_first_count == 0
+
+
+def test_a_protected_image_to_look_at_first_comes_first(duplicated: Home) -> None:
+    put(duplicated.images, "archive/grey.png", encode(scene(2).convert("L")))
+    refresh(duplicated)
+    [pair] = read_review_queue(duplicated).look_first_page().sets
+    assert paths(pair) == ["scene2.png", "archive/grey.png"]
+    [pair] = read_review_queue(with_protected(duplicated, "archive")).look_first_page().sets
+    assert paths(pair) == ["archive/grey.png", "scene2.png"]
+    assert (pair.keep.protected, pair.other_members[0].kind) == (True, LOOK_FIRST)
 
 
 def test_nothing_of_a_similar_pair_is_proposed(duplicated: Home) -> None:
