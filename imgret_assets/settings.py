@@ -25,6 +25,7 @@ DEFAULT_SHARDS = 16
 MAX_SHARDS = 256
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_MAX_PIXELS = 100_000_000
+DEFAULT_MAX_BYTES = 1_000_000_000
 DEFAULT_LOCK_TIMEOUT_S = 900.0
 DEFAULT_KEEP_RUNS = 100
 DEFAULT_MAX_PAIRS = 50_000_000
@@ -50,7 +51,7 @@ _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
     *("home", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "readable_by", "app_url", "allowed_hosts"),
-    *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels"),
+    *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
 )
@@ -120,6 +121,7 @@ class Settings:
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         max_pixels: an image with more pixels gets the status `too_large`.
+        max_bytes: an image file with more bytes gets the status `too_large`, and is not read.
         lock_timeout_s: how long to wait for another run, in seconds.
         keep_runs: how many finished runs stay in Dagster's storage.
         dagster_home: absolute folder of Dagster's storage.
@@ -151,6 +153,7 @@ class Settings:
     neo4j: Neo4jSettings
     max_neighbours: int | None = None
     max_pairs: int = DEFAULT_MAX_PAIRS
+    max_bytes: int = DEFAULT_MAX_BYTES
     memory_gb: float = DEFAULT_MEMORY_GB
     pair_search: str = "cascade"
     keep_runs: int = DEFAULT_KEEP_RUNS
@@ -213,6 +216,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         shards=_integer(values, "IMGRET_SHARDS", 1, MAX_SHARDS),
         threshold=_real(values, "IMGRET_THRESHOLD", -1.0, 1.0),
         max_pixels=_integer(values, "IMGRET_MAX_PIXELS", 1, 2**40) or DEFAULT_MAX_PIXELS,
+        max_bytes=_integer(values, "IMGRET_MAX_BYTES", 1, 2**50) or DEFAULT_MAX_BYTES,
         lock_timeout_s=_value_or(_real(values, "IMGRET_LOCK_TIMEOUT_S", 0.0, 1e9), DEFAULT_LOCK_TIMEOUT_S),
         dagster_home=_storage_path(values, "DAGSTER_HOME") or home / "dagster",
         neo4j=Neo4jSettings(

@@ -52,7 +52,7 @@ def explain(a: Path, b: Path, output: Output, home: Path | None) -> None:
 
 def _read_image(home: Home, path: Path) -> QueryImage:
     file = as_file(path, home.images)
-    image = read_query(file)
+    image = read_query(file, max_bytes=home.settings.max_bytes)
     return QueryImage(image.name, image.data, in_library(file, home.images))
 
 

@@ -120,11 +120,11 @@ def _search(home: Home, files: Sequence[Path], parameters: Query, *, several: bo
     unusable = 0
     if not several:
         # A mistyped name is an error before a database is started for it.
-        read_query(files[0], home.images)
+        read_query(files[0], home.images, max_bytes=home.settings.max_bytes)
     with open_database(home.settings) as database, _progress_bar(len(files), shown=several) as step:
         for file in files:
             try:
-                image = read_query(file, home.images)
+                image = read_query(file, home.images, max_bytes=home.settings.max_bytes)
                 answers.append((file, find_similar(home, image, parameters, database=database)))
             except ImageError as error:
                 if not several:

@@ -47,7 +47,7 @@ def find_similar_images(
     """Find the images of the graph that are similar to a query image."""
     home = warehouse.open()
     query = Query(**config.model_dump(exclude={"image_path"})).check()
-    image = read_query(Path(config.image_path).expanduser(), home.images)
+    image = read_query(Path(config.image_path).expanduser(), home.images, max_bytes=home.settings.max_bytes)
     with neo4j.open(home) as database:
         answer = find_similar(home, image, query, database=database)
     context.add_output_metadata(

@@ -70,7 +70,7 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
                 if tile.headline:
                     st.markdown(tile.headline)
                 st.text(tile.choice.name)
-                facts = image_facts(file, max_pixels=max_pixels).text
+                facts = image_facts(file, max_pixels=max_pixels, max_bytes=home.settings.max_bytes).text
                 st.caption(facts if tile.label is None else f"{facts} · {markdown_text(tile.label)}")
                 _show_buttons(tile, key=f"{key}-{number}-{tile.choice.name}", readable=file is not None)
 

@@ -127,4 +127,5 @@ def load_choice(choice: Choice, home: Home) -> QueryImage:
             f"There is no image {choice.name} in {root}",
             remedy="choose another one; if the file was deleted, `imgret run` removes it from the library",
         )
-    return QueryImage(choice.name, read_query(file).data, choice.name if choice.kind == LIBRARY else None)
+    data = read_query(file, max_bytes=home.settings.max_bytes).data
+    return QueryImage(choice.name, data, choice.name if choice.kind == LIBRARY else None)

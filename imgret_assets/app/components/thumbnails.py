@@ -17,10 +17,12 @@ from PIL import Image, ImageOps
 from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.decode import decode, read_header
+from imgret_assets.domain.images.file_reading import open_image_file
 from imgret_assets.domain.images.files import is_candidate
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 TILE_PX = 224
 _CACHED_THUMBNAILS = 2048
@@ -68,14 +70,14 @@ def image_file(root: Path, path: str) -> Path | None:
         return None
 
 
-def image_facts(file: Path | None, *, max_pixels: int) -> ImageFacts:
+def image_facts(file: Path | None, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageFacts:
     """Return the sizes of an image, read from its header."""
     if file is None:
         return ImageFacts()
     length: int | None = None
     try:
         length = file.stat().st_size
-        with file.open("rb") as opened:
+        with open_image_file(file, max_bytes=max_bytes) as opened:
             header = read_header(opened, max_pixels=max_pixels)
     except UnusableImageError:
         return ImageFacts(bytes=length)
@@ -84,13 +86,16 @@ def image_facts(file: Path | None, *, max_pixels: int) -> ImageFacts:
     return ImageFacts(header.width, header.height, length)
 
 
-def file_thumbnail(file: Path | None, size: int, *, max_pixels: int, folder: Path | None = None) -> bytes:
+def file_thumbnail(
+    file: Path | None, size: int, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES, folder: Path | None = None
+) -> bytes:
     """Return a file as JPEG of at most `size` x `size` pixels; a grey tile if it can't be read.
 
     Args:
         file: the image.
         size: longest side in pixels.
         max_pixels: a larger image is not opened.
+        max_bytes: a larger file is not read.
         folder: where thumbnails are stored (`domain.images.thumbnail_cache`); in memory only if None.
     """
     try:
@@ -99,14 +104,17 @@ def file_thumbnail(file: Path | None, size: int, *, max_pixels: int, folder: Pat
         status = None
     if file is None or status is None:
         return thumbnail(Path(), size=size)
-    return _cached_thumbnail(file, status.st_mtime_ns, status.st_size, size, max_pixels, folder)
+    return _cached_thumbnail(file, status.st_mtime_ns, status.st_size, size, (max_pixels, max_bytes), folder)
 
 
 @lru_cache(maxsize=_CACHED_THUMBNAILS)
-def _cached_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pixels: int, folder: Path | None) -> bytes:
+def _cached_thumbnail(
+    file: Path, mtime_ns: int, length: int, size: int, limits: tuple[int, int], folder: Path | None
+) -> bytes:
     # Time and length are part of the key only: a changed file is read again.
     del mtime_ns, length
-    if image_facts(file, max_pixels=max_pixels).width is None:
+    max_pixels, max_bytes = limits
+    if image_facts(file, max_pixels=max_pixels, max_bytes=max_bytes).width is None:
         return thumbnail(Path(), size=size)
     return thumbnail(file, size=size) if folder is None else cached_thumbnail(folder, file, size)
 
@@ -115,7 +123,7 @@ def _cached_thumbnail(file: Path, mtime_ns: int, length: int, size: int, max_pix
 def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
     """Return an image file's bytes as a small JPEG; None if they are no usable image."""
     try:
-        image = decode(data, max_pixels=max_pixels)
+        image = decode(data, max_pixels=max_pixels, min_size=(size, size))
     except UnusableImageError:
         return None
     image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -123,8 +131,9 @@ def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
 
 
 def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
-    """Return `file_thumbnail` with the home's limit of pixels and its folder of thumbnails."""
-    return file_thumbnail(file, size, max_pixels=home.settings.max_pixels, folder=thumbnails_folder(home))
+    """Return `file_thumbnail` with the home's limits of pixels and bytes and its folder of thumbnails."""
+    limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
+    return file_thumbnail(file, size, **limits, folder=thumbnails_folder(home))
 
 
 def home_tiles(home: Home, files: Sequence[Path | None]) -> list[str]:

@@ -312,7 +312,8 @@ def _show_panel(context: PageContext, groups: GroupList, start: Start, view: Gra
     file = image_file(home.images, path)
     st.image(home_thumbnail(home, file, _PANEL_PX), alt=path)
     st.text(path)
-    _show_facts(context, groups, path, image_facts(file, max_pixels=home.settings.max_pixels).text)
+    limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
+    _show_facts(context, groups, path, image_facts(file, **limits).text)
     with st.container(horizontal=True, gap="xsmall"):
         _show_buttons(groups, start, path)
 

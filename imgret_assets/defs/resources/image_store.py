@@ -19,3 +19,7 @@ class ImageStoreResource(dg.ConfigurableResource):
         default=None,
         description="An image with more pixels gets the status too_large. If empty: IMGRET_MAX_PIXELS.",
     )
+    max_bytes: int | None = Field(
+        default=None,
+        description="An image file with more bytes is too_large and not read. If empty: IMGRET_MAX_BYTES.",
+    )

@@ -41,5 +41,6 @@ class WarehouseResource(dg.ConfigurableResource):
             "lock_timeout_s": self.lock_timeout_s,
             "images": self.image_store.root,
             "max_pixels": self.image_store.max_pixels,
+            "max_bytes": self.image_store.max_bytes,
         }
         return open_home(load_settings(flags, env=started_environment()))

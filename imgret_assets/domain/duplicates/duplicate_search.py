@@ -18,6 +18,7 @@ from imgret_assets.domain.duplicates.fingerprints import correlate
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 EXACT, NEAR = "exact", "near"
 # The kinds of duplicates: images that can be removed without losing a picture.
@@ -364,6 +365,7 @@ def find_near_duplicates(
     root: Path,
     *,
     max_pixels: int,
+    max_bytes: int = DEFAULT_MAX_BYTES,
 ) -> NearDuplicates:
     """Find the images whose content is a near-duplicate of another content, or shows the same scene.
 
@@ -373,6 +375,7 @@ def find_near_duplicates(
         hashes: the hash of each content that has one.
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
+        max_bytes: a file with more bytes is not read.
     """
     ranked = [group for group in groups if hashes.get(group[0].sha256)]
     contents = [group[0].sha256 for group in ranked]
@@ -387,7 +390,7 @@ def find_near_duplicates(
     compared = np.array([sha256 in compared_before for sha256 in contents], dtype=bool)
     paths_of = {group[0].sha256: [image.path for image in group] for group in ranked}
     frames_of = {group[0].sha256: group[0].frames for group in ranked if group[0].frames is not None}
-    with PixelComparer(paths_of, root, max_pixels=max_pixels, frames_of=frames_of) as comparer:
+    with PixelComparer(paths_of, root, max_pixels=max_pixels, max_bytes=max_bytes, frames_of=frames_of) as comparer:
         confirmation = _Confirmation(ranked, store, comparer, scores)
         try:
             keepers = assign_keepers(table, compared, scores, confirmation.confirm)

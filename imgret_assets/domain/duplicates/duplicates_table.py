@@ -147,7 +147,8 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
         groups = rank_contents(images)
         fingerprinted, pending = _fingerprint_new(home, store, groups, progress or (lambda _: None), started)
-        found = find_near_duplicates(groups, store, store.hashes(), home.images, max_pixels=home.settings.max_pixels)
+        limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
+        found = find_near_duplicates(groups, store, store.hashes(), home.images, **limits)
         pending += found.unreadable
         # Files with the same bytes duplicate each other, whether or not they can be decoded.
         all_groups = [*groups, *rank_contents(unusable)]
@@ -201,7 +202,8 @@ def _fingerprint_new(
     new = [(group[0].sha256, [image.path for image in group]) for group in groups if group[0].sha256 not in stored]
     unsaved, done, pending = [], 0, 0
     try:
-        for sha256, fingerprint in fingerprint_contents(new, home.images, max_pixels=home.settings.max_pixels):
+        limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
+        for sha256, fingerprint in fingerprint_contents(new, home.images, **limits):
             done += 1
             if fingerprint.status in RETRIED_STATUSES:
                 pending += 1

@@ -19,6 +19,7 @@ from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 GREY_SIDE = 64
 FLAT = "flat"
@@ -75,7 +76,12 @@ def fingerprint_bytes(data: bytes, *, max_pixels: int) -> Fingerprint:
 
 
 def fingerprint_contents(
-    contents: Iterable[ContentFiles], root: Path, *, max_pixels: int, pixel_budget: int = PIXEL_BUDGET
+    contents: Iterable[ContentFiles],
+    root: Path,
+    *,
+    max_pixels: int,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    pixel_budget: int = PIXEL_BUDGET,
 ) -> Iterator[tuple[str, Fingerprint]]:
     """Fingerprint each content once with a thread pool; at most two files per thread are in flight.
 
@@ -83,6 +89,7 @@ def fingerprint_contents(
         contents: the sha256 of each content and the relative paths of the files that have it.
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
+        max_bytes: a file with more bytes is not read.
         pixel_budget: pixels that all threads together may have decoded at a time.
 
     Yields:
@@ -94,7 +101,7 @@ def fingerprint_contents(
     with ThreadPoolExecutor(threads, thread_name_prefix="imgret-fingerprint") as pool:
         try:
             for sha256, paths in contents:
-                task = pool.submit(_fingerprint_content, sha256, paths, root, max_pixels, budget)
+                task = pool.submit(_fingerprint_content, sha256, paths, root, max_pixels, max_bytes, budget)
                 in_flight.append((sha256, task))
                 if len(in_flight) >= 2 * threads:
                     first, future = in_flight.popleft()
@@ -108,10 +115,13 @@ def fingerprint_contents(
 
 
 def _fingerprint_content(
-    sha256: str, paths: Sequence[str], root: Path, max_pixels: int, budget: PixelBudget
+    sha256: str, paths: Sequence[str], root: Path, max_pixels: int, max_bytes: int, budget: PixelBudget
 ) -> Fingerprint:
+    opened = open_content(
+        sha256, paths, root, budget, max_pixels=max_pixels, min_size=_DECODE_AT_LEAST, max_bytes=max_bytes
+    )
     try:
-        with open_content(sha256, paths, root, budget, max_pixels=max_pixels, min_size=_DECODE_AT_LEAST) as image:
+        with opened as image:
             return fingerprint_image(image)
     except UnusableImageError as error:
         return Fingerprint(error.status)

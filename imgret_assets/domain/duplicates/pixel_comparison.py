@@ -23,9 +23,16 @@ from imgret_assets.domain.duplicates.confirmation import (
     compare_images,
 )
 from imgret_assets.domain.images.decode import count_frames, decode, decode_frames
-from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, PixelBudget, decode_within, read_content
+from imgret_assets.domain.images.image_reader import (
+    PIXEL_BUDGET,
+    PixelBudget,
+    content_bytes,
+    decode_within,
+    read_content,
+)
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Long side in pixels of an image in memory: what the comparison uses of the larger image.
 _LOADED_SIDE = int(COMPARED_SIDE * SOURCE_OVERSAMPLING)
@@ -117,6 +124,7 @@ class PixelComparer:
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
         frames_of: number of frames of the contents for which it is known; those of others are counted.
+        max_bytes: a file with more bytes is not read.
     """
 
     def __init__(
@@ -126,8 +134,9 @@ class PixelComparer:
         *,
         max_pixels: int,
         frames_of: Mapping[str, int] | None = None,
+        max_bytes: int = DEFAULT_MAX_BYTES,
     ) -> None:
-        self.paths_of, self.root, self.max_pixels = paths_of, root, max_pixels
+        self.paths_of, self.root, self.max_pixels, self.max_bytes = paths_of, root, max_pixels, max_bytes
         self.frames_of = frames_of or {}
         self.threads = max(2, usable_threads())
         self._budget = PixelBudget(PIXEL_BUDGET)
@@ -169,7 +178,7 @@ class PixelComparer:
             return compare_further_frames(comparison, one, two, max_pixels=self.max_pixels)
 
     def _read(self, content: str) -> bytes:
-        return read_content(content, self.paths_of[content], self.root)
+        return read_content(content, self.paths_of[content], self.root, max_bytes=self.max_bytes)
 
     def _load(self, content: str) -> _Loaded:
         with self._lock:
@@ -177,14 +186,15 @@ class PixelComparer:
                 self._images.move_to_end(content)
                 return self._images[content]
         side = (_LOADED_SIDE, _LOADED_SIDE)
-        data = self._read(content)
-        with decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
-            image = load_for_comparison(decoded)
-        try:
-            has_further_frames = (self.frames_of.get(content) or count_frames(data)) > 1
-        except UnusableImageError:
-            # Comparing all frames says what can't be decoded.
-            has_further_frames = True
+        paths = self.paths_of[content]
+        with content_bytes(content, paths, self.root, self._budget, max_bytes=self.max_bytes) as data:
+            with decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
+                image = load_for_comparison(decoded)
+            try:
+                has_further_frames = (self.frames_of.get(content) or count_frames(data)) > 1
+            except UnusableImageError:
+                # Comparing all frames says what can't be decoded.
+                has_further_frames = True
         loaded = _Loaded(image, has_further_frames)
         with self._lock:
             self._images[content] = loaded

@@ -21,6 +21,7 @@ from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ModelError
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 _MIN_THREADS = 4
 _NO_DIRECTION = "the model gives it a zero or non-finite vector"
@@ -54,6 +55,7 @@ def embed_files(
     root: Path,
     *,
     max_pixels: int,
+    max_bytes: int = DEFAULT_MAX_BYTES,
     times: StageTimes | None = None,
     pixel_budget: int = PIXEL_BUDGET,
 ) -> Iterator[tuple[str, EmbeddingResult]]:
@@ -67,6 +69,7 @@ def embed_files(
         contents: sha256 of each content, with the relative paths of its files.
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
+        max_bytes: a file with more bytes is not read.
         times: the time of each stage is added to it.
         pixel_budget: number of pixels that all threads together may have decoded.
 
@@ -78,7 +81,7 @@ def embed_files(
     """
     times = StageTimes() if times is None else times
     earlier_forward_s = embedder.forward_s
-    readers = _ReaderThreads(embedder, contents, root, max_pixels, PixelBudget(pixel_budget))
+    readers = _ReaderThreads(embedder, contents, root, (max_pixels, max_bytes), PixelBudget(pixel_budget))
     unusable: deque[tuple[str, EmbeddingResult]] = deque()
 
     def prepared_images() -> Iterator[tuple[str, np.ndarray]]:
@@ -127,13 +130,18 @@ class _ReaderThreads:
     """Threads that turn contents into prepared images, or into the result that says why there is none."""
 
     def __init__(
-        self, embedder: Embedder, contents: Iterable[ContentFiles], root: Path, max_pixels: int, budget: PixelBudget
+        self,
+        embedder: Embedder,
+        contents: Iterable[ContentFiles],
+        root: Path,
+        limits: tuple[int, int],
+        budget: PixelBudget,
     ) -> None:
         self.times = StageTimes()
         self._embedder = embedder
         self._contents = iter(contents)
         self._root = root
-        self._max_pixels = max_pixels
+        self._max_pixels, self._max_bytes = limits
         self._budget = budget
         self._contents_lock = threading.Lock()
         self._times_lock = threading.Lock()
@@ -191,6 +199,7 @@ class _ReaderThreads:
                 self._root,
                 self._budget,
                 max_pixels=self._max_pixels,
+                max_bytes=self._max_bytes,
                 min_size=self._embedder.space.preprocessing.min_decoded_size,
                 add_seconds=self._add_seconds,
             ) as image:

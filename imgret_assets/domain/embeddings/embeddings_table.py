@@ -290,6 +290,7 @@ class _Refresh:
             contents.items(),
             self.home.images,
             max_pixels=self.home.settings.max_pixels,
+            max_bytes=self.home.settings.max_bytes,
             times=self.times,
         )
         try:

@@ -18,6 +18,7 @@ from typing import Protocol
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.storage.atomic_files import replacing
 
@@ -30,8 +31,9 @@ _TILE, _QUERY, _GAP, _MARGIN = 236, 380, 18, 36
 _STEPS = ((112, 72), (96, 66), (80, 60), (64, 50), (48, 40))
 # Fewer characters than the smallest tile of a photograph takes, so that no more images are tried than can fit.
 _MIN_TILE_BYTES = 400
-# A thumbnail is made of any image that a user lets into a home (`max_pixels` is a setting).
+# A thumbnail is made of any image that a user lets into a home (`max_pixels` and `max_bytes` are settings).
 _MAX_PIXELS = 2**40
+_MAX_BYTES = 2**50
 
 
 class Hit(Protocol):
@@ -139,7 +141,7 @@ def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, titl
 
 def _small(path: Path, size: int) -> Image.Image:
     try:
-        image = decode(path.read_bytes(), max_pixels=_MAX_PIXELS, min_size=(size, size))
+        image = decode(read_image_file(path, max_bytes=_MAX_BYTES), max_pixels=_MAX_PIXELS, min_size=(size, size))
         image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
     except (OSError, ValueError, UnusableImageError):
         return _placeholder(size)

@@ -111,8 +111,16 @@ def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
         raise
     except Exception as error:
         # Decoders answer hostile bytes with any exception: OSError, SyntaxError, struct.error, zlib.error…
-        file.seek(0)
-        raise failure_of(file.read(), error) from error
+        raise _failure_in(file, error) from error
+
+
+def _failure_in(file: BinaryIO, error: Exception) -> UnusableImageError:
+    file.seek(0)
+    try:
+        data = b"" if isinstance(error, MemoryError) else file.read()
+    except MemoryError as out_of_memory:
+        return failure_of(b"", out_of_memory)
+    return failure_of(data, error)
 
 
 def decode(

@@ -10,28 +10,30 @@ import os
 from typing import Any
 
 from imgret_assets.domain.images.decode import read_header
+from imgret_assets.domain.images.file_reading import chunks_within, open_image_file
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Grows when a row gets further facts from a file's header: manifests with rows of an older version are then refreshed
 # once (`domain.images.manifest`). Nothing is embedded again for it.
 INSPECTION_VERSION = 2
-_HASH_CHUNK_BYTES = 1 << 20
 
 
-def inspect_file(row: dict[str, Any], max_pixels: int) -> dict[str, Any]:
+def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, Any]:
     """Complete a listed row with the file's hash, size in pixels and format, or with the status that says why not.
 
     Args:
         row: a listed row, with the file's `location` as bytes; it is changed and returned. If it has the `sha256` of
             an unchanged file, only the header is read.
         max_pixels: an image with more pixels is `too_large`.
+        max_bytes: a file with more bytes is `too_large`; it is not read, and its row has no hash.
     """
     try:
-        with open(os.fsdecode(row["location"]), "rb") as file:  # noqa: PTH123
+        with open_image_file(os.fsdecode(row["location"]), max_bytes=max_bytes) as file:
             if row.get("sha256") is None:
                 digest = hashlib.sha256()
-                while chunk := file.read(_HASH_CHUNK_BYTES):
+                for chunk in chunks_within(file, max_bytes=max_bytes):
                     digest.update(chunk)
                 row["sha256"] = digest.hexdigest()
             if os.fstat(file.fileno()).st_size == 0:

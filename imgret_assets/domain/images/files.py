@@ -7,19 +7,17 @@ Belongs here: names, links, folders; the shard and the label of a path. Not here
 import errno
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 
 from imgret_assets.domain.images.decode import EXTENSIONS
+from imgret_assets.domain.images.file_reading import failure_of_kind
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import RootError
 
 # A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
 _MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
-# Opening a pipe or a device would wait for ever.
-_NOT_REGULAR = (Status.NOT_AN_IMAGE, "not a regular file")
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,9 +232,12 @@ def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
         status = entry.stat()
     except OSError as error:
         return _candidate(relative, entry.path, *status_of_os_error(error))
-    is_regular = stat.S_ISREG(status.st_mode)
+    failure = failure_of_kind(status.st_mode)
+    candidate = _candidate(relative, entry.path)
+    if failure is not None and candidate.status is None:
+        candidate = replace(candidate, status=failure.status, error=failure.reason)
     return replace(
-        _candidate(relative, entry.path) if is_regular else _candidate(relative, entry.path, *_NOT_REGULAR),
+        candidate,
         bytes=status.st_size,
         mtime_ns=storable_ns(status.st_mtime_ns),
         ctime_ns=storable_ns(status.st_ctime_ns),

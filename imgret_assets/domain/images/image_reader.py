@@ -1,47 +1,79 @@
 """Reader of image contents for many threads: reads, verifies and decodes files within a common budget of pixels.
 
-Belongs here: opening a content whichever of its files still has it, the budget of decoded pixels. Not here: decoding
-(`domain.images.decode`), the threads (`domain.embeddings.embedding_pipeline`, `domain.duplicates.fingerprints`).
+Belongs here: opening a content whichever of its files still has it, the budget of decoded pixels and of files' bytes.
+Not here: reading one file (`domain.images.file_reading`), decoding (`domain.images.decode`), the threads
+(`domain.embeddings.embedding_pipeline`, `domain.duplicates.fingerprints`).
 """
 
 import hashlib
+import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from PIL import Image
 
 from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.failures import failure_of
+from imgret_assets.domain.images.file_reading import open_image_file, read_within
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Pixels that all threads together may have decoded: 4 bytes each, and as much again while an image is rotated.
 PIXEL_BUDGET = 64_000_000
+# Bytes of files that all threads together may have read and not yet decoded.
+FILE_BYTES_BUDGET = 256_000_000
 # A content (sha256) and the paths of its files, relative to the image root.
 ContentFiles = tuple[str, Sequence[str]]
 _CHANGED = "its content changed after it was listed; the next run takes the new one"
 
 
 class PixelBudget:
-    """Number of decoded pixels that may be in memory; an image larger than the whole budget is admitted alone."""
+    """Numbers of decoded pixels and of files' bytes that may be in memory; what is larger alone is admitted alone.
 
-    def __init__(self, pixels: int) -> None:
-        self.pixels = pixels
-        self._acquired = 0
-        self._changed = threading.Condition()
+    Whoever holds both acquired the bytes first, so that no two threads wait for each other.
+    """
+
+    def __init__(self, pixels: int, file_bytes: int = FILE_BYTES_BUDGET) -> None:
+        self._pixels, self._file_bytes = _Budget(pixels), _Budget(file_bytes)
 
     def acquire(self, pixels: int) -> None:
         """Wait until so many pixels are free, and take them."""
-        with self._changed:
-            self._changed.wait_for(lambda: self._acquired == 0 or self._acquired + pixels <= self.pixels)
-            self._acquired += pixels
+        self._pixels.acquire(pixels)
 
     def release(self, pixels: int) -> None:
         """Give pixels back."""
+        self._pixels.release(pixels)
+
+    @contextmanager
+    def holding_bytes(self, count: int) -> Iterator[None]:
+        """Wait until so many bytes are free, and hold them until the block ends."""
+        self._file_bytes.acquire(count)
+        try:
+            yield
+        finally:
+            self._file_bytes.release(count)
+
+
+class _Budget:
+    """A quantity that threads take from and give back to; more than the whole of it is given to one alone."""
+
+    def __init__(self, quantity: int) -> None:
+        self._quantity = quantity
+        self._acquired = 0
+        self._changed = threading.Condition()
+
+    def acquire(self, quantity: int) -> None:
         with self._changed:
-            self._acquired -= pixels
+            self._changed.wait_for(lambda: self._acquired == 0 or self._acquired + quantity <= self._quantity)
+            self._acquired += quantity
+
+    def release(self, quantity: int) -> None:
+        with self._changed:
+            self._acquired -= quantity
             self._changed.notify_all()
 
 
@@ -54,6 +86,7 @@ def open_content(
     *,
     max_pixels: int,
     min_size: tuple[int, int] | None,
+    max_bytes: int = DEFAULT_MAX_BYTES,
     add_seconds: Callable[[str, float], None] = lambda _stage, _seconds: None,
 ) -> Iterator[Image.Image]:
     """Provide the RGB image of a content, from the first of its files that still has it.
@@ -62,18 +95,25 @@ def open_content(
         content: the content's sha256.
         paths: relative paths of the files that had the content when they were listed.
         root: the image root.
-        budget: provides the image's pixels until the block ends.
+        budget: provides the file's bytes and the image's pixels until the block ends.
         max_pixels: an image with more pixels is not decoded.
         min_size: width and height below which the image must not be reduced while decoding; None decodes every pixel.
+        max_bytes: a file with more bytes is not read.
         add_seconds: called with a stage, `read` or `decode`, and the seconds it took. `decode` ends with the block and
             does not include waiting for the budget.
 
     Raises:
-        UnusableImageError: no file has the content any more, or it can't be decoded; with the status and the reason.
+        UnusableImageError: no file has the content any more, it can't be decoded, or the memory does not suffice for
+            what is done with it in the block; with the status and the reason.
     """
-    data = read_content(content, paths, root, add_seconds)
-    with decode_within(budget, data, max_pixels=max_pixels, min_size=min_size, add_seconds=add_seconds) as image:
-        yield image
+    with content_bytes(content, paths, root, budget, max_bytes=max_bytes, add_seconds=add_seconds) as data:
+        try:
+            with decode_within(
+                budget, data, max_pixels=max_pixels, min_size=min_size, add_seconds=add_seconds
+            ) as image:
+                yield image
+        except MemoryError as error:
+            raise failure_of(b"", error) from error
 
 
 @contextmanager
@@ -114,34 +154,53 @@ def decode_within(
         add_seconds("decode", time.monotonic() - started)
 
 
-def read_content(
+def read_content(content: str, paths: Sequence[str], root: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+    """Return the bytes of a content as `content_bytes` provides them, whatever other threads have read."""
+    with content_bytes(content, paths, root, PixelBudget(0), max_bytes=max_bytes) as data:
+        return data
+
+
+@contextmanager
+def content_bytes(
     content: str,
     paths: Sequence[str],
     root: Path,
+    budget: PixelBudget,
+    *,
+    max_bytes: int = DEFAULT_MAX_BYTES,
     add_seconds: Callable[[str, float], None] = lambda _stage, _seconds: None,
-) -> bytes:
-    """Return the bytes of a content, from the first of its files that still has it.
+) -> Iterator[bytes]:
+    """Provide the bytes of a content, from the first of its files that still has it.
 
     Args:
         content: the content's sha256.
         paths: relative paths of the files that had the content when they were listed.
         root: the image root.
-        add_seconds: called with the stage `read` and the seconds it took.
+        budget: provides the bytes until the block ends.
+        max_bytes: a file with more bytes is not read.
+        add_seconds: called with the stage `read` and the seconds it took, without waiting for the budget.
 
     Raises:
         UnusableImageError: no file has the content any more; with the status and the reason.
     """
     problem: tuple[Status, str] = (Status.VANISHED, "")
     for path in paths:
-        started = time.monotonic()
-        try:
-            data = (root / path).read_bytes()
-        except OSError as error:
-            problem = status_of_os_error(error)
-            continue
-        is_same = hashlib.sha256(data).hexdigest() == content
-        add_seconds("read", time.monotonic() - started)
-        if is_same:
-            return data
+        with ExitStack() as held:
+            try:
+                with open_image_file(root / path, max_bytes=max_bytes) as file:
+                    held.enter_context(budget.holding_bytes(os.fstat(file.fileno()).st_size))
+                    started = time.monotonic()
+                    data = read_within(file)
+            except OSError as error:
+                problem = status_of_os_error(error)
+                continue
+            except UnusableImageError as error:
+                problem = error.status, error.reason
+                continue
+            is_same = hashlib.sha256(data).hexdigest() == content
+            add_seconds("read", time.monotonic() - started)
+            if is_same:
+                yield data
+                return
         problem = (Status.VANISHED, _CHANGED)
     raise UnusableImageError(*problem)

@@ -273,8 +273,8 @@ class _ShardScanner:
                 any_known_inspected = any_known_inspected or known_row is not None
                 to_inspect.append(row)
         scan.opened = len(to_inspect) - scan.reinspected
-        max_pixels = self.home.settings.max_pixels
-        rows.extend(pool.map(lambda row: inspect_file(row, max_pixels), to_inspect))
+        settings = self.home.settings
+        rows.extend(pool.map(lambda row: inspect_file(row, settings.max_pixels, settings.max_bytes), to_inspect))
         for row in rows:
             row.pop("location", None)
         self._count_differences(rows, known, scan)
@@ -306,6 +306,10 @@ class _ShardScanner:
         if known_row["status"] in _INSPECTED_AGAIN:
             return False
         if known_row["status"] == Status.TOO_LARGE and metadata.max_pixels != self.home.settings.max_pixels:
+            return False
+        # A file with more bytes than allowed has no hash: it was not read.
+        was_read = known_row["sha256"] is not None
+        if was_read != (row["bytes"] <= self.home.settings.max_bytes):
             return False
         earliest, latest = metadata.listed_from_ns - RACY_NS, metadata.listed_to_ns + RACY_NS
         return not any(earliest < row[key] < latest for key in ("mtime_ns", "ctime_ns"))

@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from imgret_assets.domain.images.file_reading import read_image_file
+from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.errors import ImageError, SettingError
+from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 MODES = ("index", "exact", "rerank")
 METRICS = ("cosine", "euclidean", "dot")
@@ -147,20 +150,23 @@ class QueryImage:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_query(file: Path, root: Path | None = None) -> QueryImage:
+def read_query(file: Path, root: Path | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> QueryImage:
     """Read a query image.
 
     Args:
         file: the image file.
         root: the image root, for the path below it.
+        max_bytes: a larger file is refused.
 
     Raises:
-        ImageError: the file does not exist or can't be read.
+        ImageError: the file does not exist, can't be read, is no regular file or has too many bytes.
     """
     try:
-        data = file.read_bytes()
+        data = read_image_file(file, max_bytes=max_bytes)
     except OSError as error:
         raise ImageError(f"{file} can't be read ({error.strerror})", expected="an image file") from error
+    except UnusableImageError as error:
+        raise ImageError(f"{file} can't be used ({error.status}): {error.reason}", expected="an image file") from error
     path = None
     if root is not None and file.resolve().is_relative_to(root.resolve()):
         path = file.resolve().relative_to(root.resolve()).as_posix()

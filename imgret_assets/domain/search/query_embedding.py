@@ -69,4 +69,4 @@ def embed_query(settings: Settings, file: Path) -> np.ndarray:
     with open_database(settings) as database:
         state = read_state(database)
     embedder = query_embedder(home, state.model if state else None)
-    return embed_image(embedder, read_query(file), max_pixels=settings.max_pixels)
+    return embed_image(embedder, read_query(file, max_bytes=settings.max_bytes), max_pixels=settings.max_pixels)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain.images.image_reader import PixelBudget, open_content
+from imgret_assets.domain.images.image_reader import PixelBudget, content_bytes, open_content
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_tests.support.odd_files import saved
 from imgret_tests.support.pictures import picture, picture_bytes
@@ -144,3 +144,46 @@ def test_an_image_larger_than_the_budget_is_admitted_alone() -> None:
     assert not admitted.wait(NOTHING_WITHIN_S)
     budget.release(25)
     assert admitted.wait(DEADLINE_S)
+
+
+def test_the_bytes_of_files_are_held_within_a_budget(images: Path) -> None:
+    put(images, "a.png", picture_bytes(1))
+    budget = PixelBudget(10_000, file_bytes=len(picture_bytes(1)))
+    entered = threading.Event()
+    paths = ["a.png"]
+
+    def read_second() -> None:
+        with content_bytes(sha256_of(1), paths, images, budget):
+            entered.set()
+
+    with content_bytes(sha256_of(1), paths, images, budget):
+        thread = threading.Thread(target=read_second, daemon=True)
+        thread.start()
+        assert not entered.wait(NOTHING_WITHIN_S)
+    assert entered.wait(DEADLINE_S)
+    # More than the whole budget is admitted alone, and what was changed has given its bytes back.
+    small = PixelBudget(10_000, file_bytes=1)
+    for _ in range(2):
+        with pytest.raises(UnusableImageError), content_bytes(sha256_of(2), paths, images, small):
+            pass
+    with content_bytes(sha256_of(1), paths, images, small) as data:
+        assert data == picture_bytes(1)
+
+
+def test_a_file_above_the_byte_limit_is_not_read(images: Path, budget: PixelBudget) -> None:
+    put(images, "a.png", picture_bytes(1))
+    with (
+        pytest.raises(UnusableImageError, match="IMGRET_MAX_BYTES"),
+        open_content(sha256_of(1), ["a.png"], images, budget, max_pixels=MAX_PIXELS, min_size=None, max_bytes=10),
+    ):
+        pass
+
+
+def test_too_little_memory_for_the_work_on_an_image_is_its_failure(images: Path, budget: PixelBudget) -> None:
+    put(images, "a.png", picture_bytes(1))
+    with (
+        pytest.raises(UnusableImageError, match="not enough memory"),
+        open_content(sha256_of(1), ["a.png"], images, budget, max_pixels=MAX_PIXELS, min_size=None),
+    ):
+        raise MemoryError
+    assert status_of(images, sha256_of(1), ["a.png"], budget) == "ok"

@@ -6,9 +6,10 @@ import os
 import re
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -17,6 +18,7 @@ from PIL import Image
 
 from imgret_assets.domain.images import file_inspection, files
 from imgret_assets.domain.images import manifest as manifest_module
+from imgret_assets.domain.images.file_reading import open_image_file
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.manifest import ScanReport, refresh_manifest
 from imgret_assets.domain.storage import tables
@@ -62,12 +64,12 @@ def remember_as(home: Home, path: str, **columns: int) -> None:
 def intercept_open(monkeypatch: pytest.MonkeyPatch, name: str, before_open: Callable[[str], None]) -> None:
     """Call a function before one file is opened. File permissions are no help: tests may run as root."""
 
-    def opened(path: str, mode: str) -> IO[bytes]:
+    def opened(path: str, *, max_bytes: int) -> AbstractContextManager[BinaryIO]:
         if Path(path).name == name:
             before_open(path)
-        return Path(path).open(mode)
+        return open_image_file(path, max_bytes=max_bytes)
 
-    monkeypatch.setattr(file_inspection, "open", opened, raising=False)
+    monkeypatch.setattr(file_inspection, "open_image_file", opened)
 
 
 # Rows and metadata
@@ -416,6 +418,24 @@ def test_another_pixel_limit_applies_to_images_that_were_too_large(home: Home, i
 
 
 # Files that cannot be read
+
+
+def test_a_file_above_the_byte_limit_has_a_row_and_is_not_read(home: Home, images: Path) -> None:
+    put(images, "a.png", picture_bytes(1))
+    put(images, "sparse.jpg", b"")
+    os.truncate(images / "sparse.jpg", 2**42)
+    refresh_manifest(home)
+    assert statuses(home) == {"a.png": Status.OK, "sparse.jpg": Status.TOO_LARGE}
+    row = manifest(home)["sparse.jpg"]
+    assert row["sha256"] is None
+    assert "IMGRET_MAX_BYTES" in row["error"]
+    # It is not looked at again until the limit allows it; then others that it no longer allows are refused.
+    assert counts(refresh_manifest(home)) == expected_counts()
+    low = replace(home, settings=replace(home.settings, max_bytes=5))
+    assert counts(refresh_manifest(low)) == expected_counts(changed=1, opened=1, written=1)
+    assert statuses(low) == {"a.png": Status.TOO_LARGE, "sparse.jpg": Status.TOO_LARGE}
+    assert counts(refresh_manifest(home)) == expected_counts(changed=1, opened=1, written=1)
+    assert statuses(home)["a.png"] == Status.OK
 
 
 def test_an_unreadable_file_has_a_row_and_is_tried_again(

@@ -57,6 +57,9 @@ def test_a_query_image_that_can_t_be_read_is_a_named_error(images: Path) -> None
         read_query(images / "none.png")
     with pytest.raises(ImageError, match=r"images can't be read \(Is a directory\)"):
         read_query(images)
+    (images / "large.png").write_bytes(b"6bytes")
+    with pytest.raises(ImageError, match=r"large\.png can't be used \(too_large\): 6 bytes, more than the 5 "):
+        read_query(images / "large.png", max_bytes=5)
 
 
 def test_an_answer_as_json_has_the_optional_values_only_if_there_are_any() -> None:
