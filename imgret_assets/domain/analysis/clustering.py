@@ -12,6 +12,7 @@ import numpy as np
 
 from imgret_assets.domain.analysis.sampling import SEED, background_score, pair_dots
 from imgret_assets.domain.numerics.vectors import unit_rows
+from imgret_assets.domain.similarity.equal_vectors import RowGroups
 from imgret_assets.domain.similarity.neighbours_table import Neighbours
 from imgret_assets.domain.similarity.query_expansion import averaged_rows
 from imgret_assets.errors import SettingError
@@ -180,6 +181,9 @@ def split_communities(unit: np.ndarray, communities: np.ndarray, min_score: floa
 def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, min_score: float | None = None) -> Grouping:
     """Group images by their vectors.
 
+    An image has links to its nearest neighbours only. So where a thousand rows have one vector, they are no clique, and
+    what resembles them has no other neighbours: group one row of each vector, and use `spread_grouping`.
+
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; the rows of `neighbours`.
         neighbours: the nearest neighbours of each row.
@@ -206,6 +210,23 @@ def find_groups(vectors: np.ndarray, neighbours: Neighbours, *, min_score: float
     rounded = np.round(weights[connected] * _STEP) / _STEP
     communities = find_communities(len(unit), a[connected], b[connected], rounded)
     return Grouping(communities, *split_communities(unit, communities, min_score), min_score)
+
+
+def spread_grouping(grouping: Grouping, groups: RowGroups) -> Grouping:
+    """Return the grouping of all rows from that of one row of each group of rows with equal vectors.
+
+    Args:
+        grouping: of the first rows.
+        groups: the groups of all rows.
+    """
+    if groups.all_single:
+        return grouping
+    own = groups.group_of
+    return grouping._replace(
+        communities=grouping.communities[own],
+        groups=groups.first_rows[grouping.groups][own],
+        scores=grouping.scores[own],
+    )
 
 
 def measure_agreement(groups: np.ndarray, labels: Sequence[str | None]) -> Agreement | None:

@@ -3,14 +3,15 @@
 Belongs here: refreshing and reading the table. Not here: the clustering (`domain.analysis.clustering`), nearest
 neighbours (`domain.similarity.neighbours_table`), the node property (`domain.graph.node_groups`).
 
-The method: every vector is averaged with its nearest neighbours, each weighted by the square of its share, which pulls
-a family together and separates images that resemble only one of its members (Arandjelovic and Zisserman, 2012). Two
-images are connected if one is among the nearest neighbours of the other, and if the cosine of their averaged vectors is
-high enough above the background score, the median cosine of two random images. The Leiden algorithm (Traag, Waltman and
-van Eck, 2019; graspologic-native, MIT) finds the communities of each connected part of this graph by the constant Potts
-model, so that a group does not depend on images that are connected to none of its members. A community may still be a
-chain, so each is split: its representative is the member closest to its mean, and the members whose cosine with it is
-too low leave and are split again.
+The method: of images with equal vectors, such as names of one content, the first stands for all, so that a group does
+not depend on how often its images are stored. Every vector is averaged with its nearest neighbours, each weighted by
+the square of its share, which pulls a family together and separates images that resemble only one of its members
+(Arandjelovic and Zisserman, 2012). Two images are connected if one is among the nearest neighbours of the other, and if
+the cosine of their averaged vectors is high enough above the background score, the median cosine of two random images.
+The Leiden algorithm (Traag, Waltman and van Eck, 2019; graspologic-native, MIT) finds the communities of each connected
+part of this graph by the constant Potts model, so that a group does not depend on images that are connected to none of
+its members. A community may still be a chain, so each is split: its representative is the member closest to its mean,
+and the members whose cosine with it is too low leave and are split again.
 
 All shares, of the weights and of both limits, are of the way from the background score, which differs from model to
 model, to 1.
@@ -33,11 +34,13 @@ from imgret_assets.domain.analysis.clustering import (
     Grouping,
     find_groups,
     measure_agreement,
+    spread_grouping,
 )
 from imgret_assets.domain.analysis.sampling import SEED
 from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
 from imgret_assets.domain.images.labels import labels_of
-from imgret_assets.domain.similarity.neighbours_table import load_neighbours
+from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows
+from imgret_assets.domain.similarity.neighbours_table import load_neighbours_of_groups
 from imgret_assets.domain.similarity.query_expansion import GROUPING_NEIGHBOURS
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import GROUPS, NEAREST
@@ -50,7 +53,7 @@ from imgret_assets.wording import counted
 # Stored in the table's metadata: another text makes the next run group all images again.
 METHOD = (
     f"averaged {GROUPING_NEIGHBOURS} by squared shares, linked {LINKED_FROM}, split {SPLIT_FROM}, "
-    f"Leiden CPM {RESOLUTION} seed {SEED}, 3"
+    f"Leiden CPM {RESOLUTION} seed {SEED}, one image of each vector, 4"
 )
 
 
@@ -124,7 +127,11 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
             return _report(space, current.min_score, *_read_groupings(path), labels, None)
         earlier = GROUPS.metadata(home.warehouse, space)
         earlier_method = earlier.method if earlier is not None and earlier.method != METHOD else ""
-        grouping = find_groups(read_vectors(home, space, listing), load_neighbours(home, space), min_score=min_score)
+        vectors = read_vectors(home, space, listing)
+        equal = group_equal_rows(vectors)
+        vectors = keep_first_rows(vectors, equal)
+        neighbours = load_neighbours_of_groups(home, space, listing, vectors, equal)
+        grouping = spread_grouping(find_groups(vectors, neighbours, min_score=min_score), equal)
         metadata = GroupsMetadata(
             space=space,
             coverage=listing.coverage,

@@ -27,7 +27,12 @@ from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
 from imgret_assets.domain.similarity.checkpoints import DAMAGED_ARRAYS, FinishedBlocks, search_key
-from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows, lists_of_rows
+from imgret_assets.domain.similarity.equal_vectors import (
+    RowGroups,
+    group_equal_rows,
+    keep_first_rows,
+    lists_of_rows,
+)
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
@@ -154,6 +159,39 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
         )
     paths = tables.read(snapshot_path(home, _KIND, space), ["path"])["path"]
     return Neighbours(paths.to_pylist(), *_as_arrays(tables.read(path), paths))
+
+
+def load_neighbours_of_groups(
+    home: Home, space: str, listing: Listing, vectors: np.ndarray, groups: RowGroups
+) -> Neighbours:
+    """Return the nearest neighbours among the first images of groups with equal vectors.
+
+    The lists that the last refresh kept are used. Where they are missing, as after the work folder was emptied, or are
+    those of an earlier version, they are searched and written. The caller holds the lock of the graph.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        listing: all images.
+        vectors: float32 (g, dim), the vector of each group.
+        groups: the groups of all images.
+
+    Returns:
+        The paths of the first images, and lists whose rows are groups.
+
+    Raises:
+        TableError, StaleTableError: as `load_neighbours`.
+    """
+    if groups.all_single:
+        return load_neighbours(home, space)
+    stored = _read_lists(home, space, listing.coverage)
+    if stored is not None and np.array_equal(stored[1], groups.first_rows):
+        lists = stored[0]
+    else:
+        lists = _search(home, space, vectors, None, lambda _: None).lists
+        _write_lists(home, space, lists, groups.first_rows, listing.coverage)
+    paths = [listing.paths[row] for row in groups.first_rows.tolist()]
+    return Neighbours(paths, lists.rows[:, :KEPT].astype(np.int32), lists.scores[:, :KEPT])
 
 
 def _lists_path(home: Home, space: str) -> Path:

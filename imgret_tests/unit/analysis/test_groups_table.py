@@ -1,6 +1,8 @@
 """The groups table: its rows, when it is computed again, when reading it is refused."""
 
+from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,6 +21,8 @@ from imgret_assets.errors import StaleTableError, TableError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.tree import put, stamps
+from imgret_tests.support.vector_tables import SPACE as SMALL_SPACE
+from imgret_tests.support.vector_tables import random_vectors, write_tables
 from imgret_tests.unit.analysis.sample_collections import neighbours_of
 
 SPACE = FakeEmbedder().space.id
@@ -60,7 +64,7 @@ def test_the_largest_groups_come_first(built: Home) -> None:
 def test_an_unchanged_collection_is_neither_read_nor_written(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     first = refresh_groups(built, SPACE)
     before = stamps(built.warehouse)
-    for name in ("read_vectors", "load_neighbours"):
+    for name in ("read_vectors", "load_neighbours_of_groups"):
         monkeypatch.setattr(groups_table, name, lambda *_: pytest.fail("it was read"))
     again = refresh_groups(built, SPACE)
     assert stamps(built.warehouse) == before
@@ -111,3 +115,55 @@ def test_missing_tables_are_named(built: Home) -> None:
     tables.nearest_path(built.warehouse, SPACE).unlink()
     with pytest.raises(TableError, match=r"nearest neighbours table is missing.*materialise `nearest_neighbours`"):
         refresh_groups(built, SPACE)
+
+
+def groups_of_contents(home: Home, names: Sequence[int]) -> list[frozenset[int]]:
+    """Group a collection in which content number i has as many names; return the sets of contents that are one group.
+
+    A content whose names are in several groups is in several sets.
+    """
+    contents = list(random_vectors(np.random.default_rng(4), len(names)).values())
+    write_tables(
+        home, {f"{number:03d}/{name:04d}": contents[number] for number, n in enumerate(names) for name in range(n)}
+    )
+    refresh_neighbours(home, SMALL_SPACE.id)
+    report = refresh_groups(home, SMALL_SPACE.id)
+    assert report.images == sum(names)
+    members: dict[str, set[int]] = {}
+    for row in tables.read(groups_path(home.warehouse, SMALL_SPACE.id)).to_pylist():
+        members.setdefault(row["group"], set()).add(int(row["path"].split("/")[0]))
+        assert row["score"] >= report.min_score
+    return sorted(map(frozenset, members.values()), key=min)
+
+
+@pytest.mark.parametrize("names", [[3000, *[1] * 59], [1, 25, 2] * 20, [900, 1, 700] * 3 + [1] * 51])
+def test_a_group_does_not_depend_on_how_many_names_its_contents_have(home: Home, names: list[int]) -> None:
+    once = groups_of_contents(home, [1] * 60)
+    assert len(once) > 2
+    assert max(map(len, once)) > 2
+    assert groups_of_contents(home, names) == once
+
+
+def test_all_names_of_a_single_content_are_one_group(home: Home) -> None:
+    assert groups_of_contents(home, [2500]) == [frozenset({0})]
+    assert read_largest_groups(home, SMALL_SPACE.id, 9) == [{"group": "000/0000", "size": 2500, "weakest_score": 1.0}]
+
+
+def lists_files(home: Home) -> list[Path]:
+    return list((home.work / "nearest").glob("*.lists.npz"))
+
+
+@pytest.mark.parametrize("damage", ["removed", "cut", "of every image"])
+def test_groups_need_no_file_of_the_work_folder(home: Home, damage: str) -> None:
+    before = groups_of_contents(home, [40, 1, 2] * 10)
+    groups_path(home.warehouse, SMALL_SPACE.id).unlink()
+    (file,) = lists_files(home)
+    if damage == "removed":
+        file.unlink()
+    elif damage == "cut":
+        file.write_bytes(file.read_bytes()[:-40])
+    else:
+        with np.load(file) as arrays:
+            np.savez(file, **{name: arrays[name] for name in arrays if name != "images"})
+    assert groups_of_contents(home, [40, 1, 2] * 10) == before
+    assert lists_files(home) == [file]
