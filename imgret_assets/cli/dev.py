@@ -36,9 +36,9 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
     Ctrl-C stops all of them; the database keeps running.
     """
     settings = load_settings({"home": home})
-    open_home(settings)
+    opened_home = open_home(settings)
     with open_instance(settings) as instance:
-        end_dead_runs(instance)
+        end_dead_runs(instance, opened_home)
     dagster_port = free_port(ADDRESS, PORT, requested=port)
     os.environ["IMGRET_HOME"] = str(settings.home)
     commands = [_dagster_command(dagster_port)]

@@ -25,7 +25,7 @@ from imgret_assets.defs.metadata import with_layer_descriptions
 from imgret_assets.defs.partitions import shards_definition
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.schedules import build_nightly_refresh
-from imgret_assets.defs.sensors import changed_images
+from imgret_assets.defs.sensors import changed_images, dead_runs
 from imgret_assets.domain.storage.home import shard_count
 from imgret_assets.domain.storage.home_record import shard_keys
 from imgret_assets.samples.folders import sample_query
@@ -69,7 +69,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         asset_checks=default_checks(),
         jobs=[refresh_job, build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],
-        sensors=[changed_images],
+        sensors=[changed_images, dead_runs],
         loggers={"console": console_logger()},
         resources=defaults | dict(resources or {}),
         # All steps of a run in one process: there are few, and the model is loaded once.

@@ -81,9 +81,9 @@ def _refresh_with_fixed_shards(
             "similarity_pairs": {"config": {} if threshold is None else {"threshold": threshold}},
         },
     }
-    tags = range_tags(home.shards[0], home.shards[-1]) | process_tag()
+    tags = range_tags(home.shards[0], home.shards[-1]) | process_tag(home)
     with open_instance(settings) as instance:
-        end_dead_runs(instance)
+        end_dead_runs(instance, home)
         job = build_defs(settings=settings, resources=resources).resolve_job_def(REFRESH)
         try:
             result = job.execute_in_process(configuration, instance=instance, tags=tags)

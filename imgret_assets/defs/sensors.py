@@ -1,4 +1,4 @@
-"""Sensors: runs for changed files, and for what an earlier run has left behind.
+"""Sensors: runs for changed files, and for what an earlier run has left behind; the end of runs that have died.
 
 Belongs here: how often files are listed, when a run is requested again, the reasons to skip. Not here: the comparison
 of files with the manifest (`domain.images.change_detection`) and of manifest, embeddings, tables and graph with each
@@ -25,6 +25,7 @@ from imgret_assets.wording import counted
 MAX_FILES = 50_000
 MAX_SECONDS = 20.0
 INTERVAL_S = 30
+DEAD_RUNS_INTERVAL_S = 60
 # After a run that left the same behind as the run before it: the pause doubles from the first to the second.
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 6 * 3600.0
@@ -98,11 +99,11 @@ def changed_images(
     context: dg.SensorEvaluationContext, warehouse: WarehouseResource, embedder: EmbedderResource
 ) -> dg.SensorResult | dg.SkipReason:
     """List a bounded part of the image root; request one run when a complete listing has found differences."""
-    end_dead_runs(context.instance)
-    unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-    refresh_run = next((run for run in unfinished if run.job_name in REFRESH_JOBS), None)
     try:
         home = warehouse.open()
+        end_dead_runs(context.instance, home)
+        unfinished = context.instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
+        refresh_run = next((run for run in unfinished if run.job_name in REFRESH_JOBS), None)
         cursor, requests = load_state(context.cursor, home)
         if refresh_run is not None:
             reason = (
@@ -148,3 +149,21 @@ def _decide(home: Home, changes: Changes, backlog: Backlog, cursor: Cursor, requ
     }
     request = dg.RunRequest(run_key=f"{key}-{requests.total}", tags=tags)
     return dg.SensorResult(run_requests=[request], cursor=dump_state(cursor, requests))
+
+
+@dg.sensor(
+    name="dead_runs",
+    minimum_interval_seconds=DEAD_RUNS_INTERVAL_S,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Marks runs as failed whose process has died, with its container or by itself: they would stay "
+    "started and keep their place in the queue of runs. It starts no runs.",
+)
+def dead_runs(context: dg.SensorEvaluationContext, warehouse: WarehouseResource) -> dg.SkipReason:
+    """End the runs for this home whose process has died."""
+    try:
+        ended = end_dead_runs(context.instance, warehouse.open())
+    except ImgretError as error:
+        return dg.SkipReason(str(error))
+    if not ended:
+        return dg.SkipReason("No process of a run has died.")
+    return dg.SkipReason(f"{counted(len(ended), 'run')} of dead processes ended: {', '.join(ended)}")

@@ -3,7 +3,6 @@
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -19,6 +18,7 @@ from imgret_assets.cli.main import imgret
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import PROCESS_TAG
 from imgret_assets.domain.neo4j_server.host import process_start
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import Settings
 
 SUPERVISE = (
@@ -90,7 +90,7 @@ def test_dead_runs_are_ended_before_dagster_starts(settings: Settings, monkeypat
     def empty_job() -> None: ...
 
     with open_instance(settings) as instance:
-        tag = f"{socket.gethostname()} 1 of another boot"
+        tag = f"{open_home(settings).record.id} {'0' * 32} 1"
         instance.create_run_for_job(empty_job, status=dg.DagsterRunStatus.STARTED, tags={PROCESS_TAG: tag})
         statuses: list[dg.DagsterRunStatus] = []
 

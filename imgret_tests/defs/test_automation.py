@@ -3,29 +3,29 @@
 import json
 import os
 import socket
-import subprocess
-import sys
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.storage.tags import TagType, get_tag_type
 
 from imgret_assets.defs import sensors
 from imgret_assets.defs.instance.dagster_home import open_instance
-from imgret_assets.defs.instance.process_runs import PROCESS_TAG, end_dead_runs, process_tag
+from imgret_assets.defs.instance.process_runs import FORMER_PROCESS_TAG, PROCESS_TAG, end_dead_runs, process_tag
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
-from imgret_assets.defs.sensors import changed_images
+from imgret_assets.defs.sensors import changed_images, dead_runs
 from imgret_assets.domain.analysis.threshold_report import refresh_threshold_report
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.neo4j_server.host import process_start
 from imgret_assets.domain.storage import tables
 from imgret_tests.support.caught_up import catch_up
 from imgret_tests.support.chain import TABLES, Chain
 from imgret_tests.support.graph_fixtures import refresh_all
 from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.processes import Process
 
 # The origin of a run in the form that Dagster stores: queued runs need one, and Dagster exports no class for it.
 ORIGIN = {
@@ -261,12 +261,21 @@ def test_the_sensor_does_not_skip_during_a_query(tick: Tick, chain: Chain, insta
     assert span_of(tick()) == ("00", "03")
 
 
+HOLD = """
+from pathlib import Path
+from imgret_assets.defs.instance.process_runs import PROCESS_TAG, process_tag
+from imgret_assets.domain.storage.home import open_home
+from imgret_assets.settings import load_settings
+say(process_tag(open_home(load_settings({"home": Path(sys.argv[1])})))[PROCESS_TAG])
+wait()
+"""
+
+
 @pytest.fixture
-def other_process() -> Iterator[subprocess.Popen[bytes]]:
-    """A process that runs until the test ends it."""
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
-        yield process
-        process.kill()
+def other_process(chain: Chain) -> Iterator[tuple[Process, str]]:
+    """A process that executes runs for the home until the test ends it, and the value of its tag."""
+    with Process(HOLD, [chain.home.path]) as process:
+        yield process, process.hear()
 
 
 def run_of(
@@ -277,6 +286,10 @@ def run_of(
     )
 
 
+def dead_tag(chain: Chain) -> str:
+    return f"{chain.home.record.id} {uuid.uuid4().hex} 4711"
+
+
 @pytest.mark.parametrize(
     "status", [dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.NOT_STARTED, dg.DagsterRunStatus.CANCELING]
 )
@@ -284,38 +297,78 @@ def test_a_run_whose_process_died_is_ended_and_the_sensor_continues(
     tick: Tick,
     chain: Chain,
     instance: dg.DagsterInstance,
-    other_process: subprocess.Popen[bytes],
+    other_process: tuple[Process, str],
     status: dg.DagsterRunStatus,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     write_pictures(chain.root, 4)
-    tag = f"{socket.gethostname()} {other_process.pid} {process_start(other_process.pid)}"
+    process, tag = other_process
     run = run_of(chain, instance, tag, status)
     assert "A refresh is" in reason_of(tick())
-    other_process.kill()
-    other_process.wait()
+    process.kill()
+    # As in a container that was made anew.
+    monkeypatch.setattr(socket, "gethostname", lambda: "another-container")
     assert span_of(tick()) == ("00", "03")
     ended = instance.get_run_by_id(run.run_id)
     assert ended is not None
     assert ended.status == dg.DagsterRunStatus.FAILURE
 
 
-def test_runs_of_living_other_or_unknown_processes_are_not_ended(chain: Chain, instance: dg.DagsterInstance) -> None:
-    run_of(chain, instance, process_tag()[PROCESS_TAG])
-    run_of(chain, instance, "another-host 1 boot 1")
+def test_runs_of_living_processes_other_homes_or_unknown_ones_are_not_ended(
+    chain: Chain, instance: dg.DagsterInstance
+) -> None:
+    run_of(chain, instance, process_tag(chain.home)[PROCESS_TAG])
+    run_of(chain, instance, f"another-home {uuid.uuid4().hex} 1")
     run_of(chain, instance, "")
-    assert end_dead_runs(instance) == []
-
-
-def test_a_reused_process_id_is_not_the_process_of_the_run(chain: Chain, instance: dg.DagsterInstance) -> None:
-    run = run_of(chain, instance, f"{socket.gethostname()} {os.getpid()} long ago")
-    assert end_dead_runs(instance) == [run.run_id]
+    run_of(chain, instance, "garbage")
+    assert end_dead_runs(instance, chain.home) == []
 
 
 def test_a_killed_run_is_ended_with_a_message(chain: Chain, instance: dg.DagsterInstance) -> None:
-    run = run_of(chain, instance, f"{socket.gethostname()} 1 of another boot")
-    assert end_dead_runs(instance) == [run.run_id]
+    run = run_of(chain, instance, dead_tag(chain))
+    assert end_dead_runs(instance, chain.home) == [run.run_id]
     messages = [entry.message for entry in instance.all_logs(run.run_id)]
-    assert any("Process 1 of this run has died. Run again" in message for message in messages)
+    assert any("Process 4711 of this run has died. Run again" in message for message in messages)
+
+
+@pytest.mark.parametrize(("pid", "start", "ended"), [(1, "another boot", 1), (os.getpid(), "long ago", 1), (0, "", 0)])
+def test_runs_that_an_earlier_version_left_are_ended_by_host_and_process_id(
+    chain: Chain, instance: dg.DagsterInstance, pid: int, start: str, ended: int
+) -> None:
+    host = socket.gethostname() if ended else "another-host"
+    instance.create_run_for_job(
+        chain.definitions.resolve_job_def(REFRESH),
+        status=dg.DagsterRunStatus.STARTED,
+        tags={FORMER_PROCESS_TAG: f"{host} {pid} {start}"},
+    )
+    assert len(end_dead_runs(instance, chain.home)) == ended
+
+
+def test_a_run_of_dagster_itself_is_tagged_with_its_process(chain: Chain, instance: dg.DagsterInstance) -> None:
+    """The webserver and the daemon start runs without a tag; the run's own process adds it, hidden in the UI."""
+    write_pictures(chain.root, 4)
+    chain.run(assets=TABLES, instance=instance)
+    [run] = instance.get_runs()
+    assert run.tags[PROCESS_TAG] == process_tag(chain.home)[PROCESS_TAG]
+    assert get_tag_type(PROCESS_TAG) == TagType.HIDDEN
+
+
+def test_two_dead_runs_do_not_block_the_queue(chain: Chain, instance: dg.DagsterInstance) -> None:
+    """The sensor `dead_runs` is on by default and needs neither a command nor a restart."""
+    dead = [run_of(chain, instance, dead_tag(chain)) for _ in range(2)]
+    living = run_of(chain, instance, process_tag(chain.home)[PROCESS_TAG])
+    resources = {"warehouse": chain.resources["warehouse"]}
+    for expected in (
+        f"2 runs of dead processes ended: {dead[1].run_id}, {dead[0].run_id}",
+        "No process of a run has died",
+    ):
+        with dg.build_sensor_context(instance=instance, resources=resources) as context:
+            skip = dead_runs(context)
+        assert isinstance(skip, dg.SkipReason)
+        assert expected in (skip.skip_message or "")
+    unfinished = instance.get_runs(dg.RunsFilter(statuses=sensors.UNFINISHED))
+    assert [run.run_id for run in unfinished] == [living.run_id]
+    assert dead_runs.default_status == dg.DefaultSensorStatus.RUNNING
 
 
 # A run of an earlier version can have left a slot of its pool, or a step that waits for one.
@@ -340,21 +393,21 @@ def test_slots_of_dead_and_of_ended_runs_are_freed(
 ) -> None:
     storage = stored_instance.event_log_storage
     storage.set_concurrency_slots("imgret_embedding", 2)
-    dead = run_of(chain, stored_instance, f"{socket.gethostname()} 1 of another boot", status)
-    living = run_of(chain, stored_instance, process_tag()[PROCESS_TAG])
+    dead = run_of(chain, stored_instance, dead_tag(chain), status)
+    living = run_of(chain, stored_instance, process_tag(chain.home)[PROCESS_TAG])
     for run in (dead, living):
         assert storage.claim_concurrency_slot("imgret_embedding", run.run_id, "embeddings").is_claimed
     assert not storage.claim_concurrency_slot("imgret_embedding", dead.run_id, "another").is_claimed
     assert slots(stored_instance)[0] == {dead.run_id, living.run_id}
-    end_dead_runs(stored_instance)
+    end_dead_runs(stored_instance, chain.home)
     assert slots(stored_instance) == ({living.run_id}, {living.run_id})
 
 
-def test_slots_of_deleted_runs_are_freed(stored_instance: dg.DagsterInstance) -> None:
+def test_slots_of_deleted_runs_are_freed(chain: Chain, stored_instance: dg.DagsterInstance) -> None:
     storage = stored_instance.event_log_storage
     storage.set_concurrency_slots("imgret_embedding", 1)
     assert storage.claim_concurrency_slot("imgret_embedding", "deleted", "embeddings").is_claimed
-    assert end_dead_runs(stored_instance) == []
+    assert end_dead_runs(stored_instance, chain.home) == []
     assert slots(stored_instance) == (set(), set())
 
 
@@ -430,7 +483,7 @@ def test_the_pause_starts_at_the_end_of_a_long_run(
 ) -> None:
     write_pictures(chain.root, 4)
     evaluation = tick()
-    run = run_of(chain, instance, process_tag()[PROCESS_TAG])
+    run = run_of(chain, instance, process_tag(chain.home)[PROCESS_TAG])
     clock[0] += 7200
     evaluation = tick(cursor_of(evaluation))
     assert reason_of(evaluation).startswith("A refresh is started")

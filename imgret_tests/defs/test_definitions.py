@@ -60,7 +60,8 @@ def test_keys_and_specs(definitions: dg.Definitions, snapshot: SnapshotAssertion
             for schedule in repository.schedule_defs
         },
         "sensors": {
-            sensor.name: f"{sensor.job_name}, {sensor.minimum_interval_seconds} s, {sensor.default_status.value}"
+            sensor.name: f"{sensor.job_name if sensor.targets else 'no job'}, {sensor.minimum_interval_seconds} s, "
+            f"{sensor.default_status.value}"
             for sensor in repository.sensor_defs
         },
         "resources": ", ".join(sorted(definitions.resources or {})),

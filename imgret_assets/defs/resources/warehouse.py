@@ -4,6 +4,8 @@ Belongs here: completing the configuration from the settings. Not here: tables a
 (`domain.storage.tables`, `domain.storage.locks`).
 """
 
+from contextlib import suppress
+
 import dagster as dg
 from pydantic import Field
 
@@ -11,6 +13,7 @@ from imgret_assets.defs.environment import started_environment
 from imgret_assets.defs.instance.process_runs import process_tag
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
 
 
@@ -26,8 +29,11 @@ class WarehouseResource(dg.ConfigurableResource):
 
     def setup_for_execution(self, context: dg.InitResourceContext) -> None:
         """Tag the run with its process, so that a process that dies is noticed (`defs.instance.process_runs`)."""
-        if context.run is not None and context.instance is not None and context.instance.has_run(context.run.run_id):
-            context.instance.add_run_tags(context.run.run_id, process_tag())
+        if context.run is None or context.instance is None or not context.instance.has_run(context.run.run_id):
+            return
+        # What is wrong with the home is named by the step that needs it; a query needs no home that can be written.
+        with suppress(ImgretError):
+            context.instance.add_run_tags(context.run.run_id, process_tag(self.open()))
 
     def open(self) -> Home:
         """Return the home; create it on first use.
