@@ -1,4 +1,7 @@
-"""After kill -9 during a search for pairs or neighbours the next run goes on and writes the table of a fresh home."""
+"""After kill -9 during a search for pairs or neighbours the next run goes on and writes the tables of a fresh home.
+
+Also where many images have one vector: a search then compares one of them, and the tables hold all.
+"""
 
 from pathlib import Path
 
@@ -6,6 +9,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from imgret_assets.domain.analysis.groups_table import refresh_groups
 from imgret_assets.domain.similarity import neighbours_table, pair_search
 from imgret_assets.domain.similarity.cascade import nearest_search, sieve
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
@@ -44,18 +48,39 @@ def watched(self, block, thresholds):
 
 
 sieve.Sieve.search = watched
+stop_before = sys.argv[4] if len(sys.argv) > 4 else None
+rename = Path.replace
+
+
+def watched_rename(self, target):
+    if stop_before is not None and str(target).endswith(stop_before):
+        say("stopped")
+        wait()
+    return rename(self, target)
+
+
+Path.replace = watched_rename
 if table == "pairs":
     from imgret_assets.domain.similarity.pairs_table import refresh_pairs
     refresh_pairs(home, "SPACE", 0.9)
 else:
     neighbours_table.refresh_neighbours(home, "SPACE")
+if table == "groups":
+    from imgret_assets.domain.analysis.groups_table import refresh_groups
+    refresh_groups(home, "SPACE")
 say(" ".join(map(str, searched)))
 """.replace("SPACE", SPACE.id)
 
 
-@pytest.fixture
-def rows(rng: np.random.Generator) -> dict[str, tuple[float, ...]]:
-    return {f"{number:03d}.png": tuple(rng.normal(size=3).tolist()) for number in range(COUNT)}
+@pytest.fixture(params=["different", pytest.param("repeated", marks=pytest.mark.exhaustive)])
+def rows(rng: np.random.Generator, request: pytest.FixtureRequest) -> dict[str, tuple[float, ...]]:
+    """Vectors by path; where repeated, ten contents have 30 further names each, more than a list has entries."""
+    different = {f"{number:03d}.png": tuple(rng.normal(size=3).tolist()) for number in range(COUNT)}
+    if request.param == "different":
+        return different
+    # By path, names of a content lie before, between and after the others.
+    names = {f"{name * 13:03d}-{number}.png": f"{number:03d}.png" for number in range(10) for name in range(30)}
+    return different | {name: different[path] for name, path in names.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -75,6 +100,13 @@ def refresh(table: str, home: Home) -> None:
         refresh_pairs(home, SPACE.id, 0.9)
     else:
         neighbours_table.refresh_neighbours(home, SPACE.id)
+    if table == "groups":
+        refresh_groups(home, SPACE.id)
+
+
+def table_path(table: str, home: Home) -> Path:
+    paths = {"pairs": tables.pairs_path, "nearest": tables.nearest_path, "groups": tables.groups_path}
+    return paths[table](home.warehouse, SPACE.id)
 
 
 @pytest.mark.parametrize("table", ["pairs", "nearest"])
@@ -85,10 +117,10 @@ def test_a_killed_search_goes_on(
     folder = tmp_path / "killed"
     home = home_at(folder)
     if incremental:
-        write_tables(home, {path: rows[path] for path in sorted(rows)[: COUNT * 7 // 10]})
+        write_tables(home, {path: rows[path] for path in sorted(rows)[: len(rows) * 7 // 10]})
         refresh(table, home)
     write_tables(home, rows)
-    path = (tables.pairs_path if table == "pairs" else tables.nearest_path)(home.warehouse, SPACE.id)
+    path = table_path(table, home)
     earlier = path.read_bytes() if path.exists() else None
 
     with Process(SETUP, [table, folder, STOP_AT]) as dying:
@@ -104,8 +136,44 @@ def test_a_killed_search_goes_on(
     assert len(searched) > STOP_AT
     assert list((home.work / table / SPACE.id).glob("*")) == []
 
-    fresh = home_at(tmp_path / "fresh")
+    assert_as_from_nothing(table, home, rows, tmp_path)
+
+
+def assert_as_from_nothing(table: str, home: Home, rows: dict[str, tuple[float, ...]], folder: Path) -> None:
+    fresh = home_at(folder / "fresh")
     write_tables(fresh, rows)
     refresh(table, fresh)
-    expected = (tables.pairs_path if table == "pairs" else tables.nearest_path)(fresh.warehouse, SPACE.id)
-    assert pq.read_table(path).to_pydict() == pq.read_table(expected).to_pydict()
+    for one in [table, *(["nearest"] if table == "groups" else [])]:
+        found, expected = (pq.read_table(table_path(one, each)).to_pydict() for each in (home, fresh))
+        assert found == expected
+
+
+@pytest.mark.parametrize("rows", ["repeated"], indirect=True)
+@pytest.mark.parametrize(
+    ("table", "before", "incremental"),
+    [
+        pytest.param(table, before, incremental, marks=() if is_sample else pytest.mark.exhaustive)
+        for table, before in (
+            ("nearest", f"nearest/{SPACE.id}.parquet"),
+            ("nearest", ".lists.npz"),
+            ("nearest", "nearest.parquet"),
+            ("groups", "groups.parquet"),
+            ("pairs", "pairs.parquet"),
+        )
+        for incremental in (False, True)
+        for is_sample in [table == "nearest" and before == "nearest.parquet" and incremental]
+    ],
+)
+def test_a_search_that_is_killed_while_it_writes_loses_nothing(
+    tmp_path: Path, rows: dict[str, tuple[float, ...]], table: str, before: str, incremental: bool
+) -> None:
+    home = home_at(tmp_path / "killed")
+    if incremental:
+        write_tables(home, {path: rows[path] for path in sorted(rows)[: len(rows) * 7 // 10]})
+        refresh(table, home)
+    write_tables(home, rows)
+    with Process(SETUP, [table, home.path, -1, before]) as dying:
+        assert dying.hear() == "stopped"
+        dying.kill()
+    refresh(table, home)
+    assert_as_from_nothing(table, home, rows, tmp_path)
