@@ -20,8 +20,9 @@ from bench.homes import open_bench_home
 from bench.quality_pairs import COPY, OTHER, Pair, document_pairs, photo_pairs
 from bench.report import Measure, Report
 from imgret_assets.domain.duplicates.confirmation import LOOK_VERDICTS, NEAR_VERDICTS, compare_images
-from imgret_assets.domain.duplicates.duplicate_search import MIN_CORRELATION, RADIUS_BITS
+from imgret_assets.domain.duplicates.duplicate_search import MIN_CORRELATION
 from imgret_assets.domain.duplicates.fingerprints import correlate, fingerprint_image
+from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
 from imgret_assets.domain.duplicates.pixel_comparison import compare_further_frames
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.inference.engine_selection import choose_embedder

@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageDraw, ImageEnhance
 
 
 def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
@@ -18,6 +18,20 @@ def scene(seed: int, size: tuple[int, int] = (240, 180)) -> Image.Image:
         layer = Image.fromarray(rng.integers(0, 256, (cells, cells, 3), dtype=np.uint8))
         pixels += np.asarray(layer.resize(size, Image.Resampling.BICUBIC), dtype=float)
     return Image.fromarray((pixels / 3).astype(np.uint8))
+
+
+def detailed_scene(seed: int, size: tuple[int, int] = (360, 270)) -> Image.Image:
+    """Draw an RGB image whose finest detail is as fine as its pixels, as that of a sharp photograph."""
+    rng = np.random.default_rng(seed)
+    image = scene(seed, size)
+    draw = ImageDraw.Draw(image)
+    for _ in range(60):
+        left, top, width, height = (int(side) for side in rng.integers(0, (*size, size[0] // 6, size[1] // 6)))
+        colour = tuple(int(level) for level in rng.integers(50, 206) + rng.integers(-25, 26, 3))
+        shape = draw.ellipse if rng.uniform() < 0.5 else draw.rectangle
+        shape((left, top, left + width + 2, top + height + 2), fill=colour)
+    pixels = np.asarray(image, float) + rng.normal(0, 6, (size[1], size[0], 1))
+    return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
 
 
 def encode(image: Image.Image, form: str = "PNG", **options: Any) -> bytes:

@@ -1,23 +1,24 @@
 """The search for exact duplicates and near-duplicates.
 
-Belongs here: candidates by hash, which of them are compared by their pixels, which image each duplicate points to. Not
-here: fingerprints (`domain.duplicates.fingerprints`), the comparison of pixels (`domain.duplicates.confirmation`), the
-compiled comparison of hashes (`domain.duplicates.hash_kernels`), the table (`domain.duplicates.duplicates_table`).
+Belongs here: which candidates are compared by their pixels, what a duplicate is and why the other image is kept. Not
+here: fingerprints (`domain.duplicates.fingerprints`), the comparison of pixels (`domain.duplicates.confirmation`),
+enlargements (`domain.duplicates.enlargement`), candidates and the order of keeping (`domain.duplicates.keepers`), the
+table (`domain.duplicates.duplicates_table`).
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from imgret_assets.domain.duplicates.confirmation import LOOK_VERDICTS, NEAR_VERDICTS
+from imgret_assets.domain.duplicates.enlargement import may_be_enlargement
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import correlate
+from imgret_assets.domain.duplicates.keepers import assign_keepers
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
 from imgret_assets.domain.duplicates.usable_images import UsableImage
-from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 EXACT, NEAR = "exact", "near"
@@ -26,8 +27,6 @@ DUPLICATE_KINDS = (EXACT, NEAR)
 # Images that show the same scene, but not the same picture: nobody removes one without looking at both.
 LOOK_FIRST = "look_first"
 KINDS = (*DUPLICATE_KINDS, LOOK_FIRST)
-# Two images are candidates if their 256-bit hashes differ in at most this many bits.
-RADIUS_BITS = 64
 # Candidates whose small grey images correlate less are not compared by their pixels: other photographs within the
 # radius mostly correlate by less, near-duplicates by at least 0.93.
 MIN_CORRELATION = 0.9
@@ -37,14 +36,15 @@ MAX_SQUEEZE = 4 / 3 / 0.92
 # thousand are each other's candidates; without a limit each would be compared with all others.
 MAX_MISSES = 32
 # Names which duplicate is kept, and the words of that: another name makes the table anew from stored comparisons.
-RANKING_METHOD = "depth-1"
+RANKING_METHOD = "detail-1"
 # Changes to what decides in this module or in `confirmation` increment the number: all pairs are then compared again.
 CONFIRMATION_METHOD = f"pixels768-3 {MIN_CORRELATION:g} {MAX_SQUEEZE:.3f} {MAX_MISSES}"
 # Fingerprints or match scores that are computed before they are stored.
 CHECKPOINT = 256
 # Pairs that are compared at a time, by their grey images or embeddings: this bounds the memory.
 PAIR_BATCH = 1024
-_BLOCK_ROWS = 512
+# An image is measured as an enlargement of so many of its near-duplicates at most, the largest first.
+_MAX_ORIGINALS = 8
 # Start of the stored reason of an image to look at first.
 _LOOK_PREFIX = "look first: "
 
@@ -61,6 +61,7 @@ class Duplicate:
         correlation: of the two small grey images; None if exact.
         cosine: of the two embeddings; None if exact or not computed yet.
         difference: what the two images differ by, if the kind is `look_first`.
+        is_enlargement: the duplicate is an enlargement of the image to keep, or of another of its near-duplicates.
     """
 
     image: UsableImage
@@ -70,6 +71,7 @@ class Duplicate:
     correlation: float | None = None
     cosine: float | None = None
     difference: str = ""
+    is_enlargement: bool = False
 
     @property
     def reason(self) -> str:
@@ -77,12 +79,13 @@ class Duplicate:
 
         The text is stored in the table, so its words stay: a table that is not recomputed would mix old and new ones.
         """
+        why_kept = _why_kept(self.keep, self.image, is_enlargement=self.is_enlargement)
         if self.kind == EXACT:
-            return f"same bytes; {_why_kept(self.keep, self.image)}"
+            return f"same bytes; {why_kept}"
         measures = f"correlation {self.correlation:.3f}, {self.bits} of 256 bits, cosine {self.cosine or 0.0:.3f}"
         if self.kind == LOOK_FIRST:
             return f"{_LOOK_PREFIX}{self.difference} ({measures}); neither is proposed for removal"
-        return f"same picture ({measures}); {_why_kept(self.keep, self.image)}"
+        return f"same picture ({measures}); {why_kept}"
 
 
 def read_difference(reason: str) -> str:
@@ -90,7 +93,17 @@ def read_difference(reason: str) -> str:
     return reason.removeprefix(_LOOK_PREFIX).rpartition(" (correlation ")[0] or reason
 
 
-def _why_kept(keep: UsableImage, image: UsableImage) -> str:
+def read_why_kept(reason: str) -> str:
+    """Return why the other image is kept, from the stored reason of a duplicate."""
+    return reason.rpartition("; kept: ")[2]
+
+
+def _why_kept(keep: UsableImage, image: UsableImage, *, is_enlargement: bool) -> str:
+    if is_enlargement:
+        if keep.width * keep.height >= image.width * image.height:
+            return "kept: the other is an enlargement of a smaller copy, with no more detail"
+        size = f"{image.width} x {image.height}"
+        return f"kept: the original, not an enlargement to {size} pixels, which has no more detail"
     if keep.depth != image.depth:
         if keep.depth[0] != image.depth[0]:
             return "kept: stored in colour, not in grey"
@@ -117,126 +130,6 @@ def find_exact_duplicates(groups: Iterable[Sequence[UsableImage]]) -> list[Dupli
         for image in group[1:]
         if image.storage != group[0].storage
     ]
-
-
-def assign_keepers(
-    hashes: np.ndarray,
-    compared: np.ndarray,
-    known_scores: Mapping[tuple[int, int], MatchScore],
-    confirm: Callable[[int, Sequence[int], Sequence[int]], np.ndarray],
-    *,
-    radius_bits: int = RADIUS_BITS,
-    block_rows: int = _BLOCK_ROWS,
-) -> np.ndarray:
-    """Return for each image the image to keep: the first that is no duplicate itself and is a confirmed match.
-
-    Images are numbered by rank. Number 0 keeps every later image that is confirmed as its near-duplicate; the first
-    of the rest keeps the confirmed ones among the later rest, and so on. The result equals that of comparing all pairs
-    one by one in this order.
-
-    Args:
-        hashes: uint8 (n, 32), by rank.
-        compared: bool (n,); all pairs of compared images within the radius are in `known_scores`.
-        known_scores: match scores of pairs of numbers, the smaller first.
-        confirm: takes a number, later numbers and their bits; returns bool: which are its near-duplicates.
-        radius_bits: candidates differ in at most this many bits.
-        block_rows: images whose candidates are searched at a time.
-
-    Returns:
-        int64 (n,): the number of the image to keep; an image that is no duplicate has its own number.
-    """
-    count = len(hashes)
-    keepers = np.arange(count, dtype=np.int64)
-    is_duplicate = np.zeros(count, dtype=bool)
-    known_candidates: dict[int, list[int]] = {}
-    for (first, second), score in known_scores.items():
-        if score.bits <= radius_bits:
-            known_candidates.setdefault(first, []).append(second)
-    for block, candidates in _candidate_blocks(hashes, compared, is_duplicate, radius_bits, block_rows):
-        for row in sorted(block & known_candidates.keys() | candidates.keys()):
-            if is_duplicate[row]:
-                continue
-            lines = [candidates[row]] if row in candidates else []
-            if row in known_candidates:
-                known = [(column, known_scores[row, column].bits) for column in known_candidates[row]]
-                lines.append(np.array(known, np.int64))
-            columns, bits = np.unique(np.concatenate(lines), axis=0).T
-            columns, bits = columns[~is_duplicate[columns]], bits[~is_duplicate[columns]]
-            if not len(columns):
-                continue
-            confirmed = columns[confirm(row, columns.tolist(), bits.tolist())]
-            keepers[confirmed], is_duplicate[confirmed] = row, True
-    return keepers
-
-
-def _candidate_blocks(
-    hashes: np.ndarray, compared: np.ndarray, is_duplicate: np.ndarray, radius_bits: int, block_rows: int
-) -> Iterator[tuple[set[int], dict[int, np.ndarray]]]:
-    """Yield blocks of image numbers in order, each with the candidates that the hashes give.
-
-    Two compared images are no candidates of each other here: their match score is known.
-
-    Args:
-        hashes: as in `assign_keepers`.
-        compared: as in `assign_keepers`.
-        is_duplicate: bool (n,), which the caller updates between two blocks: a duplicate needs no candidates and is
-            no candidate.
-        radius_bits: as in `assign_keepers`.
-        block_rows: size of the largest block.
-
-    Yields:
-        The numbers of the block; and by number int64 (candidates, 2): a later number and the bits that differ.
-    """
-    count = len(hashes)
-    if not count:
-        return
-    # Heavy: loads numba, and is needed only if there are hashes to compare.
-    from imgret_assets.domain.duplicates.hash_kernels import find_later_within_radius
-
-    words = np.ascontiguousarray(hashes.view(np.uint64).reshape(count, 4).T)
-    numbers = np.arange(count, dtype=np.int64)
-    fresh = np.flatnonzero(~compared).astype(np.int64)
-    # A compared image is searched among fresh images only, a fresh image among all.
-    columns = {True: (fresh, np.ascontiguousarray(words[:, fresh])), False: (numbers, words)}
-    threads = usable_threads()
-    # Room for all candidates of one image, and of many images that have few.
-    capacity = max(count, 1 << 16)
-
-    def search(rows: np.ndarray, rows_compared: bool) -> list[np.ndarray]:
-        parts, done = [], 0
-        buffer = np.empty((capacity, 3), np.int64)
-        while done < len(rows):
-            filled, finished = find_later_within_radius(
-                words, rows[done:], *columns[rows_compared], is_duplicate, radius_bits, buffer
-            )
-            parts.append(buffer[:filled].copy())
-            done += finished
-        return parts
-
-    with ThreadPoolExecutor(threads, thread_name_prefix="imgret-hash") as pool:
-        start, size = 0, 1
-        while start < count:
-            block = numbers[start : start + size]
-            open_rows = block[~is_duplicate[block]]
-            # Each thread takes every n-th row, so that the threads have about the same amount of work.
-            tasks = [
-                pool.submit(search, rows[part::threads], rows_compared)
-                for rows_compared in (True, False)
-                for rows in [open_rows[compared[open_rows] == rows_compared]]
-                for part in range(threads)
-                if len(rows[part::threads])
-            ]
-            candidates: dict[int, np.ndarray] = {}
-            hits = 0
-            for lines in (part for task in tasks for part in task.result()):
-                hits += len(lines)
-                if len(lines):
-                    rows, firsts = np.unique(lines[:, 0], return_index=True)
-                    candidates.update(zip(rows.tolist(), np.split(lines[:, 1:], firsts[1:]), strict=True))
-            yield set(block.tolist()), candidates
-            start += size
-            # If nearly all images look the same, the first few keep most of the others: so the blocks shrink.
-            size = max(1, size // 8) if hits > capacity else min(block_rows, size * 2)
 
 
 @dataclass(frozen=True)
@@ -272,12 +165,15 @@ class _Confirmation:
         self.contents = [group[0].sha256 for group in ranked]
         # By number, the first image that it has to be looked at with.
         self.look_first: dict[int, int] = {}
+        # The images that are enlargements of others.
+        self.enlargements: set[int] = set()
+        self._is_enlargement = store.enlargements()
         self.unreadable: set[int] = set()
         self.compared_pairs = self.left_out_pairs = 0
         self._unsaved: list[tuple[tuple[str, str], MatchScore]] = []
 
     def confirm(self, row: int, columns: Sequence[int], bits: Sequence[int]) -> np.ndarray:
-        """Return which of the later images are near-duplicates of an image: bool, in their order.
+        """Return which of some images are near-duplicates of an image: bool, in their order.
 
         The candidates are compared from the closest on. So the result is the same whatever was compared before.
         """
@@ -288,13 +184,13 @@ class _Confirmation:
         misses = position = 0
         while position < len(order) and misses < MAX_MISSES:
             part = order[position : position + min(self.comparer.threads, MAX_MISSES - misses)]
-            self._compare(row, [column for column in part if not self.scores[row, column].verdict])
+            self._compare(row, [column for column in part if not self._score(row, column).verdict])
             for column in part:
-                verdict = self.scores[row, column].verdict
+                verdict = self._score(row, column).verdict
                 if verdict in NEAR_VERDICTS:
                     near.add(column)
                 elif verdict in LOOK_VERDICTS:
-                    self.look_first.setdefault(column, row)
+                    self.look_first.setdefault(max(row, column), min(row, column))
                 misses = 0 if column in near else misses + 1
             position += len(part)
         self.left_out_pairs += len(order) - position
@@ -302,19 +198,50 @@ class _Confirmation:
             self.save()
         return np.array([column in near for column in columns], dtype=bool)
 
+    def find_original(self, row: int, columns: Sequence[int]) -> int | None:
+        """Return the image of which an image is an enlargement, the largest of those; None if it can't be told.
+
+        Args:
+            row: its number.
+            columns: its near-duplicates.
+        """
+        image, content = self.ranked[row][0], self.contents[row]
+        smaller = [column for column in sorted(columns) if _may_be_original(self.ranked[column][0], image)]
+        smaller = smaller[:_MAX_ORIGINALS]
+        missing = [column for column in smaller if (content, self.contents[column]) not in self._is_enlargement]
+        if missing:
+            others = [self.contents[column] for column in missing]
+            results = dict(zip(others, self.comparer.measure_enlargement(content, others), strict=True))
+            known = {(content, other): result for other, result in results.items() if result is not None}
+            self.unreadable.update(column for column in missing if results[self.contents[column]] is None)
+            self._is_enlargement |= known
+            self.store.put_enlargements(known)
+        for column in smaller:
+            if self._is_enlargement.get((content, self.contents[column])):
+                self.enlargements.add(row)
+                return column
+        return None
+
     def save(self) -> None:
         """Store the match scores that are not stored yet."""
         self.store.put_match_scores(self._unsaved)
         self._unsaved.clear()
 
+    def _score(self, row: int, column: int) -> MatchScore:
+        return self.scores[min(row, column), max(row, column)]
+
     def _put(self, row: int, column: int, score: MatchScore) -> None:
-        self.scores[row, column] = score
+        self.scores[min(row, column), max(row, column)] = score
         a, b = sorted((self.contents[row], self.contents[column]))
         self._unsaved.append(((a, b), score))
 
     def _correlate(self, row: int, columns: Sequence[int], bits: Sequence[int]) -> None:
         """Measure the correlations of pairs that have no score yet."""
-        missing = [(column, bit) for column, bit in zip(columns, bits, strict=True) if (row, column) not in self.scores]
+        missing = [
+            (column, bit)
+            for column, bit in zip(columns, bits, strict=True)
+            if (min(row, column), max(row, column)) not in self.scores
+        ]
         for start in range(0, len(missing), PAIR_BATCH):
             part = missing[start : start + PAIR_BATCH]
             greys = self.store.greys([self.contents[row], *(self.contents[column] for column, _ in part)])
@@ -324,10 +251,10 @@ class _Confirmation:
 
     def _is_plausible(self, row: int, column: int) -> bool:
         a, b = self.ranked[row][0], self.ranked[column][0]
-        return self.scores[row, column].correlation >= MIN_CORRELATION and have_like_proportions(a, b)
+        return self._score(row, column).correlation >= MIN_CORRELATION and have_like_proportions(a, b)
 
     def _closeness(self, row: int, column: int) -> tuple[int, float, str]:
-        score = self.scores[row, column]
+        score = self._score(row, column)
         return score.bits, -score.correlation, self.contents[column]
 
     def _compare(self, row: int, columns: Sequence[int]) -> None:
@@ -340,8 +267,17 @@ class _Confirmation:
                 self.unreadable.add(column)
                 continue
             self.compared_pairs += 1
-            score = self.scores[row, column]
+            score = self._score(row, column)
             self._put(row, column, score._replace(verdict=comparison.verdict, reason=comparison.reason))
+
+
+def _may_be_original(image: UsableImage, larger: UsableImage) -> bool:
+    """Return whether an image could be the one that a larger one of the same depth was enlarged from, by its header."""
+    return (
+        image.depth == larger.depth
+        and max(image.frames or 1, larger.frames or 1) == 1
+        and may_be_enlargement((larger.width, larger.height), (image.width, image.height))
+    )
 
 
 def have_like_proportions(a: UsableImage, b: UsableImage) -> bool:
@@ -393,7 +329,9 @@ def find_near_duplicates(
     with PixelComparer(paths_of, root, max_pixels=max_pixels, max_bytes=max_bytes, frames_of=frames_of) as comparer:
         confirmation = _Confirmation(ranked, store, comparer, scores)
         try:
-            keepers = assign_keepers(table, compared, scores, confirmation.confirm)
+            keepers = assign_keepers(
+                table, compared, scores, confirmation.confirm, find_original=confirmation.find_original
+            )
         finally:
             # A run that is stopped keeps its comparisons, too.
             confirmation.save()
@@ -403,8 +341,12 @@ def find_near_duplicates(
     duplicates, look_first = [], []
     for number in np.flatnonzero(is_duplicate).tolist():
         keeper = int(keepers[number])
-        bits, correlation, *_ = scores[keeper, number]
-        duplicates += [Duplicate(image, ranked[keeper][0], NEAR, bits, correlation) for image in ranked[number]]
+        bits, correlation, *_ = scores[min(keeper, number), max(keeper, number)]
+        is_enlargement = number in confirmation.enlargements
+        duplicates += [
+            Duplicate(image, ranked[keeper][0], NEAR, bits, correlation, is_enlargement=is_enlargement)
+            for image in ranked[number]
+        ]
     for number, other in sorted(confirmation.look_first.items()):
         if not is_duplicate[number]:
             bits, correlation, _, reason = scores[other, number]

@@ -10,9 +10,9 @@ Belongs here: refreshing the table, its rows. Not here: the search
 
 Contents are ranked by colour before grey, most bits per channel, most pixels, largest file, shortest path, path. The
 first content keeps every later one that is directly confirmed as its near-duplicate; then the first of the rest does
-the same. So no row points to an image that is a duplicate itself, and every duplicate was compared with the very image
-that it points to. A chain of near-duplicates that has drifted too far from the first content is kept by one of its own
-members.
+the same. A content that is an enlargement of one of its near-duplicates has its turn after that one. So no row points
+to an image that is a duplicate itself, and every duplicate was compared with the very image that it points to. A chain
+of near-duplicates that has drifted too far from the first content is kept by one of its own members.
 
 Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits, whose small grey images correlate and
 whose proportions are alike. Their pixels confirm them, whatever the cosine of their embeddings: a network sees other
@@ -35,14 +35,15 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     LOOK_FIRST,
     NEAR,
     PAIR_BATCH,
-    RADIUS_BITS,
     RANKING_METHOD,
     Duplicate,
     find_near_duplicates,
     merge_duplicates,
 )
+from imgret_assets.domain.duplicates.enlargement import ENLARGEMENT_METHOD
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
 from imgret_assets.domain.duplicates.fingerprints import fingerprint_contents
+from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
@@ -65,7 +66,7 @@ from imgret_assets.wording import counted
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
-METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD} {RANKING_METHOD}"
+METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD} {ENLARGEMENT_METHOD} {RANKING_METHOD}"
 
 
 @dataclass(frozen=True)

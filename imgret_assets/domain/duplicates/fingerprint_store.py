@@ -6,13 +6,14 @@ depends on an embedding space.
 """
 
 import sqlite3
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 
+from imgret_assets.domain.duplicates.enlargement import ENLARGEMENT_METHOD
 from imgret_assets.domain.duplicates.fingerprints import GREY_SIDE, Fingerprint
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.storage import sqlite
@@ -28,6 +29,10 @@ _SCHEMA = (
         a TEXT NOT NULL, b TEXT NOT NULL, distance INTEGER NOT NULL, correlation REAL NOT NULL,
         verdict TEXT NOT NULL, reason TEXT NOT NULL, digest INTEGER, PRIMARY KEY (a, b)
     ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS enlargements (
+        larger TEXT NOT NULL, smaller TEXT NOT NULL, is_enlargement INTEGER NOT NULL, method TEXT NOT NULL,
+        digest INTEGER, PRIMARY KEY (larger, smaller)
+    ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
     # Scores of the method before comparisons by pixels.
     "DROP TABLE IF EXISTS fits",
@@ -35,6 +40,7 @@ _SCHEMA = (
 _CHECKED = {
     "looks": (("sha256", "status", "hash", "grey"), 1),
     "comparisons": (("a", "b", "distance", "correlation", "verdict", "reason"), 2),
+    "enlargements": (("larger", "smaller", "is_enlargement", "method"), 2),
 }
 
 
@@ -62,7 +68,8 @@ class FingerprintStore:
 
     Tables: `looks` holds the fingerprint of each content. `comparisons` holds the match score of pairs of contents, the
     smaller sha256 first. `compared` holds contents of which every pair has been compared: if the hashes of two of them
-    lie within the radius, their match score is in `comparisons`.
+    lie within the radius, their match score is in `comparisons`. `enlargements` says of pairs of near-duplicates
+    whether the larger is an enlargement of the smaller; rows of another method count as missing.
 
     Attributes:
         recomputed: what the methods that changed make the next search compute again, for the log; empty otherwise.
@@ -138,6 +145,20 @@ class FingerprintStore:
             values = [(*row, sqlite.row_digest(row)) for row in rows]
             connection.executemany("INSERT OR REPLACE INTO comparisons VALUES (?, ?, ?, ?, ?, ?, ?)", values)
 
+    def enlargements(self) -> dict[tuple[str, str], bool]:
+        """Return for pairs of contents, the larger image first, whether that is an enlargement of the other."""
+        with self._open() as connection:
+            query = "SELECT larger, smaller, is_enlargement FROM enlargements WHERE method = ?"
+            rows = connection.execute(query, (ENLARGEMENT_METHOD,))
+            return {(larger, smaller): bool(result) for larger, smaller, result in rows}
+
+    def put_enlargements(self, results: Mapping[tuple[str, str], bool]) -> None:
+        """Store for pairs of contents, the larger image first, whether that is an enlargement of the other."""
+        rows = [(*pair, int(result), ENLARGEMENT_METHOD) for pair, result in results.items()]
+        with self._open() as connection:
+            values = [(*row, sqlite.row_digest(row)) for row in rows]
+            connection.executemany("INSERT OR REPLACE INTO enlargements VALUES (?, ?, ?, ?, ?)", values)
+
     def compared_contents(self) -> set[str]:
         """Return the contents of which every pair has been compared."""
         with self._open() as connection:
@@ -152,3 +173,4 @@ class FingerprintStore:
             connection.executemany("INSERT INTO present VALUES (?)", ((sha256,) for sha256 in contents))
             connection.execute("DELETE FROM looks WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM comparisons WHERE a NOT IN present OR b NOT IN present")
+            connection.execute("DELETE FROM enlargements WHERE larger NOT IN present OR smaller NOT IN present")

@@ -1,10 +1,11 @@
 """The comparison of image files by their pixels: decodes each at the size that is compared, and compares with threads.
 
 Belongs here: decoding for the comparison, the images that are kept in memory for the next pairs. Not here: what decides
-(`domain.duplicates.confirmation`), which pairs are compared (`domain.duplicates.duplicate_search`), scores of earlier
-runs (`domain.duplicates.fingerprint_store`).
+(`domain.duplicates.confirmation`, `domain.duplicates.enlargement`), which pairs are compared
+(`domain.duplicates.duplicate_search`), scores of earlier runs (`domain.duplicates.fingerprint_store`).
 """
 
+import io
 import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -22,6 +23,7 @@ from imgret_assets.domain.duplicates.confirmation import (
     Comparison,
     compare_images,
 )
+from imgret_assets.domain.duplicates.enlargement import is_enlargement
 from imgret_assets.domain.images.decode import count_frames, decode, decode_frames
 from imgret_assets.domain.images.image_reader import (
     PIXEL_BUDGET,
@@ -108,6 +110,16 @@ def _are_equal(one: Image.Image, two: Image.Image) -> bool:
     return one.size == two.size and one.tobytes() == two.tobytes()
 
 
+def _luma_table(data: bytes) -> list[int] | None:
+    """Return the quantisation steps of brightness of a JPEG as Pillow orders them; None for any other file."""
+    try:
+        with Image.open(io.BytesIO(data), formats=("JPEG",)) as image:
+            table = getattr(image, "quantization", {}).get(0)
+    except Exception:  # noqa: BLE001, RUF100 - decoders raise any error on odd files
+        return None
+    return None if table is None else list(table)
+
+
 @dataclass(frozen=True)
 class _Loaded:
     """The first frame of a file at the size at which it is compared, and whether further ones follow."""
@@ -176,6 +188,33 @@ class PixelComparer:
             except UnusableImageError:
                 return None
             return compare_further_frames(comparison, one, two, max_pixels=self.max_pixels)
+
+    def measure_enlargement(self, content: str, others: Sequence[str]) -> list[bool | None]:
+        """Return for each of some smaller contents whether a content is an enlargement of it, with threads.
+
+        The first frames are compared in full size. None for each pair of which a file can't be read now.
+        """
+        try:
+            larger, luma_table = self._load_grey(content)
+        except UnusableImageError:
+            return [None] * len(others)
+
+        def measure(other: str) -> bool | None:
+            try:
+                return is_enlargement(larger, self._load_grey(other)[0], luma_table)
+            except UnusableImageError:
+                return None
+
+        return list(self._pool.map(measure, others))
+
+    def _load_grey(self, content: str) -> tuple[Image.Image, list[int] | None]:
+        """Return the first frame in grey with all its pixels, a quarter of the memory of colours; and `_luma_table`."""
+        paths = self.paths_of[content]
+        with (
+            content_bytes(content, paths, self.root, self._budget, max_bytes=self.max_bytes) as data,
+            decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=None) as decoded,
+        ):
+            return decoded.convert("L"), _luma_table(data)
 
     def _read(self, content: str) -> bytes:
         return read_content(content, self.paths_of[content], self.root, max_bytes=self.max_bytes)

@@ -228,7 +228,11 @@ class ReviewQueue:
         numbers = duplicate_set.numbers
         staying = self._staying(numbers)
         protected = [number for number in staying if self._is_protected(number)]
-        keep = min(protected or staying or numbers, key=lambda number: images[number].rank)
+        # The table knows more than the headers that the rank is of: the detail and the colours of the pixels.
+        keep = min(
+            protected or staying or numbers,
+            key=lambda number: (number != duplicate_set.keep, images[number].rank),
+        )
         kept = self._kept_by_decision(staying)
         rows = {row.image: row for row in duplicate_set.rows}
         members = []
@@ -243,7 +247,9 @@ class ReviewQueue:
         freed = freed_bytes(images[number] for number, entry in zip(numbers, members, strict=True) if entry[3].proposed)
         members = [(*entry, replace(member, freed_bytes=freed.get(member.path, 0))) for *entry, member in members]
         ordered = tuple(member for *_, member in sorted(members, key=lambda entry: entry[:3]))
-        reason = self._reason(keep, [number for number in staying if number != keep])
+        others = [number for number in staying if number != keep]
+        by_pixels = [row.why_kept for row in duplicate_set.rows if row.image in others and row.why_kept]
+        reason = self._reason(keep, others, by_pixels if keep == duplicate_set.keep else ())
         return ReviewSet(duplicate_set.kind, ordered, reason)
 
     def _pair_to_review(self, pair: int) -> ReviewSet:
@@ -285,8 +291,14 @@ class ReviewQueue:
     def _is_protected(self, number: int) -> bool:
         return bool(self.review_tables.protected[number])
 
-    def _reason(self, keep: int, others: Sequence[int]) -> str:
-        """Return why an image is the one to keep among these."""
+    def _reason(self, keep: int, others: Sequence[int], by_pixels: Sequence[str] = ()) -> str:
+        """Return why an image is the one to keep among these.
+
+        Args:
+            keep: the image.
+            others: the others.
+            by_pixels: why the table keeps it before some of them, whatever their headers say.
+        """
         kept, rest = self.review_tables.images[keep], [self.review_tables.images[number] for number in others]
         size = f"{kept.width} x {kept.height}" if kept.width else "not decoded"
         if self._is_protected(keep):
@@ -295,6 +307,8 @@ class ReviewQueue:
             return f"{size}, " + (
                 f"in the protected folder {folder}" if folder else "a link in a protected folder leads to it"
             )
+        if by_pixels:
+            return f"{size}, {by_pixels[0]}"
         if rest and all(image.depth != kept.depth for image in rest):
             return f"{size}, {'most bits per pixel' if any(image.depth[0] for image in rest) else 'in colour'}"
         rest = [image for image in rest if image.depth == kept.depth]

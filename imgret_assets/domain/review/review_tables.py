@@ -14,7 +14,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS, EXACT, LOOK_FIRST, NEAR, read_difference
+from imgret_assets.domain.duplicates.duplicate_search import (
+    DUPLICATE_KINDS,
+    EXACT,
+    LOOK_FIRST,
+    NEAR,
+    read_difference,
+    read_why_kept,
+)
 from imgret_assets.domain.duplicates.duplicates_table import require_current_duplicates, require_duplicates
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
@@ -37,13 +44,20 @@ MAX_SIMILAR_PAIRS = 1_000_000
 
 
 class DuplicateRow(NamedTuple):
-    """A row of the duplicates table; `image` is the number of the duplicate in `ReviewTables.images`."""
+    """A row of the duplicates table.
+
+    Attributes:
+        image: number of the duplicate in `ReviewTables.images`.
+        kind, distance, correlation, cosine: as in the table.
+        why_kept: why the table keeps the other image, where headers alone would rank this one first; otherwise empty.
+    """
 
     image: int
     kind: str
     distance: int | None
     correlation: float | None
     cosine: float | None
+    why_kept: str = ""
 
 
 class LookFirstPair(NamedTuple):
@@ -230,9 +244,10 @@ def _duplicate_sets(
     for row in rows:
         if row["kind"] not in DUPLICATE_KINDS:
             continue
-        number = number_of[row["path_from"]]
+        number, keep = number_of[row["path_from"]], number_of[row["path_keep"]]
         measures = row["kind"], row["distance"], row["correlation"], row["cosine"]
-        rows_of.setdefault(number_of[row["path_keep"]], []).append(DuplicateRow(number, *measures))
+        why_kept = read_why_kept(row["reason"]) if images[number].rank < images[keep].rank else ""
+        rows_of.setdefault(keep, []).append(DuplicateRow(number, *measures, why_kept))
         is_duplicate[number] = True
     sets = []
     for keep, members in rows_of.items():

@@ -22,10 +22,10 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     MAX_SQUEEZE,
     MIN_CORRELATION,
     NEAR,
-    RADIUS_BITS,
     have_like_proportions,
 )
 from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
+from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
 from imgret_assets.domain.duplicates.pixel_comparison import compare_bytes
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.embeddings.table_reader import find_embedding

@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from imgret_assets.domain.duplicates import duplicate_search, duplicates_table, pixel_comparison
+from imgret_assets.domain.duplicates import duplicate_search, duplicates_table, fingerprint_store, pixel_comparison
 from imgret_assets.domain.duplicates.duplicates_table import read_closest_duplicates, refresh_duplicates
 from imgret_assets.domain.duplicates.usable_images import load_usable_images
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
@@ -29,7 +29,7 @@ from imgret_assets.errors import StaleTableError
 from imgret_assets.settings import load_settings
 from imgret_tests.support.artwork import page, words
 from imgret_tests.support.fake_model import FakeEmbedder
-from imgret_tests.support.scenes import encode, near_duplicates_of, scene
+from imgret_tests.support.scenes import detailed_scene, encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put, stamps
 
 SPACE = FakeEmbedder().space.id
@@ -245,16 +245,17 @@ def test_a_new_confirmation_compares_again_and_says_so(duplicated: Home, monkeyp
     assert "The comparisons of images are computed again: their method has changed." in report.summary
 
 
+def unreadable(*_arguments: Any, **_named: Any) -> Any:
+    raise UnusableImageError(Status.VANISHED, "gone")
+
+
 @pytest.mark.usefixtures("settled")
 def test_a_file_that_can_not_be_compared_is_tried_again(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     put(home.images, "scene.png", encode(scene(3)))
     put(home.images, "half.png", near_duplicates_of(scene(3))["half.png"])
 
-    def unreadable(*_arguments: Any, **_named: Any) -> Any:
-        raise UnusableImageError(Status.VANISHED, "gone")
-
     with monkeypatch.context() as patched:
-        patched.setattr(pixel_comparison, "read_content", unreadable)
+        patched.setattr(pixel_comparison, "content_bytes", unreadable)
         report = refresh(home)
     assert (report.near, report.pending) == (0, 1)
     report = refresh(home)
@@ -397,6 +398,75 @@ def test_equal_bytes_are_duplicates_whether_or_not_they_can_be_decoded(home: Hom
     # Nothing changes but a file that can't be decoded.
     put(home.images, "again/phone.heic", contents["phone.heic"] + b"x")
     assert refresh(small).exact == 4
+
+
+def put_enlarged(home: Home) -> None:
+    """Write an original with a thumbnail, two enlargements and a grey version of one, and a reduced copy of another."""
+    original = detailed_scene(5, (240, 180))
+    put(home.images, "original.jpg", encode(original, "JPEG", quality=95))
+    with Image.open(home.images / "original.jpg") as opened:
+        whole = opened.convert("RGB")
+    put(home.images, "twice.png", encode(whole.resize((480, 360), Image.Resampling.BICUBIC)))
+    put(home.images, "thrice.jpg", encode(whole.resize((720, 540), Image.Resampling.LANCZOS), "JPEG", quality=95))
+    put(home.images, "again/thrice.jpg", (home.images / "thrice.jpg").read_bytes())
+    put(home.images, "thumbnail.png", encode(whole.resize((80, 60), Image.Resampling.LANCZOS)))
+    other = detailed_scene(6, (480, 360))
+    put(home.images, "large.png", encode(other))
+    put(home.images, "half.png", encode(other.resize((240, 180), Image.Resampling.LANCZOS)))
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_enlargement_is_a_duplicate_of_its_original(home: Home) -> None:
+    put_enlarged(home)
+    refresh(home)
+    found = rows(home)
+    enlargements = {"twice.png", "thrice.jpg", "again/thrice.jpg"}
+    assert {path: row["path_keep"] for path, row in found.items()} == {
+        **dict.fromkeys([*enlargements, "thumbnail.png"], "original.jpg"),
+        "half.png": "large.png",
+    }
+    reasons = {path: row["reason"].partition("; ")[2] for path, row in found.items()}
+    assert reasons["twice.png"] == (
+        "kept: the original, not an enlargement to 480 x 360 pixels, which has no more detail"
+    )
+    assert reasons["half.png"] == "kept: 480 x 360 pixels, not 240 x 180"
+    assert reasons["thumbnail.png"] == "kept: 240 x 180 pixels, not 80 x 60"
+    review_tables = load_review_tables(home)
+    why_kept = {
+        review_tables.images[row.image].path: row.why_kept for item in review_tables.duplicate_sets for row in item.rows
+    }
+    assert {path for path, why in why_kept.items() if why} == enlargements
+
+
+@pytest.mark.usefixtures("settled")
+def test_enlargements_are_measured_once(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    put_enlarged(home)
+    refresh(home)
+    before = rows(home)
+    measured: list[tuple[Any, ...]] = []
+    monkeypatch.setattr(pixel_comparison, "is_enlargement", lambda *images: measured.append(images) or False)
+    put(home.images, "new.png", encode(detailed_scene(9)))
+    assert refresh(home).written
+    assert (rows(home), measured) == (before, [])
+    monkeypatch.setattr(fingerprint_store, "ENLARGEMENT_METHOD", "another")
+    monkeypatch.setattr(duplicates_table, "METHOD", "another")
+    assert refresh(home).compared_pairs == 0
+    assert measured
+    assert rows(home)["original.jpg"]["path_keep"] == "thrice.jpg"
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_enlargement_that_can_not_be_read_is_measured_in_the_next_run(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_enlarged(home)
+    with monkeypatch.context() as patched:
+        patched.setattr(pixel_comparison.PixelComparer, "_load_grey", unreadable)
+        report = refresh(home)
+    assert report.pending > 0
+    assert rows(home)["original.jpg"]["path_keep"] == "thrice.jpg"
+    assert refresh(home).pending == 0
+    assert rows(home)["thrice.jpg"]["path_keep"] == "original.jpg"
 
 
 def as_bytes(image: Image.Image, form: str, **options: Any) -> bytes:

@@ -5,7 +5,9 @@ from contextlib import closing
 from pathlib import Path
 
 import numpy as np
+import pytest
 
+from imgret_assets.domain.duplicates import fingerprint_store
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import FLAT, Fingerprint
 
@@ -53,6 +55,35 @@ def test_finishing_a_search_forgets_contents_that_are_gone(tmp_path: Path) -> No
     assert set(store.match_scores()) == {("a", "b")}
     store.finish_search(["a"], ["a"])
     assert (store.compared_contents(), store.match_scores()) == ({"a"}, {})
+
+
+def test_enlargements_are_read_back_until_a_content_is_gone(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    store.put_enlargements({("c", "a"): True, ("a", "b"): False})
+    store.put_enlargements({("c", "b"): True})
+    assert store.enlargements() == {("c", "a"): True, ("a", "b"): False, ("c", "b"): True}
+    store.finish_search([], "bc")
+    assert FingerprintStore(tmp_path, "method", "pixels").enlargements() == {("c", "b"): True}
+
+
+def test_enlargements_of_another_method_are_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = filled_store(tmp_path)
+    store.put_enlargements({("c", "a"): True, ("a", "b"): False})
+    monkeypatch.setattr(fingerprint_store, "ENLARGEMENT_METHOD", "other")
+    assert store.enlargements() == {}
+    store.put_enlargements({("c", "a"): False})
+    assert store.enlargements() == {("c", "a"): False}
+    assert set(store.match_scores()) == {("a", "b"), ("b", "c")}
+
+
+def test_a_damaged_enlargement_is_forgotten_alone(tmp_path: Path) -> None:
+    store = filled_store(tmp_path)
+    store.put_enlargements({("c", "a"): True, ("b", "a"): True})
+    with closing(sqlite3.connect(store.path)) as connection, connection:
+        connection.execute("UPDATE enlargements SET is_enlargement = 0 WHERE larger = 'c'")
+    store = FingerprintStore(tmp_path, "method", "pixels")
+    assert store.enlargements() == {("b", "a"): True}
+    assert set(store.match_scores()) == {("a", "b"), ("b", "c")}
 
 
 def test_a_damaged_score_makes_all_pairs_be_compared_again(tmp_path: Path) -> None:

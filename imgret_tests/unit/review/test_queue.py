@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
 from imgret_assets.domain.duplicates.usable_images import UsableImage
@@ -20,7 +21,7 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError
 from imgret_assets.settings import load_settings
-from imgret_tests.support.scenes import encode, scene
+from imgret_tests.support.scenes import detailed_scene, encode, scene
 from imgret_tests.support.tree import put
 from imgret_tests.unit.review.library import (
     only_set,
@@ -302,6 +303,24 @@ def test_a_protected_file_is_the_one_to_keep(duplicated: Home) -> None:
     record(protecting, [decision for one in (scene0, scene1) for decision in one.decide_proposal()])
     assert undecided_paths(protecting) == []
     assert removable_paths(protecting) == {"scene0.png", "scene1.png", "again/1-half.png"}
+
+
+def test_an_original_is_kept_although_its_enlargement_has_more_pixels(home: Home) -> None:
+    original = detailed_scene(5, (240, 180))
+    put(home.images, "original.png", encode(original))
+    put(home.images, "a.png", encode(original.resize((480, 360), Image.Resampling.BICUBIC)))
+    put(home.images, "b.jpg", encode(original.resize((160, 120), Image.Resampling.BICUBIC), "JPEG", quality=90))
+    refresh(home)
+    review_set = only_set(home)
+    assert review_set.keep.path == "original.png"
+    assert {member.path for member in review_set.members if member.proposed} == {"a.png", "b.jpg"}
+    assert review_set.reason == (
+        "240 x 180, the original, not an enlargement to 480 x 360 pixels, which has no more detail"
+    )
+    put(home.images, "safe/c.png", encode(original.resize((480, 360), Image.Resampling.LANCZOS)))
+    refresh(home)
+    assert only_set(with_protected(home, "safe")).keep.path == "safe/c.png"
+    assert only_set(home).keep.path == "original.png"
 
 
 def test_a_set_of_protected_files_is_decided(duplicated: Home) -> None:
