@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageCms
 
 from imgret_assets.domain.images.colour_profiles import convert_to_srgb, profile_effect
-from imgret_assets.domain.images.transparency import lay_on_ground
+from imgret_assets.domain.images.transparency import bands, lay_on_ground
 
 
 def to_rgb(image: Image.Image) -> Image.Image:
@@ -21,7 +21,7 @@ def to_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return convert_to_srgb(_deep_to_grey(image), profile).convert("RGB")
     if is_transparent(image):
-        rgba = image.convert("RGBA")
+        rgba = image if image.mode == "RGBA" else image.convert("RGBA")
         if profile_effect(profile, image.mode).transform is not None:
             opaque = image.convert("L" if image.mode in ("LA", "La", "L") else "RGB")
             coloured = convert_to_srgb(opaque, profile).convert("RGB")
@@ -55,12 +55,18 @@ def _lab_transform() -> ImageCms.ImageCmsTransform:
 
 def _deep_to_grey(image: Image.Image) -> Image.Image:
     # Pillow's own conversion clips 16-bit values at 255, which turns most such images white.
-    values = np.asarray(image, dtype=np.float64)
-    values = np.where(np.isfinite(values), values, 0.0)
-    top = float(values.max(initial=0.0))
+    top = max((float(_finite_values(image, box).max(initial=0.0)) for box in bands(image.size)), default=0.0)
     if image.mode == "F":
         scale = 255.0 if top <= 1.0 else 255.0 / top
     else:
         scale = 1.0 if top <= 255 and image.mode == "I" else 255.0 / max(65535.0, top)
-    grey = np.clip(np.rint(values * scale), 0, 255).astype(np.uint8)
-    return Image.fromarray(grey)
+    grey = Image.new("L", image.size)
+    for box in bands(image.size):
+        levels = np.clip(np.rint(_finite_values(image, box) * scale), 0, 255).astype(np.uint8)
+        grey.paste(Image.fromarray(levels), box)
+    return grey
+
+
+def _finite_values(image: Image.Image, box: tuple[int, int, int, int]) -> np.ndarray:
+    values = np.asarray(image.crop(box), dtype=np.float64)
+    return np.where(np.isfinite(values), values, 0.0)

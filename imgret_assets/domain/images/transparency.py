@@ -4,10 +4,13 @@ Belongs here: choosing the ground by the image, and laying the image on it. Not 
 (`domain.images.decode`).
 """
 
+from collections.abc import Iterator
+
 import numpy as np
 from PIL import Image
 
 WHITE, BLACK = (255, 255, 255), (0, 0, 0)
+_BAND_PIXELS = 1 << 20
 # The choice is made on at most this many pixels a side.
 _SIDE = 256
 # A pixel whose brightness differs less from the ground is lost on it.
@@ -20,8 +23,24 @@ _MIN_TRANSPARENT = 0.1
 
 def lay_on_ground(rgba: Image.Image) -> Image.Image:
     """Return an image of mode RGBA as RGB on the ground that it contrasts with."""
-    ground = Image.new("RGBA", rgba.size, (*choose_ground(rgba), 255))
-    return Image.alpha_composite(ground, rgba).convert("RGB")
+    colour = choose_ground(rgba)
+    laid = Image.new("RGB", rgba.size)
+    for box in bands(rgba.size):
+        band = rgba.crop(box)
+        laid.paste(Image.alpha_composite(Image.new("RGBA", band.size, (*colour, 255)), band).convert("RGB"), box)
+    return laid
+
+
+def bands(size: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Yield the boxes of horizontal bands that make up an image: work on each needs little memory beside the image.
+
+    Args:
+        size: width and height of the image in pixels.
+    """
+    width, height = size
+    rows = max(1, _BAND_PIXELS // max(1, width))
+    for top in range(0, height, rows):
+        yield (0, top, width, min(top + rows, height))
 
 
 def choose_ground(rgba: Image.Image) -> tuple[int, int, int]:
