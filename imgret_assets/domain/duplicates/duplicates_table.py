@@ -54,6 +54,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     storage_digest,
 )
 from imgret_assets.domain.embeddings.table_reader import vectors_of_paths
+from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.image_status import RETRIED_STATUSES
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.runtime.progress import Listener, Progress
@@ -134,7 +135,7 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         StaleTableError: a shard's embeddings belong to another manifest.
         LockTimeoutError: another run writes pairs or the graph.
     """
-    with home.hold([locks.GRAPH], "finding duplicates"):
+    with home.hold([locks.GRAPH], "finding duplicates"), watching(home.work / "decoding"):
         started = time.monotonic()
         path = tables.duplicates_path(home.warehouse)
         discard_damaged(home, [path])

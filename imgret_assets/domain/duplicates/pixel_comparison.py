@@ -227,7 +227,7 @@ class PixelComparer:
         side = (_LOADED_SIDE, _LOADED_SIDE)
         paths = self.paths_of[content]
         with content_bytes(content, paths, self.root, self._budget, max_bytes=self.max_bytes) as data:
-            with decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
+            with decode_within(content, self._budget, data, max_pixels=self.max_pixels, min_size=side) as decoded:
                 image = load_for_comparison(decoded)
             try:
                 has_further_frames = (self.frames_of.get(content) or count_frames(data)) > 1

@@ -21,6 +21,7 @@ from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, Pen
 from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
 from imgret_assets.domain.images.decode import DECODER_VERSION
+from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.image_status import RETRIED_STATUSES
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
@@ -136,7 +137,8 @@ def refresh_embeddings(
         LockTimeoutError: another run holds one of the shards.
     """
     selected = list(home.shards if shards is None else shards)
-    with home.hold([locks.shard_lock(shard) for shard in selected], "embedding images"):
+    names = [locks.shard_lock(shard) for shard in selected]
+    with home.hold(names, "embedding images"), watching(home.work / "decoding"):
         discard_damaged(home, [tables.embeddings_path(home.warehouse, embedder.space.id, key) for key in selected])
         with _Refresh(home, embedder, selected, progress or (lambda _: None)) as refresh:
             group: list[ShardPlan] = []

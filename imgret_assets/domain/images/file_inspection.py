@@ -10,7 +10,8 @@ import os
 from typing import Any
 
 from imgret_assets.domain.images.decode import read_header
-from imgret_assets.domain.images.file_reading import chunks_within, open_image_file
+from imgret_assets.domain.images.decoder_crashes import decoding, is_suspect
+from imgret_assets.domain.images.file_reading import chunks_within, open_image_file, read_within
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.settings import DEFAULT_MAX_BYTES
@@ -39,8 +40,10 @@ def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_
             if os.fstat(file.fileno()).st_size == 0:
                 row["status"], row["error"] = Status.EMPTY, "the file has no bytes"
                 return row
+            suspected = read_within(file) if is_suspect(row["sha256"]) else None
             file.seek(0)
-            header = read_header(file, max_pixels=max_pixels)
+            with decoding(row["sha256"], suspected, max_pixels=max_pixels):
+                header = read_header(file, max_pixels=max_pixels)
     except UnusableImageError as problem:
         row["status"], row["error"] = problem.status, problem.reason
     except OSError as error:

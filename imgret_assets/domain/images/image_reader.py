@@ -16,6 +16,7 @@ from pathlib import Path
 from PIL import Image
 
 from imgret_assets.domain.images.decode import decode
+from imgret_assets.domain.images.decoder_crashes import decoding
 from imgret_assets.domain.images.failures import failure_of
 from imgret_assets.domain.images.file_reading import open_image_file, read_within
 from imgret_assets.domain.images.files import status_of_os_error
@@ -109,7 +110,7 @@ def open_content(
     with content_bytes(content, paths, root, budget, max_bytes=max_bytes, add_seconds=add_seconds) as data:
         try:
             with decode_within(
-                budget, data, max_pixels=max_pixels, min_size=min_size, add_seconds=add_seconds
+                content, budget, data, max_pixels=max_pixels, min_size=min_size, add_seconds=add_seconds
             ) as image:
                 yield image
         except MemoryError as error:
@@ -118,6 +119,7 @@ def open_content(
 
 @contextmanager
 def decode_within(
+    content: str,
     budget: PixelBudget,
     data: bytes,
     *,
@@ -128,6 +130,7 @@ def decode_within(
     """Provide the RGB image of a file's bytes.
 
     Args:
+        content: the sha256 of the bytes.
         budget: provides the image's pixels until the block ends.
         data: the bytes.
         max_pixels: as in `open_content`.
@@ -148,7 +151,8 @@ def decode_within(
         started += time.monotonic() - waiting_since
 
     try:
-        yield decode(data, max_pixels=max_pixels, min_size=min_size, acquire_pixels=acquire_pixels)
+        with decoding(content, data, max_pixels=max_pixels):
+            yield decode(data, max_pixels=max_pixels, min_size=min_size, acquire_pixels=acquire_pixels)
     finally:
         budget.release(acquired)
         add_seconds("decode", time.monotonic() - started)

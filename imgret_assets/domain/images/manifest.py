@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgret_assets.domain.images.decode import DECODER_VERSION
+from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION, inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
 from imgret_assets.domain.images.image_status import Status
@@ -143,7 +144,8 @@ def refresh_manifest(
     started = time.monotonic()
     selected = list(home.shards if shards is None else shards)
     root = check_root(home.images)
-    with home.hold([locks.shard_lock(shard) for shard in selected], "listing images"):
+    names = [locks.shard_lock(shard) for shard in selected]
+    with home.hold(names, "listing images"), watching(home.work / "decoding"):
         discard_damaged(home, [tables.manifest_path(home.warehouse, shard) for shard in selected], always=verify)
         replaced_root = _check_replaced_root(home, root, selected)
         home = home.update(root=str(root))
