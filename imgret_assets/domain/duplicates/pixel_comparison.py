@@ -212,7 +212,7 @@ class PixelComparer:
         paths = self.paths_of[content]
         with (
             content_bytes(content, paths, self.root, self._budget, max_bytes=self.max_bytes) as data,
-            decode_within(self._budget, data, max_pixels=self.max_pixels, min_size=None) as decoded,
+            decode_within(content, self._budget, data, max_pixels=self.max_pixels, min_size=None) as decoded,
         ):
             return decoded.convert("L"), _luma_table(data)
 
