@@ -201,7 +201,7 @@ def test_images_to_look_at_first_are_shown_with_their_difference_and_nothing_is_
 ) -> None:
     differences = look_first_differences(page)
     assert "look first 2" in captions(page)
-    assert "one is a grey version of the other" in differences
+    assert "a grey version of the other" in differences
     assert any(difference.endswith("of the area differs") for difference in differences)
     assert {"scene2.png", "retouched.jpg", "grey.png"} == {text.value for text in page.text}
     assert len(page.text) == 4

@@ -6,7 +6,7 @@ import pytest
 
 from imgret_assets.app.graph_chart import neighbourhood
 from imgret_assets.domain.analysis import calibration, clustering
-from imgret_assets.domain.duplicates import confirmation, duplicate_search, enlargement, keepers
+from imgret_assets.domain.duplicates import confirmation, duplicate_search, enlargement, fingerprints, keepers
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.search import find_similar, query
 from imgret_assets.domain.similarity import neighbours_table, query_expansion
@@ -22,6 +22,7 @@ FIGURES = [
     ("guide/models.md", r"indexes at most ([\d,]+) dimensions", embedding_space.MAX_INDEXED_DIM),
     ("reference/graph.md", r"models of up to ([\d,]+) dimensions", embedding_space.MAX_INDEXED_DIM),
     ("guide/duplicates.md", r"differ in at most (\d+) bits", keepers.RADIUS_BITS),
+    ("guide/duplicates.md", r"differ by at most (\d+) of 255 levels", fingerprints.MAX_GREY_LEVELS),
     ("guide/duplicates.md", r"at least ([\d.]+) times as long on both sides", enlargement.MIN_FACTOR),
     ("guide/duplicates.md", r"correlate by at least ([\d.]+) at", duplicate_search.MIN_CORRELATION),
     (

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.confirmation import LOOK_VERDICTS, NEAR_VERDICTS
+from imgret_assets.domain.duplicates.confirmation import GREY, LOOK_VERDICTS, NEAR_VERDICTS
 from imgret_assets.domain.duplicates.enlargement import may_be_enlargement
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import correlate
@@ -106,7 +106,7 @@ def _why_kept(keep: UsableImage, image: UsableImage, *, is_enlargement: bool) ->
         return f"kept: the original, not an enlargement to {size} pixels, which has no more detail"
     if keep.depth != image.depth:
         if keep.depth[0] != image.depth[0]:
-            return "kept: stored in colour, not in grey"
+            return "kept: in colour, not a grey version" if image.is_grey else "kept: stored in colour, not in grey"
         return f"kept: {_in_bits(keep)}, not {_in_bits(image)}"
     if keep.width * keep.height != image.width * image.height:
         return f"kept: {keep.width} x {keep.height} pixels, not {image.width} x {image.height}"
@@ -349,7 +349,9 @@ def find_near_duplicates(
         ]
     for number, other in sorted(confirmation.look_first.items()):
         if not is_duplicate[number]:
-            bits, correlation, _, reason = scores[other, number]
+            bits, correlation, verdict, reason = scores[other, number]
+            if verdict == GREY and ranked[other][0].depth[0] and not ranked[number][0].depth[0]:
+                reason = "a grey version of the other"
             pair = ranked[number][0], ranked[other][0]
             look_first.append(Duplicate(*pair, LOOK_FIRST, bits, correlation, difference=reason))
     return NearDuplicates(

@@ -8,11 +8,12 @@ Belongs here: refreshing the table, its rows. Not here: the search
 (`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.confirmation`), relationships
 (`domain.graph.duplicate_of`), similar images (`domain.similarity.pairs_table`).
 
-Contents are ranked by colour before grey, most bits per channel, most pixels, largest file, shortest path, path. The
-first content keeps every later one that is directly confirmed as its near-duplicate; then the first of the rest does
-the same. A content that is an enlargement of one of its near-duplicates has its turn after that one. So no row points
-to an image that is a duplicate itself, and every duplicate was compared with the very image that it points to. A chain
-of near-duplicates that has drifted too far from the first content is kept by one of its own members.
+Contents are ranked by colour before grey (as measured, however a file stores it), most bits per channel, most pixels,
+largest file, shortest path, path. The first content keeps every later one that is directly confirmed as its near-
+duplicate; then the first of the rest does the same. A content that is an enlargement of one of its near-duplicates has
+its turn after that one. So no row points to an image that is a duplicate itself, and every duplicate was compared with
+the very image that it points to. A chain of near-duplicates that has drifted too far from the first content is kept by
+one of its own members.
 
 Candidates are contents whose 256-bit hashes differ in at most RADIUS_BITS bits, whose small grey images correlate and
 whose proportions are alike. Their pixels confirm them, whatever the cosine of their embeddings: a network sees other
@@ -42,7 +43,7 @@ from imgret_assets.domain.duplicates.duplicate_search import (
 )
 from imgret_assets.domain.duplicates.enlargement import ENLARGEMENT_METHOD
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
-from imgret_assets.domain.duplicates.fingerprints import fingerprint_contents
+from imgret_assets.domain.duplicates.fingerprints import COLOUR_METHOD, MAX_GREY_LEVELS, fingerprint_contents
 from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
@@ -52,6 +53,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     load_usable_images,
     rank_contents,
     storage_digest,
+    with_colours,
 )
 from imgret_assets.domain.embeddings.table_reader import vectors_of_paths
 from imgret_assets.domain.images.decoder_crashes import watching
@@ -67,7 +69,7 @@ from imgret_assets.wording import counted
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
 FINGERPRINT_METHOD = f"phash256-grey64-2 {RADIUS_BITS}"
-METHOD = f"{FINGERPRINT_METHOD} {CONFIRMATION_METHOD} {ENLARGEMENT_METHOD} {RANKING_METHOD}"
+METHOD = f"{FINGERPRINT_METHOD} {COLOUR_METHOD} {CONFIRMATION_METHOD} {ENLARGEMENT_METHOD} {RANKING_METHOD}"
 
 
 @dataclass(frozen=True)
@@ -149,6 +151,8 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
         groups = rank_contents(images)
         fingerprinted, pending = _fingerprint_new(home, store, groups, progress or (lambda _: None), started)
+        grey = {sha256 for sha256, levels in store.colours().items() if levels <= MAX_GREY_LEVELS}
+        groups = rank_contents(with_colours(images, grey))
         limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
         found = find_near_duplicates(groups, store, store.hashes(), home.images, **limits)
         pending += found.unreadable
@@ -199,9 +203,24 @@ def require_current_duplicates(home: Home, space: str, coverage: str) -> None:
 def _fingerprint_new(
     home: Home, store: FingerprintStore, groups: Sequence[Sequence[UsableImage]], progress: Listener, started: float
 ) -> tuple[int, int]:
-    """Fingerprint contents that the store does not have; return how many, and how many of them must be retried."""
-    stored = store.hashes()
-    new = [(group[0].sha256, [image.path for image in group]) for group in groups if group[0].sha256 not in stored]
+    """Fingerprint contents that the store does not have; return how many, and how many of them must be retried.
+
+    The store of an earlier version lacks colours: contents that are stored in colour and have a hash get theirs.
+    """
+    stored, colours = store.hashes(), store.colours()
+    unmeasured = {
+        group[0].sha256
+        for group in groups
+        if stored.get(group[0].sha256) and group[0].sha256 not in colours and group[0].depth[0]
+    }
+    if unmeasured:
+        measured = f"The colours of {counted(len(unmeasured), 'content')} are measured, once: earlier versions did not."
+        store.recomputed = f"{store.recomputed} {measured}".strip()
+    new = [
+        (group[0].sha256, [image.path for image in group])
+        for group in groups
+        if group[0].sha256 not in stored or group[0].sha256 in unmeasured
+    ]
     unsaved, done, pending = [], 0, 0
     try:
         limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}

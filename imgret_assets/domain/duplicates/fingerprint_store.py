@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from imgret_assets.domain.duplicates.enlargement import ENLARGEMENT_METHOD
-from imgret_assets.domain.duplicates.fingerprints import GREY_SIDE, Fingerprint
+from imgret_assets.domain.duplicates.fingerprints import COLOUR_METHOD, GREY_SIDE, Fingerprint
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.storage import sqlite
 
@@ -33,6 +33,9 @@ _SCHEMA = (
         larger TEXT NOT NULL, smaller TEXT NOT NULL, is_enlargement INTEGER NOT NULL, method TEXT NOT NULL,
         digest INTEGER, PRIMARY KEY (larger, smaller)
     ) WITHOUT ROWID""",
+    """CREATE TABLE IF NOT EXISTS colours (
+        sha256 TEXT PRIMARY KEY, levels INTEGER NOT NULL, method TEXT NOT NULL, digest INTEGER
+    ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
     # Scores of the method before comparisons by pixels.
     "DROP TABLE IF EXISTS fits",
@@ -41,6 +44,7 @@ _CHECKED = {
     "looks": (("sha256", "status", "hash", "grey"), 1),
     "comparisons": (("a", "b", "distance", "correlation", "verdict", "reason"), 2),
     "enlargements": (("larger", "smaller", "is_enlargement", "method"), 2),
+    "colours": (("sha256", "levels", "method"), 1),
 }
 
 
@@ -69,7 +73,8 @@ class FingerprintStore:
     Tables: `looks` holds the fingerprint of each content. `comparisons` holds the match score of pairs of contents, the
     smaller sha256 first. `compared` holds contents of which every pair has been compared: if the hashes of two of them
     lie within the radius, their match score is in `comparisons`. `enlargements` says of pairs of near-duplicates
-    whether the larger is an enlargement of the smaller; rows of another method count as missing.
+    whether the larger is an enlargement of the smaller, `colours` how much colour contents have; rows of another method
+    count as missing.
 
     Attributes:
         recomputed: what the methods that changed make the next search compute again, for the log; empty otherwise.
@@ -96,6 +101,8 @@ class FingerprintStore:
             emptied = ["method", "confirmation", "comparisons", "compared"]
             if fingerprints != [(fingerprint_method,)]:
                 emptied.append("looks")
+            if "looks" in emptied:
+                emptied.append("colours")
             if not is_new:
                 subject = "fingerprints and comparisons" if "looks" in emptied else "comparisons"
                 self.recomputed = f"The {subject} of images are computed again: their method has changed."
@@ -109,18 +116,27 @@ class FingerprintStore:
 
     def put_fingerprints(self, fingerprints: Iterable[tuple[str, Fingerprint]]) -> None:
         """Store fingerprints by the sha256 of their contents."""
+        items = list(fingerprints)
         rows = [
             (sha256, item.status, item.hash, None if item.grey is None else item.grey.tobytes())
-            for sha256, item in fingerprints
+            for sha256, item in items
         ]
+        colours = [(sha256, item.colour, COLOUR_METHOD) for sha256, item in items if item.colour is not None]
         with self._open() as connection:
             values = [(*row, sqlite.row_digest(row)) for row in rows]
             connection.executemany("INSERT OR REPLACE INTO looks VALUES (?, ?, ?, ?, ?)", values)
+            values = [(*row, sqlite.row_digest(row)) for row in colours]
+            connection.executemany("INSERT OR REPLACE INTO colours VALUES (?, ?, ?, ?)", values)
 
     def hashes(self) -> dict[str, bytes | None]:
         """Return the hash of every stored content; None if the content has none."""
         with self._open() as connection:
             return dict(connection.execute("SELECT sha256, hash FROM looks"))
+
+    def colours(self) -> dict[str, int]:
+        """Return how much colour contents have, in levels (`Fingerprint.colour`)."""
+        with self._open() as connection:
+            return dict(connection.execute("SELECT sha256, levels FROM colours WHERE method = ?", (COLOUR_METHOD,)))
 
     def greys(self, contents: Sequence[str]) -> np.ndarray:
         """Return the small grey images of contents that have one: uint8 (n, 64, 64), in the order of `contents`."""
@@ -173,4 +189,5 @@ class FingerprintStore:
             connection.executemany("INSERT INTO present VALUES (?)", ((sha256,) for sha256 in contents))
             connection.execute("DELETE FROM looks WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM comparisons WHERE a NOT IN present OR b NOT IN present")
+            connection.execute("DELETE FROM colours WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM enlargements WHERE larger NOT IN present OR smaller NOT IN present")

@@ -1,8 +1,8 @@
-"""Fingerprints of images: a perceptual hash that finds near-duplicates and a small grey image that confirms them.
+"""Fingerprints of images: a perceptual hash that finds near-duplicates, a small grey image that confirms them, colour.
 
-Belongs here: the fingerprint of one image, the correlation of two small grey images, fingerprinting many files with
-threads. Not here: which images are compared (`domain.duplicates.duplicate_search`), storing fingerprints
-(`domain.duplicates.fingerprint_store`).
+Belongs here: the fingerprint of one image, how much colour it has, the correlation of two small grey images,
+fingerprinting many files with threads. Not here: which images are compared (`domain.duplicates.duplicate_search`),
+storing fingerprints (`domain.duplicates.fingerprint_store`).
 """
 
 from collections import deque
@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageChops
 
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
@@ -23,6 +23,11 @@ from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 GREY_SIDE = 64
 FLAT = "flat"
+# Names how `Fingerprint.colour` is measured. With another name it is measured again, and nothing else.
+COLOUR_METHOD = "spread512-1"
+# An image whose channels differ by no more is grey. Lossy formats make up to 3 levels of grey, and nobody sees 6.
+MAX_GREY_LEVELS = 6
+_COLOUR_SIDE = 512
 _COMPARED_SIDE = 32
 # Standard deviation in grey levels. Below it an image has no structure to compare: noise would decide.
 _MIN_SPREAD = 3.0
@@ -45,11 +50,13 @@ class Fingerprint:
         status: `ok`; `flat` if the image has no structure to compare; otherwise why it can't be decoded.
         hash: perceptual hash, 32 bytes; None unless `ok`.
         grey: the whole image as uint8 (64, 64), whatever its aspect ratio; None unless `ok`.
+        colour: most levels by which the channels of a pixel differ (`measure_colour`); None unless `ok`.
     """
 
     status: str
     hash: bytes | None = None
     grey: np.ndarray | None = None
+    colour: int | None = None
 
 
 def fingerprint_image(image: Image.Image) -> Fingerprint:
@@ -61,7 +68,20 @@ def fingerprint_image(image: Image.Image) -> Fingerprint:
     if float(grey.std()) < _MIN_SPREAD:
         return Fingerprint(FLAT)
     bits = imagehash.phash(image, hash_size=_HASH_SIDE).hash
-    return Fingerprint(Status.OK, np.packbits(bits.reshape(-1)).tobytes(), grey)
+    return Fingerprint(Status.OK, np.packbits(bits.reshape(-1)).tobytes(), grey, measure_colour(image))
+
+
+def measure_colour(image: Image.Image) -> int:
+    """Return the most levels by which the channels of a pixel of an RGB image differ, 0 to 255.
+
+    A large image is first reduced to 512 to 1,023 pixels, which leaves a coloured mark of a few pixels visible.
+    """
+    small = image.reduce(max(1, max(image.size) // _COLOUR_SIDE))
+    red, green, blue = small.split()
+    lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
+    darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
+    _, levels = ImageChops.subtract(lightest, darkest).getextrema()
+    return int(levels)  # type: ignore[arg-type]
 
 
 def fingerprint_bytes(data: bytes, *, max_pixels: int) -> Fingerprint:

@@ -10,8 +10,8 @@ one stored file: they don't duplicate each other, and its bytes are freed when t
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence, Set
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -27,6 +27,7 @@ _COLUMNS = (
 )
 # What the depth counts as where the manifest does not know it: that of nearly all files.
 _USUAL_CHANNELS, _USUAL_BITS = 3, 24
+_MAX_PALETTE_BITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ class UsableImage:
         mtime_ns: time of the last change in ns, as `files.storable_ns` limits it; 0 if unknown.
         channels, bits: colour channels and bits per pixel as stored (`stored_depth`); None if unknown.
         frames: frames or pages of the file; None if unknown.
+        is_grey: the pixels have no colour, however they are stored; False as long as they have not been measured.
     """
 
     path: str
@@ -62,15 +64,19 @@ class UsableImage:
     channels: int | None = None
     bits: int | None = None
     frames: int | None = None
+    is_grey: bool = False
 
     @property
     def depth(self) -> tuple[bool, float]:
-        """Whether the image is stored in colour, and the bits per channel: the greater, the better.
+        """Whether the image has colour, and the bits per channel: the greater, the better.
 
-        A palette of 8 bits has 8 / 3 bits per channel: less than RGB, and the colour makes it more than grey.
+        A palette of 8 bits has 8 / 3 bits per channel: less than RGB, and the colour makes it more than grey. A palette
+        of greys alone has 8, as grey has.
         """
-        channels = self.channels or _USUAL_CHANNELS
-        return channels > 1, (self.bits or _USUAL_BITS) / channels
+        channels, bits = self.channels or _USUAL_CHANNELS, self.bits or _USUAL_BITS
+        if self.is_grey:
+            return False, bits if bits <= _MAX_PALETTE_BITS else bits / channels
+        return channels > 1, bits / channels
 
     @property
     def rank(self) -> tuple[bool, float, int, int, int, str]:
@@ -85,6 +91,11 @@ class UsableImage:
     def storage(self) -> tuple[object, ...]:
         """Identifies the stored file: equal for hard links of one file, and different for all others."""
         return (self.path,) if self.stored_file is None else (self.sha256, *self.stored_file)
+
+
+def with_colours(images: Iterable[UsableImage], grey_contents: Set[str]) -> list[UsableImage]:
+    """Return images with `is_grey` as the pixels of their contents say."""
+    return [replace(image, is_grey=True) if image.sha256 in grey_contents else image for image in images]
 
 
 def group_by_content(images: Iterable[UsableImage]) -> dict[str, list[UsableImage]]:

@@ -28,6 +28,11 @@ def deep(path: str, channels: int, bits: int, width: int = 4) -> UsableImage:
         (image("longer/path.png", size_bytes=11), image("a.png"), "11 bytes, not 10"),
         (image("b.png"), image("aa.png"), "the shorter path"),
         (deep("b.png", 3, 24, width=3), deep("a.png", 1, 8), "stored in colour, not in grey"),
+        (
+            deep("b.png", 3, 24, width=3),
+            replace(deep("a.png", 3, 48), is_grey=True),
+            "in colour, not a grey version",
+        ),
         (deep("b.png", 3, 24, width=3), deep("a.png", 3, 8), "24 bits per pixel, not 8 bits per pixel"),
         (deep("b.png", 1, 8, width=3), deep("a.png", 1, 1), "8 bits per pixel, not 1 bit per pixel"),
         (image("a.png"), image("b.png"), "the first path"),

@@ -2,8 +2,10 @@
 
 import io
 import os
+import sqlite3
 import tempfile
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -228,7 +230,7 @@ def test_an_edited_image_and_a_grey_version_are_to_be_looked_at_first(home: Home
     assert report.duplicate_bytes == (home.images / "edited-small.jpg").stat().st_size
     assert "; 2 to look at first: " in report.summary
     reasons = {row["path_from"]: row["reason"] for row in stored}
-    assert reasons["grey.png"].startswith("look first: one is a grey version of the other (correlation ")
+    assert reasons["grey.png"].startswith("look first: a grey version of the other (correlation ")
     assert reasons[second].endswith("neither is proposed for removal")
     sets = load_review_tables(home).duplicate_sets
     numbers = {path: load_review_tables(home).number_of(path) for path in ("edited.png", "edited-small.jpg")}
@@ -467,6 +469,57 @@ def test_an_enlargement_that_can_not_be_read_is_measured_in_the_next_run(
     assert rows(home)["original.jpg"]["path_keep"] == "thrice.jpg"
     assert refresh(home).pending == 0
     assert rows(home)["thrice.jpg"]["path_keep"] == "original.jpg"
+
+
+def put_greys(home: Home) -> None:
+    """Write a grey image in grey and in colours, and a coloured image with grey versions of it."""
+    grey = detailed_scene(5).convert("L")
+    put(home.images, "grey.png", encode(grey))
+    put(home.images, "as-colours.jpg", encode(grey.resize((180, 135)).convert("RGB"), "JPEG", quality=90))
+    put(home.images, "as-palette.gif", encode(grey.resize((120, 90)).convert("RGB").quantize(), "GIF"))
+    faint = Image.blend(scene(6), scene(6).convert("L").convert("RGB"), 0.93)
+    put(home.images, "faint.jpg", encode(faint.resize((160, 120)), "JPEG", quality=95))
+    put(home.images, "faint-grey.webp", encode(faint.convert("L").convert("RGB"), "WEBP", quality=90))
+    coloured = scene(7)
+    put(home.images, "coloured.png", encode(coloured.resize((120, 90))))
+    put(home.images, "coloured-grey.png", encode(coloured.convert("L").convert("RGB")))
+
+
+GREYS = {
+    "as-colours.jpg": ("grey.png", "near", "kept: 360 x 270 pixels, not 180 x 135"),
+    "as-palette.gif": ("grey.png", "near", "kept: 360 x 270 pixels, not 120 x 90"),
+    "faint-grey.webp": ("faint.jpg", "near", "kept: in colour, not a grey version"),
+    "coloured-grey.png": ("coloured.png", "look_first", "neither is proposed for removal"),
+}
+
+
+@pytest.mark.usefixtures("settled")
+def test_an_image_without_colour_counts_as_grey_however_it_is_stored(home: Home) -> None:
+    put_greys(home)
+    refresh(home)
+    found = rows(home)
+    assert {
+        path: (row["path_keep"], row["kind"], row["reason"].rpartition("; ")[2]) for path, row in found.items()
+    } == GREYS
+    assert found["coloured-grey.png"]["reason"].startswith("look first: a grey version of the other (")
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_colours_of_an_older_home_are_measured_once_and_nothing_else(home: Home) -> None:
+    put_greys(home)
+    refresh(home)
+    before = rows(home)
+    with closing(sqlite3.connect(home.work / "duplicates/copies.sqlite")) as connection, connection:
+        connection.execute("DROP TABLE colours")
+        connection.execute("DROP TABLE enlargements")
+    table = tables.duplicates_path(home.warehouse)
+    tables.write(table, tables.read(table), {**tables.read_metadata(table), "method": "older"})
+    report = refresh(home)
+    # Two of the seven are stored in grey, one of them by its palette.
+    assert (report.written, report.fingerprinted, report.compared_pairs) == (True, 5, 0)
+    assert "The colours of 5 contents are measured, once" in report.summary
+    assert rows(home) == before
+    assert not refresh(home).written
 
 
 def as_bytes(image: Image.Image, form: str, **options: Any) -> bytes:

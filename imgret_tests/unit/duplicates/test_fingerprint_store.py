@@ -2,6 +2,7 @@
 
 import sqlite3
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,6 +75,23 @@ def test_enlargements_of_another_method_are_measured_again(tmp_path: Path, monke
     store.put_enlargements({("c", "a"): False})
     assert store.enlargements() == {("c", "a"): False}
     assert set(store.match_scores()) == {("a", "b"), ("b", "c")}
+
+
+def test_colours_are_read_back_until_a_content_is_gone_or_their_method_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = filled_store(tmp_path)
+    assert store.colours() == {}
+    store.put_fingerprints((name, replace(fingerprint(1), colour=level)) for name, level in (("a", 0), ("b", 77)))
+    assert FingerprintStore(tmp_path, "method", "pixels").colours() == {"a": 0, "b": 77}
+    store.finish_search([], "bc")
+    assert store.colours() == {"b": 77}
+    assert FingerprintStore(tmp_path, "method", "other pixels").colours() == {"b": 77}
+    with monkeypatch.context() as patched:
+        patched.setattr(fingerprint_store, "COLOUR_METHOD", "other")
+        assert store.colours() == {}
+    assert set(store.hashes()) == set("bc")
+    assert FingerprintStore(tmp_path, "other method", "pixels").colours() == {}
 
 
 def test_a_damaged_enlargement_is_forgotten_alone(tmp_path: Path) -> None:

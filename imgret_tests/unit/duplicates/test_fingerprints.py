@@ -8,13 +8,15 @@ from PIL import Image, ImageEnhance
 
 from imgret_assets.domain.duplicates.fingerprints import (
     GREY_SIDE,
+    MAX_GREY_LEVELS,
     correlate,
     fingerprint_bytes,
     fingerprint_contents,
     fingerprint_image,
+    measure_colour,
 )
 from imgret_assets.domain.images.image_status import Status
-from imgret_tests.support.scenes import encode, near_duplicates_of, scene
+from imgret_tests.support.scenes import detailed_scene, encode, near_duplicates_of, scene
 from imgret_tests.support.tree import put
 
 
@@ -53,6 +55,30 @@ def test_near_duplicates_have_close_hashes() -> None:
 def test_an_image_without_structure_is_flat() -> None:
     fingerprint = fingerprint_image(Image.new("RGB", (50, 40), (200, 200, 200)))
     assert (fingerprint.status, fingerprint.hash, fingerprint.grey) == ("flat", None, None)
+
+
+FORMS = [("JPEG", 20), ("JPEG", 95), ("WEBP", 30), ("WEBP", 90), ("AVIF", 30), ("GIF", 0), ("PNG", 0)]
+
+
+@pytest.mark.parametrize(("form", "quality"), FORMS)
+def test_grey_stays_grey_in_every_form_and_colour_stays_colour(form: str, quality: int) -> None:
+    options = {"quality": quality} if quality else {}
+    grey = detailed_scene(3).convert("L").convert("RGB")
+    marked = grey.copy()
+    marked.paste((170, 60, 60), (100, 100, 112, 112))
+    levels = [
+        fingerprint_bytes(encode(image, form, **options), max_pixels=10**6).colour for image in (grey, marked, scene(1))
+    ]
+    assert levels[0] is not None
+    assert levels[0] <= MAX_GREY_LEVELS
+    assert min(level or 0 for level in levels[1:]) > MAX_GREY_LEVELS
+
+
+def test_a_small_coloured_mark_is_seen_in_a_large_image() -> None:
+    large = Image.new("RGB", (5000, 3000), (240, 240, 240))
+    assert measure_colour(large) == 0
+    large.paste((230, 40, 40), (2501, 1003, 2511, 1013))
+    assert measure_colour(large) > 50
 
 
 def test_an_image_that_can_not_be_decoded_has_its_status() -> None:

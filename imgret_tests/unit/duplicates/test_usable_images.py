@@ -16,6 +16,7 @@ from imgret_assets.domain.duplicates.usable_images import (
     load_usable_images,
     rank_contents,
     storage_digest,
+    with_colours,
 )
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
@@ -160,3 +161,25 @@ def test_depth_is_ranked_before_pixels(
         for path, (channels, bits, side) in (("a", poorer), ("b", better))
     ]
     assert [group[0].path for group in rank_contents(images)] == ["b", "a"]
+
+
+@pytest.mark.parametrize(
+    ("other", "grey", "first"),
+    [
+        pytest.param((3, 8, 100), (3, 48, 900), "other", id="a palette with colours before grey in RGB of 16 bits"),
+        pytest.param((1, 8, 400), (3, 24, 300), "other", id="grey in RGB is no more than grey"),
+        pytest.param((1, 8, 300), (3, 24, 400), "grey", id="grey is no more than grey in RGB"),
+        pytest.param((1, 8, 300), (3, 8, 400), "grey", id="a palette of greys has the bits of grey"),
+        pytest.param((1, 16, 100), (4, 32, 400), "other", id="grey of 16 bits before grey in CMYK"),
+    ],
+)
+def test_an_image_without_colour_is_ranked_as_grey(
+    other: tuple[int, int, int], grey: tuple[int, int, int], first: str
+) -> None:
+    images = [
+        UsableImage(path, path, 10, side, side, channels=channels, bits=bits)
+        for path, (channels, bits, side) in (("grey", grey), ("other", other))
+    ]
+    measured = with_colours(images, {"grey"})
+    assert [image.is_grey for image in measured] == [True, False]
+    assert rank_contents(measured)[0][0].path == first
