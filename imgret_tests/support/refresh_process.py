@@ -12,6 +12,7 @@ The processes are forked from one that has imported everything, so that each sta
 import importlib
 import multiprocessing
 import os
+import signal
 import sys
 import threading
 from collections.abc import Callable, Mapping
@@ -30,6 +31,25 @@ from imgret_tests.support.fakes import FakeEmbedderResource
 from imgret_tests.support.graph_fixtures import refresh_all
 
 ANSWERS_WITHIN_S = 120.0
+# Audit events of the interpreter that change files, take locks, or write elsewhere.
+FILE_EVENTS = frozenset(
+    [
+        "open",
+        "os.rename",
+        "os.remove",
+        "os.mkdir",
+        "os.rmdir",
+        "os.truncate",
+        "os.chmod",
+        "os.utime",
+        "os.link",
+        "fcntl.flock",
+        "sqlite3.connect",
+        "shutil.rmtree",
+        "shutil.copyfile",
+        "socket.connect",
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -51,11 +71,14 @@ class RefreshProcess:
         model: str = "fake",
         stop_at: Point | None = None,
         lasting: bool = False,
+        die_at_event: int | None = None,
     ) -> None:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload([__name__])
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=_refresh, args=(theirs, dict(env), model, stop_at, lasting), daemon=True)
+        self.process = context.Process(
+            target=_refresh, args=(theirs, dict(env), model, stop_at, lasting, die_at_event), daemon=True
+        )
         self.process.start()
         theirs.close()
         self.expect("ready")
@@ -86,7 +109,14 @@ class RefreshProcess:
         assert self.process.exitcode == -9
 
 
-def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point | None, lasting: bool) -> None:
+def _refresh(
+    pipe: Connection,
+    env: dict[str, str],
+    model: str,
+    stop_at: Point | None,
+    lasting: bool,
+    die_at_event: int | None,
+) -> None:
     """The other process: refresh as the environment says, telling through the pipe how far it is.
 
     Args:
@@ -95,6 +125,8 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         model: name of the fake model.
         stop_at: where to stop for good; nowhere where None.
         lasting: as `imgret run` does it, with Dagster's records in the home; else by the functions alone.
+        die_at_event: kill itself, as `kill -9` does, at this event of the file system (`FILE_EVENTS`), from 1. With any
+            number it tells after its end how many there were.
     """
     for name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:
         del os.environ[name]
@@ -113,6 +145,7 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         _stop(stop_at, lambda: pipe.send(("stopped", None)))
     pipe.send(("ready", None))
     pipe.recv()
+    events = None if die_at_event is None else _die_at(die_at_event)
     try:
         settings = load_settings()
         if lasting:
@@ -123,6 +156,25 @@ def _refresh(pipe: Connection, env: dict[str, str], model: str, stop_at: Point |
         pipe.send(("failed", f"{type(error).__name__}: {error}"))
     else:
         pipe.send(("done", done))
+    if events is not None:
+        pipe.send(("events", events()))
+
+
+def _die_at(number: int) -> Callable[[], int]:
+    """Kill this process at that event of the file system; return a function that returns how many there were."""
+    counting = threading.Lock()
+    count = 0
+
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        nonlocal count
+        if event in FILE_EVENTS and not (event == "open" and arguments[1] in ("r", "rb")):
+            with counting:
+                count += 1
+                if count == number:
+                    os.kill(os.getpid(), signal.SIGKILL)
+
+    sys.addaudithook(hook)
+    return lambda: count
 
 
 def _stop(point: Point, tell: Callable[[], None]) -> None:
