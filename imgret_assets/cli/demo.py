@@ -35,7 +35,7 @@ def demo(home: Path | None) -> None:
             f"{demo_home.path} contains the collection of {demo_home.record.root}, which the demo would replace",
             remedy="use another home: `imgret demo --home DIR`",
         )
-    catalogue = draw_catalogue(samples)
+    catalogue = draw_catalogue(samples, lock_timeout_s=demo_home.settings.lock_timeout_s)
     settings = load_settings({"home": demo_home.path, "images": samples})
     totals = refresh_with_progress(settings)
 

@@ -41,9 +41,17 @@ def samples(out: Path | None, dataset: str, force: bool, home: Path | None) -> N
         permissions.restrict(settings.readable_by)
     folder = (out or settings.home / "samples").absolute()
     if dataset == "drawn":
-        collection = draw_catalogue(folder, progress=_progress("products drawn"), force=force)
+        collection = draw_catalogue(
+            folder, progress=_progress("products drawn"), force=force, lock_timeout_s=settings.lock_timeout_s
+        )
     else:
-        collection = fetch_dataset(dataset, folder, progress=_progress("images written"), force=force)
+        collection = fetch_dataset(
+            dataset,
+            folder,
+            progress=_progress("images written"),
+            force=force,
+            lock_timeout_s=settings.lock_timeout_s,
+        )
     content = (
         f"{counted(collection.n_images, 'image')} of {counted(len(collection.families), 'family')} "
         f"under {counted(len(collection.labels), 'label')} in {collection.folder}"

@@ -40,7 +40,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
     if settings.images is None and not skip_samples:
         from imgret_assets.samples.folders import draw_catalogue
 
-        draw_catalogue(opened.path / "samples")
+        draw_catalogue(opened.path / "samples", lock_timeout_s=settings.lock_timeout_s)
     _write_secrets()
     click.echo(f"Ready: model {model}, home {opened.path}, images {opened.images}.")
 

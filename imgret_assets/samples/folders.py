@@ -14,18 +14,20 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from filelock import FileLock
-
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.errors import ImgretError
 from imgret_assets.samples.catalogue import SampleImage, designs, draw_family
 from imgret_assets.samples.datasets import fetch_images
+from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 
 VERSION = 1
 DRAWN = "drawn"
 TRUTH = "truth.csv"
 MARKER = ".samples.json"
+# Of the folder that contains samples and queries; hidden, because it may be the user's.
+LOCK = ".samples"
 FIRST_QUERY = "ibex.jpg"
 
 Progress = Callable[[int, int], None]
@@ -72,7 +74,12 @@ class Catalogue:
 
 
 def draw_catalogue(
-    out: Path, *, progress: Progress | None = None, force: bool = False, families: int | None = None
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+    families: int | None = None,
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
 ) -> Catalogue:
     """Draw the catalogue into a folder and the queries into the folder `queries` next to it, unless they exist.
 
@@ -83,15 +90,26 @@ def draw_catalogue(
         progress: called with the number of products drawn so far and in total.
         force: draw again, also over another data set, in a folder that imgret made.
         families: draw only this number of products, spread over the catalogue.
+        lock_timeout_s: how long to wait for another process that makes samples in the same place, in seconds.
 
     Raises:
         ImgretError: a folder contains files that imgret did not create, or cannot be written.
+        LockTimeoutError: another process makes samples there for longer; names it.
     """
     recipe = {"dataset": DRAWN, "version": VERSION, "families": families}
-    return _make(out, recipe, lambda _scratch: drawn_images(families, progress), force=force)
+    return _make(
+        out, recipe, lambda _scratch: drawn_images(families, progress), force=force, lock_timeout_s=lock_timeout_s
+    )
 
 
-def fetch_dataset(name: str, out: Path, *, progress: Progress | None = None, force: bool = False) -> Catalogue:
+def fetch_dataset(
+    name: str,
+    out: Path,
+    *,
+    progress: Progress | None = None,
+    force: bool = False,
+    lock_timeout_s: float = DEFAULT_LOCK_TIMEOUT_S,
+) -> Catalogue:
     """Download a public data set as <out>/<label>/<name>.jpg; some images become queries instead.
 
     Args:
@@ -99,12 +117,19 @@ def fetch_dataset(name: str, out: Path, *, progress: Progress | None = None, for
         out: the folder; it may be missing or empty.
         progress: called with the number of images written so far and in total.
         force: download again, also over another data set, in a folder that imgret made.
+        lock_timeout_s: as for `draw_catalogue`.
 
     Raises:
         ImgretError: it cannot be downloaded, or as for `draw_catalogue`.
     """
     recipe = {"dataset": name, "version": VERSION, "families": None}
-    return _make(out, recipe, lambda scratch: fetch_images(name, scratch, progress), force=force)
+    return _make(
+        out,
+        recipe,
+        lambda scratch: fetch_images(name, scratch, progress),
+        force=force,
+        lock_timeout_s=lock_timeout_s,
+    )
 
 
 def read_truth(folder: Path) -> list[Truth]:
@@ -167,12 +192,17 @@ def drawn_images(families: int | None, progress: Progress | None) -> Iterator[Sa
 
 
 def _make(
-    out: Path, recipe: dict[str, Any], draw: Callable[[Path], Iterable[SampleImage]], *, force: bool
+    out: Path,
+    recipe: dict[str, Any],
+    draw: Callable[[Path], Iterable[SampleImage]],
+    *,
+    force: bool,
+    lock_timeout_s: float,
 ) -> Catalogue:
     queries = queries_folder(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(out.parent / ".samples.lock"):
+        with locks.hold(out.parent, [LOCK], timeout_s=lock_timeout_s, purpose="making samples"):
             # Both are checked first, so that an error comes before any change.
             complete = [_is_current(folder, recipe, force=force) for folder in (queries, out)]
             current = all(complete)

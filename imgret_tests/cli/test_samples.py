@@ -10,9 +10,24 @@ from click.testing import CliRunner
 from PIL import Image
 
 from imgret_assets.cli.samples import samples as command
-from imgret_assets.errors import ImgretError
+from imgret_assets.errors import ImgretError, LockTimeoutError
 from imgret_assets.samples import folders
 from imgret_assets.samples.catalogue import SampleImage
+from imgret_tests.support.processes import Process
+
+HOLD_SAMPLES = """
+from pathlib import Path
+from imgret_assets.samples import folders
+from imgret_assets.samples.catalogue import SampleImage
+
+def draw(families, progress):
+    say("holds")
+    wait()
+    yield from ()
+
+folders.drawn_images = draw
+folders.draw_catalogue(Path(sys.argv[1]) / "samples")
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -51,6 +66,21 @@ def test_a_folder_with_other_files_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine.jpg").write_bytes(b"mine")
     with pytest.raises(ImgretError, match="did not create"):
         CliRunner().invoke(command, ["--out", str(tmp_path), "--force"], catch_exceptions=False)
+
+
+def test_a_second_process_waits_as_long_as_set_and_names_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("IMGRET_LOCK_TIMEOUT_S", "1.5")
+    with Process(HOLD_SAMPLES, [tmp_path]) as first:
+        assert first.hear() == "holds"
+        done = CliRunner().invoke(command, ["--out", str(tmp_path / "samples")])
+    assert isinstance(done.exception, LockTimeoutError)
+    assert f"held by process {first.popen.pid} (-c, making samples, for" in str(done.exception)
+    assert "was not freed within 1.5 s" in str(done.exception)
+    assert f"Waiting for .samples, held by process {first.popen.pid}" in caplog.text
+    # The first is gone, however it ended.
+    assert CliRunner().invoke(command, ["--out", str(tmp_path / "samples")]).exit_code == 0
 
 
 def test_an_unknown_dataset_is_wrong_use(tmp_path: Path) -> None:

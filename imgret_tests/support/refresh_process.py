@@ -33,23 +33,8 @@ from imgret_tests.support.graph_fixtures import refresh_all
 ANSWERS_WITHIN_S = 120.0
 # Audit events of the interpreter that change files, take locks, or write elsewhere.
 FILE_EVENTS = frozenset(
-    [
-        "open",
-        "os.rename",
-        "os.remove",
-        "os.mkdir",
-        "os.rmdir",
-        "os.truncate",
-        "os.chmod",
-        "os.utime",
-        "os.link",
-        "fcntl.flock",
-        "sqlite3.connect",
-        "shutil.rmtree",
-        "shutil.copyfile",
-        "socket.connect",
-    ]
-)
+    {"open", "os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.truncate", "os.chmod", "os.utime", "os.link"}
+) | {"fcntl.flock", "sqlite3.connect", "shutil.rmtree", "shutil.copyfile", "socket.connect"}
 
 
 @dataclass(frozen=True)
