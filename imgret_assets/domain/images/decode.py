@@ -51,7 +51,7 @@ DECODER_VERSION = 3
 SECOND_TIFF_DECODER = "tiff1"
 BMP_RUNS = "runs1"
 PROFILE = "profile1"
-GROUND = "ground1"
+GROUND = "ground2"
 
 # The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
 # every large photograph, and can't be set by a user.

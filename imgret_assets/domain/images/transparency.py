@@ -13,10 +13,9 @@ WHITE, BLACK = (255, 255, 255), (0, 0, 0)
 _BAND_PIXELS = 1 << 20
 # The choice is made on at most this many pixels a side.
 _SIDE = 256
-# A pixel whose brightness differs less from the ground is lost on it.
-_LOST_LEVELS = 32
-# Black is the ground if at least so much of what is visible is lost on white, and at most so much on black.
-_LOST_ON_WHITE, _LOST_ON_BLACK = 0.8, 0.1
+# Black is the ground if what is visible differs from white by fewer levels on average. A mean stays the same in another
+# size of the image; a share of the pixels above some level does not, because outlines blend with what they surround.
+_MIN_CONTRAST_LEVELS = 32
 # Of an image with less transparency, no shape is lost: it is a picture with cut corners or a soft edge.
 _MIN_TRANSPARENT = 0.1
 
@@ -54,6 +53,5 @@ def choose_ground(rgba: Image.Image) -> tuple[int, int, int]:
     visible = opacity.sum()
     if visible == 0 or opacity.mean() > 1 - _MIN_TRANSPARENT:
         return WHITE
-    lost_on_white = opacity[brightness > 255 - _LOST_LEVELS].sum() / visible
-    lost_on_black = opacity[brightness < _LOST_LEVELS].sum() / visible
-    return BLACK if lost_on_white >= _LOST_ON_WHITE and lost_on_black <= _LOST_ON_BLACK else WHITE
+    contrast_with_white = ((255 - brightness) * opacity).sum() / visible
+    return BLACK if contrast_with_white < _MIN_CONTRAST_LEVELS else WHITE

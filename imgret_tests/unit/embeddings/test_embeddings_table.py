@@ -556,7 +556,7 @@ def test_a_home_of_an_older_decoder_embeds_only_what_is_decoded_otherwise(
     put(images, "half.jpg", half_a_picture())
     refresh(home, embedder)
     current = embedding_rows(home, embedder.space.id)
-    assert {path for path, row in current.items() if row["engine"] in ("fake+tiff1", "fake+ground1")} == set(odd)
+    assert {path for path, row in current.items() if row["engine"] in ("fake+tiff1", "fake+ground2")} == set(odd)
     as_of_older_decoder(home, space=embedder.space.id)
     report = refresh(home, embedder)
     assert (report.embedded, report.failed, report.outdated) == (2, 1, 6)

@@ -175,17 +175,17 @@ def test_the_forms_that_other_pixels_are_decoded_of_than_before_are_marked() -> 
     marked = Counter((form.name.split()[0], header_of(form.data).decoding) for form in all_forms())
     assert dict(marked) == {
         ("tiff", ""): 57,
-        ("tiff", "ground1"): 3,
+        ("tiff", "ground2"): 3,
         ("tiff", "tiff1"): 194,
         ("bigtiff", ""): 2,
         ("bigtiff", "tiff1"): 4,
         ("bmp", ""): 12,
         ("bmp", "runs1"): 28,
         ("png", ""): 22,
-        ("png", "ground1"): 8,
+        ("png", "ground2"): 8,
         ("pnm", ""): 26,
         ("tga", ""): 12,
-        ("tga", "ground1"): 8,
+        ("tga", "ground2"): 8,
     }
 
 
