@@ -91,16 +91,18 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
         TableError, StaleTableError: tables are missing or don't belong together.
         HomeError: the decisions can't be read, or the files can't be written.
         DiskFullError: there is no space for the files.
+        ReshardedError: a reshard has replaced tables in the meantime.
     """
     if form not in FORMATS:
         raise SettingError(f"format is {form!r}", expected=" or ".join(FORMATS))
     if vectors and form != PARQUET:
         raise SettingError(f"Vectors can't be exported as {form}", expected="parquet")
-    listing = list_embeddings(home, space.id)
-    threshold = PAIRS.require_current(home.warehouse, space.id, listing.coverage).threshold
     notes: list[str] = []
-    relationships = _open_relationships(home, space, listing, notes)
-    groups = _groups(home, space, listing.coverage, notes)
+    with home.unchanged_shards():
+        listing = list_embeddings(home, space.id)
+        threshold = PAIRS.require_current(home.warehouse, space.id, listing.coverage).threshold
+        relationships = _open_relationships(home, space, listing, notes)
+        groups = _groups(home, space, listing.coverage, notes)
     metadata = {
         "schema": _SCHEMA_VERSION,
         "model": space.id,
@@ -112,7 +114,11 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
         node_schema = node_schema.append(pa.field("embedding", pa.list_(pa.float32(), space.dim)))
     counts = {kind.name: 0 for kind in EXPORTED_KINDS}
     nodes = 0
-    with _writers(folder, form, node_schema, metadata) as (files, write_nodes, write_relationships):
+    with (
+        _writers(folder, form, node_schema, metadata) as (files, write_nodes, write_relationships),
+        # Checked before the files take their place.
+        home.unchanged_shards(),
+    ):
         for table in _nodes(home, space, groups, node_schema):
             nodes += table.num_rows
             write_nodes(table)

@@ -52,6 +52,7 @@ def find_similar(
         SettingError: the query is out of range.
         ImageError: the query image can't be used.
         DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
+        ReshardedError: reranking has read tables while a reshard replaced them.
     """
     query.check()
     with nullcontext(database) if database else open_database(home.settings) as opened:
@@ -64,7 +65,8 @@ def find_similar(
         query_paths = _paths_in_graph(opened, image)
         excluded_paths = query_paths if query.exclude_self else []
         if query.mode == "rerank":
-            hits, mode = _rerank(home, opened, state, vector, query, excluded_paths), query.mode
+            with home.unchanged_shards():
+                hits, mode = _rerank(home, opened, state, vector, query, excluded_paths), query.mode
         else:
             hits, mode = nearest(opened, state, vector, query, excluded_paths=excluded_paths)
         if query.relations:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imgret_assets.domain.storage import locks, permissions, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
-from imgret_assets.errors import HomeError, ReshardedError, SettingError
+from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
 from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
 
 
@@ -98,12 +98,37 @@ class Home:
         """
         return locks.share(self.locks, locks.LAYOUT, timeout_s=self.settings.lock_timeout_s, purpose=purpose)
 
+    @contextmanager
+    def unchanged_shards(self) -> Iterator[None]:
+        """Read tables in the block without a lock, and raise one named error if a reshard has moved them meanwhile.
+
+        It takes the place of the error that the block ended with, such as that of a missing table. Without one, what
+        the block has read may be of two numbers of shards.
+
+        Raises:
+            ReshardedError: the home is being resharded or was, since it was opened.
+        """
+        try:
+            yield
+        except (ImgretError, OSError) as error:
+            try:
+                self.check_shards(len(self.shards))
+            except ReshardedError as resharded:
+                raise resharded from error
+            raise
+        self.check_shards(len(self.shards))
+
     def check_shards(self, expected: int) -> None:
         """Raise an error if the home does not have this number of shards any more.
 
         Raises:
-            ReshardedError: it has another number by now.
+            ReshardedError: it has another number by now, or its tables are being replaced by those of another number.
         """
+        if reshard_swap.is_ready(self.path):
+            raise ReshardedError(
+                f"{self.path} is being resharded; nothing was changed",
+                remedy="run again, which waits for the reshard or finishes it",
+            )
         record = read_record(self.path) or self.record
         if record.shards != expected:
             raise ReshardedError(

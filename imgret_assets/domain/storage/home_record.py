@@ -3,6 +3,7 @@
 Belongs here: its fields, its version, reading and writing it. Not here: the folder's layout (`domain.storage.home`).
 """
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
@@ -14,6 +15,8 @@ from imgret_assets.settings import MAX_SHARDS
 
 # A change that an older imgret would misread raises it. An added field does not: older ones of this version keep it.
 VERSION = 1
+# The first field of the file. In another place it is one that an imgret which does not know it has copied.
+_CHECK = "check"
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,8 @@ def record_path(folder: Path) -> Path:
 def read_record(folder: Path) -> HomeRecord | None:
     """Return the home's record; None where the folder is not a home yet.
 
-    A record without a version was written before there were any, and is one of version 1.
+    A record without a version was written before there were any, and is one of version 1. One without a check was
+    written by an earlier imgret.
 
     Raises:
         HomeError: the record is damaged, or of a newer version.
@@ -73,6 +77,10 @@ def read_record(folder: Path) -> HomeRecord | None:
     path = record_path(folder)
     try:
         values = dict(json.loads(path.read_text(encoding="utf-8")))
+        is_checked = next(iter(values), None) == _CHECK
+        check = values.pop(_CHECK, None)
+        if is_checked and check != _check_of(values):
+            raise ValueError("its check does not fit its content: a byte has changed")
         version = int(values.pop("version", VERSION))
         if version <= VERSION:
             known = {name: values.pop(name) for name in _KNOWN_FIELDS & values.keys()}
@@ -81,7 +89,9 @@ def read_record(folder: Path) -> HomeRecord | None:
         return None
     except (ValueError, TypeError) as error:
         raise HomeError(
-            f"{path} is not a home's record ({error})", remedy="restore it from a backup, or use another IMGRET_HOME"
+            f"{path} is not a home's record ({error})",
+            remedy="restore it from a backup, or use another IMGRET_HOME; if you have changed the file yourself, "
+            f'remove the line "{_CHECK}" from it',
         ) from error
     raise HomeError(
         f"{path} has version {version}: a newer imgret has written it",
@@ -108,4 +118,10 @@ def write_record(folder: Path, record: HomeRecord) -> None:
     """Write the home's record, whole or not at all; the caller holds the lock `home`."""
     values = asdict(record)
     unknown = values.pop("unknown_fields")
-    atomic_files.write_json(record_path(folder), {"version": VERSION, **values, **unknown})
+    content = {"version": VERSION, **values, **unknown}
+    atomic_files.write_json(record_path(folder), {_CHECK: _check_of(content), **content})
+
+
+def _check_of(values: Mapping[str, object]) -> str:
+    """Return the SHA-256 of the fields, whatever their order and layout in the file."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,6 +1,7 @@
 """Another number of shards, leftovers, the default model, and how good answers are."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,14 @@ import pytest
 from imgret_assets.domain.analysis.ranking_quality import measure_precision
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors
-from imgret_assets.domain.embeddings.table_reader import Embeddings
+from imgret_assets.domain.embeddings.table_reader import Embeddings, list_embeddings
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.operations import reshard
 from imgret_assets.domain.operations.cleanup import remove_leftovers
+from imgret_assets.domain.operations.export import export_graph
+from imgret_assets.domain.search.vector_cache import CachedVectors, cached_vectors
+from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home, open_home
@@ -78,6 +82,46 @@ def test_who_opened_the_home_before_a_reshard_changes_nothing_and_says_so(
         with pytest.raises(ReshardedError, match=rf"from 4 to {shards} shards.*nothing was changed.*run again"):
             act()
     assert (all_rows(home, "manifest"), all_rows(home, "embeddings")) == before
+
+
+@pytest.mark.parametrize("shards", [2, 9])
+@pytest.mark.parametrize("replaced", [0, 1, 3, 99])
+def test_who_reads_during_the_swap_gets_the_rows_or_one_named_error(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch, shards: int, replaced: int
+) -> None:
+    """The swap is stopped after some of its files; 99: it is done, and the reader had opened the home before."""
+    embedder = built(home, images)
+    refresh_neighbours(home, embedder.space.id)
+    expected = list_embeddings(home, embedder.space.id).paths
+    moved = iter(range(replaced))
+    replace = Path.replace
+
+    def stopped(path: Path, target: Path) -> Path:
+        if path.name.startswith("shard=") and next(moved, None) is None:
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", stopped)
+    with suppress(KeyboardInterrupt):
+        reshard.reshard(home, shards)
+    monkeypatch.undo()
+    folder = home.path / "exported"
+    reads = (
+        lambda: export_graph(home, embedder.space, folder, "parquet"),
+        lambda: cached_with(home, embedder.space.id),
+    )
+    for read in reads:
+        with pytest.raises(ReshardedError, match=r"resharded.*run again"):
+            read()
+    assert not [*folder.rglob("*.parquet")]
+    again = open_home(load_settings({"home": home.path, "images": images}))
+    assert again.record.shards == shards
+    assert list_embeddings(again, embedder.space.id).paths == expected
+
+
+def cached_with(home: Home, space: str) -> CachedVectors:
+    with home.unchanged_shards():
+        return cached_vectors(home, space)
 
 
 def test_a_reshard_starts_from_the_shards_of_the_one_before(home: Home, images: Path) -> None:

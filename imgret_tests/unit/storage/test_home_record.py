@@ -1,6 +1,7 @@
 """The record of a home: its version, fields of other versions, damage."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -94,3 +95,44 @@ def test_a_damaged_record_is_an_error_with_the_remedy(settings: Settings, text: 
     with pytest.raises(HomeError, match=r"home.json is not a home's record .*restore it from a backup"):
         open_home(settings)
     assert record_path(settings.home).read_text() == text
+
+
+def test_no_changed_bit_of_the_file_is_taken_for_the_record(tmp_path: Path) -> None:
+    record = HomeRecord("home", 16, root="/images", model="resnet50", threshold=0.85, centre="a1" * 32)
+    write_record(tmp_path, record)
+    path = record_path(tmp_path)
+    content = path.read_bytes()
+    named = 0
+    for position in range(len(content)):
+        for bit in range(8):
+            damaged = bytearray(content)
+            damaged[position] ^= 1 << bit
+            path.write_bytes(damaged)
+            try:
+                found = read_record(tmp_path)
+            except HomeError:
+                named += 1
+            else:
+                # Of a space between two fields, or of the name of the check itself.
+                assert found is not None
+                assert replace(found, unknown_fields={}) == record
+    assert named > 7 * len(content)
+
+
+def test_a_changed_digit_is_named_with_the_remedy(tmp_path: Path) -> None:
+    write_record(tmp_path, HomeRecord("home", 16, threshold=0.85))
+    path = record_path(tmp_path)
+    path.write_text(path.read_text().replace("0.85", "0.35"))
+    with pytest.raises(HomeError, match=r'home.json .*its check does not fit .*backup.*remove the line "check"'):
+        read_record(tmp_path)
+    path.write_text("\n".join(line for line in path.read_text().splitlines() if '"check"' not in line))
+    assert read_record(tmp_path) == HomeRecord("home", 16, threshold=0.35)
+
+
+def test_a_check_that_an_earlier_imgret_has_copied_does_not_count(tmp_path: Path) -> None:
+    """It keeps fields it does not know, behind its own, and changes the others."""
+    write_record(tmp_path, HomeRecord("home", 16, threshold=0.85))
+    values = read_file(tmp_path)
+    check = values.pop("check")
+    write_file(tmp_path, **(values | {"threshold": 0.9}), check=check)
+    assert read_record(tmp_path) == HomeRecord("home", 16, threshold=0.9)
