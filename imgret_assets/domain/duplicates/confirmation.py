@@ -34,8 +34,8 @@ from imgret_assets.domain.duplicates.registration import (
     window_within,
 )
 
-# Long side of the grid in pixels. Letters of a page of A4 are 7 pixels high at 768; at 512 half of the changed digits
-# can't be seen, and 1,024 doubles the time.
+# Long side of the grid in pixels. Letters of a page of A4 are 7 pixels high at 768. Of the digits changed in a price
+# list of half the size, 3 of 12 can't be seen at 768 and 15 of 40 at 512.
 COMPARED_SIDE = 768
 # Pixels of the larger image along a side of the grid. More do not move the registration, and take longer.
 SOURCE_OVERSAMPLING = 1.6
@@ -49,18 +49,17 @@ NEAR_VERDICTS, LOOK_VERDICTS = (SAME, BORDER), (CHANGED, GREY, FRAMES)
 # Most that an edge may be cropped: 4 percent, for which hashes find candidates, and what a fit of 64 pixels can miss.
 _MAX_CROP = 0.06
 # Share of the side (at least 0.75 pixels of the grid) by which each image may show what the other does not. A burst
-# that moved by 1 percent is refused; registration is exact to 0.2 percent.
+# that moved by 1 percent is refused; of 114 crops of photographs, 99 in 100 were registered to within 0.12 percent.
 _MAX_NEW_CONTENT, _MAX_NEW_CONTENT_PIXELS = 0.005, 0.75
-# Degrees. Copies are never rotated; the fit is exact to 0.1 degrees, and a second shot by hand turns by 0.5 or more.
+# Degrees. Copies are never rotated, and a second shot by hand mostly is.
 _MAX_TURN_DEGREES = 0.3
 # Contrast of the one relative to the other. Beyond that so few levels remain that a fit explains anything.
 _MIN_GAIN, _MAX_GAIN = 0.4, 2.5
-# Correlation of the registered images below which no part fits; copies have 0.8 or more.
+# Correlation of the registered images below which no part fits.
 _MIN_FIT = 0.2
 # A block may differ by this mean square in levels, plus this share of the contrast next to it: edges ring in a JPEG.
 _BLOCK_NOISE, _CONTRAST_SHARE = 60.0, 0.10
-# The worst block may be at most FREE + FACTOR x the 95th percentile, and never above CAP. Copies in JPEG of quality 15
-# reach 0.9 of that, a changed digit of 10 pixels 1.3.
+# The worst block may be at most FREE + FACTOR x the 95th percentile, and never above CAP.
 _NOISE_PERCENTILE = 95
 _FREE_RATIO, _NOISE_FACTOR, _MAX_RATIO = 1.5, 10.0, 12.0
 # Means of a block may differ by so many levels where a channel is clipped: the levels above are lost there.

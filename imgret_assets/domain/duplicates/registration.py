@@ -36,8 +36,8 @@ _FIRST_BOXES: tuple[Box, ...] = (
     *((left, top, left + 0.96, top + 0.96) for left in (0.0, 0.04) for top in (0.0, 0.04)),
 )
 _WHOLE = _FIRST_BOXES[0]
-# Correlation of registered images from which no other start is tried. Lines of text fit each other at several places:
-# without a second start, the page of the tests is not registered to two of its twelve copies.
+# Correlation of registered images from which no other start is tried. Lines of text fit each other at several places,
+# so the first start may end at a wrong one.
 _GOOD_FIT = 0.9
 # Long sides in pixels at which the fit runs before it runs at full size. A step of 3 from one to the next keeps the
 # remaining error below a pixel, where Gauss-Newton converges.
@@ -47,7 +47,8 @@ _FIRST_STEPS, _LATER_STEPS = 6, 3
 _SETTLED_PIXELS, _SETTLED_PIXELS_FULL_SIZE = 0.06, 0.25
 # A step moves at most this far, in pixels: linearised gradients do not hold beyond.
 _MAX_MOVE_PIXELS = 3.0
-# The fit at a size uses about this many pixels, whole rows apart: more do not change the box by 0.01 pixels.
+# The fit at a size uses about this many pixels, whole rows apart. All pixels would move the box by less than 0.01
+# pixels in nine of ten photographs, and by at most 0.4 pixels in nine of ten documents.
 _FIT_PIXELS = 30_000
 _MIN_WINDOW_PIXELS = 8
 _SMOOTHED = ImageFilter.BoxBlur(1)
