@@ -144,6 +144,13 @@ def run_command(arguments: Sequence[str] | None = None) -> int:
             if _is_closed(stream):
                 os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
         return EXIT_CLOSED_PIPE
+    except Exception as error:  # noqa: BLE001, RUF100 - the last resort: a line in place of a page
+        # Imported here, because a command that ends well needs nothing of it.
+        from imgret_assets.cli.support.unexpected_errors import as_named_error
+
+        named = as_named_error(error)
+        click.echo(f"imgret: {message_of(named)}", err=True)
+        return named.exit_code
 
 
 if __name__ == "__main__":

@@ -9,6 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import click
 import pytest
@@ -106,10 +108,19 @@ def test_a_failure_is_a_line_on_stderr(
     assert (captured.out, captured.err) == ("", message)
 
 
-def test_an_unexpected_error_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unexpected_error_is_a_line_that_names_the_file_with_the_rest(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     replace_demo(monkeypatch, ZeroDivisionError("a bug"))
-    with pytest.raises(ZeroDivisionError, match="a bug"):
-        run_command(["demo"])
+    assert run_command(["demo"]) == 1
+    (log,) = tmp_path.iterdir()
+    assert capsys.readouterr().err == (
+        "imgret: An unexpected error ended the command (ZeroDivisionError: a bug). "
+        f"What to do: run it again; if it ends again, report it: the traceback is in {log}.\n"
+    )
+    assert "Traceback" in log.read_text()
+    assert log.stat().st_mode & 0o077 == 0
 
 
 @pytest.mark.parametrize("arguments", [["nonsense"], ["--nonsense"], ["query"], ["query", "a.png", "-k", "many"]])
@@ -189,15 +200,17 @@ def test_the_exit_code_of_a_command_whose_output_is_read() -> None:
     assert (done.returncode, len(done.stdout.splitlines())) == (11, 20_000)
 
 
-def test_a_broken_pipe_other_than_the_output_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broken_pipe_other_than_the_output_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """For example a connection that broke while the output is still read."""
     replace_demo(monkeypatch, BrokenPipeError(errno.EPIPE, "a socket"))
     read, write = os.pipe()
     with os.fdopen(read), os.fdopen(write, "w") as stdout, monkeypatch.context() as patch:
         patch.setattr(sys, "stdout", stdout)
         patch.setattr(sys, "stderr", stdout)
-        with pytest.raises(RuntimeError, match="other than the output broke"):
-            run_command(["demo"])
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        assert run_command(["demo"]) == 1
+    (log,) = tmp_path.iterdir()
+    assert "other than the output broke" in log.read_text()
 
 
 def test_ctrl_c_prints_one_line_and_exits_with_130() -> None:

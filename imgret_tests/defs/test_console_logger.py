@@ -7,6 +7,7 @@ import pytest
 
 from imgret_assets.defs.build import build_defs
 from imgret_assets.defs.console_logger import console_logger
+from imgret_assets.errors import TableError
 from imgret_assets.settings import Settings
 
 NAME, SHOWN = "a\x1b[2J\r\x9b31mb.jpg", r"a\x1b[2J\r\x9b31mb.jpg"
@@ -61,3 +62,23 @@ def test_the_event_log_keeps_the_name_as_it_is() -> None:
         run = logging_job.execute_in_process(instance=instance)
         messages = [event.user_message for event in instance.all_logs(run.run_id)]
     assert NAME in messages
+
+
+def test_a_failed_run_is_two_lines_and_its_record_has_the_stack(capfd: pytest.CaptureFixture[str]) -> None:
+    @dg.op
+    def fail() -> None:
+        raise TableError("The table is damaged", remedy="run `imgret run`")
+
+    @dg.job(logger_defs={"console": console_logger()})
+    def failing_job() -> None:
+        fail()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        configuration = {"loggers": {"console": {"config": {"log_level": "INFO"}}}}
+        failed = failing_job.execute_in_process(configuration, instance=instance, raise_on_error=False)
+        (event,) = (event for event in failed.all_events if event.is_step_failure)
+        assert event.step_failure_data.error is not None
+        assert "Stack Trace" in str(event.step_failure_data.error)
+    step, run = capfd.readouterr().err.splitlines()
+    assert step.endswith('Execution of step "fail" failed. The table is damaged. What to do: run `imgret run`.')
+    assert 'Execution of run for "failing_job" failed.' in run
