@@ -111,8 +111,23 @@ def test_a_run_without_flags_goes_on_with_the_recorded_model(home: Home) -> None
 
 def test_a_run_without_flags_goes_on_with_the_recorded_engine(home: Home) -> None:
     EmbedderResource(model=LITE0, engine="torch", device="cpu").record_models(home)
-    assert reopened(home).record.engine == "torch"
+    # Choosing an engine makes no vectors: `refresh_embeddings` records it with the first that it has made.
+    assert reopened(home).record.engine is None
+    reopened(home).update(engine="torch")
     assert isinstance(EmbedderResource(device="cpu").provide(reopened(home)), TorchEmbedder)
+
+
+def test_a_device_that_is_not_there_is_refused_before_anything_is_recorded(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    home = home.update(engine="openvino", precision="float32")
+    before = contents(home.path)
+    with pytest.raises(ModelError, match="device 'cuda' is not available"):
+        EmbedderResource(model=LITE0, device="cuda").record_models(home)
+    assert contents(home.path) == before
 
 
 def test_a_run_without_flags_goes_on_with_the_recorded_mean(
@@ -152,7 +167,7 @@ def test_the_embeddings_asset_records_the_model(chain: Chain) -> None:
     RealModelChain(chain.settings).run(assets=["raw_images", "embeddings"])
     record = read_record(chain.home.path)
     assert record is not None
-    assert (record.model, record.engine, record.decoding, record.pooling) == ("resnet50", "openvino", "auto", "gem")
+    assert (record.model, record.engine, record.decoding, record.pooling) == ("resnet50", None, "auto", "gem")
     assert record.weights is not None
     assert record.centre is not None
 

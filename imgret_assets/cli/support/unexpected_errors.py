@@ -58,10 +58,13 @@ def _of_system(error: OSError, more: str) -> ImgretError:
 
 def _cause(error: BaseException, kind: type[_Error]) -> _Error | None:
     """Return the error or the one behind it that is of a kind."""
+    chain: list[BaseException] = []
     seen: BaseException | None = error
-    while seen is not None:
+    # A chain may be a circle: `raise error from error` makes one.
+    while seen is not None and not any(seen is known for known in chain):
         if isinstance(seen, kind):
             return seen
+        chain.append(seen)
         # `user_exception` is Dagster's, `orig` SQLAlchemy's.
         seen = getattr(seen, "user_exception", None) or getattr(seen, "orig", None) or seen.__cause__
     return None

@@ -96,18 +96,19 @@ class EmbedderResource(dg.ConfigurableResource):
         Only what writes embeddings calls this: the record names the model of the last run.
 
         Raises:
-            ModelError: a model is unknown or its weights can't be found.
+            ModelError: a model is unknown, its weights can't be found, or the device is not on this machine.
+            SettingError: engine, device and precision don't go together.
         """
         settings = self._settings()
         name, weights = self._choice(home, settings)
         decoding, pooling = chosen_decoding_and_pooling(home, name)
+        self._embedder(home, settings, self._model(home, settings))
         model = record_space(home, name, weights, decoding=decoding, pooling=pooling)
         for additional_name, additional_weights in _additional(settings):
             record_space(home, additional_name, additional_weights, centre="")
         return home.update(
             model=name,
             weights=str(weights) if weights else None,
-            engine=self._embedder(home, settings, model).family,
             decoding=decoding,
             pooling=pooling,
             centre=model.space.centre or None,

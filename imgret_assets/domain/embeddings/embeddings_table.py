@@ -149,8 +149,9 @@ def refresh_embeddings(
                     group = []
             refresh.embed_group(group)
         if refresh.embedded:
-            # The engine's name ends in its precision. Later runs and queries in this home use the same.
-            home.update(precision=embedder.engine.rpartition("-")[2])
+            # The engine's name ends in its precision. Later runs and queries in this home use the same. It is recorded
+            # with its vectors, not when it is chosen: an engine that can't work must not become the home's.
+            home.update(engine=embedder.family, precision=embedder.engine.rpartition("-")[2])
         return refresh.report()
 
 

@@ -38,6 +38,7 @@ def choose_embedder(
 
     Raises:
         SettingError: engine, device and precision don't go together.
+        ModelError: the named device is not on this machine.
     """
     chosen = engine
     if engine == "auto":
@@ -48,6 +49,9 @@ def choose_embedder(
         precision = home.record.precision or "auto"
     folder = home.path / "models"
     if chosen == "torch":
+        if device not in ("auto", "cpu"):
+            # Tried now, before anything is recorded or written for it.
+            choose_device(device)
         return TorchEmbedder(model, folder, device=device, precision=precision, batch_size=batch_size)
     if device not in ("auto", "cpu"):
         raise SettingError(

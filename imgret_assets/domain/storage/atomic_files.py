@@ -47,7 +47,10 @@ def replacing(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
         sync_folder(path.parent)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise as_imgret_error(error, path) from error
+        named = as_imgret_error(error, path)
+        if named is error:
+            raise
+        raise named from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -78,7 +81,10 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise as_imgret_error(error, path) from error
+        named = as_imgret_error(error, path)
+        if named is error:
+            raise
+        raise named from error
 
 
 def has_room(folder: Path) -> bool:

@@ -61,7 +61,8 @@ def hold(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
         for name in sorted(set(names)):
             path = folder / f"{name}.lock"
             try:
-                stack.enter_context(_acquire(path, deadline))
+                with atomic_files.named_errors(path):
+                    stack.enter_context(_acquire(path, deadline))
             except Timeout:
                 raise _timeout_error(path, timeout_s) from None
             _write_holder(path, purpose)

@@ -22,6 +22,7 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.errors import DiskFullError, ModelError, StaleTableError, TableError
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
 from imgret_tests.support.odd_files import odd_files, saved
@@ -586,3 +587,16 @@ def test_a_pending_vector_of_an_older_decoder_is_not_taken(home: Home, images: P
     assert rows["planar.tif"]["engine"] == "fake+tiff1"
     assert rows["planar.tif"]["embedding"] != [1.0] * 48
     assert rows["half.jpg"]["status"] == "truncated"
+
+
+def test_the_engine_is_recorded_with_the_first_vectors_that_it_made(home: Home, images: Path) -> None:
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    record = read_record(home.path)
+    assert record is None or record.engine is None
+    put(images, "a.png", picture_bytes(1))
+    refresh_manifest(home)
+    refresh_embeddings(home, FakeEmbedder())
+    record = read_record(home.path)
+    assert record is not None
+    assert (record.engine, record.precision) == ("fake", FakeEmbedder().engine.rpartition("-")[2])

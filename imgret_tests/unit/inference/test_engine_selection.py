@@ -38,8 +38,14 @@ def _no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     ],
 )
 def test_the_engine_is_the_requested_else_the_recorded_else_the_device_s(
-    home: Home, model: Model, recorded: str | None, options: dict[str, str], expected: type
+    home: Home,
+    model: Model,
+    recorded: str | None,
+    options: dict[str, str],
+    expected: type,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(engine_selection, "choose_device", lambda device: device)
     if recorded:
         home = home.update(engine=recorded)
     assert type(choose_embedder(home, model, **options)) is expected  # pyright: ignore[reportArgumentType]
