@@ -29,6 +29,7 @@ from neo4j import Driver, GraphDatabase
 
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.domain.neo4j_server import lifecycle
+from imgret_assets.domain.neo4j_server.host import process_start
 from imgret_assets.domain.storage import tables
 from imgret_assets.settings import load_settings
 from imgret_tests.support.full_disk import SmallDisk, small_disk
@@ -389,6 +390,9 @@ def test_the_server_killed_beside_a_run(tested_server: TestedServer, tmp_path: P
                 run.process.join(moment)
                 assert connection.pid is not None
                 os.kill(connection.pid, signal.SIGKILL)
+                # A process of this size takes a moment to end; until then it counts as running.
+                while process_start(connection.pid) is not None:
+                    time.sleep(0.05)
                 tally.counts["killed"] += 1
                 if number % 2:
                     run.process.kill()
