@@ -80,13 +80,14 @@ def is_enlargement(larger: Image.Image, smaller: Image.Image, luma_table: Sequen
         return False
     is_fine = luma_table is not None and sum(luma_table) <= _MAX_MEAN_STEP * len(luma_table)
     window = _detailed_window(larger.size, smaller)
-    rests = [(kernel, _rest(larger, smaller, window, kernel)) for kernel in _KERNELS]
+    finest = _finest_detail(smaller.crop(_part_of(smaller, larger.size, window, 0)))
+    rests = [(kernel, _rest(larger, smaller, window, kernel, finest)) for kernel in _KERNELS]
     for kernel, rest in rests:
         if rest.ratio <= _MAX_RATIO and rest.detail >= _MIN_DETAIL:
             return _is_explained_everywhere(larger, smaller, kernel, rest.levels)
     for kernel, rest in sorted(rests, key=lambda entry: entry[1].ratio):
         if is_fine and rest.ratio <= _MAX_RATIO_BEFORE_JPEG and rest.detail >= _MIN_DETAIL_FOR_JPEG:
-            after_jpeg = _rest(larger, smaller, window, kernel, luma_table)
+            after_jpeg = _rest(larger, smaller, window, kernel, finest, luma_table)
             if after_jpeg.ratio <= _MAX_RATIO:
                 return _is_explained_everywhere(larger, smaller, kernel, after_jpeg.levels, luma_table)
     return False
@@ -110,17 +111,24 @@ class _Rest:
 
 
 def _rest(
-    larger: Image.Image, smaller: Image.Image, window: _Window, kernel: str, luma_table: Sequence[int] | None = None
+    larger: Image.Image,
+    smaller: Image.Image,
+    window: _Window,
+    kernel: str,
+    finest: float,
+    luma_table: Sequence[int] | None = None,
 ) -> _Rest:
-    """Measure what a kernel leaves on a window of the larger image, with JPEG of these tables or without it."""
+    """Measure what a kernel leaves on a window of the larger image, with JPEG of these tables or without it.
+
+    `finest` is the finest detail of the smaller image there, in its own levels.
+    """
     target = np.asarray(larger.crop(window), np.float32)
     enlarged = _enlarged(smaller, larger.size, window, kernel)
     gain, offset = _levels(enlarged, target)
     explained = gain * enlarged + offset
     if luma_table is not None:
         explained = _through_jpeg(explained, luma_table)
-    part = smaller.crop(_part_of(smaller, larger.size, window, 0))
-    return _Rest(_root_mean_square(target - explained), abs(gain) * _finest_detail(part))
+    return _Rest(_root_mean_square(target - explained), abs(gain) * finest)
 
 
 def _part_of(smaller: Image.Image, size: tuple[int, int], window: _Window, margin: int) -> _Window:
@@ -152,7 +160,8 @@ def _is_explained_everywhere(
     for top in range(0, larger.height, _WINDOW):
         for left in range(0, larger.width, _WINDOW):
             window = left, top, min(left + _WINDOW, larger.width), min(top + _WINDOW, larger.height)
-            rest = _rest(larger, smaller, window, kernel, luma_table)
+            finest = _finest_detail(smaller.crop(_part_of(smaller, larger.size, window, 0)))
+            rest = _rest(larger, smaller, window, kernel, finest, luma_table)
             if rest.levels > max(_MAX_RATIO * (rest.detail + _ROUNDING), _MAX_MORE_ELSEWHERE * levels):
                 return False
     return True
