@@ -18,14 +18,7 @@ COPY imgret_assets imgret_assets
 RUN pip wheel --no-deps --wheel-dir dist .
 
 FROM base
-ARG UID=1000
-ARG GID=1000
-# --non-unique: the ids of the user on the host may exist here (group 20 of a Mac is dialout).
-RUN groupadd --non-unique --gid "${GID}" imgret \
-    && useradd --non-unique --uid "${UID}" --gid "${GID}" --create-home imgret \
-    && install --directory --owner=imgret --group=imgret /var/lib/imgret /var/lib/dagster /opt/dagster/home
-
-# This layer changes only with pyproject.toml and constraints.txt; a change of the code rebuilds the small one below.
+# This layer changes only with pyproject.toml and constraints.txt; a change of the code rebuilds the small ones below.
 ARG PIP_EXTRA_INDEX_URL=""
 COPY constraints.txt /opt/imgret/
 COPY --from=wheel /build/requirements.txt /opt/imgret/
@@ -33,6 +26,15 @@ RUN pip install --requirement /opt/imgret/requirements.txt --constraint /opt/img
 
 COPY --from=wheel /build/dist /opt/imgret/dist
 RUN pip install --no-deps /opt/imgret/dist/*.whl
+
+# Below the packages, so that other ids make only these small layers again.
+ARG UID=1000
+ARG GID=1000
+# --non-unique: the ids of the user on the host may exist here (group 20 of a Mac is dialout).
+RUN groupadd --non-unique --gid "${GID}" imgret \
+    && useradd --non-unique --uid "${UID}" --gid "${GID}" --create-home imgret \
+    && install --directory --owner=imgret --group=imgret /var/lib/imgret /var/lib/dagster /opt/dagster/home
+
 COPY docker/workspace.yaml docker/code_server.py /opt/dagster/
 COPY docker/dagster.yaml /opt/dagster/home/
 
