@@ -1,12 +1,18 @@
 """Start of the gRPC server of the code location in its container.
 
-Belongs here: cleaning Dagster's storage before the server starts. Not here: the code location itself
-(`imgret_assets.definitions`).
+Belongs here: ending the runs of an earlier container before the server starts. Not here: the code location itself
+(`imgret_assets.definitions`), how a dead run is known (`imgret_assets.defs.instance.process_runs`).
 """
 
 import os
 
 from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+
+from imgret_assets.defs.instance.process_runs import end_dead_runs
+from imgret_assets.domain.storage.home import open_home
+from imgret_assets.errors import ImgretError
+from imgret_assets.settings import load_settings
+from imgret_assets.wording import counted
 
 # DefaultRunLauncher of Dagster adds this tag to runs that it starts through a code server.
 STARTED_BY_A_SERVER = ".dagster/grpc_info"
@@ -26,12 +32,23 @@ def fail_orphaned_runs(instance: DagsterInstance) -> int:
     return len(orphans)
 
 
+def end_earlier_runs(instance: DagsterInstance) -> int:
+    """End the runs of an earlier container: those of `imgret run`, and those of its server. Return their number."""
+    try:
+        dead = len(end_dead_runs(instance, open_home(load_settings())))
+    except ImgretError as error:
+        # The server starts anyway: Dagster's UI then shows the same error where the home is used.
+        print(f"Runs of `imgret run` were not looked at: {error}", flush=True)
+        dead = 0
+    return dead + fail_orphaned_runs(instance)
+
+
 def main() -> None:
-    """Fail orphaned runs, then replace this process by the server."""
+    """End runs of an earlier container, then replace this process by the server."""
     with DagsterInstance.get() as instance:
-        count = fail_orphaned_runs(instance)
+        count = end_earlier_runs(instance)
     if count:
-        print(f"Failed {count} runs that an earlier container left in progress.", flush=True)
+        print(f"Ended {counted(count, 'run')} that an earlier container left in progress.", flush=True)
     module = os.environ.get("IMGRET_CODE_MODULE", "imgret_assets.definitions")
     server = ["dagster", "api", "grpc", "--host", "0.0.0.0", "--port", "4000", "--module-name", module]  # noqa: S104
     os.execvp(server[0], server)  # noqa: S606

@@ -22,7 +22,10 @@ def doctor(home: Path | None, as_json: bool) -> int:
 
     Every line that begins with NO ends with its remedy. Nothing is started or changed.
     """
-    conditions = diagnose(load_settings({"home": home}))
+    # Here, because Dagster takes longer to load than `imgret --help` does.
+    from imgret_assets.defs.instance.dagster_home import check_storage
+
+    conditions = diagnose(load_settings({"home": home}), check_storage)
     if as_json:
         click.echo(json.dumps([asdict(condition) for condition in conditions]))
     else:

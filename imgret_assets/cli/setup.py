@@ -17,8 +17,12 @@ from imgret_assets.settings import PROJECT, load_settings
 @click.command()
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--skip-server", is_flag=True, help="Do not download the embedded Neo4j now.")
-@click.option("--skip-samples", is_flag=True, help="Do not draw the sample images now.")
-def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
+@click.option(
+    "--samples/--skip-samples",
+    default=None,
+    help="Draw the sample images and queries, or do not (default: draw them unless IMGRET_IMAGES is set).",
+)
+def setup(home: Path | None, skip_server: bool, samples: bool | None) -> None:
     """Prepare the home, its model, Dagster's storage, the embedded Neo4j, the sample images and the secrets.
 
     Existing parts stay as they are, so this can be called any number of times.
@@ -37,7 +41,7 @@ def setup(home: Path | None, skip_server: bool, skip_samples: bool) -> None:
         from imgret_assets.domain.neo4j_server.jars import assemble
 
         assemble(settings, log=_log)
-    if settings.images is None and not skip_samples:
+    if samples if samples is not None else settings.images is None:
         from imgret_assets.samples.folders import draw_catalogue
 
         draw_catalogue(opened.path / "samples", lock_timeout_s=settings.lock_timeout_s)

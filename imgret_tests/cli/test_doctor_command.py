@@ -103,6 +103,27 @@ def test_each_lack_is_found_and_says_what_to_do(healthy: Library, monkeypatch: p
     assert failing(healthy) == []
 
 
+def test_a_storage_elsewhere_needs_no_mark_in_this_container(healthy: Library) -> None:
+    """Each container has a DAGSTER_HOME of its own and the database in common."""
+    folder = healthy.home.settings.dagster_home
+    (folder / ".imgret-ready").unlink()
+    config = {"base_dir": str(healthy.home.path / "other")}
+    custom = {"module": "imgret_tests.support.other_storage", "class": "OtherStorage", "config": config}
+    (folder / "dagster.yaml").write_text(json.dumps({"storage": {"custom": custom}}))
+    code, found = looked_at(healthy)
+    assert (code, found["dagster"]["says"]) == (0, f"{folder}, 0 runs in OtherStorage")
+
+
+def test_a_storage_elsewhere_that_does_not_answer_is_found(healthy: Library) -> None:
+    folder = healthy.home.settings.dagster_home
+    login = {"hostname": "127.0.0.1", "port": 1, "username": "dagster", "password": "", "db_name": "dagster"}
+    (folder / "dagster.yaml").write_text(json.dumps({"storage": {"postgres": {"postgres_db": login}}}))
+    code, found = looked_at(healthy)
+    assert code == 1
+    assert found["dagster"]["says"].startswith("Dagster's storage does not answer (DagsterPostgresStorage: ")
+    assert found["dagster"]["remedy"] == f"start the database that {folder / 'dagster.yaml'} names"
+
+
 def test_what_lacks_on_the_disk_is_found(healthy: Library, monkeypatch: pytest.MonkeyPatch) -> None:
     damaged = tables.embeddings_path(healthy.home.warehouse, healthy.space.id, "01")
     whole = damaged.rename(healthy.home.path / "whole")

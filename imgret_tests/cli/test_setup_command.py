@@ -11,6 +11,7 @@ from imgret_assets.cli.main import imgret
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ModelError
+from imgret_assets.samples import folders
 from imgret_assets.settings import load_settings
 
 
@@ -60,6 +61,21 @@ def test_the_model_of_an_older_set_up_s_env_file_counts_and_the_file_stays(tmp_p
     dotenv.write_text("IMGRET_MODEL=timm:resnet18\n")
     assert run_setup(tmp_path / "home").stdout.startswith("Ready: model timm:resnet18, ")
     assert dotenv.read_text() == "IMGRET_MODEL=timm:resnet18\n"
+
+
+@pytest.mark.parametrize(("words", "drawn"), [([], False), (["--samples"], True), (["--skip-samples"], False)])
+def test_with_images_of_its_own_a_home_gets_samples_only_if_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], drawn: bool
+) -> None:
+    """The query job and the page offer the sample queries of the home, in containers too, where images are mounted."""
+    (tmp_path / "images").mkdir()
+    monkeypatch.setenv("IMGRET_IMAGES", str(tmp_path / "images"))
+    folders_drawn: list[Path] = []
+    monkeypatch.setattr(folders, "draw_catalogue", folders_drawn.append)
+    words = ["setup", "--skip-server", *words, "--home", str(tmp_path / "home")]
+    done = CliRunner().invoke(imgret, words, standalone_mode=False, catch_exceptions=False)
+    assert done.exit_code == 0
+    assert folders_drawn == ([tmp_path / "home" / "samples"] if drawn else [])
 
 
 def test_secrets_are_written_where_there_is_a_compose_file(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_what_only_reads_under_another_model_writes_nothing(chain: Chain) -> Non
     before = contents(home.path)
     check = RealModelChain(chain.settings).check("embeddings")["one_embedding_space"]
     assert str(check.metadata["space"].value).startswith("resnet50-"), "it must check the other model"
-    doctor.diagnose(chain.settings)
+    doctor.diagnose(chain.settings, lambda settings: str(settings.dagster_home))
     models_command.main(["list", "--home", str(home.path)], standalone_mode=False)
     resource = EmbedderResource()
     resource.provide(home)

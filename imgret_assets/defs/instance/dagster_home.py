@@ -1,6 +1,7 @@
 """DAGSTER_HOME: created once, under a lock, and the same for every command.
 
-Belongs here: `dagster.yaml` and the first opening of the storage. Not here: executing runs (`defs.execute_refresh`).
+Belongs here: `dagster.yaml`, the first opening of the storage, whether the storage can be used. Not here: executing
+runs (`defs.execute_refresh`).
 """
 
 import os
@@ -10,11 +11,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import dagster as dg
+from dagster._core.instance.ref import InstanceRef
 
 from imgret_assets.domain.storage import atomic_files, locks, permissions
 from imgret_assets.domain.storage.sqlite import is_disk_full
-from imgret_assets.errors import DiskFullError, ImgretError
+from imgret_assets.errors import DiskFullError, HomeError, ImgretError
 from imgret_assets.settings import Settings
+from imgret_assets.wording import counted
 
 CONFIGURATION = """\
 # Made by imgret's set-up; yours to change. https://docs.dagster.io has every option.
@@ -32,6 +35,40 @@ concurrency:
   runs:
     max_concurrent_runs: 4
 """
+
+
+def check_storage(settings: Settings) -> str:
+    """Return where Dagster's storage is, after a check that it can be used; nothing is created.
+
+    Files in DAGSTER_HOME must have been made by `prepare`. A database elsewhere is asked for its runs instead, because
+    each container that uses it has a DAGSTER_HOME of its own.
+
+    Raises:
+        ImgretError: DAGSTER_HOME does not exist yet, or the database does not answer.
+        HomeError: this user can't write DAGSTER_HOME.
+    """
+    folder = settings.dagster_home
+    missing = ImgretError(f"{folder} does not exist yet", remedy="run `imgret setup`")
+    if not (folder / "dagster.yaml").is_file():
+        raise missing
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise HomeError(f"{folder} can't be written by this user", remedy="set DAGSTER_HOME to a writable folder")
+    data = InstanceRef.from_dir(str(folder)).storage_data
+    storage = "separate storages" if data is None else data.class_name
+    if storage == "DagsterSqliteStorage":
+        if not (folder / ".imgret-ready").is_file():
+            raise missing
+        return str(folder)
+    try:
+        with dg.DagsterInstance.from_config(str(folder)) as instance:
+            count = instance.get_runs_count()
+    except Exception as error:
+        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ImgretError(
+            f"Dagster's storage does not answer ({storage}: {reason})",
+            remedy=f"start the database that {folder / 'dagster.yaml'} names",
+        ) from error
+    return f"{folder}, {counted(count, 'run')} in {storage}"
 
 
 def prepare(settings: Settings) -> None:

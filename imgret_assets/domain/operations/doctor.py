@@ -50,8 +50,13 @@ class Condition:
     remedy: str = ""
 
 
-def diagnose(settings: Settings) -> list[Condition]:
-    """Run all checks; nothing is started, and nothing is created or changed except the home itself."""
+def diagnose(settings: Settings, check_dagster: Callable[[Settings], str]) -> list[Condition]:
+    """Run all checks; nothing is started, and nothing is created or changed except the home itself.
+
+    Args:
+        settings: the settings of the home.
+        check_dagster: returns a description of Dagster's storage, or raises ImgretError.
+    """
     conditions = [
         _check_python(),
         _check("packages", _check_packages),
@@ -70,7 +75,7 @@ def diagnose(settings: Settings) -> list[Condition]:
         "decisions": verify_decisions,
         "model": _check_model,
         "engine": _check_engine,
-        "dagster": _check_dagster,
+        "dagster": lambda home: check_dagster(home.settings),
         "ports": _check_ports,
     }
     conditions += [_check(name, lambda check=check: check(home)) for name, check in checks.items()]
@@ -212,15 +217,6 @@ def _check_engine(home: Home) -> str:
             f"OpenVINO can't be loaded ({error})", remedy="run `make setup` again, or set IMGRET_ENGINE=torch"
         ) from error
     return f"openvino {openvino.get_version().split('-')[0]} on {', '.join(devices)}"
-
-
-def _check_dagster(home: Home) -> str:
-    folder: Path = home.settings.dagster_home
-    if not (folder / "dagster.yaml").is_file() or not (folder / ".imgret-ready").is_file():
-        raise ImgretError(f"{folder} does not exist yet", remedy="run `imgret setup`")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise HomeError(f"{folder} can't be written by this user", remedy="set DAGSTER_HOME to a writable folder")
-    return str(folder)
 
 
 def _check_ports(home: Home) -> str:

@@ -95,6 +95,36 @@ def test_our_image_has_the_version_of_the_project(services: dict[str, dict[str, 
     assert built == {f"imgret:{version[1]}"}
 
 
+def test_one_service_builds_our_image_and_no_registry_is_asked_for_it(services: dict[str, dict[str, Any]]) -> None:
+    """Five builds under one tag leave four images without a name."""
+    assert [name for name, service in services.items() if "build" in service] == ["setup"]
+    ours = {name: service for name, service in services.items() if service["image"] == services["setup"]["image"]}
+    assert set(ours) == SERVICES - {"neo4j", "postgres"}
+    assert {service["pull_policy"] for name, service in ours.items() if name != "setup"} == {"never"}
+
+
+def test_other_ids_do_not_install_the_packages_again() -> None:
+    last_stage = (PROJECT / "Dockerfile").read_text(encoding="utf-8").rsplit("\nFROM ", 1)[1]
+    assert last_stage.index("RUN pip install --no-deps") < last_stage.index("ARG UID")
+
+
+def test_set_up_draws_the_queries_though_the_image_has_a_folder_of_images(services: dict[str, dict[str, Any]]) -> None:
+    assert "IMGRET_IMAGES=/images" in (PROJECT / "Dockerfile").read_text(encoding="utf-8")
+    assert services["setup"]["command"] == ["imgret", "setup", "--samples"]
+
+
+def test_neo4j_tells_browsers_the_ports_that_are_published(services: dict[str, dict[str, Any]]) -> None:
+    neo4j = services["neo4j"]
+    addresses = {
+        f"{address}:{inner}"
+        for address, inner in (
+            (neo4j["environment"]["NEO4J_server_bolt_advertised__address"], 7687),
+            (neo4j["environment"]["NEO4J_server_http_advertised__address"], 7474),
+        )
+    }
+    assert addresses == set(neo4j["ports"])
+
+
 @pytest.mark.parametrize("service", sorted(SERVICES - {"setup"}))
 def test_what_keeps_running_says_whether_it_is_well(services: dict[str, dict[str, Any]], service: str) -> None:
     assert services[service]["healthcheck"]["test"]
@@ -118,7 +148,7 @@ def test_no_container_runs_as_root_or_gets_the_docker_socket(services: dict[str,
     users = re.findall(r"^USER (\S+)$", (PROJECT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
     assert users == ["${UID}:${GID}"]
     for name, service in services.items():
-        assert "build" in service or service["user"] not in {"root", "0", "0:0"}, name
+        assert service["image"].startswith("imgret:") or service["user"] not in {"root", "0", "0:0"}, name
         assert service["cap_drop"] == ["ALL"], name
         assert "privileged" not in service, name
     assert "docker.sock" not in COMPOSE.read_text(encoding="utf-8")
