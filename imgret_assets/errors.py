@@ -107,4 +107,4 @@ class GraphRebuildingError(DatabaseError):
 
 
 class DiskFullError(ImgretError):
-    """The disk has no room for a table; the old table is intact."""
+    """The disk has no room for a file; what was there before is intact."""

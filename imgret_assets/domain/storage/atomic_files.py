@@ -59,8 +59,9 @@ def replacing(path: Path, *, mode: int = 0o666) -> Iterator[Path]:
 def as_imgret_error(error: OSError, path: Path) -> Exception:
     """Return the named error for a file that could not be written; `error` itself where it has no name here."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        kept = "; its previous content is intact" if path.is_file() else ""
         return DiskFullError(
-            f"No room on the disk for {path}; the previous table is intact",
+            f"No room on the disk for {path}{kept}",
             remedy="free some space or move IMGRET_HOME to a larger disk, then run again: it goes on where it was",
         )
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):

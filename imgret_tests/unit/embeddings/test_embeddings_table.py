@@ -458,7 +458,7 @@ def test_a_full_disk_leaves_the_old_tables_and_keeps_the_vectors(
 
     with monkeypatch.context() as patched:
         patched.setattr(pq.ParquetWriter, "write_table", full)
-        with pytest.raises(DiskFullError, match=r"No room on the disk for .*shard=.*the previous table is intact"):
+        with pytest.raises(DiskFullError, match=r"No room on the disk for .*shard=.*its previous content is intact"):
             refresh_embeddings(home, embedder)
     assert stamps(home.warehouse) == before
     assert embedder.embedded == 18

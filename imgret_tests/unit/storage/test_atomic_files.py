@@ -56,7 +56,11 @@ def test_the_temporary_file_of_a_killed_writer_is_removed_by_the_next_one(tmp_pa
 @pytest.mark.parametrize(
     ("number", "kind", "message"),
     [
-        (errno.ENOSPC, DiskFullError, "No room on the disk for .*table; the previous table is intact.*free some space"),
+        (
+            errno.ENOSPC,
+            DiskFullError,
+            "No room on the disk for .*table; its previous content is intact.*free some space",
+        ),
         (errno.EDQUOT, DiskFullError, "No room on the disk"),
         (errno.EROFS, HomeError, "can't be written .*make IMGRET_HOME writable"),
         (errno.EACCES, HomeError, "can't be written"),
@@ -72,6 +76,12 @@ def test_failures_of_the_disk_are_named_errors(
         write_and_fail(target, OSError(number, "something else"))
     assert target.read_text() == "old"
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_a_full_disk_promises_no_earlier_content_where_there_was_none(tmp_path: Path) -> None:
+    with pytest.raises(DiskFullError) as caught:
+        write_and_fail(tmp_path / "first.png", OSError(errno.ENOSPC, "full"))
+    assert str(caught.value).startswith(f"No room on the disk for {tmp_path / 'first.png'}. ")
 
 
 def test_a_disk_that_is_full_at_the_sync_is_noticed_before_the_rename(
