@@ -24,7 +24,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
-from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.graph.connection import keep_connections, open_database
 from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError, first_line
@@ -62,7 +62,7 @@ def refresh(
         KeyboardInterrupt: the run was interrupted; Dagster has recorded its end.
     """
     # The partitions and the run's range of shards must be those of every step.
-    with open_home(settings).share_layout("refreshing"):
+    with open_home(settings).share_layout("refreshing"), keep_connections():
         return _refresh_with_fixed_shards(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
 
 

@@ -11,7 +11,7 @@ import dagster as dg
 from pydantic import Field
 
 from imgret_assets.defs.environment import started_environment
-from imgret_assets.domain.graph.connection import Database, open_database
+from imgret_assets.domain.graph.connection import Database, keep_connections, open_database
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import load_settings
 
@@ -33,8 +33,14 @@ class Neo4jResource(dg.ConfigurableResource):
     )
 
     @contextmanager
+    def yield_for_execution(self, context: dg.InitResourceContext) -> Iterator["Neo4jResource"]:
+        """Keep connections for as long as the resource serves a run: all its steps and checks use the same one."""
+        with keep_connections(), super().yield_for_execution(context) as resource:
+            yield resource
+
+    @contextmanager
     def open(self, home: Home) -> Iterator[Database]:
-        """Provide a connection, and close it at the end of the block.
+        """Provide a connection, and close it at the end of the block; within a run, at the run's end.
 
         Raises:
             DatabaseError: the server cannot be reached or refuses the login.

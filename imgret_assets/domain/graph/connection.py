@@ -1,12 +1,14 @@
 """A connection to Neo4j, the external server or the embedded one, and its failures as named errors.
 
-Belongs here: opening connections, sending statements, translating the driver's errors, what server it is. Not here:
-the statements (`domain.graph.cypher`), starting and stopping the embedded server (`domain.neo4j_server.lifecycle`).
+Belongs here: opening and keeping connections, sending statements in few round trips, translating the driver's errors,
+what server it is. Not here: the statements (`domain.graph.cypher`), starting and stopping the embedded server
+(`domain.neo4j_server.lifecycle`).
 """
 
 import ssl
+import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from imgret_assets.domain.graph import cypher
@@ -17,10 +19,14 @@ from imgret_assets.errors import DatabaseError, first_line
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from neo4j import Driver, Record, SummaryCounters
+    from neo4j import Driver, Record, Session, SummaryCounters
 
 # The first server release whose Cypher 25 takes the driver's packed vectors.
 _PACKED_VECTORS_SINCE = (2025, 10)
+# Rows that the server sends for one request of the driver.
+_FETCHED_ROWS = 10_000
+# A connection that was idle for longer is tried before it is used again: a firewall may have forgotten it.
+_TRIED_AFTER_IDLE_S = 30.0
 
 
 class Database:
@@ -34,8 +40,19 @@ class Database:
         self._gds: bool | None = None
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-        """Run a reading statement and return its rows as dictionaries."""
+        """Run a reading statement and return its rows as dictionaries.
+
+        It takes one round trip. It is sent again, as a transaction that takes two or more, if that may help.
+        """
+        from neo4j.exceptions import DriverError, Neo4jError
+
         with translated(self.uri):
+            try:
+                with self._session("READ") as session:
+                    return [_as_dictionary(record) for record in session.run(statement, dict(parameters or {}))]  # type: ignore[arg-type]
+            except (DriverError, Neo4jError) as error:
+                if not error.is_retryable():
+                    raise
             result = self.driver.execute_query(
                 statement,  # type: ignore[arg-type]
                 dict(parameters or {}),
@@ -46,7 +63,7 @@ class Database:
 
     def stream(self, statement: str, parameters: Mapping[str, Any] | None = None) -> Iterator[dict[str, Any]]:
         """Run a reading statement and yield its rows as the server sends them."""
-        with translated(self.uri), self.driver.session(database=self.name, default_access_mode="READ") as session:
+        with translated(self.uri), self._session("READ") as session:
             for record in session.run(statement, dict(parameters or {})):  # type: ignore[arg-type]
                 yield _as_dictionary(record)
 
@@ -62,6 +79,8 @@ class Database:
             statements: the statements with their parameters.
             again: what is sent from the second time on, if `statements` are not safe to run twice.
         """
+        if len(statements) == 1 and again is None:
+            return [self._write_one(*statements[0])]
         attempts = 0
 
         def work(transaction: Any) -> list[tuple[Any, list[dict[str, Any]]]]:
@@ -74,8 +93,29 @@ class Database:
                 results.append((result.consume().counters, rows))
             return results
 
-        with translated(self.uri), self.driver.session(database=self.name) as session:
+        with translated(self.uri), self._session("WRITE") as session:
             return session.execute_write(work)
+
+    def _write_one(
+        self, statement: str, parameters: Mapping[str, Any]
+    ) -> "tuple[SummaryCounters, list[dict[str, Any]]]":
+        """Run one statement in a transaction; the driver begins it together with the statement: a round trip less."""
+        with translated(self.uri):
+            result = self.driver.execute_query(
+                statement,  # type: ignore[arg-type]
+                dict(parameters),
+                database_=self.name,
+            )
+        return result.summary.counters, [_as_dictionary(record) for record in result.records]
+
+    def _session(self, access_mode: str) -> "Session":
+        return self.driver.session(
+            database=self.name,
+            default_access_mode=access_mode,
+            fetch_size=_FETCHED_ROWS,
+            # A cluster's reading member must have what was written before.
+            bookmark_manager=self.driver.execute_query_bookmark_manager,
+        )
 
     def schema(self, statement: str, parameters: Mapping[str, Any] | None = None) -> None:
         """Run a statement about indexes or constraints, which needs a transaction of its own."""
@@ -108,32 +148,100 @@ def _as_dictionary(record: "Record") -> dict[str, Any]:
     return dict(record.items())
 
 
+class _KeptDatabases:
+    """The connections of this process that stay open until the last `keep_connections` ends, by server and login."""
+
+    def __init__(self) -> None:
+        self.depth = 0
+        self._lock = threading.Lock()
+        self._stack = ExitStack()
+        self._databases: dict[tuple[Connection, str | None], Database] = {}
+
+    def enter(self) -> None:
+        """Keep connections from now on."""
+        with self._lock:
+            self.depth += 1
+
+    def leave(self) -> None:
+        """Close all connections if no other block keeps them."""
+        with self._lock:
+            self.depth -= 1
+            if self.depth == 0:
+                self._databases.clear()
+                self._stack.close()
+
+    def get(self, server: Connection, name: str | None) -> Database:
+        """Return the kept connection to a server; open it if there is none."""
+        with self._lock:
+            key = (server, name)
+            if key not in self._databases:
+                self._databases[key] = self._stack.enter_context(_connected(server, name))
+            return self._databases[key]
+
+    def forget(self, database: Database) -> None:
+        """Let the next block try again whether the server is there."""
+        with self._lock:
+            self._databases = {key: kept for key, kept in self._databases.items() if kept is not database}
+
+
+_kept = _KeptDatabases()
+
+
+@contextmanager
+def keep_connections() -> Iterator[None]:
+    """Let `open_database` use the same connection again within the block, in all threads; close it at the end.
+
+    To open one takes three round trips, over TLS more.
+    """
+    _kept.enter()
+    try:
+        yield
+    finally:
+        _kept.leave()
+
+
 @contextmanager
 def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Database]:
     """Open a connection to the external Neo4j, or to the embedded one, which is started if need be.
+
+    Within `keep_connections` it is the one that an earlier block has opened.
 
     Raises:
         DatabaseError: the server can't be reached or refuses the login.
         ServerError: the embedded server can't be started.
     """
+    server, name = connection(settings, log=progress), settings.neo4j.database
+    with translated(server.uri), ExitStack() as stack:
+        if not _kept.depth:
+            yield stack.enter_context(_connected(server, name))
+            return
+        database = _kept.get(server, name)
+        try:
+            yield database
+        except DatabaseError:
+            _kept.forget(database)
+            raise
+
+
+@contextmanager
+def _connected(server: Connection, name: str | None) -> Iterator[Database]:
     from neo4j import GraphDatabase
 
-    server = connection(settings, log=progress)
-    with translated(server.uri):
-        driver = GraphDatabase.driver(
-            server.uri,
-            auth=(server.username, server.password),
-            notifications_min_severity="OFF",
-            **DRIVER_LIMITS,  # type: ignore[arg-type]
-        )
-        try:
-            # First, because the driver repeats a query to an absent server for half a minute.
-            driver.verify_connectivity()
-            if settings.neo4j.database:
-                driver.execute_query(cypher.PING, database_=settings.neo4j.database)
-            yield Database(driver, settings.neo4j.database, server.uri)
-        finally:
-            driver.close()
+    driver = GraphDatabase.driver(
+        server.uri,
+        auth=(server.username, server.password),
+        notifications_min_severity="OFF",
+        liveness_check_timeout=_TRIED_AFTER_IDLE_S,
+        **DRIVER_LIMITS,  # type: ignore[arg-type]
+    )
+    try:
+        # First, because the driver repeats a query to an absent server for a while.
+        driver.verify_connectivity()
+        if name:
+            driver.execute_query(cypher.PING, database_=name)
+        yield Database(driver, name, server.uri)
+    finally:
+        driver.close()
 
 
 def server_versions(server: Connection) -> tuple[str | None, str | None]:

@@ -6,20 +6,18 @@ of each kind's table module), the validation that keeps wrong rows out, which th
 """
 
 from imgret_assets.domain.embeddings.table_checks import Finding
-from imgret_assets.domain.embeddings.table_reader import stored_size, usable_rows, vector_keys_of
+from imgret_assets.domain.embeddings.table_reader import stored_size, vector_keys_of
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
-from imgret_assets.domain.graph.image_nodes import stored_nodes
+from imgret_assets.domain.graph.image_nodes import rows_and_nodes
 from imgret_assets.domain.storage.home import Home
 
 
 def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
     """Compare each shard's nodes with its usable rows: paths, contents and space, and the vectors' length."""
     missing = extra = different = rows = 0
-    for shard in home.shards:
-        table = usable_rows(home, space, shard)
+    for _, table, stored in rows_and_nodes(home, database, space, home.shards):
         expected = dict(zip(table["path"].to_pylist(), vector_keys_of(table), strict=True))
-        stored = stored_nodes(database, shard)
         rows += len(expected)
         missing += len(expected.keys() - stored.keys())
         extra += len(stored.keys() - expected.keys())

@@ -52,26 +52,34 @@ DROP_VECTOR_INDEX = "DROP INDEX image_embeddings IF EXISTS"
 AWAIT_INDEXES = "CALL db.awaitIndexes($timeout_s)"
 
 # Nodes. Each of `rows` has path, properties (a map) and, for vectors, embedding.
-# READ_NODES returns lists of nodes, one row for each first digit of their contents: one row for each node takes the
-# driver three times as long.
+# READ_NODES returns lists of nodes, one row for each shard and first digit of their contents: one row for each node
+# takes the driver three times as long.
 NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label")
 READ_NODES = f"""
-MATCH (n:Image {{shard: $shard}})
-WITH left(toStringOrNull(n.sha256), 1) AS digit, collect([{", ".join(f"n.{name}" for name in NODE_FACTS)}]) AS nodes
-RETURN nodes
+UNWIND $shards AS shard
+MATCH (n:Image {{shard: shard}})
+WITH shard, left(toStringOrNull(n.sha256), 1) AS digit,
+     collect([{", ".join(f"n.{name}" for name in NODE_FACTS)}]) AS nodes
+RETURN shard, nodes
+"""
+# A new vector's node loses its relationships in the same transaction: their scores are of the old vector.
+_DELETE_RELATIONSHIPS_OF_N = f"""
+WITH n
+OPTIONAL MATCH (n)-[r:{_ALL_KINDS}]-()
+DELETE r
 """
 # A driver's packed vector arrives as a VECTOR, which the community edition can't store: toFloatList makes it a list.
-WRITE_NODES_PACKED = """
+WRITE_NODES_PACKED = f"""
 CYPHER 25
 UNWIND $rows AS row
-MERGE (n:Image {path: row.path})
+MERGE (n:Image {{path: row.path}})
 SET n += row.properties, n.embeddings = toFloatList(row.embedding), n.indexed_at = datetime()
-"""
-WRITE_NODES = """
+{_DELETE_RELATIONSHIPS_OF_N}"""
+WRITE_NODES = f"""
 UNWIND $rows AS row
-MERGE (n:Image {path: row.path})
+MERGE (n:Image {{path: row.path}})
 SET n += row.properties, n.embeddings = row.embedding, n.indexed_at = datetime()
-"""
+{_DELETE_RELATIONSHIPS_OF_N}"""
 UPDATE_NODES = """
 UNWIND $rows AS row
 MATCH (n:Image {path: row.path})
@@ -119,11 +127,6 @@ RETURN count(n) AS written
 """
 
 # Relationships of every kind.
-DELETE_RELATIONSHIPS_OF = f"""
-UNWIND $paths AS path
-MATCH (:Image {{path: path}})-[r:{_ALL_KINDS}]-()
-DELETE r
-"""
 DELETE_ANY_RELATIONSHIPS = f"""
 MATCH (:Image)-[r:{_ALL_KINDS}]->()
 WITH r LIMIT $batch_rows DELETE r
@@ -178,7 +181,8 @@ RELATIONSHIPS = {kind.name: _relationship_statements(kind) for kind in KINDS}
 # READ_SIMILAR_TO returns lists of images with lists of their relationships: one row for each relationship takes the
 # driver ten times as long.
 READ_SIMILAR_TO = f"""
-MATCH (a:Image {{shard: $shard}})-[r:{SIMILAR_TO.name}]->(b)
+UNWIND $shards AS shard
+MATCH (a:Image {{shard: shard}})-[r:{SIMILAR_TO.name}]->(b)
 WITH a, collect([b.path, r.score, r.model = $model, elementId(r)]) AS relationships
 WITH left(toStringOrNull(a.sha256), 2) AS digits, collect([a.path, relationships]) AS images
 RETURN images

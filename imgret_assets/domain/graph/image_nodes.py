@@ -6,11 +6,13 @@ Belongs here: comparing tables and nodes, validating and writing what differs, t
 """
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_reader import usable_rows, usable_vectors
 from imgret_assets.domain.graph import cypher
@@ -33,6 +35,8 @@ from imgret_assets.errors import TableError
 from imgret_assets.wording import counted
 
 NODE_ROWS = 500
+# Shards are read together up to this number of images: a statement for each shard costs a round trip each.
+READ_ROWS = 20_000
 INDEX_WAIT_S = 1800
 
 
@@ -122,7 +126,11 @@ def sync_nodes(
     with home.hold(names, "writing image nodes"), recorded(home, space.id, entries):
         started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
-        changes = [_sync_shard(home, database, space, shard) for shard in selected]
+        begin_writing = cache(lambda: mark_refreshing(home, database))
+        changes = [
+            _sync_shard(home, database, space, shard, table, stored, begin_writing)
+            for shard, table, stored in rows_and_nodes(home, database, space.id, selected)
+        ]
         orphan_nodes = _delete_orphan_nodes(home, database) if set(selected) == set(home.shards) else 0
         written = time.monotonic()
         indexed = _ensure_vector_index(database, space)
@@ -183,11 +191,17 @@ def _delete_orphan_nodes(home: Home, database: Database) -> int:
     return delete_in_batches(database, cypher.DELETE_ORPHAN_NODES, {"shards": home.shards}, "nodes_deleted")
 
 
-def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: str) -> ShardNodes:
-    table = usable_rows(home, space.id, shard)
+def _sync_shard(
+    home: Home,
+    database: Database,
+    space: EmbeddingSpace,
+    shard: str,
+    table: pa.Table,
+    stored: Mapping[str, Mapping[str, Any]],
+    begin_writing: Callable[[], None],
+) -> ShardNodes:
     paths = table["path"].to_pylist()
     facts = [_facts(row, shard, space) for row in table.to_pylist()]
-    stored = stored_nodes(database, shard)
     new_vector = np.array(
         [path not in stored or any(stored[path][key] != fact[key] for key in ("sha256", "engine", "model"))
          for path, fact in zip(paths, facts, strict=True)],
@@ -204,7 +218,7 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     result.replaced = int(new_vector.sum()) - result.created
     if not result.writes:
         return result
-    mark_refreshing(home, database)
+    begin_writing()
     for part in batches(removed_paths, NODE_ROWS):
         database.write((cypher.DELETE_NODES, {"paths": part}))
     for part in batches(other_facts, NODE_ROWS):
@@ -218,13 +232,31 @@ def _sync_shard(home: Home, database: Database, space: EmbeddingSpace, shard: st
     return result
 
 
-def stored_nodes(database: Database, shard: str) -> dict[str, dict[str, Any]]:
-    """Return the facts (`cypher.NODE_FACTS`) of every :Image node of a shard by path."""
-    return {
-        values[0]: dict(zip(cypher.NODE_FACTS[1:], values[1:], strict=True))
-        for row in database.stream(cypher.READ_NODES, {"shard": shard})
-        for values in row["nodes"]
-    }
+def rows_and_nodes(
+    home: Home, database: Database, space: str, shards: Sequence[str]
+) -> Iterator[tuple[str, pa.Table, dict[str, dict[str, Any]]]]:
+    """Yield each shard's usable rows and the facts (`cypher.NODE_FACTS`) of each of its :Image nodes by path.
+
+    Raises:
+        TableError, StaleTableError: a shard's tables are missing or don't belong together.
+    """
+    rows: dict[str, pa.Table] = {}
+    for shard in shards:
+        rows[shard] = usable_rows(home, space, shard)
+        if shard != shards[-1] and sum(table.num_rows for table in rows.values()) < READ_ROWS:
+            continue
+        nodes = _stored_nodes(database, list(rows))
+        for read in list(rows):
+            yield read, rows.pop(read), nodes.pop(read)
+
+
+def _stored_nodes(database: Database, shards: Sequence[str]) -> dict[str, dict[str, dict[str, Any]]]:
+    nodes: dict[str, dict[str, dict[str, Any]]] = {shard: {} for shard in shards}
+    for row in database.stream(cypher.READ_NODES, {"shards": list(shards)}):
+        nodes[row["shard"]].update(
+            (values[0], dict(zip(cypher.NODE_FACTS[1:], values[1:], strict=True))) for values in row["nodes"]
+        )
+    return nodes
 
 
 def _write_vectors(
@@ -234,7 +266,7 @@ def _write_vectors(
     facts: Sequence[dict[str, Any]],
     vectors: np.ndarray,
 ) -> None:
-    """Write nodes with their vectors, float32 (n, dim), and delete their relationships, in one transaction.
+    """Write nodes with their vectors, float32 (n, dim), and delete their relationships, in one statement.
 
     Raises:
         TableError: a vector is zero, not finite, or of another length.
@@ -256,10 +288,7 @@ def _write_vectors(
         {"path": path, "properties": properties, "embedding": value}
         for path, properties, value in zip(paths, facts, values, strict=True)
     ]
-    database.write(
-        (cypher.DELETE_RELATIONSHIPS_OF, {"paths": list(paths)}),
-        (cypher.WRITE_NODES_PACKED if packed else cypher.WRITE_NODES, {"rows": rows}),
-    )
+    database.write((cypher.WRITE_NODES_PACKED if packed else cypher.WRITE_NODES, {"rows": rows}))
 
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:

@@ -39,6 +39,7 @@ from imgret_assets.domain.graph.relationship_sync import (
     require_count,
 )
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.domain.similarity.pairs_table import load_valid_pairs
 from imgret_assets.domain.storage import locks, tables
@@ -48,6 +49,9 @@ from imgret_assets.errors import StaleTableError, TableError
 
 # Each transaction looks up its images once, so a few large transactions are faster than many small ones.
 RELATIONSHIP_ROWS = 25_000
+# Shards are read together up to about this number of relationships: a statement for each costs a round trip each, and
+# the server holds those of one statement in memory.
+READ_RELATIONSHIPS = 100_000
 # Stored relationships that are looked up together.
 _COMPARED_ROWS = 10_000
 SCORE_TOLERANCE = 1e-9
@@ -74,7 +78,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
         pairs, threshold = load_valid_pairs(home, space.id, keys)
         expected = _ExpectedPairs(sorted(keys), pairs)
         _check_nodes(database, check_owner(database, home), space, len(keys))
-        unwritten, extra_ids = _compare(expected, stored_relationships(home, database, space.id))
+        unwritten, extra_ids = _compare(expected, stored_relationships(home, database, space.id, len(pairs)))
         if extra_ids or len(unwritten):
             mark_refreshing(home, database)
         deleted = delete_relationships(database, SIMILAR_TO, extra_ids)
@@ -108,7 +112,7 @@ def check_relationships(home: Home, database: Database, space: str) -> Finding:
         return Finding(False, str(error), {})
     is_stored = np.zeros(len(pairs), bool)
     extra = wrong_scores = 0
-    relationships = stored_relationships(home, database, space)
+    relationships = stored_relationships(home, database, space, len(pairs))
     for relationship, place in _ExpectedPairs(listing.paths, pairs).find(relationships):
         if place is None or is_stored[place]:
             extra += 1
@@ -169,10 +173,11 @@ class StoredRelationship:
     id: str
 
 
-def stored_relationships(home: Home, database: Database, space: str) -> Iterator[StoredRelationship]:
-    """Read every SIMILAR_TO relationship that starts at a node of the home's shards."""
-    for shard in home.shards:
-        for row in database.stream(cypher.READ_SIMILAR_TO, {"shard": shard, "model": space}):
+def stored_relationships(home: Home, database: Database, space: str, expected: int) -> Iterator[StoredRelationship]:
+    """Read every SIMILAR_TO relationship that starts at a node of the home's shards; about as many as `expected`."""
+    together = max(1, len(home.shards) * READ_RELATIONSHIPS // max(1, expected))
+    for shards in batches(home.shards, together):
+        for row in database.stream(cypher.READ_SIMILAR_TO, {"shards": list(shards), "model": space}):
             for path, relationships in row["images"]:
                 for end_path, score, is_of_model, id_ in relationships:
                     yield StoredRelationship((path, end_path), score, is_of_model, id_)

@@ -132,12 +132,16 @@ def _exact_statement(database: Database, metric: str) -> str:
 
 def _index_candidates(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
     """Read candidates from the vector index; request more while a filter leaves too few."""
-    nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+    nodes: int | None = None
     candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.top_k)
     limit = candidates
     while True:
         rows = database.rows(cypher.NEAREST_BY_INDEX, {**parameters, "candidates": candidates, "limit": limit})
-        if len(rows) >= query.top_k or candidates >= nodes:
+        if len(rows) >= query.top_k:
+            return rows
+        if nodes is None:
+            nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+        if candidates >= nodes:
             return rows
         candidates *= 8
 
