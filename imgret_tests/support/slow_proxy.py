@@ -39,18 +39,22 @@ class SlowProxy:
         with self._lock:
             self.connections = self.turns = 0
 
-    def close(self) -> None:
-        """End all connections and wait for the threads."""
-        self._server.shutdown(socket.SHUT_RDWR)
-        self._server.close()
+    def cut(self) -> None:
+        """End all connections; new ones are accepted."""
         with self._lock:
-            open_sockets = list(self._sockets)
-        for each in open_sockets:
+            sockets = list(self._sockets)
+        for each in sockets:
             with suppress(OSError):
                 each.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Accept no more, end all connections and wait for the threads."""
+        self._server.shutdown(socket.SHUT_RDWR)
+        self._server.close()
+        self.cut()
         for thread in self._threads:
             thread.join(10)
-        for each in open_sockets:
+        for each in self._sockets:
             each.close()
 
     def _accept(self) -> None:
