@@ -99,6 +99,17 @@ def test_several_reads_in_place_of_one_find_the_same(
     assert graph.identities() == before
 
 
+def test_nodes_that_belong_to_other_shards_are_not_deleted_once_they_are_written(graph: Graph) -> None:
+    """All shards are read before the first is written: what was read of a later shard is older than that."""
+    nodes = [(node["path"], node["shard"]) for node in graph.nodes()]
+    assert len({shard for _, shard in nodes}) > 1
+    for moved in (min, max):
+        graph.rows("MATCH (n:Image) SET n.shard = $shard", shard=moved(shard for _, shard in nodes))
+        graph.refresh()
+        assert [(node["path"], node["shard"]) for node in graph.nodes()] == nodes
+        graph.assert_right()
+
+
 def test_a_question_is_asked_again_over_a_new_connection(far_away: Settings, proxy: SlowProxy) -> None:
     with open_database(far_away) as database:
         proxy.cut()

@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 _PACKED_VECTORS_SINCE = (2025, 10)
 # Rows that the server sends for one request of the driver.
 _FETCHED_ROWS = 10_000
-# A connection that was idle for longer is tried before it is used again: a firewall may have forgotten it.
-_TRIED_AFTER_IDLE_S = 30.0
+# An older connection is replaced before its next use: while a run was computing, a firewall may have forgotten it, and
+# nothing would answer.
+_REPLACED_AFTER_S = 300.0
 
 
 class Database:
@@ -231,7 +232,7 @@ def _connected(server: Connection, name: str | None) -> Iterator[Database]:
         server.uri,
         auth=(server.username, server.password),
         notifications_min_severity="OFF",
-        liveness_check_timeout=_TRIED_AFTER_IDLE_S,
+        max_connection_lifetime=_REPLACED_AFTER_S,
         **DRIVER_LIMITS,  # type: ignore[arg-type]
     )
     try:

@@ -85,9 +85,10 @@ UNWIND $rows AS row
 MATCH (n:Image {path: row.path})
 SET n += row.properties
 """
+# With the shard: a node that has been written for another shard since it was read stays.
 DELETE_NODES = """
 UNWIND $paths AS path
-MATCH (n:Image {path: path})
+MATCH (n:Image {path: path}) WHERE n.shard = $shard
 DETACH DELETE n
 """
 # Orphan nodes: no shard of the home accounts for them.

@@ -219,8 +219,10 @@ def _sync_shard(
     if not result.writes:
         return result
     begin_writing()
-    for part in batches(removed_paths, NODE_ROWS):
-        database.write((cypher.DELETE_NODES, {"paths": part}))
+    result.deleted = sum(
+        database.write((cypher.DELETE_NODES, {"paths": part, "shard": shard}))[0][0].nodes_deleted
+        for part in batches(removed_paths, NODE_ROWS)
+    )
     for part in batches(other_facts, NODE_ROWS):
         rows = [{"path": paths[row], "properties": facts[row]} for row in part]
         database.write((cypher.UPDATE_NODES, {"rows": rows}))
