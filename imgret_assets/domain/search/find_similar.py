@@ -140,7 +140,7 @@ def _index_candidates(database: Database, parameters: dict[str, Any], query: Que
         if len(rows) >= query.top_k:
             return rows
         if nodes is None:
-            nodes = database.rows(cypher.COUNT_IMAGES)[0]["nodes"]
+            nodes = int(database.rows(cypher.COUNT_IMAGES)[0]["nodes"])
         if candidates >= nodes:
             return rows
         candidates *= 8
