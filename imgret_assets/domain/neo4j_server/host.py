@@ -109,6 +109,17 @@ def is_listening(port: int, address: str = LOCALHOST) -> bool:
         return probe.connect_ex((address, port)) == 0
 
 
+def listening_ports(pid: int) -> frozenset[int] | None:
+    """Return the TCP ports on which a process listens; None where the operating system does not tell."""
+    import psutil  # loading it takes longer than most commands need
+
+    try:
+        connections = psutil.Process(pid).net_connections("tcp")
+    except (psutil.Error, OSError):
+        return None
+    return frozenset(found.laddr.port for found in connections if found.status == psutil.CONN_LISTEN)
+
+
 def _family(address: str) -> socket.AddressFamily:
     return socket.AF_INET6 if ":" in address else socket.AF_INET
 

@@ -151,7 +151,11 @@ def _home_option(folder: ServerFolder) -> str:
 def wait_until_listening(
     folder: ServerFolder, server: RunFile, deadline: float, *, log_start: int | None = None
 ) -> bool:
-    """Wait until both ports answer, and return True then; False where the process has ended.
+    """Wait until the process answers on both ports, and return True then; False where it has ended.
+
+    Another process may have taken a port since it was chosen, such as the server of another home that was started at
+    the same moment. Nothing is sent to that one: it would count a wrong login, and soon refuse those of its own home.
+    This process then ends, because it can't listen.
 
     Args:
         folder: the server's files.
@@ -169,8 +173,11 @@ def wait_until_listening(
             if full := disk_full_error(folder, host.log_tail(folder.log, lines=100_000, since=log_start)):
                 raise full
             look_at_log_at = time.monotonic() + _LOG_EVERY_S
-        if host.is_listening(server.bolt_port) and host.is_listening(server.http_port):
-            return True
+        ports = (server.bolt_port, server.http_port)
+        if all(host.is_listening(port) for port in ports):
+            own_ports = host.listening_ports(server.pid)
+            if own_ports is None or own_ports.issuperset(ports):
+                return True
         if time.monotonic() > deadline:
             raise not_ready_error(folder, server)
         time.sleep(0.1)

@@ -109,3 +109,12 @@ def test_a_long_log_is_moved_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert host.rotate_log(log) == 0
     assert not log.exists()
     assert (tmp_path / "console.log.1").read_text() == "a long first log"
+
+
+def test_the_ports_of_a_process_are_those_on_which_it_listens(listening_port: int) -> None:
+    ports = host.listening_ports(os.getpid())
+    assert ports is not None
+    assert listening_port in ports
+    with socket.create_connection((host.LOCALHOST, listening_port)) as connection:
+        assert connection.getsockname()[1] not in (host.listening_ports(os.getpid()) or ())
+    assert host.listening_ports(2**22 + 1) is None

@@ -64,7 +64,7 @@ def test_waiting_ends_with_the_ports_the_process_or_the_deadline(
     folder: ServerFolder, record: Record, process: subprocess.Popen[bytes], listening_port: int
 ) -> None:
     folder.log.write_text("recovering the store\n")
-    assert wait_until_listening(folder, record(process.pid, port=listening_port), time.monotonic() + 20)
+    assert wait_until_listening(folder, record(os.getpid(), port=listening_port), time.monotonic() + 20)
     closed = record(process.pid, port=1)
     with pytest.raises(ServerError, match=rf"process {process.pid}, did not answer in time.*\nrecovering the store"):
         wait_until_listening(folder, closed, time.monotonic())
@@ -73,3 +73,22 @@ def test_waiting_ends_with_the_ports_the_process_or_the_deadline(
     process.wait()
     assert not wait_until_listening(folder, closed, time.monotonic() + 20)
     assert wait_until_ended(closed, 20)
+
+
+def test_a_port_on_which_another_process_listens_does_not_answer(
+    folder: ServerFolder, record: Record, process: subprocess.Popen[bytes], listening_port: int
+) -> None:
+    """Two homes that start at once choose the same free port; one of the two servers can't listen, and ends."""
+    with pytest.raises(ServerError, match="did not answer in time"):
+        wait_until_listening(folder, record(process.pid, port=listening_port), time.monotonic() + 0.3)
+
+
+def test_without_knowledge_of_the_ports_of_a_process_any_answer_counts(
+    folder: ServerFolder,
+    record: Record,
+    process: subprocess.Popen[bytes],
+    listening_port: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(server_process.host, "listening_ports", lambda _: None)
+    assert wait_until_listening(folder, record(process.pid, port=listening_port), time.monotonic() + 20)
