@@ -331,7 +331,12 @@ def test_a_killed_run_is_ended_with_a_message(chain: Chain, instance: dg.Dagster
     assert any("Process 4711 of this run has died. Run again" in message for message in messages)
 
 
-@pytest.mark.parametrize(("pid", "start", "ended"), [(1, "another boot", 1), (os.getpid(), "long ago", 1), (0, "", 0)])
+# The identifiers are given because the number of this process differs between the workers of pytest-xdist.
+@pytest.mark.parametrize(
+    ("pid", "start", "ended"),
+    [(1, "another boot", 1), (os.getpid(), "long ago", 1), (0, "", 0)],
+    ids=["ended", "another process", "another host"],
+)
 def test_runs_that_an_earlier_version_left_are_ended_by_host_and_process_id(
     chain: Chain, instance: dg.DagsterInstance, pid: int, start: str, ended: int
 ) -> None:
