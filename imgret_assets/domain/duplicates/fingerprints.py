@@ -24,10 +24,11 @@ from imgret_assets.settings import DEFAULT_MAX_BYTES
 GREY_SIDE = 64
 FLAT = "flat"
 # Names how `Fingerprint.colour` is measured. With another name it is measured again, and nothing else.
-COLOUR_METHOD = "spread512-1"
+COLOUR_METHOD = "spread512-2"
 # An image whose channels differ by no more is grey. Lossy formats make up to 3 levels of grey, and nobody sees 6.
 MAX_GREY_LEVELS = 6
 _COLOUR_SIDE = 512
+_COLOUR_BLOCK = 8
 _COMPARED_SIDE = 32
 # Standard deviation in grey levels. Below it an image has no structure to compare: noise would decide.
 _MIN_SPREAD = 3.0
@@ -50,7 +51,7 @@ class Fingerprint:
         status: `ok`; `flat` if the image has no structure to compare; otherwise why it can't be decoded.
         hash: perceptual hash, 32 bytes; None unless `ok`.
         grey: the whole image as uint8 (64, 64), whatever its aspect ratio; None unless `ok`.
-        colour: most levels by which the channels of a pixel differ (`measure_colour`); None unless `ok`.
+        colour: levels by which the channels of a pixel differ (`measure_colour`); None unless `ok`.
     """
 
     status: str
@@ -72,11 +73,19 @@ def fingerprint_image(image: Image.Image) -> Fingerprint:
 
 
 def measure_colour(image: Image.Image) -> int:
-    """Return the most levels by which the channels of a pixel of an RGB image differ, 0 to 255.
+    """Return by how many levels the channels of a pixel of an RGB image differ, 0 to 255.
 
-    A large image is first reduced to 512 to 1,023 pixels, which leaves a coloured mark of a few pixels visible.
+    Up to `MAX_GREY_LEVELS` it is the most of all pixels. Of an image in colour it is what the means of blocks of pixels
+    show, which no pixel's own colour is below. A large image is first reduced to 512 to 1,023 pixels, which leaves a
+    coloured mark of a few pixels visible.
     """
-    small = image.reduce(max(1, max(image.size) // _COLOUR_SIDE))
+    factor = max(1, max(image.size) // _COLOUR_SIDE)
+    means = np.asarray(image.reduce(_COLOUR_BLOCK * factor), np.int16)
+    # Each mean is rounded by at most half a level.
+    of_means = int((means.max(axis=2) - means.min(axis=2)).max()) - 1
+    if of_means > MAX_GREY_LEVELS:
+        return of_means
+    small = image.reduce(factor) if factor > 1 else image
     red, green, blue = small.split()
     lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
