@@ -28,7 +28,8 @@ COLOUR_METHOD = "spread512-2"
 # An image whose channels differ by no more is grey. Lossy formats make up to 3 levels of grey, and nobody sees 6.
 MAX_GREY_LEVELS = 6
 _COLOUR_SIDE = 512
-_COLOUR_BLOCK = 8
+# Pixels that tell at once that an image is in colour.
+_SAMPLED = (32, 32)
 _COMPARED_SIDE = 32
 # Standard deviation in grey levels. Below it an image has no structure to compare: noise would decide.
 _MIN_SPREAD = 3.0
@@ -75,17 +76,16 @@ def fingerprint_image(image: Image.Image) -> Fingerprint:
 def measure_colour(image: Image.Image) -> int:
     """Return by how many levels the channels of a pixel of an RGB image differ, 0 to 255.
 
-    Up to `MAX_GREY_LEVELS` it is the most of all pixels. Of an image in colour it is what the means of blocks of pixels
-    show, which no pixel's own colour is below. A large image is first reduced to 512 to 1,023 pixels, which leaves a
-    coloured mark of a few pixels visible.
+    Up to `MAX_GREY_LEVELS` it is the most of all pixels; of an image in colour, the most of some of them. A large image
+    is first reduced to 512 to 1,023 pixels, which leaves a coloured mark of a few pixels visible.
     """
     factor = max(1, max(image.size) // _COLOUR_SIDE)
-    means = np.asarray(image.reduce(_COLOUR_BLOCK * factor), np.int16)
-    # Each mean is rounded by at most half a level.
-    of_means = int((means.max(axis=2) - means.min(axis=2)).max()) - 1
-    if of_means > MAX_GREY_LEVELS:
-        return of_means
     small = image.reduce(factor) if factor > 1 else image
+    some = np.asarray(small.resize(_SAMPLED, Image.Resampling.NEAREST), np.int16)
+    red, green, blue = some[..., 0], some[..., 1], some[..., 2]
+    of_some = max(int(np.abs(one - two).max()) for one, two in ((red, green), (green, blue), (blue, red)))
+    if of_some > MAX_GREY_LEVELS:
+        return of_some
     red, green, blue = small.split()
     lightest = ImageChops.lighter(ImageChops.lighter(red, green), blue)
     darkest = ImageChops.darker(ImageChops.darker(red, green), blue)
