@@ -33,6 +33,7 @@ from imgret_assets.domain.duplicates.registration import (
     solve_penalised,
     window_within,
 )
+from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 
 # Long side of the grid in pixels. Letters of a page of A4 are 7 pixels high at 768. Of the digits changed in a price
 # list of half the size, 3 of 12 can't be seen at 768 and 15 of 40 at 512.
@@ -152,6 +153,8 @@ class _Explained:
     is_swapped: bool
 
 
+# The arrays are small and pairs are compared by several threads: threads of BLAS would double the processor's time.
+@one_blas_thread()
 def compare_images(one: Image.Image, two: Image.Image) -> Comparison:
     """Compare two upright RGB images, in any order."""
     larger, smaller = sorted((one, two), key=lambda image: -image.width * image.height)
