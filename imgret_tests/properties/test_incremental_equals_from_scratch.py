@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
@@ -155,20 +155,24 @@ def assert_same_tables(one: Home, other: Home, space: str) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    steps=st.lists(step, min_size=1, max_size=4),
-    last=st.tuples(st.sampled_from([THRESHOLD, 0.6]), st.sampled_from([None, 1, 2])),
-    cascade=st.booleans(),
+@pytest.mark.parametrize(
+    "examples", [pytest.param(5, id="sample"), pytest.param(20, id="all", marks=pytest.mark.exhaustive)]
 )
-def test_the_tables_equal_those_built_from_nothing(
-    steps: list[Step], last: tuple[float, int | None], cascade: bool
-) -> None:
-    with pytest.MonkeyPatch.context() as patched:
-        if cascade:
-            patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
-            patched.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
-        _the_tables_equal_those_built_from_nothing(steps, last)
+def test_the_tables_equal_those_built_from_nothing(examples: int) -> None:
+    @settings(max_examples=examples, deadline=None)
+    @given(
+        steps=st.lists(step, min_size=1, max_size=4),
+        last=st.tuples(st.sampled_from([THRESHOLD, 0.6]), st.sampled_from([None, 1, 2])),
+        cascade=st.booleans(),
+    )
+    def holds(steps: list[Step], last: tuple[float, int | None], cascade: bool) -> None:
+        with pytest.MonkeyPatch.context() as patched:
+            if cascade:
+                patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+                patched.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
+            _the_tables_equal_those_built_from_nothing(steps, last)
+
+    holds()
 
 
 def _the_tables_equal_those_built_from_nothing(steps: list[Step], last: tuple[float, int | None]) -> None:

@@ -459,35 +459,40 @@ def test_pairs_of_other_embeddings_never_reach_the_graph(home: Home) -> None:
 # Names of one content, and contents with equal vectors
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(
-    states=st.lists(st.dictionaries(st.integers(0, 25), st.integers(0, 15), max_size=6), max_size=3),
-    caps=st.lists(st.sampled_from([None, 1, 2, 5]), min_size=4, max_size=4),
-    cascade=st.booleans(),
+@pytest.mark.parametrize(
+    "examples", [pytest.param(12, id="sample"), pytest.param(60, id="all", marks=pytest.mark.exhaustive)]
 )
-def test_images_with_equal_vectors_in_any_order_of_changes(
-    states: list[dict[int, int]], caps: list[int | None], cascade: bool
-) -> None:
+def test_images_with_equal_vectors_in_any_order_of_changes(examples: int) -> None:
     """Names come and go, contents change, contents share a vector, vectors share a direction: always all pairs."""
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pairs_table, "_BATCH_ROWS", 7)
-        if cascade:
-            patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
-        home = open_home(load_settings({"home": Path(folder)}, env={"IMGRET_ENV_FILE": "/dev/null"}))
-        contents: dict[int, int] = {name: name % 16 for name in range(20)}
-        for changes, cap in zip([{}, *states], caps, strict=False):
-            for name, content in changes.items():
-                if contents.get(name) == content:
-                    del contents[name]
-                else:
-                    contents[name] = content
-            vectors = {f"{name:02d}.png": repeated_vector(content) for name, content in contents.items()}
-            write_tables(home, vectors)
-            refresh_pairs(with_settings(home, max_neighbours=cap), SPACE.id, 0.6)
-            pairs, expected = read_pairs(home), expected_pairs(vectors, 0.6)
-            if cap is not None:
-                expected = {pair: expected[pair] for pair in sorted(best_pairs(vectors, 0.6, cap))}
-            assert list(pairs.items()) == list(expected.items())
+
+    @settings(max_examples=examples, deadline=None)
+    @given(
+        states=st.lists(st.dictionaries(st.integers(0, 25), st.integers(0, 15), max_size=6), max_size=3),
+        caps=st.lists(st.sampled_from([None, 1, 2, 5]), min_size=4, max_size=4),
+        cascade=st.booleans(),
+    )
+    def holds(states: list[dict[int, int]], caps: list[int | None], cascade: bool) -> None:
+        with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patched:
+            patched.setattr(pairs_table, "_BATCH_ROWS", 7)
+            if cascade:
+                patched.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+            home = open_home(load_settings({"home": Path(folder)}, env={"IMGRET_ENV_FILE": "/dev/null"}))
+            contents: dict[int, int] = {name: name % 16 for name in range(20)}
+            for changes, cap in zip([{}, *states], caps, strict=False):
+                for name, content in changes.items():
+                    if contents.get(name) == content:
+                        del contents[name]
+                    else:
+                        contents[name] = content
+                vectors = {f"{name:02d}.png": repeated_vector(content) for name, content in contents.items()}
+                write_tables(home, vectors)
+                refresh_pairs(with_settings(home, max_neighbours=cap), SPACE.id, 0.6)
+                pairs, expected = read_pairs(home), expected_pairs(vectors, 0.6)
+                if cap is not None:
+                    expected = {pair: expected[pair] for pair in sorted(best_pairs(vectors, 0.6, cap))}
+                assert list(pairs.items()) == list(expected.items())
+
+    holds()
 
 
 def test_names_of_one_content_are_compared_once(home: Home, rng: np.random.Generator) -> None:
