@@ -71,7 +71,7 @@ def test_with_images_of_its_own_a_home_gets_samples_only_if_asked(
     (tmp_path / "images").mkdir()
     monkeypatch.setenv("IMGRET_IMAGES", str(tmp_path / "images"))
     folders_drawn: list[Path] = []
-    monkeypatch.setattr(folders, "draw_catalogue", folders_drawn.append)
+    monkeypatch.setattr(folders, "draw_catalogue", lambda folder, **_: folders_drawn.append(folder))
     words = ["setup", "--skip-server", *words, "--home", str(tmp_path / "home")]
     done = CliRunner().invoke(imgret, words, standalone_mode=False, catch_exceptions=False)
     assert done.exit_code == 0

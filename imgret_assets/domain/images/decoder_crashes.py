@@ -2,13 +2,16 @@
 
 A fault in a native library (a segmentation fault, an abort) ends a run without an error that could be caught. What was
 being decoded is noted in a file that outlives the process. The next run first decodes each of these files in a child
-process: a file that ends the child becomes a row with a status, and no run decodes it again.
+process: a file that ends the child becomes a row with a status. Its content is remembered, so that no run decodes it
+again with the same decoders, whatever name it gets.
 
-Belongs here: the notes, the suspects that an ended run left, trying one of them. Not here: decoding (`.decode`), the
-child's program (`.decoder_child`), which row a status becomes (`.file_inspection`, `.image_reader`).
+Belongs here: the notes, the suspects that an ended run left, trying one of them, the contents that end a process. Not
+here: decoding (`.decode`), the child's program (`.decoder_child`), which row a status becomes (`.file_inspection`,
+`.image_reader`).
 """
 
 import fcntl
+import json
 import logging
 import os
 import re
@@ -21,7 +24,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import PIL
+
+from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.storage.atomic_files import write_json
+from imgret_assets.errors import DiskFullError, HomeError
 from imgret_assets.wording import counted
 
 _log = logging.getLogger(__name__)
@@ -31,13 +39,21 @@ _NAME = re.compile(rb"[0-9a-f]{64}")
 _SLOT_BYTES = 65
 # Far more than the largest image needs; a decoder that never ends would hold every later run.
 CHILD_TIMEOUT_S = 300.0
+_FAULTY = "faulty.json"
 
 
 class _Notes:
-    """The file with the names of what a process is decoding; locked as long as the process lives."""
+    """The file with the names of what a process is decoding; locked as long as the process lives.
+
+    Attributes:
+        suspects: contents that an ended process was decoding.
+        faulty: status and reason of the contents that end their decoder's process.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.suspects = set[str]()
+        self._faulty_file = folder / _FAULTY
+        self.faulty = self._read_faulty()
         self._free = list(range(_SLOTS))
         self._lock = threading.Lock()
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,6 +63,23 @@ class _Notes:
         fcntl.flock(self._file, fcntl.LOCK_EX)
         # Visible only once it is locked: others take an unlocked file for that of an ended process.
         self._path = (folder / f".{name}").rename(folder / name)
+
+    def add_faulty(self, name: str, problem: UnusableImageError) -> None:
+        """Remember that a content ends its decoder's process."""
+        self.suspects.discard(name)
+        self.faulty = self._read_faulty() | {name: (problem.status, problem.reason)}
+        with suppress(OSError, DiskFullError, HomeError):
+            write_json(self._faulty_file, {"decoders": _decoders(), "contents": self.faulty})
+
+    def _read_faulty(self) -> dict[str, tuple[Status, str]]:
+        """Read the contents that ended a process; none where other decoders did, which may have been mended."""
+        try:
+            stored = json.loads(self._faulty_file.read_text(encoding="utf-8"))
+            if stored["decoders"] == _decoders():
+                return {name: (Status(status), str(reason)) for name, (status, reason) in stored["contents"].items()}
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            pass
+        return {}
 
     def close(self) -> None:
         # A suspect that was not met in this block stays one for the next: at most as many as there are slots.
@@ -80,7 +113,7 @@ class _Notes:
 
     def _take_over(self, folder: Path) -> None:
         """Read and remove the notes of processes that ended while they decoded."""
-        for path in folder.glob("[!.]*"):
+        for path in folder.glob("[0-9]*-*"):
             with suppress(OSError), path.open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.suspects.update(name.decode() for name in _NAME.findall(file.read()))
@@ -90,6 +123,10 @@ class _Notes:
                 "An earlier run ended while it was decoding %s: what is left of that is tried in a process of its own.",
                 counted(len(self.suspects), "image"),
             )
+
+
+def _decoders() -> str:
+    return f"{DECODER_VERSION} Pillow {PIL.__version__}"
 
 
 _active: _Notes | None = None
@@ -135,17 +172,20 @@ def decoding(name: str, data: bytes | None = None, *, max_pixels: int) -> Iterat
         max_pixels: an image with more pixels is not decoded.
 
     Raises:
-        UnusableImageError: an earlier run ended while it was decoding the file, and so did a child process now.
+        UnusableImageError: an earlier run ended while it was decoding the file, and so did a child process, now or
+            in a run before.
     """
     notes = _active
     if notes is None:
         yield
         return
+    if name in notes.faulty:
+        raise UnusableImageError(*notes.faulty[name])
     if name in notes.suspects and data is not None:
         try:
             try_in_child(data, max_pixels=max_pixels)
-        except UnusableImageError:
-            notes.suspects.discard(name)
+        except UnusableImageError as problem:
+            notes.add_faulty(name, problem)
             raise
         notes.suspects.discard(name)
     with notes.noting(name):

@@ -40,12 +40,13 @@ def choose_embedder(
         SettingError: engine, device and precision don't go together.
         ModelError: the named device is not on this machine.
     """
+    recorded = home.record.engine if home.record.engine in (OpenVinoEmbedder.family, TorchEmbedder.family) else None
     chosen = engine
     if engine == "auto":
-        chosen = home.record.engine or "openvino"
+        chosen = recorded or OpenVinoEmbedder.family
         if precision == "float16" or uses_gpu(device):
             chosen = "torch"
-    if precision == "auto" and chosen == home.record.engine:
+    if precision == "auto" and chosen == recorded:
         precision = home.record.precision or "auto"
     folder = home.path / "models"
     if chosen == "torch":

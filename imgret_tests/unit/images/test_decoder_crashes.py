@@ -57,6 +57,10 @@ def faulty_decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
 
 
+def notes_in(folder: Path) -> list[Path]:
+    return [path for path in folder.iterdir() if path.name != "faulty.json"]
+
+
 def ended_as(code: str, home: Home) -> int:
     environment = os.environ | {"IMGRET_HOME": str(home.path), "IMGRET_IMAGES": str(home.images)}
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, check=False).returncode
@@ -69,15 +73,26 @@ def test_a_fault_of_a_decoder_costs_one_run_and_then_one_image(home: Home, image
     put(images, "faulty.png", saved(picture(3).resize((_FAULTY_WIDTH, 9)), "PNG"))
     assert ended_as(_REFRESH, home) == -signal.SIGSEGV
     assert ended_as(_REFRESH, home) == 0
-    assert list((home.work / "decoding").iterdir()) == []
+    assert notes_in(home.work / "decoding") == []
     rows = {path: (row["status"], row["error"]) for path, row in manifest(home).items()}
     assert rows == {
         "a.png": (Status.OK, None),
         "b.png": (Status.OK, None),
         "faulty.png": (Status.DAMAGED, "its decoder ended the process with SIGSEGV"),
     }
-    # It is not tried again.
-    assert ended_as(_REFRESH, home) == 0
+    # It is not tried again, not even where every file is inspected and the content has another name, too.
+    put(images, "copy.png", (images / "faulty.png").read_bytes())
+    assert ended_as(_REFRESH.replace("refresh_manifest(home)", "refresh_manifest(home, verify=True)"), home) == 0
+    assert statuses(home) == {"a.png": "ok", "b.png": "ok", "faulty.png": "damaged", "copy.png": "damaged"}
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", '{"decoders": "of before", "contents": {"0": ["damaged", "it ended"]}}']
+)
+def test_what_ended_other_decoders_or_a_damaged_record_of_it_counts_no_longer(tmp_path: Path, text: str) -> None:
+    (tmp_path / "faulty.json").write_text(text)
+    with watching(tmp_path), decoding("0" * 64, max_pixels=MAX_PIXELS):
+        assert not is_suspect("0" * 64)
 
 
 @pytest.mark.usefixtures("faulty_decoder")
@@ -120,7 +135,7 @@ with watching(Path({str(home.work / "decoding")!r})), decoding({content!r}, max_
     refresh_manifest(home)
     refresh_embeddings(home, fake_embedder())
     assert statuses(home) == {"a.png": Status.OK}
-    assert list((home.work / "decoding").iterdir()) == []
+    assert notes_in(home.work / "decoding") == []
 
 
 def test_the_notes_of_a_living_process_are_left_alone(home: Home) -> None:
@@ -135,11 +150,11 @@ with watching(Path({str(folder)!r})):
     )
     with watching(folder), decoding("0" * 64, max_pixels=MAX_PIXELS):
         assert ended_as(other, home) == 0
-        assert len(list(folder.iterdir())) == 1
+        assert len(notes_in(folder)) == 1
     # An error or Ctrl-C is no crash.
     with pytest.raises(KeyboardInterrupt), watching(folder), decoding("0" * 64, max_pixels=MAX_PIXELS):
         raise KeyboardInterrupt
-    assert list(folder.iterdir()) == []
+    assert notes_in(folder) == []
 
 
 @pytest.mark.usefixtures("faulty_decoder")

@@ -649,7 +649,8 @@ def test_a_full_disk_leaves_the_old_tables(
         with pytest.raises(DiskFullError, match=r"No room on the disk.*free some space"):
             refresh_manifest(home)
     assert stamps(home.warehouse) == before
-    assert [file.name for file in home.work.iterdir()] == ["verified.json"]
+    assert sorted(file.name for file in home.work.iterdir()) == ["decoding", "verified.json"]
+    assert list((home.work / "decoding").iterdir()) == []
     assert total(refresh_manifest(home), "added") == 1
 
 
