@@ -216,7 +216,11 @@ def view(browser: "Browser", place: Place) -> Iterator[View]:
     view = View(context.new_page(), place.address)
     view.watch(context)
     yield view
-    context.close()
+    try:
+        # A window closed early would end a script, and with it the requests and complaints that are still to come.
+        wait_until_drawn(view.page)
+    finally:
+        context.close()
     assert view.outside == []
     assert view.complaints == []
 
@@ -242,10 +246,10 @@ def test_an_upload_finds_similar_images_and_each_hit_can_be_searched_with(view: 
     # The two exact duplicates are grouped.
     expect(page.get_by_text("+1 duplicate").first).to_be_visible()
     expect(view.names.nth(0)).to_have_text("mine.png")
+    wait_until_drawn(page)
     first = view.names.nth(1).inner_text()
     assert first in (ORIGINAL, COPY)
 
-    wait_until_drawn(page)
     view.button("Similar").nth(0).click()
     view.expect_query(first)
     assert view.query["image"] == first
@@ -336,6 +340,7 @@ def test_a_link_restores_a_comparison_and_a_key_swaps_it(view: View) -> None:
     expect(page.get_by_text("near-duplicate", exact=True)).to_be_visible()
     page.keyboard.press("x")
     expect(view.names).to_have_text(list(reversed(near(4))))
+    wait_until_drawn(page)
     page.keyboard.press("x")
     expect(view.names).to_have_text(list(near(4)))
 
@@ -351,6 +356,7 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
         page.keyboard.press(key)
         expect(page.get_by_text(said)).to_be_visible()
         expect(sets).to_have_count(count - 1)
+        wait_until_drawn(page)
         page.keyboard.press("u")
         expect(sets).to_have_count(count)
         expect(page.get_by_text(said)).to_have_count(0)
@@ -423,9 +429,10 @@ def test_the_graph_is_drawn_and_a_click_selects_an_image(view: View) -> None:
     expect(view.names).to_have_text([start])
     other = click_a_node(page, besides=start)
     expect(view.names).to_have_text([other])
+    wait_until_drawn(page)
     view.button("Start here").click()
     expect(view.button("Start here")).to_be_disabled()
-    assert view.query["image"] == other
+    page.wait_for_url(lambda url: parse_qs(urlsplit(url).query)["image"] == [other])
 
 
 def click_a_node(page: "Page", *, besides: str) -> str:
@@ -472,8 +479,10 @@ def test_no_page_sends_requests_to_other_hosts(view: View) -> None:
     links = page.get_by_test_id("stTopNavLink")
     titles = links.all_inner_texts()
     assert len(titles) == len(PAGES)
-    for number in range(len(titles)):
+    for number, name in enumerate(PAGES):
         links.nth(number).click()
+        path = "" if name == PAGES[0] else name
+        page.wait_for_url(lambda url, path=path: urlsplit(url).path.strip("/") == path)
         wait_until_drawn(page)
         page.wait_for_load_state("networkidle")
     assert {urlsplit(url).scheme for url in view.requested} >= {"http", "ws"}
