@@ -126,7 +126,8 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
     click.echo(
         f"The mean of {counted(made.images, 'image')} in {made.source.id} is in {made.file}\n"
         f"Next: set IMGRET_CENTRE={made.file}, then `imgret run`. It rebuilds the graph in {made.space.id}; "
-        f"{counted(made.prepared, 'vector')} of that space ready, so that no image of them is embedded again. "
+        f"{counted(made.prepared, 'vector')} in it {'is' if made.prepared == 1 else 'are'} ready: "
+        f"no image of {'it' if made.prepared == 1 else 'them'} is embedded again. "
         "Cosines become smaller, so choose a threshold again. IMGRET_CENTRE=none goes back."
     )
 

@@ -5,6 +5,8 @@ system (a file opened to be written, a rename, a removal, a lock, a connection).
 run`, with Dagster's records. The killed runs are processes of their own (`refresh_process.py`). Points with a name and
 a reason are in `server/test_killed_runs.py`.
 
+A point that its run did not reach is followed by another one.
+
 An attack prints one line: points tried, of them killed before the end, failed by name, stuck, different.
 """
 
@@ -128,6 +130,13 @@ class Attack:
         refresh.process.join(10)
         self.tally.counts["killed"] += refresh.process.exitcode == -signal.SIGKILL
         return f"{point}, {'imgret run' if lasting else 'functions alone'}"
+
+    def until_killed(self, points: int) -> Iterator[int]:
+        """Yield numbers of points until so many runs were killed before their end, at most twice as many."""
+        for number in range(2 * points):
+            if self.tally.counts["killed"] == points:
+                return
+            yield number
 
     def recover(self, point: str, *, lasting: bool) -> None:
         """Run again, compare with a run from nothing, and note what is stuck or different."""
@@ -270,11 +279,11 @@ def is_lasting(number: int) -> bool:
 
 @pytest.mark.server
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("points", sampled(2, 60))
+@pytest.mark.parametrize("points", sampled(2, 75))
 def test_killed_from_nothing(tested_server: TestedServer, database: Driver, tmp_path: Path, points: int) -> None:
     with attack_on(tested_server, database, tmp_path, "from nothing") as attack:
         home = attack.graph.chain.settings.home
-        for number in range(points):
+        for number in attack.until_killed(points):
             lasting = is_lasting(number)
             if lasting not in attack.calibrated:
                 shutil.rmtree(home, ignore_errors=True)
@@ -290,11 +299,11 @@ def test_killed_from_nothing(tested_server: TestedServer, database: Driver, tmp_
 
 @pytest.mark.server
 @pytest.mark.timeout(7200)
-@pytest.mark.parametrize("points", sampled(2, 60))
+@pytest.mark.parametrize("points", sampled(2, 75))
 def test_killed_after_changes(tested_server: TestedServer, database: Driver, tmp_path: Path, points: int) -> None:
     with attack_on(tested_server, database, tmp_path, "incremental") as attack:
         attack.graph.refresh_all()
-        for number in range(points):
+        for number in attack.until_killed(points):
             lasting = is_lasting(number)
             if lasting not in attack.calibrated:
                 change_collection(attack.graph.root, attack.rng, points + number)

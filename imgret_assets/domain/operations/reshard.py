@@ -6,10 +6,13 @@ Belongs here: writing the new files into a staging folder. Not here: the swap, w
 
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.storage import locks, tables
@@ -62,7 +65,10 @@ def _table_folders(home: Home) -> list[Path]:
 
 
 def _rewrite(folder: Path, target: Path, shards: int) -> None:
-    """Rewrite the files of one table, one new shard at a time, so that memory holds a single shard."""
+    """Rewrite the files of one table; memory holds one shard, and each file is read once.
+
+    The rows of each old shard go to one temporary file per new shard; those are sorted by path afterwards.
+    """
     sources = sorted(folder.glob("shard=*.parquet"))
     metadata = tables.read_metadata(sources[0])
     # A manifest's fingerprint belongs to the old shard's files; without one the sensor requests one listing.
@@ -77,13 +83,35 @@ def _rewrite(folder: Path, target: Path, shards: int) -> None:
     for key, choose, absent in (("listed_from_ns", min, "0"), ("listed_to_ns", max, "0"), *versions):
         if any(key in window for window in windows):
             metadata[key] = str(choose(int(window.get(key, absent)) for window in windows))
-    for key in shard_keys(shards):
-        parts = []
+    target.mkdir(parents=True)
+    with TemporaryDirectory(prefix="rows-", dir=target) as rows:
+        parts = _distribute(sources, Path(rows), shards)
+        for key, part in parts.items():
+            table = pa.ipc.open_stream(part).read_all().sort_by("path")
+            part.unlink()
+            shard_metadata = {**metadata, "shard": key}
+            with tables.writer(target / f"shard={key}.parquet", table.schema, shard_metadata) as writer:
+                writer.write_table(table, row_group_size=tables.EMBEDDING_GROUP_ROWS)
+
+
+def _distribute(sources: list[Path], folder: Path, shards: int) -> dict[str, Path]:
+    """Write the rows of the sources into one file per new shard, by their paths; return the files by shard."""
+    schemas = []
+    for source in sources:
+        with tables.open_parquet(source) as file:
+            schemas.append(file.schema_arrow.remove_metadata())
+    # A table of an older version may lack columns that others have.
+    schema = pa.unify_schemas(schemas)
+    parts = {key: folder / f"{key}.arrow" for key in shard_keys(shards)}
+    with ExitStack() as stack:
+        writers = {}
+        for key, part in parts.items():
+            file = stack.enter_context(part.open("wb"))
+            writers[key] = stack.enter_context(pa.ipc.new_stream(file, schema))
         for source in sources:
-            table = tables.read(source)
-            in_shard = pa.array([shard_of(path, shards) == key for path in table["path"].to_pylist()], pa.bool_())
-            parts.append(table.filter(in_shard))
-        table = pa.concat_tables(parts, promote_options="default").sort_by("path")
-        shard_metadata = {**metadata, "shard": key}
-        with tables.writer(target / f"shard={key}.parquet", table.schema.remove_metadata(), shard_metadata) as writer:
-            writer.write_table(table, row_group_size=tables.EMBEDDING_GROUP_ROWS)
+            table = pa.concat_tables([schema.empty_table(), tables.read(source)], promote_options="default")
+            table = table.select(schema.names).replace_schema_metadata().combine_chunks()
+            keys = pa.array([shard_of(path, shards) for path in table["path"].to_pylist()], pa.string())
+            for key, writer in writers.items():
+                writer.write_table(table.filter(pc.call_function("equal", [keys, pa.scalar(key)])))
+    return parts
