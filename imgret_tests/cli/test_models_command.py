@@ -160,7 +160,7 @@ def test_a_mean_is_made_and_it_is_said_what_to_do_with_it(home: Home, images: Pa
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout.startswith(f"The mean of 100 images in {space.id} is in {file}\n")
     assert f"set IMGRET_CENTRE={file}, then `imgret run`" in done.stdout
-    assert "99 vectors of that space ready" in done.stdout
+    assert "99 vectors in it are ready" in done.stdout
     output = tmp_path / "mine.npy"
     said = json.loads(run("centre", space.id, "--output", str(output), "--json", "--home", str(home.path)).stdout)
     assert output.read_bytes() == file.read_bytes()
