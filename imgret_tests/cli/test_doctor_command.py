@@ -1,3 +1,4 @@
+import errno
 import json
 import os
 import socket
@@ -150,6 +151,20 @@ def test_what_may_not_be_read_or_written_is_found(healthy: Library) -> None:
     healthy.home.warehouse.chmod(0o500)
     assert "home" in failing(healthy)
     healthy.home.warehouse.chmod(0o700)
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EROFS, "can't be written"), (errno.EIO, "Input/output error")])
+def test_an_error_of_the_file_system_is_one_condition_among_the_others(
+    healthy: Library, monkeypatch: pytest.MonkeyPatch, number: int, says: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number), "/home/of/images")
+
+    monkeypatch.setattr(module, "find_damaged", fail)
+    code, found = looked_at(healthy)
+    assert (code, set(LOOKS) - set(found)) == (1, set())
+    assert says in found["tables"]["says"]
+    assert "/home/of/images" in found["tables"]["says"]
 
 
 def test_a_record_that_is_damaged_ends_the_looking_at_the_home(healthy: Library) -> None:

@@ -28,6 +28,7 @@ from imgret_assets.domain.neo4j_server import jars as server_jars
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.operations.backlog import read_backlog
 from imgret_assets.domain.review.decision_log import verify_decisions
+from imgret_assets.domain.storage.atomic_files import as_imgret_error
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
@@ -65,7 +66,7 @@ def diagnose(settings: Settings, check_dagster: Callable[[Settings], str]) -> li
     ]
     try:
         home = open_home(settings)
-    except ImgretError as error:
+    except (ImgretError, OSError) as error:
         return [*conditions, _failed("home", error)]
     checks: dict[str, Callable[[Home], str]] = {
         "home": _check_home,
@@ -85,12 +86,17 @@ def diagnose(settings: Settings, check_dagster: Callable[[Settings], str]) -> li
 def _check(name: str, check: Callable[[], str]) -> Condition:
     try:
         return Condition(name, True, check())
-    except ImgretError as error:
+    except (ImgretError, OSError) as error:
         return _failed(name, error)
 
 
-def _failed(name: str, error: ImgretError) -> Condition:
-    return Condition(name, False, str(error), error.remedy or "see docs/operate/settings.md")
+def _failed(name: str, error: ImgretError | OSError) -> Condition:
+    if isinstance(error, ImgretError):
+        return Condition(name, False, str(error), error.remedy or "see docs/operate/settings.md")
+    named = as_imgret_error(error, Path(error.filename or "a file of the home"))
+    if isinstance(named, ImgretError):
+        return _failed(name, named)
+    return Condition(name, False, str(error), "mend what the operating system says of this file, then look again")
 
 
 def _check_python() -> Condition:

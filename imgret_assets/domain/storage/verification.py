@@ -66,7 +66,9 @@ def find_damaged(home: Home, files: Iterable[Path], *, always: bool = False) -> 
             continue
         try:
             _read_all(path)
-            damage_mark(path).unlink(missing_ok=True)
+            # A mark that can't be removed costs another look: no reason to fail where a home is only read.
+            with suppress(OSError):
+                damage_mark(path).unlink(missing_ok=True)
             verified[key] = [*stamp, time.time()]
         except TableError as error:
             verified.pop(key, None)

@@ -1,5 +1,6 @@
 """Verification of whole tables: what is read again, and what is removed."""
 
+import errno
 import os
 from pathlib import Path
 
@@ -110,3 +111,15 @@ def test_a_damaged_record_means_that_everything_is_verified(home: Home, files: l
     (home.work / "verified.json").write_text(record)
     assert [path for path, _ in find_damaged(home, files)] == files[:1]
     assert files[0].exists()
+
+
+def test_a_home_that_may_only_be_read_is_verified(
+    home: Home, files: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    damage(files[0])
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    monkeypatch.setattr(Path, "unlink", refuse)
+    assert [path for path, _ in find_damaged(home, files)] == files[:1]
