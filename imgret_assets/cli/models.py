@@ -62,9 +62,10 @@ def list_(timm: str | None, as_json: bool, home: Path | None) -> None:
 def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     """How well each space that has tables tells labels (folders) apart: ranking, separation, pairs above the threshold.
 
-    Every labelled image asks for all others; it and exact copies of it are left out. AUC is the chance that a pair
+    Every labelled image is a query. Of duplicates, exact and near, one image is taken. AUC is the chance that a pair
     with the same label has a greater cosine than a pair with different labels.
     """
+    from imgret_assets.domain.analysis.duplicate_sets import read_duplicate_sets, select_distinct
     from imgret_assets.domain.analysis.ranking_quality import measure_quality
     from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
     from imgret_assets.domain.embeddings.table_reader import labelled_vectors
@@ -83,7 +84,12 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
                 f"imgret: {space} has {counted(rows.stale, 'vector')} of files that are no longer so: left out",
                 err=True,
             )
-        found[space] = measure_quality(rows.vectors, rows.contents, rows.labels, threshold=opened.threshold)
+        sets = read_duplicate_sets(opened, rows.paths, rows.contents)
+        distinct = select_distinct(sets, rows.labels).tolist()
+        labels = [rows.labels[row] for row in distinct]
+        found[space] = measure_quality(
+            rows.vectors[distinct], [sets[row] for row in distinct], labels, threshold=opened.threshold
+        )
         ways = [there.space.pooling] * (there.space.pooling != "auto") + ["centred"] * bool(there.space.centre)
         named[f"{space} ({', '.join(ways)})" if ways else space] = found[space]
     if not found:

@@ -11,10 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from imgret_assets.domain.analysis.duplicate_sets import select_distinct
 from imgret_assets.domain.analysis.ranking_quality import measure_quality
 from imgret_assets.domain.analysis.rerank_gain import Gain, measure_gain
 from imgret_assets.domain.analysis.sampling import SEED, pair_dots, random_pairs
 from imgret_assets.domain.numerics.vectors import unit_rows
+from imgret_assets.wording import counted
 
 THRESHOLDS = np.arange(50, 100) / 100
 BINS = np.round(np.linspace(-1, 1, 101), 2)
@@ -33,6 +35,7 @@ class PairCounts(NamedTuple):
 
     Attributes:
         all: int64 (rows, thresholds), all other rows.
+        duplicates: int64 (rows, thresholds), duplicates of the query row among them.
         labelled: int64 (rows, thresholds), other rows with a label; 0 if the query row has none.
         same_label: int64 (rows, thresholds), other rows with the label of the query row.
         labelled_total: int64 (rows,), as `labelled`, whatever the cosine.
@@ -40,6 +43,7 @@ class PairCounts(NamedTuple):
     """
 
     all: np.ndarray
+    duplicates: np.ndarray
     labelled: np.ndarray
     same_label: np.ndarray
     labelled_total: np.ndarray
@@ -55,10 +59,11 @@ class ThresholdRow:
         pairs: unordered pairs; an estimate if not all were counted.
         pairs_error: half the width of the estimate's 95 percent interval; 0 if all were counted.
         images: images with at least one pair.
-        false_pairs: pairs that are expected to be wrong. With labels, by their share among the labelled pairs. Without,
-            the pairs that dissimilar images would give if their cosines were normally distributed: a lower bound,
-            because real tails are longer.
-        precision: share of the labelled pairs that are right; None without labelled pairs.
+        false_pairs: pairs that are expected to be wrong; pairs of duplicates are right. With labels, by the share among
+            the labelled pairs. Without, the pairs that dissimilar images would give if their cosines were normally
+            distributed: a lower bound, because real tails are longer.
+        precision: share of the labelled pairs that are right; None without labelled pairs. Of a set of duplicates, one
+            image counts as labelled.
         recall: share of all right pairs that are above the threshold; None without labels.
     """
 
@@ -88,9 +93,11 @@ class ThresholdReport:
         gain: what re-ranking gains; None without labels.
         suggested: the suggested threshold; None if none can be suggested.
         why: the reason for it, a sentence.
+        duplicates: images that are left out of all measures with labels, because they duplicate another one.
         changed_since: images that were added, removed or embedded again since the figures were computed.
         written: False if the stored report was reused.
         seconds: duration of this refresh.
+        recomputed: why another version's figures were computed again, a sentence; empty otherwise.
     """
 
     space: str
@@ -108,16 +115,22 @@ class ThresholdReport:
     gain: Gain | None
     suggested: float | None
     why: str
+    duplicates: int = 0
     changed_since: int = 0
     written: bool = True
     seconds: float = 0.0
+    recomputed: str = ""
 
     @property
     def summary(self) -> str:
         """The suggestion in one or two lines."""
         advice = f"Threshold {self.suggested:g}" if self.suggested is not None else "No threshold"
         changed = f" ({self.changed_since:,} of the images have changed since.)" if self.changed_since else ""
-        return f"{advice} for {self.space}: {self.why}{changed}"
+        recomputed = f"{self.recomputed} " if self.recomputed else ""
+        left_out = ""
+        if self.duplicates and self.labelled:
+            left_out = f" {counted(self.duplicates, 'duplicate')} of other images left out."
+        return f"{recomputed}{advice} for {self.space}: {self.why}{left_out}{changed}"
 
     def at(self, threshold: float) -> ThresholdRow | None:
         """Return the row of a threshold; None if it is outside the table."""
@@ -126,21 +139,27 @@ class ThresholdReport:
 
 
 def count_above(
-    vectors: np.ndarray, labels: Sequence[str | None], rows: np.ndarray, thresholds: np.ndarray = THRESHOLDS
+    vectors: np.ndarray,
+    sets: Sequence[str],
+    labels: Sequence[str | None],
+    rows: np.ndarray,
+    thresholds: np.ndarray = THRESHOLDS,
 ) -> PairCounts:
     """Compare some rows with all others, with cosines in float64.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows.
+        sets: key of each row; rows with equal keys are duplicates of each other.
         labels: label of each row; None or empty if unknown.
         rows: int64, the query rows.
         thresholds: float64, ascending.
     """
     count, wide = len(vectors), len(thresholds)
     names = np.unique([label or "" for label in labels], return_inverse=True)[1] if count else np.empty(0, np.int64)
+    set_of = np.unique(np.asarray(sets, dtype=np.str_), return_inverse=True)[1] if count else np.empty(0, np.int64)
     known = np.array([bool(label) for label in labels], bool)
     norms = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    above, labelled, same_label = (np.zeros((len(rows), wide), np.int64) for _ in range(3))
+    above, duplicates, labelled, same_label = (np.zeros((len(rows), wide), np.int64) for _ in range(4))
     block_rows = max(1, _BLOCK_SCORES // max(1, count))
     for start in range(0, len(rows), block_rows):
         part = rows[start : start + block_rows]
@@ -154,19 +173,25 @@ def count_above(
             # Number of the last threshold below the cosine. The pair counts for all thresholds up to it.
             last = np.searchsorted(thresholds, scores[row, place], side="left") - 1
             cell = row * wide + last
+            duplicate = set_of[part[row]] == set_of[columns[place]]
             both_labelled = known[part[row]] & known[columns[place]]
             equal_labels = both_labelled & (names[part[row]] == names[columns[place]])
-            for total, counted in ((above, slice(None)), (labelled, both_labelled), (same_label, equal_labels)):
-                cells = np.bincount(cell[counted], minlength=len(part) * wide)
+            for total, kind in (
+                (above, slice(None)),
+                (duplicates, duplicate),
+                (labelled, both_labelled),
+                (same_label, equal_labels),
+            ):
+                cells = np.bincount(cell[kind], minlength=len(part) * wide)
                 total[start : start + len(part)] += cells.reshape(len(part), wide)
     # From counts between two thresholds to counts above each.
-    above, labelled, same_label = (
-        np.cumsum(total[:, ::-1], axis=1)[:, ::-1] for total in (above, labelled, same_label)
+    above, duplicates, labelled, same_label = (
+        np.cumsum(total[:, ::-1], axis=1)[:, ::-1] for total in (above, duplicates, labelled, same_label)
     )
     images_of_name = np.bincount(names[known], minlength=names.max() + 1 if count else 0)
     same_total = np.where(known[rows], images_of_name[names[rows]] - 1, 0) if len(rows) else np.empty(0, np.int64)
     labelled_total = np.where(known[rows], int(known.sum()) - 1, 0)
-    return PairCounts(above, labelled, same_label, labelled_total, same_total)
+    return PairCounts(above, duplicates, labelled, same_label, labelled_total, same_total)
 
 
 def sample_rows(count: int, *, exact: int = EXACT_IMAGES, sample: int = SAMPLED_IMAGES) -> np.ndarray:
@@ -203,11 +228,12 @@ def threshold_rows(
         error = 0.0
         if unsampled_share > 0:
             error = 1.96 * float(others.std(ddof=1)) * math.sqrt(unsampled_share / sampled) * images / 2
+        duplicates = float(counts.duplicates[:, place].sum()) * (images / sampled) / 2 if sampled else 0.0
         labelled, right = int(counts.labelled[:, place].sum()), int(counts.same_label[:, place].sum())
         all_right = int(counts.same_label_total.sum())
         precision = right / labelled if labelled else None
         if counts.labelled_total.sum():
-            false_pairs = pairs * (1 - precision) if precision is not None else 0.0
+            false_pairs = (pairs - duplicates) * (1 - precision) if precision is not None else 0.0
         else:
             false_pairs = min(pairs, images * (images - 1) / 2 * _normal_tail(threshold, background, spread))
         rows.append(
@@ -275,7 +301,7 @@ def suggest_threshold_without_labels(rows: Sequence[ThresholdRow], background: f
 def calibrate(
     space: str,
     vectors: np.ndarray,
-    contents: Sequence[str],
+    sets: Sequence[str],
     labels: Sequence[str | None],
     nearest: np.ndarray,
 ) -> ThresholdReport:
@@ -284,7 +310,7 @@ def calibrate(
     Args:
         space: id of the embedding space.
         vectors: float32 (n, dim), finite, no zero rows.
-        contents: content of each row; rows with equal contents are exact duplicates.
+        sets: key of each row; rows with equal keys are duplicates of each other, exact or near.
         labels: label of each row; None or empty if unknown.
         nearest: float64 (n,), each row's greatest cosine with another; -inf if there is no other.
     """
@@ -293,11 +319,15 @@ def calibrate(
     cosines = pair_dots(unit, unit, *random_pairs(count))
     background, spread = background_spread(cosines)
     labelled = sum(bool(label) for label in labels)
-    counts = count_above(vectors, labels, sample_rows(count))
+    distinct = select_distinct(sets, labels)
+    measured_labels: list[str | None] = [None] * count
+    for row in distinct.tolist():
+        measured_labels[row] = labels[row]
+    counts = count_above(vectors, sets, measured_labels, sample_rows(count))
     rows = threshold_rows(counts, count, nearest, background, spread)
-    ranked: list[int] = sample_rows(count, exact=EXACT_IMAGES, sample=EXACT_IMAGES).tolist() if labelled else []
-    reranked: list[int] = sample_rows(count, exact=GAIN_IMAGES, sample=GAIN_IMAGES).tolist() if labelled else []
-    quality = measure_quality(vectors[ranked], *_select(contents, labels, ranked))
+    ranked = _sample(distinct, EXACT_IMAGES) if labelled else []
+    reranked = _sample(distinct, GAIN_IMAGES) if labelled else []
+    quality = measure_quality(vectors[ranked], *_select(sets, labels, ranked))
     if any(row.precision is not None for row in rows):
         suggested, why = suggest_threshold(rows)
     else:
@@ -315,16 +345,20 @@ def calibrate(
         precision_10=quality.precision_10,
         mean_average_precision=quality.mean_average_precision,
         ranked_images=len(ranked),
-        gain=measure_gain(vectors[reranked], *_select(contents, labels, reranked)),
+        gain=measure_gain(vectors[reranked], *_select(sets, labels, reranked)),
         suggested=suggested,
         why=why,
+        duplicates=count - len(distinct),
     )
 
 
-def _select(
-    contents: Sequence[str], labels: Sequence[str | None], rows: list[int]
-) -> tuple[list[str], list[str | None]]:
-    return [contents[row] for row in rows], [labels[row] for row in rows]
+def _sample(rows: np.ndarray, most: int) -> list[int]:
+    """Return at most so many of the rows, the same for as many rows."""
+    return rows[sample_rows(len(rows), exact=most, sample=most)].tolist()
+
+
+def _select(sets: Sequence[str], labels: Sequence[str | None], rows: list[int]) -> tuple[list[str], list[str | None]]:
+    return [sets[row] for row in rows], [labels[row] for row in rows]
 
 
 def _histogram(cosines: np.ndarray) -> list[int]:

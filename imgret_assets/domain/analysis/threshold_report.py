@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from imgret_assets.domain.analysis import threshold_plot
 from imgret_assets.domain.analysis.calibration import ThresholdReport, ThresholdRow, calibrate
+from imgret_assets.domain.analysis.duplicate_sets import duplicates_state, read_duplicate_sets
 from imgret_assets.domain.analysis.rerank_gain import Gain
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.images.labels import labels_of
@@ -27,7 +28,7 @@ from imgret_assets.domain.storage.table_metadata import ThresholdsMetadata
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
 from imgret_assets.domain.storage.verification import discard_damaged
 
-_VERSION = "2"
+_VERSION = "3"
 # The figures stay valid while at most this share of the images has been added, removed or changed: one image in fifty
 # moves no figure further than the random error of its samples does.
 MAX_CHANGED_SHARE = 0.02
@@ -62,29 +63,42 @@ def refresh_threshold_report(home: Home, space: str, *, force: bool = False) -> 
         listing = list_embeddings(home, space)
         NEAREST.require_current(home.warehouse, space, listing.coverage)
         plot = plot_path(home.warehouse, space)
-        report = None if force else _reusable_report(home, space, listing)
+        duplicates = duplicates_state(home)
+        report = None if force else _reusable_report(home, space, listing, duplicates)
         if report is not None:
             if not plot.is_file():
                 threshold_plot.draw_threshold_report(report, plot)
             return report
+        recomputed = _why_recomputed(home, space, duplicates)
         neighbours = load_neighbours(home, space)
         labels = labels_of(home, listing.paths)
         nearest = neighbours.scores[:, 0] if neighbours.scores.shape[1] else np.full(len(labels), -np.inf)
-        report = calibrate(space, read_vectors(home, space, listing), listing.vector_keys, labels, nearest)
+        sets = read_duplicate_sets(home, listing.paths, listing.vector_keys)
+        report = calibrate(space, read_vectors(home, space, listing), sets, labels, nearest)
         threshold_plot.draw_threshold_report(report, plot)
         # The snapshot is written before the table, whose metadata refers to it.
         write_snapshot(home, _SNAPSHOT_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         table = pa.Table.from_pylist([asdict(row) for row in report.rows], schema=THRESHOLDS_SCHEMA)
-        metadata = _metadata_of(report, listing.coverage, computed_for=listing.coverage)
+        metadata = _metadata_of(report, listing.coverage, computed_for=listing.coverage, duplicates=duplicates)
         tables.write(tables.thresholds_path(home.warehouse, space), table, metadata.as_metadata())
-        return replace(report, seconds=time.monotonic() - started)
+        return replace(report, seconds=time.monotonic() - started, recomputed=recomputed)
 
 
-def _reusable_report(home: Home, space: str, listing: Listing) -> ThresholdReport | None:
+def _why_recomputed(home: Home, space: str, duplicates: str) -> str:
+    """Return a sentence if another version of the program computed the stored figures; empty otherwise."""
+    metadata = THRESHOLDS.metadata(home.warehouse, space)
+    if metadata is None or (metadata.version == _VERSION and metadata.duplicates == duplicates):
+        return ""
+    if metadata.version == _VERSION:
+        return "All figures are computed again, because duplicates are found in another way."
+    return "All figures are computed again, because near-duplicates are now left out of those with labels."
+
+
+def _reusable_report(home: Home, space: str, listing: Listing, duplicates: str) -> ThresholdReport | None:
     """Return the stored report if it is valid for these images, after recording this in the table's metadata."""
     path = tables.thresholds_path(home.warehouse, space)
     metadata = THRESHOLDS.metadata(home.warehouse, space)
-    if metadata is None or (metadata.space, metadata.version) != (space, _VERSION):
+    if metadata is None or (metadata.space, metadata.version, metadata.duplicates) != (space, _VERSION, duplicates):
         return None
     if THRESHOLDS.current_metadata(home.warehouse, space, listing.coverage):
         return _parse_report(path, metadata)
@@ -97,19 +111,23 @@ def _reusable_report(home: Home, space: str, listing: Listing) -> ThresholdRepor
     if changed > MAX_CHANGED_SHARE * min(len(snapshot), len(current)):
         return None
     report = replace(_parse_report(path, metadata), changed_since=changed)
-    new_metadata = _metadata_of(report, listing.coverage, computed_for=metadata.computed_for)
+    new_metadata = _metadata_of(
+        report, listing.coverage, computed_for=metadata.computed_for, duplicates=metadata.duplicates
+    )
     tables.write(path, tables.read(path), new_metadata.as_metadata())
     return report
 
 
-def _metadata_of(report: ThresholdReport, coverage: str, *, computed_for: str) -> ThresholdsMetadata:
-    figures = {key: value for key, value in asdict(report).items() if key not in ("rows", "written", "seconds")}
+def _metadata_of(report: ThresholdReport, coverage: str, *, computed_for: str, duplicates: str) -> ThresholdsMetadata:
+    of_this_refresh = ("rows", "written", "seconds", "recomputed")
+    figures = {key: value for key, value in asdict(report).items() if key not in of_this_refresh}
     return ThresholdsMetadata(
         space=report.space,
         coverage=coverage,
         version=_VERSION,
         report=json.dumps(figures),
         computed_for=computed_for,
+        duplicates=duplicates,
     )
 
 

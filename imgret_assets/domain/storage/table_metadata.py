@@ -186,8 +186,10 @@ class ThresholdsMetadata(DerivedMetadata):
         version: version of the report's figures.
         report: the report's figures as JSON, without the rows of the table.
         computed_for: coverage for which the figures were computed; `coverage` is the last one they were good for.
+        duplicates: how the duplicates were found that the figures leave out (`duplicate_sets.duplicates_state`).
     """
 
     version: str
     report: str
     computed_for: str = ""
+    duplicates: str = ""

@@ -13,6 +13,7 @@ from imgret_assets.domain.analysis.threshold_report import (
     read_threshold_report,
     refresh_threshold_report,
 )
+from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.embeddings.table_reader import list_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -95,6 +96,27 @@ def test_figures_without_an_input_snapshot_are_not_kept(built: Home, monkeypatch
     snapshot_path(built, "report", SPACE).unlink()
     add_image(built, "new.png")
     assert refresh_threshold_report(built, SPACE).written
+
+
+def test_figures_are_computed_again_once_duplicates_are_known(built: Home) -> None:
+    refresh_threshold_report(built, SPACE)
+    refresh_duplicates(built, SPACE)
+    again = refresh_threshold_report(built, SPACE)
+    assert again.written
+    assert "computed again, because duplicates are found in another way" in again.summary
+    assert not refresh_threshold_report(built, SPACE).written
+
+
+def test_a_table_of_an_earlier_version_is_computed_again_once(built: Home) -> None:
+    refresh_threshold_report(built, SPACE)
+    path = thresholds_path(built.warehouse, SPACE)
+    metadata = {key: value for key, value in tables.read_metadata(path).items() if key != "duplicates"}
+    tables.write(path, tables.read(path), metadata | {"version": "2"})
+    assert read_threshold_report(built, SPACE) is None
+    again = refresh_threshold_report(built, SPACE)
+    assert (again.written, again.summary.startswith("All figures are computed again")) == (True, True)
+    kept = refresh_threshold_report(built, SPACE)
+    assert (kept.written, kept.recomputed) == (False, "")
 
 
 @pytest.mark.usefixtures("settled")

@@ -36,8 +36,8 @@ ON_DISK = [
         {"space": "m-1", "coverage": "c", "method": "Leiden", "asked_least": "None", "least": "0.25"},
     ),
     (
-        ThresholdsMetadata(space="m-1", coverage="c", version="2", report="{}", computed_for="b"),
-        {"space": "m-1", "coverage": "c", "version": "2", "report": "{}", "computed_for": "b"},
+        ThresholdsMetadata(space="m-1", coverage="c", version="2", report="{}", computed_for="b", duplicates="d"),
+        {"space": "m-1", "coverage": "c", "version": "2", "report": "{}", "computed_for": "b", "duplicates": "d"},
     ),
     (
         EmbeddingsMetadata(space="m-1", dim=1280, shard="0a", shards=16),

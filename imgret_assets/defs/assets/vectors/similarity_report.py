@@ -33,7 +33,7 @@ class ReportConfig(dg.Config):
 
 
 @imgret_asset(
-    deps=["nearest_neighbours", all_shards("embeddings")],
+    deps=["nearest_neighbours", "duplicates", all_shards("embeddings")],
     group="vectors",
     kinds={"numpy", "parquet"},
     metadata={"dagster/column_schema": column_schema(THRESHOLDS_SCHEMA)},
@@ -63,6 +63,7 @@ def _metadata(home: Home, report: ThresholdReport) -> dict[str, Any]:
         "dagster/row_count": len(report.rows),
         "images": report.images,
         "labelled": report.labelled,
+        "duplicates_left_out": report.duplicates,
         "images_changed_since": report.changed_since,
         "background": report.background,
         "reason": report.why,
