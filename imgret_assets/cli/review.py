@@ -1,7 +1,8 @@
 """The command `imgret review`: what is left to decide about duplicates, decisions, their history, and removals.
 
 Belongs here: options and printing. Not here: what is left to decide (`domain.review.queue`), the file of decisions
-(`domain.review.decision_log`). Imports neither dagster nor pandas. No command here removes a file.
+(`domain.review.decision_log`), moving files and putting them back (`cli.review_moves`). Imports neither dagster nor
+pandas.
 """
 
 import sys
@@ -11,6 +12,7 @@ from typing import Any
 
 import click
 
+from imgret_assets.cli import review_moves
 from imgret_assets.cli.support.image_arguments import as_file, in_library
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
@@ -18,7 +20,7 @@ from imgret_assets.domain.review import decision_log
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VERDICTS, keep_all
 from imgret_assets.domain.review.queue import read_review_queue
-from imgret_assets.domain.review.removals import decide_duplicates, find_library_file, list_removals
+from imgret_assets.domain.review.removals import decide_duplicates, find_library_file
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DecisionError, HomeError
@@ -26,7 +28,6 @@ from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
 
 _SET = ("set", "kind", "proposal", "path", "width", "height", "bytes", "distance", "cosine", "why")
-_REMOVAL = ("path", "bytes", "keep", "by", "at", "batch")
 _EVENT = ("at", "by", "verdict", "state", "path_a", "path_b", "keep_path", "reason", "batch")
 _HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 _BY = click.option("--by", help="Who decides; by default the user of the operating system.")
@@ -37,6 +38,11 @@ _REASON = click.option("--reason", default="", help="Reason, stored with the dec
 @click.option("--kind", type=click.Choice(KINDS), help="List only this kind; by default exact and near.")
 @click.option("--limit", type=click.IntRange(1), help="List at most this many sets of a kind.")
 @click.option("--dry-run", is_flag=True, help="List the files that could be removed by the decisions; removes none.")
+@click.option("--apply", is_flag=True, help="List these files, ask, and move them to the system's trash.")
+@click.option(
+    "--to", type=click.Path(path_type=Path), help="With --apply: move them to this folder, which gets an undo file."
+)
+@click.option("--yes", is_flag=True, help="With --apply: move them without asking.")
 @output_options
 @fail_on_found
 @_HOME
@@ -46,18 +52,29 @@ def review(
     kind: str | None,
     limit: int | None,
     dry_run: bool,
+    apply: bool,
+    to: Path | None,
+    yes: bool,
     output: Output,
     fail_on_found: bool,
     home: Path | None,
 ) -> int | None:
-    """List what is left to decide about duplicates, closest first; nothing is ever removed.
+    """List what is left to decide about duplicates, closest first. Only --apply moves files.
 
     Kinds: exact (the same bytes), near (near-duplicates), similar (cosine above the threshold, no duplicates).
     """
     ctx.obj = home
     if ctx.invoked_subcommand is not None:
+        if apply or to or yes:
+            raise click.UsageError("--apply, --to and --yes are for `imgret review` without a subcommand")
         return None
+    if not apply and (to or yes):
+        raise click.UsageError("--to and --yes are for --apply")
+    if apply and (dry_run or fail_on_found or kind or limit):
+        raise click.UsageError("--apply moves all files that --dry-run lists: give it without other options")
     opened = open_home(load_settings({"home": home}))
+    if apply:
+        return review_moves.apply(opened, output, to, confirmed=yes)
     if dry_run:
         return exit_code(any_result=_show_removals(opened, output), fail_on_found=fail_on_found)
     queue = read_review_queue(opened)
@@ -123,35 +140,10 @@ def _document(number: int, review_set: ReviewSet) -> dict[str, Any]:
 
 def _show_removals(home: Home, output: Output) -> bool:
     """Print the files that could be removed; return whether there are any."""
-    removals = list_removals(home)
-    rows = [
-        {
-            "path": removal.path,
-            "bytes": removal.bytes,
-            "keep": removal.keep,
-            "by": removal.decision.by,
-            "at": removal.decision.at,
-            "batch": removal.decision.batch,
-            "sha256": removal.file.sha256,
-            "reason": removal.decision.reason,
-        }
-        for removal in removals.files
-    ]
-    output.emit(
-        _REMOVAL,
-        rows,
-        document={"schema": COSINE["schema"], "removals": rows},
-        paths=absolute_paths(home.images, (removal.path for removal in removals.files)),
-    )
-    if removals.changed:
-        click.echo(
-            f"imgret: {len(removals.changed):,} left out: the file, or the file kept instead, has changed since the "
-            "last run",
-            err=True,
-        )
-    files = counted(len(rows), "file")
+    removals = review_moves.print_removals(home, output)
+    files = counted(len(removals.files), "file")
     click.echo(f"imgret: {files} could be removed, {removals.bytes / 1e6:,.1f} MB; none was removed", err=True)
-    return bool(rows)
+    return bool(removals.files)
 
 
 def _open_home(ctx: click.Context, home: Path | None) -> Home:
@@ -247,6 +239,15 @@ def undo(ctx: click.Context, id: str, by: str | None, reason: str, home: Path | 
     batch = decision_log.undo(_open_home(ctx, home), id, by=by, reason=reason)
     click.echo(batch)
     click.echo("imgret: undone; an undo can be undone as well", err=True)
+
+
+@review.command()
+@click.argument("undo_file", type=click.Path(path_type=Path))
+@_HOME
+@click.pass_context
+def restore(ctx: click.Context, undo_file: Path, home: Path | None) -> int:
+    """Put the files back that `imgret review --apply --to DIR` moved; UNDO_FILE is in that folder."""
+    return review_moves.restore(load_settings({"home": home or ctx.obj}), undo_file)
 
 
 @review.command()

@@ -268,7 +268,7 @@ def test_review_shows_decisions_and_files_not_needed(review: AppTest, page: AppT
         ["in force"],
     )
     assert review.dataframe[1].value["not needed"].tolist() == ["copies/half.png"]
-    assert "imgret review --dry-run" in review.code[0].value
+    assert "imgret review --apply --home" in review.code[0].value
     press(page, "Undo")
     review.pills(key="review-states").set_value(["undone"]).run()
     assert review.dataframe[0].value["verdict"].tolist() == ["duplicate"]

@@ -3,6 +3,8 @@
 import csv
 import io
 import json
+import os
+from pathlib import Path
 from typing import Any
 
 import click
@@ -167,3 +169,65 @@ def test_a_link_is_neither_kept_nor_a_duplicate(library: Library) -> None:
     # Keeping both loses nothing.
     decide(library, "link.png", NEAR_COPY, "--verdict", "not_duplicates")
     assert removals(library) == {}
+
+
+def test_removable_files_are_moved_after_a_typed_confirmation(library: Library, tmp_path: Path) -> None:
+    decide(library, ORIGINAL, NEAR_COPY, "--verdict", "duplicate", "--keep", ORIGINAL)
+    file, to = library.root / NEAR_COPY, tmp_path / "moved"
+    arguments = ["review", "--apply", "--to", str(to), "--home", str(library.home.path)]
+    for typed in ("", "y\n", "2\n"):
+        with pytest.raises(DecisionError, match="Nothing was moved: it was not confirmed"):
+            CliRunner().invoke(imgret, arguments, input=typed, standalone_mode=False, catch_exceptions=False)
+        assert file.is_file()
+    result = CliRunner().invoke(imgret, arguments, input="1\n", standalone_mode=False, catch_exceptions=False)
+    assert result.return_value == 0
+    assert "1 file, 0.0 MB, to be moved to" in result.stderr
+    assert len(result.stdout.splitlines()) == 2
+    assert not file.exists()
+    [undo_file] = to.glob("imgret-undo-*.jsonl")
+    assert f"imgret review restore {undo_file}" in result.stderr
+    restored = library.run("review", "restore", undo_file)
+    assert (restored.return_value, file.is_file()) == (0, True)
+    assert "1 file put back" in restored.stderr
+
+
+def test_files_go_to_the_trash_by_default(library: Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    trashed: list[Path] = []
+
+    def to_trash(file: Path) -> None:
+        trashed.append(file)
+        file.rename(tmp_path / file.name)
+
+    monkeypatch.setattr("send2trash.send2trash", to_trash)
+    assert "no file is to be moved" in library.run("review", "--apply").stderr
+    decide(library, ORIGINAL, EXACT_COPY, "--verdict", "duplicate", "--keep", ORIGINAL)
+    result = library.run("review", "--apply", "--yes")
+    assert trashed == [library.root / EXACT_COPY]
+    assert "1 file moved to the system's trash" in result.stderr
+    [undo_file] = (library.home.path / "removals").iterdir()
+    with pytest.raises(DecisionError, match="in the system's trash"):
+        library.run("review", "restore", undo_file)
+
+
+def test_a_file_that_stays_is_named_and_fails_the_command(library: Library, tmp_path: Path) -> None:
+    decide(library, ORIGINAL, EXACT_COPY, "--verdict", "duplicate", "--keep", ORIGINAL)
+    kept = library.root / ORIGINAL
+    status = kept.stat()
+    data = bytearray(kept.read_bytes())
+    data[-1] ^= 1
+    with kept.open("r+b") as opened:
+        opened.write(data)
+    os.utime(kept, ns=(status.st_atime_ns, status.st_mtime_ns))
+    result = library.run("review", "--apply", "--yes", "--to", tmp_path / "elsewhere")
+    assert result.return_value == 1
+    assert (library.root / EXACT_COPY).is_file()
+    assert f"stays: {ORIGINAL}, kept instead, has another content" in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options",
+    [["--to", "x"], ["--yes"], ["--apply", "--dry-run"], ["--apply", "--kind", "near"], ["--apply", "--fail-on-found"]],
+)
+def test_options_of_moving_belong_together(library: Library, options: list[str]) -> None:
+    with pytest.raises(click.UsageError, match="--apply"):
+        library.run("review", *options)

@@ -4,8 +4,6 @@ Each tree has copies, hard links (some inside, some outside the image root), lin
 root, protected folders and decisions. The files are real; which contents are near-duplicates is made up.
 """
 
-import hashlib
-import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,20 +17,21 @@ from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR, Duplic
 from imgret_assets.domain.duplicates.duplicates_table import as_table
 from imgret_assets.domain.duplicates.usable_images import UsableImage, load_files, rank_contents
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.review.decision_log import read_decisions, record
-from imgret_assets.domain.review.decisions import DUPLICATE, Decisions, File, keep_all, keep_one
+from imgret_assets.domain.review.decision_log import read_decisions
+from imgret_assets.domain.review.decisions import Decisions
 from imgret_assets.domain.review.queue import ReviewQueue
 from imgret_assets.domain.review.removals import find_removable_duplicates, list_removals
 from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
-from imgret_tests.support.pictures import picture_bytes
-
-# Contents 0 and 1 are near-duplicates of each other, as are 2 and 3; content 4 has none.
-CONTENTS = [picture_bytes(seed) for seed in range(5)]
-HASHES = [hashlib.sha256(data).hexdigest() for data in CONTENTS]
-FAMILY_OF = {sha256: number // 2 for number, sha256 in enumerate(HASHES)}
-FOLDERS = ("", "albums/", "safe/", "safe/deep/", "z/")
+from imgret_tests.support.removal_trees import (
+    FAMILY_OF,
+    decide,
+    plant_tree,
+    readable,
+    replacements,
+    stored_bytes,
+)
 
 
 @dataclass(frozen=True)
@@ -43,37 +42,6 @@ class Lists:
     freed_bytes: Mapping[str, int]
     near: set[tuple[str, str]]
     decisions: Decisions
-
-
-def plant_tree(root: Path, outside: Path, rng: np.random.Generator) -> None:
-    """Write a random tree of files and links; some names of its files are outside the root."""
-    root.mkdir()
-    outside.mkdir()
-    (outside / "beyond.png").write_bytes(CONTENTS[4])
-    for folder in FOLDERS:
-        (root / folder).mkdir(parents=True, exist_ok=True)
-    names: list[str] = []
-    for number in range(int(rng.integers(2, 12))):
-        name = f"{FOLDERS[rng.integers(len(FOLDERS))]}{'abcdefghijkl'[rng.integers(12)]}{number}.png"
-        file = root / name
-        target = root / names[rng.integers(len(names))] if names else None
-        kind = rng.choice(["file", "file", "hard", "link", "link", "out", "unlisted", "hard outside"])
-        if target is None or kind == "file":
-            file.write_bytes(CONTENTS[rng.integers(len(CONTENTS))])
-        elif kind == "hard":
-            os.link(os.path.realpath(target), file)
-        elif kind == "link":
-            file.symlink_to(os.path.relpath(target, file.parent) if rng.random() < 0.5 else target)
-        elif kind == "out":
-            file.symlink_to(outside / "beyond.png")
-        elif kind == "unlisted":
-            hidden = file.with_name(f".{number}.png")
-            hidden.write_bytes(CONTENTS[rng.integers(len(CONTENTS))])
-            file.symlink_to(hidden.name)
-        else:
-            file.write_bytes(CONTENTS[rng.integers(len(CONTENTS))])
-            os.link(file, outside / f"{number}.png")
-        names.append(name)
 
 
 def make_duplicates(images: Sequence[UsableImage]) -> list[Duplicate]:
@@ -102,18 +70,6 @@ def duplicate_sets(images: Sequence[UsableImage], rows: Iterable[Duplicate]) -> 
     ]
 
 
-def decide(home: Home, images: Sequence[UsableImage], rng: np.random.Generator) -> None:
-    """Record some random decisions about files and links."""
-    files = [File(image.path, image.sha256) for image in images]
-    for _ in range(int(rng.integers(0, 4)) if len(files) > 1 else 0):
-        chosen = [files[number] for number in rng.permutation(len(files))[: int(rng.integers(2, 4))]]
-        allowed = [file for file in chosen[1:] if not file.path.startswith("safe/")]
-        if rng.random() < 0.3:
-            record(home, [keep_all(chosen)])
-        elif allowed:
-            record(home, [keep_one(chosen[0], allowed)])
-
-
 def make_lists(home: Home, rng: np.random.Generator) -> Lists:
     refresh_manifest(home)
     images = sorted(load_files(home), key=lambda image: image.path)
@@ -140,38 +96,6 @@ def make_lists(home: Home, rng: np.random.Generator) -> Lists:
     )
 
 
-def readable(root: Path) -> dict[str, str]:
-    """Return the content of every visible name that can be read, links followed, by path."""
-    found = {}
-    for folder, _, names in os.walk(root):
-        for name in names:
-            file = Path(folder, name)
-            if file.exists():
-                found[file.relative_to(root).as_posix()] = hashlib.sha256(file.read_bytes()).hexdigest()
-    return found
-
-
-def stored_bytes(*roots: Path) -> int:
-    """Return the size of all stored files below some folders, each once, links not followed."""
-    files = [file.lstat() for root in roots for file in root.rglob("*") if file.is_file() and not file.is_symlink()]
-    return sum({status.st_ino: status.st_size for status in files}.values())
-
-
-def replacements(lists: Lists) -> dict[str, set[str]]:
-    """Return for each content those that people or the table take for the same image."""
-    steps = set(lists.near)
-    for decision in lists.decisions.in_force():
-        if decision.verdict == DUPLICATE:
-            kept, duplicate = decision.kept_and_duplicate
-            steps.add((duplicate.sha256, kept.sha256))
-    reached = {sha256: {sha256} for sha256 in HASHES}
-    for _ in HASHES:
-        for removed, kept in steps | {(b, a) for a, b in lists.near}:
-            for contents in reached.values():
-                contents |= {kept} if removed in contents else set()
-    return reached
-
-
 @pytest.mark.usefixtures("settled")
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize(
@@ -186,7 +110,7 @@ def test_removing_every_listed_file_loses_no_content(tmp_path: Path, trees: int)
         (home.path / "decisions.jsonl").unlink(missing_ok=True)
         shutil.rmtree(home.path / "decisions.copies", ignore_errors=True)
         lists = make_lists(replace(home, settings=settings), np.random.default_rng(seed))
-        same_image = replacements(lists)
+        same_image = replacements(lists.near, lists.decisions)
         for name, listed in lists.paths.items():
             listed_paths[name] += len(listed)
             root, outside = tmp_path / f"{seed}-{name}", tmp_path / f"{seed}-{name}-outside"

@@ -4,6 +4,7 @@ Belongs here: the tables and buttons. Not here: the file of decisions (`domain.r
 it (`domain.review.removals`). Nothing here removes a file.
 """
 
+import shlex
 from dataclasses import asdict
 
 import streamlit as st
@@ -138,10 +139,15 @@ def _show_removals(home: Home) -> None:
         st.caption("None: no decision makes a file removable.")
         return
     st.markdown(
-        f"**{counted(len(removals.files), 'file')}**, {readable_bytes(removals.bytes)}. imgret never removes files. "
-        "To remove them yourself, check the list, then run:"
+        f"**{counted(len(removals.files), 'file')}**, {readable_bytes(removals.bytes)}. This page moves no files. "
+        "To move them to the system's trash, check the list, then run the first command; the second moves them to a "
+        "folder, from which `imgret review restore` puts them back:"
     )
-    st.code("imgret review --dry-run --format paths -0 | (cd IMAGES && xargs -0 rm --)", language="sh")
+    home_option = f"--home {shlex.quote(str(home.path))}"
+    st.code(
+        f"imgret review --apply {home_option}\nimgret review --apply --to FOLDER {home_option}",
+        language="sh",
+    )
     st.dataframe(
         {
             "not needed": [removal.path for removal in removals.files],

@@ -1,7 +1,7 @@
 """The files that decisions make removable, and the duplicates that may be removed beside them.
 
-Belongs here: the lists of files that could be removed. Not here: removing them: nothing in imgret removes an image
-file.
+Belongs here: the lists of files that could be removed. Not here: moving them (`domain.review.apply_removals`). Nothing
+in imgret deletes an image file.
 
 Whoever removes every listed file still has every content, or one that it duplicates. So only a file keeps a content: a
 symbolic link to it does not, because it leads to nothing once the file is removed. And a file that a link in a
