@@ -8,6 +8,7 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.asset_versions import settings_of_versions, with_code_versions
 from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
 from imgret_assets.defs.assets.graph.relationships import image_node_groups, relationship_assets
 from imgret_assets.defs.assets.raw.raw_images import build_raw_images
@@ -44,28 +45,28 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         ValueError: a key of `resources` is not a key of the default resources.
         SettingError: a setting is invalid.
     """
-    settings = settings or load_settings(env=started_environment())
+    environment = load_settings(env=started_environment())
+    settings = settings or environment
     count = shard_count(settings)
     shards = shards_definition(count)
     defaults = default_resources()
     if unknown := set(resources or {}) - set(defaults):
         raise ValueError(f"unknown resource keys {sorted(unknown)}; known: {sorted(defaults)}")
+    assets = [
+        # The three assets with partitions have builders, because the home decides on the number of shards.
+        build_raw_images(shards),
+        build_embeddings(shards),
+        build_image_nodes(shards),
+        similarity_pairs,
+        nearest_neighbours,
+        image_groups,
+        similarity_report,
+        *relationship_assets,
+        image_node_groups,
+        duplicates,
+    ]
     return dg.Definitions(
-        assets=with_layer_descriptions(
-            [
-                # The three assets with partitions have builders, because the home decides on the number of shards.
-                build_raw_images(shards),
-                build_embeddings(shards),
-                build_image_nodes(shards),
-                similarity_pairs,
-                nearest_neighbours,
-                image_groups,
-                similarity_report,
-                *relationship_assets,
-                image_node_groups,
-                duplicates,
-            ]
-        ),
+        assets=with_code_versions(with_layer_descriptions(assets), settings_of_versions(settings, environment)),
         asset_checks=default_checks(),
         jobs=[refresh_job, build_query_job(sample_query(settings.home / "samples"))],
         schedules=[build_nightly_refresh(shard_keys(count))],

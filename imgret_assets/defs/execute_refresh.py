@@ -7,7 +7,7 @@ on a terminal (`cli.support.progress_bar`), runs that Dagster's webserver or dae
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
@@ -84,7 +84,8 @@ def _refresh_with_fixed_shards(
     tags = range_tags(home.shards[0], home.shards[-1]) | process_tag(home)
     with open_instance(settings) as instance:
         end_dead_runs(instance, home)
-        job = build_defs(settings=settings, resources=resources).resolve_job_def(REFRESH)
+        chosen = settings if threshold is None else replace(settings, threshold=threshold)
+        job = build_defs(settings=chosen, resources=resources).resolve_job_def(REFRESH)
         try:
             result = job.execute_in_process(configuration, instance=instance, tags=tags)
         except dg.DagsterExecutionInterruptedError as interruption:

@@ -13,6 +13,8 @@ import pyarrow as pa
 
 from imgret_assets.domain.images.contact_sheets import markdown_sheet, markdown_thumbnails
 from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.storage import tables
+from imgret_assets.errors import TableError
 
 # This sheet and that of the skipped files together stay below 64 KB per materialisation.
 THUMBNAIL_BYTES = 44 * 1024
@@ -89,6 +91,54 @@ def with_layer_descriptions(assets: Sequence[dg.AssetsDefinition]) -> list[dg.As
         return spec.merge_attributes(metadata={"layer": dg.MetadataValue.md(layer)}) if layer else spec
 
     return list(dg.map_asset_specs(described, assets))  # type: ignore[arg-type]
+
+
+def changes(*, state: Mapping[str, int] | None = None, **counts: int) -> Mapping[str, Any]:
+    """Return what a materialisation has changed: a sentence, and the numbers, which the UI plots over time.
+
+    Args:
+        state: counts that are no changes but belong beside them, such as that of unusable files.
+        counts: number of changes of each kind, by its name.
+    """
+    said = [f"{count:,} {name}" for name, count in counts.items() if count]
+    rest = [f"{count:,} {name}" for name, count in (state or {}).items() if count]
+    numbers = {f"changes_{name}": count for name, count in counts.items()}
+    return {"changes": ", ".join([*(said or ["nothing changed"]), *rest]), **numbers, **(state or {})}
+
+
+def rows_by_kind(path: Path, column: str | None = None) -> Counter[str]:
+    """Count the rows of a table, by the texts of a column where one is given; nothing where it can't be read."""
+    try:
+        if not path.is_file():
+            return Counter()
+        return (
+            Counter({"rows": tables.count_rows(path)})
+            if column is None
+            else Counter(tables.read(path, [column])[column].to_pylist())
+        )
+    except TableError:
+        return Counter()
+
+
+def groups_by_kind(path: Path) -> Counter[str]:
+    """Count the groups of the groups table, and its images without a group; nothing where it can't be read."""
+    try:
+        if not path.is_file():
+            return Counter()
+        sizes = tables.read(path, ["representative", "size"])
+    except TableError:
+        return Counter()
+    groups = sizes.filter(sizes["representative"])["size"].to_numpy()
+    single = int((groups == 1).sum())
+    return Counter({"groups": len(groups) - single, "single images": single})
+
+
+def net_changes(before: Counter[str], after: Counter[str]) -> Mapping[str, Any]:
+    """Return by how many rows of each kind a table has grown or shrunk: a sentence, and the numbers."""
+    differences = {kind: after[kind] - before[kind] for kind in sorted({*before, *after})}
+    said = [f"{difference:+,} {kind}" for kind, difference in differences.items() if difference]
+    numbers = {f"changes_{kind.replace(' ', '_')}": difference for kind, difference in differences.items()}
+    return {"changes": ", ".join(said) or "as many rows as before", **numbers}
 
 
 def column_schema(schema: pa.Schema, **descriptions: str) -> dg.TableSchema:

@@ -28,7 +28,7 @@ from imgret_assets.domain.storage.table_metadata import ThresholdsMetadata
 from imgret_assets.domain.storage.tables import THRESHOLDS_SCHEMA
 from imgret_assets.domain.storage.verification import discard_damaged
 
-_VERSION = "3"
+VERSION = "3"
 # The figures stay valid while at most this share of the images has been added, removed or changed: one image in fifty
 # moves no figure further than the random error of its samples does.
 MAX_CHANGED_SHARE = 0.02
@@ -87,9 +87,9 @@ def refresh_threshold_report(home: Home, space: str, *, force: bool = False) -> 
 def _why_recomputed(home: Home, space: str, duplicates: str) -> str:
     """Return a sentence if another version of the program computed the stored figures; empty otherwise."""
     metadata = THRESHOLDS.metadata(home.warehouse, space)
-    if metadata is None or (metadata.version == _VERSION and metadata.duplicates == duplicates):
+    if metadata is None or (metadata.version == VERSION and metadata.duplicates == duplicates):
         return ""
-    if metadata.version == _VERSION:
+    if metadata.version == VERSION:
         return "All figures are computed again, because duplicates are found in another way."
     return "All figures are computed again, because near-duplicates are now left out of those with labels."
 
@@ -98,7 +98,7 @@ def _reusable_report(home: Home, space: str, listing: Listing, duplicates: str) 
     """Return the stored report if it is valid for these images, after recording this in the table's metadata."""
     path = tables.thresholds_path(home.warehouse, space)
     metadata = THRESHOLDS.metadata(home.warehouse, space)
-    if metadata is None or (metadata.space, metadata.version, metadata.duplicates) != (space, _VERSION, duplicates):
+    if metadata is None or (metadata.space, metadata.version, metadata.duplicates) != (space, VERSION, duplicates):
         return None
     if THRESHOLDS.current_metadata(home.warehouse, space, listing.coverage):
         return _parse_report(path, metadata)
@@ -124,7 +124,7 @@ def _metadata_of(report: ThresholdReport, coverage: str, *, computed_for: str, d
     return ThresholdsMetadata(
         space=report.space,
         coverage=coverage,
-        version=_VERSION,
+        version=VERSION,
         report=json.dumps(figures),
         computed_for=computed_for,
         duplicates=duplicates,
@@ -138,7 +138,7 @@ def read_threshold_report(home: Home, space: str) -> ThresholdReport | None:
         TableError: the table is damaged.
     """
     metadata = THRESHOLDS.metadata(home.warehouse, space)
-    if metadata is None or metadata.version != _VERSION:
+    if metadata is None or metadata.version != VERSION:
         return None
     return _parse_report(tables.thresholds_path(home.warehouse, space), metadata)
 

@@ -6,7 +6,9 @@ Belongs here: the asset and its metadata. Not here: Cypher (`domain.graph.cypher
 
 import dagster as dg
 
+from imgret_assets.defs.asset_versions import nodes_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
+from imgret_assets.defs.metadata import changes
 from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
@@ -33,8 +35,10 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         home = warehouse.open()
         shards = selected_shards(context, home)
         with neo4j.open(home) as database:
-            report = sync_nodes(home, database, embedder.space(home), shards)
+            space = embedder.space(home)
+            report = sync_nodes(home, database, space, shards)
         context.log.info(report.summary)
+        context.set_data_version(context.asset_key, nodes_version(home, space.id))
         for shard in report.shards:
             context.add_asset_metadata(_metadata(report, shard), partition_key=shard.shard)
 
@@ -43,6 +47,7 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
     return {
+        **changes(created=shard.created, replaced=shard.replaced, updated=shard.updated, deleted=shard.deleted),
         "dagster/partition_row_count": shard.nodes,
         "created": shard.created,
         "replaced": shard.replaced,

@@ -11,7 +11,7 @@ from typing import Any, Protocol, TypeVar
 import dagster as dg
 
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import rate
+from imgret_assets.defs.metadata import changes, rate
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
@@ -96,6 +96,7 @@ def build_relationship_asset(
 
     def report_metadata(home: Home, report: RelationshipsReport) -> dict[str, Any]:
         return {
+            **changes(created=report.created, deleted=report.deleted),
             "dagster/row_count": report.relationships,
             **report.counts,
             "created": report.created,
@@ -115,6 +116,7 @@ def build_relationship_asset(
 
 def _image_node_groups_metadata(_home: Home, report: NodeGroupsReport) -> dict[str, Any]:
     return {
+        **changes(changed=report.changed),
         "nodes": report.nodes,
         "grouped": report.grouped,
         "changed": report.changed,

@@ -7,8 +7,9 @@ Belongs here: the asset, its configuration and metadata. Not here: listing folde
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.asset_versions import manifest_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, rate, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.metadata import changes, column_schema, rate, status_counts, thumbnails, unusable_table
 from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.manifest import ScanReport, ShardScan, refresh_manifest
@@ -38,6 +39,7 @@ def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         shards = selected_shards(context, home)
         report = refresh_manifest(home, shards, verify=config.verify, allow_deletes=config.allow_deletes)
         context.log.info(report.summary)
+        context.set_data_version(context.asset_key, manifest_version(home))
         for scan in report.shards:
             context.add_asset_metadata(_metadata(home, report, scan), partition_key=scan.shard)
 
@@ -45,7 +47,9 @@ def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 
 def _metadata(home: Home, report: ScanReport, scan: ShardScan) -> dict[str, dg.MetadataValue | object]:
+    unusable = len(scan.unusable)
     return {
+        **changes(new=scan.added, changed=scan.changed, removed=scan.removed, state={"unusable": unusable}),
         "dagster/partition_row_count": scan.rows,
         "added": scan.added,
         "changed": scan.changed,

@@ -9,8 +9,9 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, thumbnail_table
+from imgret_assets.defs.metadata import column_schema, net_changes, rows_by_kind, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -35,10 +36,14 @@ def duplicates(
     Rows of the kind look_first are no duplicates: the two images differ in one place, or in colour.
     """
     home = warehouse.open()
-    report = refresh_duplicates(home, embedder.space(home).id)
+    table, space = duplicates_path(home.warehouse), embedder.space(home).id
+    before = rows_by_kind(table, "kind")
+    report = refresh_duplicates(home, space)
     context.log.info(report.summary)
     return dg.MaterializeResult(
+        data_version=table_version(home, "duplicates", space),
         metadata={
+            **net_changes(before, rows_by_kind(table, "kind")),
             "dagster/row_count": report.exact + report.near + report.look_first,
             "exact": report.exact,
             "near": report.near,
@@ -50,9 +55,9 @@ def duplicates(
             "left_out_pairs": report.left_out_pairs,
             "unreadable": report.pending,
             "written": report.written,
-            "table": dg.MetadataValue.path(str(duplicates_path(home.warehouse))),
+            "table": dg.MetadataValue.path(str(table)),
             **(_thumbnails(home) if report.written else {}),
-        }
+        },
     )
 
 

@@ -8,8 +8,16 @@ from dataclasses import asdict
 
 import dagster as dg
 
+from imgret_assets.defs.asset_versions import embeddings_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, skipped_thumbnails, status_counts, thumbnails, unusable_table
+from imgret_assets.defs.metadata import (
+    changes,
+    column_schema,
+    skipped_thumbnails,
+    status_counts,
+    thumbnails,
+    unusable_table,
+)
 from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.run_counts import RunCounts
@@ -58,6 +66,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
             context.log.info(report.summary)
             if report.engine and report.embedded >= MIN_IMAGES_FOR_SPEED:
                 record_speed(home, report.space, report.engine, report.images_per_second)
+        context.set_data_version(context.asset_key, embeddings_version(home, model.space.id))
         additional_spaces = ", ".join(report.space for report in reports[1:])
         for shard in reports[0].shards:
             metadata = _metadata(home, reports[0], shard, model.space.dim)
@@ -70,6 +79,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
 
 def _metadata(home: Home, report: EmbeddingsReport, shard: ShardEmbeddings, dim: int) -> dict[str, object]:
     return {
+        **changes(embedded=shard.rows - shard.reused - len(shard.unusable), state={"unusable": len(shard.unusable)}),
         "dagster/partition_row_count": shard.rows,
         "dagster/column_schema": column_schema(embeddings_schema(dim)),
         "space": report.space,

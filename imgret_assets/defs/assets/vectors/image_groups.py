@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, thumbnail_table
+from imgret_assets.defs.metadata import column_schema, groups_by_kind, net_changes, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -50,12 +51,15 @@ def image_groups(
 ) -> dg.MaterializeResult:
     """One row for each image: its group, named by the group's representative, and its score with the representative."""
     home = warehouse.open()
-    report = refresh_groups(
-        home, embedder.space(home).id, min_score=config.least_score if config.min_score is None else config.min_score
-    )
+    space = embedder.space(home).id
+    table = groups_path(home.warehouse, space)
+    before = groups_by_kind(table)
+    report = refresh_groups(home, space, min_score=config.least_score if config.min_score is None else config.min_score)
     context.log.info(report.summary)
     return dg.MaterializeResult(
+        data_version=table_version(home, "image_groups", space),
         metadata={
+            **net_changes(before, groups_by_kind(table)),
             "dagster/row_count": report.images,
             "groups": report.groups,
             "single_images": report.single_images,
@@ -64,11 +68,11 @@ def image_groups(
             "min_score": report.min_score,
             "written": report.written,
             "space": report.space,
-            "table": dg.MetadataValue.path(str(groups_path(home.warehouse, report.space))),
+            "table": dg.MetadataValue.path(str(table)),
             **_agreement("before_split", report.agreement_before_split),
             **_agreement("after_split", report.agreement_after_split),
             **(_thumbnails(home, report.space) if report.written else {}),
-        }
+        },
     )
 
 

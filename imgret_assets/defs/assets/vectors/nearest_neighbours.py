@@ -8,8 +8,9 @@ from typing import Any
 
 import dagster as dg
 
+from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, rate, thumbnail_table
+from imgret_assets.defs.metadata import column_schema, net_changes, rate, rows_by_kind, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -34,11 +35,15 @@ def nearest_neighbours(
 ) -> dg.MaterializeResult:
     """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
     home = warehouse.open()
-    log = context.log.info
-    report = refresh_neighbours(home, embedder.space(home).id, log=log, progress=progress_listener(log))
+    log, space = context.log.info, embedder.space(home).id
+    table = nearest_path(home.warehouse, space)
+    before = rows_by_kind(table)
+    report = refresh_neighbours(home, space, log=log, progress=progress_listener(log))
     log(report.summary)
     return dg.MaterializeResult(
+        data_version=table_version(home, "nearest_neighbours", space),
         metadata={
+            **net_changes(before, rows_by_kind(table)),
             "dagster/row_count": report.rows,
             "images": report.images,
             "neighbours_per_image": KEPT,
@@ -47,9 +52,9 @@ def nearest_neighbours(
             "method": report.how,
             "written": report.written,
             "space": report.space,
-            "table": dg.MetadataValue.path(str(nearest_path(home.warehouse, report.space))),
+            "table": dg.MetadataValue.path(str(table)),
             **(_thumbnails(home, report.space) if report.written else {}),
-        }
+        },
     )
 
 

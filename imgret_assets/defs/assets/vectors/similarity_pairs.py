@@ -10,8 +10,9 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
-from imgret_assets.defs.metadata import column_schema, rate, thumbnail_table
+from imgret_assets.defs.metadata import column_schema, net_changes, rate, rows_by_kind, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -46,11 +47,15 @@ def similarity_pairs(
     """One row for each unordered pair of images whose exact cosine is greater than the threshold."""
     home = warehouse.open()
     threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
-    log = context.log.info
-    report = refresh_pairs(home, embedder.space(home).id, threshold, log=log, progress=progress_listener(log))
+    log, space = context.log.info, embedder.space(home).id
+    table = pairs_path(home.warehouse, space)
+    before = rows_by_kind(table)
+    report = refresh_pairs(home, space, threshold, log=log, progress=progress_listener(log))
     context.log.info(report.summary)
     return dg.MaterializeResult(
+        data_version=table_version(home, "similarity_pairs", space),
         metadata={
+            **net_changes(before, rows_by_kind(table)),
             "dagster/row_count": report.pairs,
             "images": report.images,
             "threshold": report.threshold,
@@ -62,9 +67,9 @@ def similarity_pairs(
             "pairs_beyond_max_neighbours": report.left_out,
             "written": report.written,
             "space": report.space,
-            "table": dg.MetadataValue.path(str(pairs_path(home.warehouse, report.space))),
+            "table": dg.MetadataValue.path(str(table)),
             **(_thumbnails(home, report.space) if report.written else {}),
-        }
+        },
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
+from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema
 from imgret_assets.defs.partitions import all_shards
@@ -46,9 +47,12 @@ def similarity_report(
 ) -> dg.MaterializeResult:
     """One row for each threshold from 0.5 to 0.99: the pairs above it and how many are right. One is suggested."""
     home = warehouse.open()
-    report = refresh_threshold_report(home, embedder.space(home).id, force=config.force or config.anew)
+    space = embedder.space(home).id
+    report = refresh_threshold_report(home, space, force=config.force or config.anew)
     context.log.info(report.summary)
-    return dg.MaterializeResult(metadata=_metadata(home, report))
+    return dg.MaterializeResult(
+        data_version=table_version(home, "similarity_report", space), metadata=_metadata(home, report)
+    )
 
 
 def _metadata(home: Home, report: ThresholdReport) -> dict[str, Any]:
