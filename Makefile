@@ -6,10 +6,10 @@ READY := $(VENV)/.ready
 NEEDED_GB := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev app test test-all bench screenshots lint typecheck check constraints clean
+.PHONY: help setup demo dev app test test-all test-compose bench screenshots lint typecheck check constraints clean
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(READY) ## install the environment, the default model, the home, the embedded Neo4j, the sample images
 	@$(BIN)/imgret setup
@@ -32,6 +32,9 @@ test: setup ## run the tests; they start their own Neo4j
 
 test-all: setup ## run the tests with every point at which a run is killed
 	$(BIN)/python -m pytest $(WORKERS)
+
+test-compose: $(READY) ## start, kill and restart the containers of docker-compose.yml; needs Docker
+	@$(BIN)/python scripts/compose_round.py
 
 bench: setup ## measure the speed and compare it with alternatives (half an hour on an idle machine)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench

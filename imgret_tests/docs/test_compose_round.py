@@ -1,0 +1,99 @@
+"""`make test-compose` where no containers can be started: one line says what is missing.
+
+The round itself needs an engine.
+"""
+
+import importlib.util
+import re
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from imgret_assets.settings import PROJECT
+from imgret_tests.support.compose_project import COMPOSE_AT_LEAST, ENGINE_AT_LEAST, compose_project, missing
+
+NO_DAEMON = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
+# What a client says, and its exit code, to: compose version, version, buildx version.
+GOOD = {"compose": ("2.24.1", 0), "version": ("25.0.3", 0), "buildx": ("github.com/docker/buildx 0.13.1", 0)}
+BAD = {
+    "no compose": ({"compose": ("docker: 'compose' is not a docker command.", 1)}, "Docker Compose does not answer"),
+    "old compose": ({"compose": ("v2.23.3", 0)}, r"Docker Compose v2\.23\.3 is too old; 2\.24 or newer is needed"),
+    "no engine": ({"version": (NO_DAEMON, 1)}, "Docker Engine does not answer: Cannot connect to the Docker daemon"),
+    "old engine": ({"version": ("24.0.9", 0)}, r"Docker Engine 24\.0\.9 is too old; 25\.0 or newer is needed"),
+    "no version": ({"version": ("", 0)}, "Docker Engine without a version is too old"),
+    "no buildx": ({"buildx": ("docker: 'buildx' is not a docker command.", 1)}, "Docker Buildx does not answer"),
+    "silent": ({"version": ("", 3)}, "Docker Engine does not answer: exit code 3"),
+}
+
+
+@pytest.fixture
+def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder on the PATH, empty."""
+    monkeypatch.setenv("PATH", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("compose_round", PROJECT / "scripts" / "compose_round.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def write_client(folder: Path, answers: dict[str, tuple[str, int]]) -> None:
+    """A `docker` that gives these answers, on stdout where it succeeds."""
+    cases = [
+        f'{word}) echo "{text}" {"" if code == 0 else ">&2"}; exit {code};;' for word, (text, code) in answers.items()
+    ]
+    client = folder / "docker"
+    client.write_text("\n".join(["#!/bin/sh", 'case "$1" in', *cases, "esac"]))
+    client.chmod(0o755)
+
+
+def test_nothing_is_missing_where_all_three_answer(path: Path) -> None:
+    write_client(path, GOOD)
+    assert missing() is None
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_what_is_missing_is_named(path: Path, case: str) -> None:
+    answers, said = BAD[case]
+    write_client(path, GOOD | answers)
+    assert re.match(said, missing() or "")
+
+
+@pytest.mark.parametrize("client", [False, True])
+def test_the_round_ends_with_one_line_where_something_is_missing(
+    path: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], client: bool
+) -> None:
+    if client:
+        write_client(path, GOOD | BAD["no engine"][0])
+    assert script.main() == 1
+    [line] = capsys.readouterr().err.splitlines()
+    expected = "Is the docker daemon running?" if client else "no command `docker` is on the PATH"
+    assert line.startswith("test-compose: no containers can be started here: ")
+    assert line.endswith(expected)
+
+
+def test_the_image_of_a_round_that_was_killed_is_removed_before_the_next_build(path: Path, tmp_path: Path) -> None:
+    # Otherwise the next build leaves it without a name, which is what the round reports as a fault.
+    calls = tmp_path / "calls"
+    client = path / "docker"
+    client.write_text(f'#!/bin/sh\necho "$*" >> {calls}\ncase "$1 $2" in "image ls") echo 5890a2;; esac\n')
+    client.chmod(0o755)
+    folder = tmp_path / "round"
+    folder.mkdir()
+    with compose_project(folder):
+        before = calls.read_text().splitlines()
+    assert "down --volumes" in before[0]
+    assert before[-1] == "image rm --force 5890a2"
+
+
+def test_the_round_asks_for_the_versions_that_the_page_names() -> None:
+    page = (PROJECT / "docs" / "operate" / "compose.md").read_text(encoding="utf-8")
+    engine, compose = ENGINE_AT_LEAST[0], ".".join(map(str, COMPOSE_AT_LEAST))
+    assert f"Docker Engine {engine} and Compose {compose}, or newer" in page
