@@ -1,7 +1,10 @@
-"""Counts in messages.
+"""Counts and scores in messages.
 
-Belongs here: a count with its noun, as every message writes it. Not here: messages.
+Belongs here: a count with its noun, and a score, as every message and page writes them. Not here: messages.
 """
+
+# Rounding of float64: a score that is nearer to 1 is that of two equal vectors.
+_EQUAL = 1e-9
 
 
 def counted(count: int, noun: str) -> str:
@@ -15,3 +18,16 @@ def counted(count: int, noun: str) -> str:
     if count != 1:
         word = f"{word[:-1]}ies" if word.endswith("y") and word[-2] not in "aeiou" else f"{word}s"
     return f"{count:,} {word}{of}{rest}"
+
+
+def score_text(score: float, digits: int = 3) -> str:
+    """Return a score with a fixed number of decimals; only that of equal vectors is written as 1.
+
+    Args:
+        score: a cosine, or another measure that is 1 for equal images only.
+        digits: number of decimals.
+    """
+    text = f"{score:.{digits}f}"
+    if score < 1 - _EQUAL and float(text) >= 1:
+        return f"{1 - 10**-digits:.{digits}f}"
+    return text

@@ -10,6 +10,7 @@ import click
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
+from imgret_assets.wording import score_text
 
 # With fewer relationships there is nothing to explore in the graph; with more it cannot be read.
 RELATIONSHIPS_PER_IMAGE = (0.5, 15.0)
@@ -70,7 +71,7 @@ usable               {totals.usable:>8,}   embedded in this run: {totals.embedde
 nodes                {totals.nodes:>8,}   :Image, with a vector index
 relationships        {totals.relationships:>8,}   :SIMILAR_TO, {density:.2f} per image
 first hit correct    {quality.first:>8.1%}   by label, without duplicates; first ten hits {quality.first_ten:.1%}
-best hit             {best.score:>8.3f}   {best.path} for {query_image.name}, {answer.took_ms:.0f} ms
+best hit             {score_text(best.score):>8}   {best.path} for {query_image.name}, {answer.took_ms:.0f} ms
 sheet of the query   {sheet}
 
 Next steps

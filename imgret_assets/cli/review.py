@@ -28,7 +28,7 @@ from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
 
 _SET = ("set", "kind", "proposal", "path", "width", "height", "bytes", "distance", "cosine", "why")
-_EVENT = ("at", "by", "verdict", "state", "path_a", "path_b", "keep_path", "reason", "batch")
+_EVENT = ("at", "by", "verdict", "state", "path_a", "path_b", "keep_path", "name", "reason", "batch")
 _HOME = click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 _BY = click.option("--by", help="Who decides; by default the user of the operating system.")
 _REASON = click.option("--reason", default="", help="Reason, stored with the decision.")

@@ -15,6 +15,7 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.contact_sheets import data_uri
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Query, read_query
+from imgret_assets.wording import score_text
 
 THUMBNAIL_PIXELS = 96
 # Dagster stores metadata in its event log, which more thumbnails would make too large.
@@ -96,10 +97,12 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
     for rank, hit in enumerate(answer.results):
         thumbnail = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
         relations = "<br>".join(
-            f"{relation.score:.3f} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
+            f"{score_text(relation.score)} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
         rank_score = rank_score_cell("" if hit.rank_score is None else f"{hit.rank_score:.4f}")
-        cells = f"| {thumbnail} | {hit.score:.4f} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
+        cells = (
+            f"| {thumbnail} | {score_text(hit.score, 4)} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
+        )
         lines.append(cells + relations_cell(relations))
     if not answer.results:
         lines.append("| | | | no hits |")

@@ -62,7 +62,7 @@ def listed(home: Home) -> Callable[[list[str]], Home]:
         for path in paths:
             shards[shard_of(path, len(home.shards))].append(path)
         for shard, inside in shards.items():
-            rows = [{"path": path, "label": label_of(path), "status": "ok"} for path in inside]
+            rows = [{"path": path, "label": label_of(path), "status": "ok", "sha256": f"sha-{path}"} for path in inside]
             metadata = ManifestMetadata(root=str(home.images)).as_metadata()
             listed_rows = pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA)
             tables.write(tables.manifest_path(home.warehouse, shard), listed_rows, metadata)

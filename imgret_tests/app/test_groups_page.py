@@ -1,4 +1,4 @@
-"""The page Groups: order, filters, one group with its chained members, the split."""
+"""The page Groups: order, filters, one group with its members, its name, its exports, the split."""
 
 import pyarrow as pa
 import pytest
@@ -30,6 +30,9 @@ def test_groups_are_ordered_by_size_or_tightness_and_ungrouped_images_are_counte
     ]
     assert [group.name for group in groups.select(order=BY_SIZE, label="x", min_size=2)] == ["x/a.png"]
     assert groups.select(order=BY_SIZE, label=None, min_size=4) == []
+    assert [group.name for group in groups.select(order=BY_SIZE, label=None, min_size=2, named=["y/d.png"])] == [
+        "y/d.png"
+    ]
     assert (groups.group_of("y/c.png"), groups.group_of("z/f.png")) == ("x/a.png", None)
 
 
@@ -38,7 +41,6 @@ def test_a_group_has_its_representative_first_and_can_be_split() -> None:
     assert group is not None
     assert [member.path for member in group.members] == ["x/a.png", "x/b.png", "y/c.png"]
     assert (group.size, group.lowest_score, group.labels) == (3, 0.4, {"x": 2, "y": 1})
-    assert [member.path for member in group.chained(0.8)] == ["y/c.png"]
     staying, leaving = group.split_at(0.5)
     assert ([member.path for member in staying], [member.path for member in leaving]) == (
         ["x/a.png", "x/b.png"],
@@ -76,7 +78,6 @@ def test_a_link_opens_a_group_and_a_member_opens_it_too(page: AppTest, library: 
         badges = " ".join(element.value for element in page.markdown)
         assert "representative" in badges
         assert "lowest score" in badges
-        assert "chained" in badges
 
 
 def test_splitting_shows_the_members_that_would_leave(page: AppTest, library: list[str]) -> None:
@@ -85,6 +86,39 @@ def test_splitting_shows_the_members_that_would_leave(page: AppTest, library: li
     page.slider(key="split").set_value(0.5).run()
     assert not page.exception
     assert "1 would leave" in [element.value for element in page.subheader]
+
+
+def test_a_group_is_named_and_the_list_shows_its_name(page: AppTest, library: list[str]) -> None:
+    page.query_params["group"] = library[0]
+    page.run()
+    page.text_input[0].set_value("Beach *2024*").run()
+    assert not page.exception
+    assert page.subheader[0].value == "Beach \\*2024\\*"
+    assert page.text_input[0].value == "Beach *2024*"
+    del page.query_params["group"]
+    page.run()
+    assert any("Beach" in element.value for element in page.markdown)
+    page.toggle(key="named").set_value(True).run()
+    assert any("1 of 1 group ·" in caption.value for caption in page.caption)
+
+
+def test_a_refused_name_is_shown_with_the_reason(page: AppTest, library: list[str]) -> None:
+    page.query_params["group"] = library[0]
+    page.run()
+    page.text_input[0].set_value("a\x07b").run()
+    assert "one line" in page.error[0].value
+
+
+def test_a_group_is_exported_as_a_list_an_album_and_a_folder_of_links(page: AppTest, library: list[str]) -> None:
+    page.query_params["group"] = library[1]
+    page.run()
+    assert not page.exception
+    assert [button.label for button in page.get("download_button")] == [
+        "List of files",
+        "Album (one HTML file)",
+        "Scores as CSV",
+    ]
+    assert f"imgret groups {library[0]} --as links --to FOLDER" in page.code[0].value
 
 
 def test_an_image_without_a_group_is_reported(page: AppTest, library: list[str]) -> None:

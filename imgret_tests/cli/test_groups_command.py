@@ -1,12 +1,14 @@
 """The command `imgret groups` over a small library."""
 
 import json
+from pathlib import Path
 
+import click
 import pytest
 
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.tables import groups_path
-from imgret_assets.errors import TableError
+from imgret_assets.errors import ImgretError, TableError
 from imgret_tests.cli.conftest import Library
 from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL
 
@@ -65,3 +67,39 @@ def test_members_as_paths_are_files(library: Library) -> None:
 def test_an_unknown_image_is_in_no_group(library: Library) -> None:
     with pytest.raises(TableError, match=r"nowhere.png is in no group.*23 usable images"):
         library.run("groups", "nowhere.png")
+
+
+def test_a_group_gets_a_name_by_which_it_is_found(library: Library) -> None:
+    [group] = [group for group, members in groups_in(library).items() if ORIGINAL in members]
+    batch = library.run("groups", ORIGINAL, "--name", "Holiday 2024", "--by", "anna").stdout.strip()
+    listed = json.loads(library.run("groups", "--json").stdout)["groups"]
+    assert {row["group"]: row["name"] for row in listed if row["name"]} == {group: "Holiday 2024"}
+    document = json.loads(library.run("groups", "Holiday 2024", "--json").stdout)
+    assert (document["group"], document["name"]) == (group, "Holiday 2024")
+    assert "Holiday 2024" in library.run("review", "history").stdout
+    library.run("review", "undo", batch)
+    assert json.loads(library.run("groups", ORIGINAL, "--json").stdout)["name"] is None
+    with pytest.raises(TableError, match="Holiday 2024 is in no group"):
+        library.run("groups", "Holiday 2024")
+
+
+def test_a_group_is_exported(library: Library, tmp_path: Path) -> None:
+    files = library.run("groups", ORIGINAL, "-0").stdout.split("\0")[:-1]
+    assert any("\n" in file for file in files)
+    with pytest.raises(ImgretError, match="contains a line break"):
+        library.run("groups", ORIGINAL, "--to", tmp_path / "list.txt")
+    other = next(group for group, members in groups_in(library).items() if ORIGINAL not in members)
+    library.run("groups", other, "--to", tmp_path / "list.txt")
+    assert (tmp_path / "list.txt").read_text().splitlines() == library.run(
+        "groups", other, "--format", "paths"
+    ).stdout.splitlines()
+    result = library.run("groups", ORIGINAL, "--to", tmp_path / "links", "--as", "links")
+    assert [str(link.readlink()) for link in sorted((tmp_path / "links").iterdir())] == files
+    assert f"{len(files)} images exported" in result.stderr
+    library.run("groups", ORIGINAL, "--to", tmp_path / "album.html", "--as", "album")
+    assert (tmp_path / "album.html").read_text().count("data:image/jpeg;base64,") == len(files)
+
+
+def test_a_name_or_an_export_needs_a_group(library: Library) -> None:
+    with pytest.raises(click.UsageError, match="need GROUP"):
+        library.run("groups", "--name", "x")

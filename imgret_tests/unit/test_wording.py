@@ -1,8 +1,8 @@
-"""Counts with their nouns."""
+"""Counts with their nouns, and scores."""
 
 import pytest
 
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 
 @pytest.mark.parametrize(
@@ -20,3 +20,21 @@ from imgret_assets.wording import counted
 )
 def test_a_count_has_its_noun(count: int, noun: str, text: str) -> None:
     assert counted(count, noun) == text
+
+
+@pytest.mark.parametrize(
+    ("score", "digits", "text"),
+    [
+        (0.9996, 3, "0.999"),
+        (0.99999, 4, "0.9999"),
+        (0.9994, 3, "0.999"),
+        (0.99999998, 2, "0.99"),
+        (1.0, 3, "1.000"),
+        (1 - 1e-15, 3, "1.000"),
+        (0.12345, 3, "0.123"),
+        (-0.99999, 3, "-1.000"),
+        (0.0, 3, "0.000"),
+    ],
+)
+def test_only_the_score_of_equal_vectors_is_written_as_one(score: float, digits: int, text: str) -> None:
+    assert score_text(score, digits) == text

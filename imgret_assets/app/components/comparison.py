@@ -18,6 +18,7 @@ from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.search.explain import Criterion, ExplainedImage, Explanation, explain
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import score_text
 
 SIDE_BY_SIDE, ONE_AT_A_TIME, ACTUAL_PIXELS = "Side by side", "One at a time", "Actual pixels"
 # Formats that browsers show; images of other formats are decoded here.
@@ -89,7 +90,11 @@ def _show_verdict(explanation: Explanation) -> None:
         )
         if rank is not None
     ]
-    facts = [f"score **{explanation.cosine:.4f}**", *ranks, *(["same group"] if explanation.same_group else [])]
+    facts = [
+        f"score **{score_text(explanation.cosine, 4)}**",
+        *ranks,
+        *(["same group"] if explanation.same_group else []),
+    ]
     st.markdown(f"{_KIND_TEXT.get(explanation.kind, explanation.kind)} {markdown_text(explanation.why)}")
     st.caption(" · ".join(facts))
     for note in explanation.notes:
@@ -111,7 +116,7 @@ def _value(criterion: Criterion) -> str:
         return "not measurable"
     if isinstance(criterion.value, bool):
         return "yes" if criterion.value else "no"
-    return f"{criterion.value:.4f}" if isinstance(criterion.value, float) else f"{criterion.value:,}"
+    return score_text(criterion.value, 4) if isinstance(criterion.value, float) else f"{criterion.value:,}"
 
 
 def _met(criterion: Criterion) -> str:

@@ -1,17 +1,21 @@
 """The groups of images as the page lists them.
 
-Belongs here: reading the table once, order, filters, members. Not here: grouping (`domain.analysis.groups_table`),
-drawing (`app.views.groups_page`).
+Belongs here: reading the table and the names once, order, filters, members. Not here: grouping
+(`domain.analysis.groups_table`), which group has which name (`domain.review.group_names`), drawing
+(`app.views.groups_page`).
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import streamlit as st
 
 from imgret_assets.domain.images.files import label_of
+from imgret_assets.domain.images.library import Stamp, library_stamp
+from imgret_assets.domain.review.decision_log import read_decisions
+from imgret_assets.domain.review.group_names import assign_names, read_contents
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home
@@ -49,10 +53,6 @@ class ImageGroup:
         """Number of members by folder; those in the root have the empty name."""
         return Counter(label_of(member.path) or "" for member in self.members)
 
-    def chained(self, threshold: float) -> list[GroupMember]:
-        """Return the members with a score not above the threshold: other members connect them to the group."""
-        return [member for member in self.members[1:] if member.score <= threshold]
-
     def split_at(self, min_score: float) -> tuple[list[GroupMember], list[GroupMember]]:
         """Return the members that stay and those that leave if the lowest score allowed is `min_score`."""
         staying = [member for member in self.members if member.score >= min_score]
@@ -65,19 +65,40 @@ class GroupList:
 
     groups: list[ImageGroup]
     ungrouped: int
-    _group_by_path: dict[str, str] = field(repr=False, default_factory=dict)
+    # Also of images that are alone.
+    group_by_path: Mapping[str, str] = field(repr=False, default_factory=dict)
+
+    @cached_property
+    def _by_name(self) -> dict[str, ImageGroup]:
+        return {group.name: group for group in self.groups}
 
     def find(self, name: str) -> ImageGroup | None:
         """Return the group of a name; None if there is none."""
-        return next((group for group in self.groups if group.name == name), None)
+        return self._by_name.get(name)
 
     def group_of(self, path: str) -> str | None:
         """Return the name of the group that an image is in; None if it is in no group."""
-        return self._group_by_path.get(path)
+        name = self.group_by_path.get(path)
+        return name if name in self._by_name else None
 
-    def select(self, *, order: str, label: str | None, min_size: int) -> list[ImageGroup]:
-        """Return the groups of a size with a member in a folder, in an order; ties by name."""
-        selected = [group for group in self.groups if group.size >= min_size and (not label or label in group.labels)]
+    def select(
+        self, *, order: str, label: str | None, min_size: int, named: Collection[str] | None = None
+    ) -> list[ImageGroup]:
+        """Return the groups of a size with a member in a folder, in an order; ties by name.
+
+        Args:
+            order: `BY_SIZE` or `BY_TIGHTNESS`.
+            label: a folder; None for all.
+            min_size: of the groups, in images.
+            named: if not None, only these groups.
+        """
+        selected = [
+            group
+            for group in self.groups
+            if group.size >= min_size
+            and (not label or label in group.labels)
+            and (named is None or group.name in named)
+        ]
         if order == BY_TIGHTNESS:
             return sorted(selected, key=lambda group: (-group.lowest_score, group.name))
         return sorted(selected, key=lambda group: (-group.size, group.name))
@@ -93,8 +114,28 @@ def list_groups(rows: Iterable[tuple[str, str, float]]) -> GroupList:
         for name, unsorted in members.items()
         if len(unsorted) > 1
     ]
-    group_by_path = {member.path: group.name for group in groups for member in group.members}
+    group_by_path = {member.path: name for name, unsorted in members.items() for member in unsorted}
     return GroupList(groups, sum(len(unsorted) == 1 for unsorted in members.values()), group_by_path)
+
+
+def read_names(home: Home, groups: GroupList) -> dict[str, str]:
+    """Return the names that people gave to groups, by the group's name in the table.
+
+    Raises:
+        TableError: a manifest is damaged.
+        HomeError: the decisions can't be read.
+    """
+    decisions = read_decisions(home)
+    if not decisions.group_names():
+        return {}
+    content_of = _read_contents(library_stamp(home), home)
+    return assign_names(decisions, groups.group_by_path, content_of)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _read_contents(stamp: Stamp, _home: Home) -> Mapping[str, str]:
+    del stamp
+    return read_contents(_home)
 
 
 def read_group_list(home: Home, space: str) -> GroupList:

@@ -16,6 +16,7 @@ from imgret_assets.app.graph_chart.layout import lay_out
 from imgret_assets.app.plain_text import chart_text
 from imgret_assets.domain.graph.relationship_kinds import KINDS, LineStyle
 from imgret_assets.domain.search.relations import NEAREST, Edge
+from imgret_assets.wording import score_text
 
 # More scores or names than these cover each other; they are shown in tooltips only.
 MAX_EDGE_LABELS = 24
@@ -199,7 +200,7 @@ def echarts_options(
 def _node_data(node: GraphNode, row: int, symbol: Symbol, place: Position) -> dict[str, Any]:
     descriptions = {
         QUERY: "query image",
-        HIT: f"score to the query image: {node.score or 0:.3f}",
+        HIT: f"score to the query image: {score_text(node.score or 0)}",
         RELATED: "related to a hit",
     }
     description = descriptions[node.kind] if node.description is None else node.description
@@ -250,7 +251,7 @@ def _link(edge: Edge, rows: Mapping[str, int], width: float, *, shows_label: boo
         "source": str(rows[edge.source]),
         "target": str(rows[edge.target]),
         "value": round(edge.score, 6),
-        "lines": [f"{edge.kind} {edge.score:.3f}"],
+        "lines": [f"{edge.kind} {score_text(edge.score)}"],
         "lineStyle": {
             "color": LINE_COLOURS[line.colour],
             "type": line.pattern,
@@ -258,7 +259,7 @@ def _link(edge: Edge, rows: Mapping[str, int], width: float, *, shows_label: boo
             "width": width,
             "opacity": 0.7,
         },
-        "label": {"show": shows_label, "formatter": f"{edge.score:.3f}", "fontSize": 10},
+        "label": {"show": shows_label, "formatter": f"{score_text(edge.score)}", "fontSize": 10},
         "emphasis": {"label": {"show": True}},
     }
 

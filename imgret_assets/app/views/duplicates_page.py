@@ -21,7 +21,7 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
 from imgret_assets.domain.review.review_sets import SIMILAR, Member, Page, ReviewSet
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 SETS_PER_PAGE = 10
 # Of a larger set so many files are shown; all of them are decided about.
@@ -134,7 +134,7 @@ def _headline(review_set: ReviewSet) -> str:
     if review_set.proposed_bytes:
         parts.append(f"{readable_bytes(review_set.proposed_bytes)} not needed")
     if review_set.weakest_cosine is not None and review_set.kind != EXACT:
-        parts.append(f"lowest score {review_set.weakest_cosine:.3f}")
+        parts.append(f"lowest score {score_text(review_set.weakest_cosine)}")
     reason = markdown_text(review_set.reason)
     parts.append(
         f":orange-badge[look first] {reason}" if review_set.kind == LOOK_FIRST else f"keep the first: {reason}"
@@ -193,7 +193,7 @@ def _badges(member: Member, *, is_first: bool) -> str:
 def _measurements(member: Member) -> str:
     parts = []
     if member.cosine is not None and member.kind != EXACT:
-        parts.append(f"score {member.cosine:.3f}")
+        parts.append(f"score {score_text(member.cosine)}")
     if member.distance:
         parts.append(f"{member.distance} of 256 bits differ")
     return "".join(f" · {part}" for part in parts)

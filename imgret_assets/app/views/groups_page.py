@@ -1,11 +1,13 @@
-"""The page Groups: all groups, or one of them with its members.
+"""The page Groups: all groups, or one of them with its members, its name and its export.
 
-Belongs here: cards and controls. Not here: which groups there are (`app.components.group_list`,
-`domain.analysis.groups_table`).
+Belongs here: cards and controls. Not here: which groups there are and their names (`app.components.group_list`,
+`domain.analysis.groups_table`), the exported files (`domain.operations.group_export`).
 """
 
 import csv
 import io
+import shlex
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -16,13 +18,17 @@ from imgret_assets.app.components.group_list import (
     GroupMember,
     ImageGroup,
     read_group_list,
+    read_names,
 )
 from imgret_assets.app.components.image_tiles import CARD_PX
-from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_file
+from imgret_assets.app.components.thumbnails import TILE_PX, home_thumbnail, home_tiles, image_file
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.wording import counted
+from imgret_assets.domain.operations.group_export import album, list_of_files
+from imgret_assets.domain.review.decision_log import MAX_NAME
+from imgret_assets.domain.review.group_names import name_group
+from imgret_assets.wording import counted, score_text
 
 GROUPS_PER_PAGE = 20
 MEMBERS_PER_PAGE = 48
@@ -38,9 +44,12 @@ def show_groups() -> None:
     groups = try_or_show_error(lambda: read_group_list(context.home, space))
     if groups is None:
         return
+    names = try_or_show_error(lambda: read_names(context.home, groups))
+    if names is None:
+        return
     name = st.query_params.get("group")
     if name is None:
-        _show_list(context, groups)
+        _show_list(context, groups, names)
         return
     if st.button("All groups", icon=":material/arrow_back:"):
         open_page(GROUPS)
@@ -48,10 +57,10 @@ def show_groups() -> None:
     if group is None:
         st.info(f"{markdown_text(name)} is not in a group. What to do: choose one of all groups.")
         return
-    _show_group(context, group, threshold=context.facts.state.threshold or 1.0)
+    _show_group(context, group, names.get(group.name, ""))
 
 
-def _show_list(context: PageContext, groups: GroupList) -> None:
+def _show_list(context: PageContext, groups: GroupList, names: Mapping[str, str]) -> None:
     if not groups.groups:
         st.info("No image is in a group. What to do: index more images with `imgret run`.")
         return
@@ -70,7 +79,8 @@ def _show_list(context: PageContext, groups: GroupList) -> None:
             filter_mode="contains",
             width=280,
         )
-    selected = groups.select(order=order, label=label, min_size=int(min_size))
+        named = names and st.toggle("Only named", key="named", bind="query-params")
+    selected = groups.select(order=order, label=label, min_size=int(min_size), named=names if named else None)
     total = counted(len(groups.groups), "group")
     st.caption(f"{len(selected):,} of {total} · {counted(groups.ungrouped, 'image')} in no group")
     if not selected:
@@ -85,7 +95,9 @@ def _show_list(context: PageContext, groups: GroupList) -> None:
         for group, tile in zip(page, tiles, strict=True):
             with st.container(border=True, width=CARD_PX, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=group.name)
-                st.markdown(f"**{group.size:,} images** · lowest score {group.lowest_score:.3f}")
+                if name := names.get(group.name):
+                    st.markdown(f"**{markdown_text(name)}**")
+                st.markdown(f"**{group.size:,} images** · lowest score {score_text(group.lowest_score)}")
                 st.text(_folders(group))
                 if st.button("Open", key=f"open-{group.name}", help=markdown_text(group.name)):
                     open_page(GROUPS, group=group.name)
@@ -98,21 +110,27 @@ def _folders(group: ImageGroup) -> str:
     return ", ".join(named) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _show_group(context: PageContext, group: ImageGroup, *, threshold: float) -> None:
-    chained = {member.path for member in group.chained(threshold)}
-    st.subheader(f"{group.size:,} images", anchor=False)
-    st.text(f"representative {group.name} · {_folders(group)}")
-    text = f"lowest score {group.lowest_score:.3f}"
-    if chained:
-        text += (
-            f" · {len(chained):,} *chained*: score with the representative not above the graph's threshold "
-            f"({threshold:g}), in the group because of other members"
-        )
-    st.caption(text)
-    lowest = round(min(group.lowest_score, 0.999) - 0.001, 3)
+def _show_group(context: PageContext, group: ImageGroup, name: str) -> None:
+    st.subheader(markdown_text(name) if name else f"{group.size:,} images", anchor=False)
+    st.text(f"{group.size:,} images · representative {group.name} · {_folders(group)}")
+    st.caption(f"lowest score with the representative {score_text(group.lowest_score)}")
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        key = f"name-{group.name}-{name}"
+        st.text_input(
+            "Name of the group",
+            value=name,
+            max_chars=MAX_NAME,
+            placeholder="none",
+            key=key,
+            on_change=_rename,
+            args=(context, group, key),
+            help="Kept with the decisions. It stays with these images when later runs add images or take some away.",
+            width=420,
+        )
         if st.button("Graph", icon=":material/hub:"):
             open_page(GRAPH, group=group.name)
+    lowest = round(min(group.lowest_score, 0.999) - 0.001, 3)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
         min_score = st.slider(
             "Split: members with a lower score leave",
             min_value=lowest,
@@ -125,22 +143,67 @@ def _show_group(context: PageContext, group: ImageGroup, *, threshold: float) ->
             width=420,
         )
         staying, leaving = group.split_at(min_score)
-        st.download_button(
-            "Export as CSV", data=_as_csv(group, staying), file_name="imgret-group.csv", mime="text/csv", key="csv"
-        )
+    _show_export(context, group, name, staying)
     number = 1
     if len(staying) > MEMBERS_PER_PAGE:
         number = st.pagination(-(-len(staying) // MEMBERS_PER_PAGE), key="members")
     page = staying[(number - 1) * MEMBERS_PER_PAGE : number * MEMBERS_PER_PAGE]
-    _show_members(context, group, page, chained)
+    _show_members(context, group, page)
     if leaving:
         st.subheader(f"{len(leaving):,} would leave", anchor=False)
-        _show_members(context, group, leaving[:MEMBERS_PER_PAGE], chained)
+        _show_members(context, group, leaving[:MEMBERS_PER_PAGE])
         if len(leaving) > MEMBERS_PER_PAGE:
             st.caption(f"and {len(leaving) - MEMBERS_PER_PAGE:,} more, in the exported list")
 
 
-def _show_members(context: PageContext, group: ImageGroup, members: list[GroupMember], chained: set[str]) -> None:
+def _rename(context: PageContext, group: ImageGroup, key: str) -> None:
+    paths = [member.path for member in group.members]
+    try_or_show_error(lambda: name_group(context.home, st.session_state[key], paths))
+
+
+def _show_export(context: PageContext, group: ImageGroup, name: str, members: list[GroupMember]) -> None:
+    """Show the downloads of the members that stay, and the command for a folder of links."""
+    root = context.home.images
+    files = [root / member.path for member in members]
+    with st.popover("Export", icon=":material/download:"):
+        st.caption(f"{counted(len(members), 'image')}, those that stay")
+        st.download_button(
+            "List of files",
+            data=lambda: list_of_files(files),
+            file_name="imgret-group.txt",
+            key="list",
+            disabled=any("\n" in member.path for member in members),
+            width="stretch",
+        )
+        st.download_button(
+            "Album (one HTML file)",
+            data=lambda: _as_album(context, name or group.name, members),
+            file_name="imgret-group.html",
+            mime="text/html",
+            key="album",
+            width="stretch",
+        )
+        st.download_button(
+            "Scores as CSV",
+            data=lambda: _as_csv(group, members),
+            file_name="imgret-group.csv",
+            mime="text/csv",
+            key="csv",
+            width="stretch",
+        )
+        st.caption("A folder of links to all images of the group:")
+        command = ["imgret", "groups", group.name, "--as", "links", "--to", "FOLDER", "--home", str(context.home.path)]
+        st.code(shlex.join(command), language="sh", wrap_lines=True)
+
+
+def _as_album(context: PageContext, title: str, members: list[GroupMember]) -> bytes:
+    files = [context.home.images / member.path for member in members]
+    captions = [f"{member.path} · {score_text(member.score)}" for member in members]
+    page = album(title, files, captions, lambda file: home_thumbnail(context.home, file, TILE_PX))
+    return page.encode("utf-8", "xmlcharrefreplace")
+
+
+def _show_members(context: PageContext, group: ImageGroup, members: list[GroupMember]) -> None:
     last = group.members[-1].path
     tiles = _tiles(context, [member.path for member in members])
     with st.container(horizontal=True, gap="small"):
@@ -150,9 +213,8 @@ def _show_members(context: PageContext, group: ImageGroup, members: list[GroupMe
                 badges = [
                     *([":green-badge[representative]"] if member.path == group.name else []),
                     *([":orange-badge[lowest score]"] if member.path == last else []),
-                    *([":gray-badge[chained]"] if member.path in chained else []),
                 ]
-                st.markdown(" ".join([f"**{member.score:.3f}**", *badges]))
+                st.markdown(" ".join([f"**{score_text(member.score)}**", *badges]))
                 st.text(member.path)
                 with st.container(horizontal=True, gap="xsmall"):
                     if st.button("Similar", key=f"similar-{member.path}", help="Search with this image"):

@@ -16,13 +16,26 @@ from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_
 from imgret_assets.domain.graph import decided
 from imgret_assets.domain.models.resolution import resolve_space
 from imgret_assets.domain.review.decision_log import export_csv, export_json, read_history, undo
-from imgret_assets.domain.review.decisions import IN_FORCE, SUPERSEDED, UNDO, UNDONE, VERDICTS, HistoryEntry
+from imgret_assets.domain.review.decisions import (
+    GROUP_NAME,
+    IN_FORCE,
+    SUPERSEDED,
+    UNDO,
+    UNDONE,
+    VERDICTS,
+    HistoryEntry,
+)
 from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.wording import counted
 
 _STATES = [IN_FORCE, UNDONE, SUPERSEDED]
-_VERDICT_TEXT = {"not_duplicates": "no duplicates", "duplicate": "duplicate", UNDO: "undo"}
+_VERDICT_TEXT = {
+    "not_duplicates": "no duplicates",
+    "duplicate": "duplicate",
+    GROUP_NAME: "name of a group",
+    UNDO: "undo",
+}
 
 
 def show_review() -> None:
@@ -56,7 +69,7 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
         )
         verdicts = st.pills(
             "Verdict",
-            [*VERDICTS, UNDO],
+            [*VERDICTS, GROUP_NAME, UNDO],
             selection_mode="multi",
             format_func=lambda verdict: _VERDICT_TEXT[verdict],
             key="review-verdicts",
@@ -80,6 +93,7 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
             "kept": [_kept(decision) for decision in decisions],
             "image A": [decision["path_a"] for decision in decisions],
             "image B": [decision["path_b"] for decision in decisions],
+            "name": [decision["name"] for decision in decisions],
             "reason": [decision["reason"] for decision in decisions],
             "state": [entry.state.replace("_", " ") for entry in selected],
             "batch": [decision["batch"] for decision in decisions],
@@ -104,7 +118,7 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
 
 
 def _kept(decision: dict[str, str | None]) -> str | None:
-    return decision["keep_path"] if decision["keep"] else "both" if decision["path_a"] else None
+    return decision["keep_path"] if decision["keep"] else "both" if decision["path_b"] else None
 
 
 def _undo(home: Home, batches: list[str]) -> None:

@@ -37,7 +37,7 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 MAX_TOP_K = 100
 DEFAULT_TOP_K = 24
@@ -277,7 +277,7 @@ def _headline(rank: int, grouped: GroupedHit) -> str:
     rank_score = "" if grouped.hit.rank_score is None else f" · ranked by {grouped.hit.rank_score:.3f}"
     count = len(grouped.duplicates)
     duplicates = f" · :violet-badge[+{counted(count, 'duplicate')}]" if count else ""
-    return f"#{rank} · **{grouped.hit.score:.3f}**{rank_score}{duplicates}"
+    return f"#{rank} · **{score_text(grouped.hit.score)}**{rank_score}{duplicates}"
 
 
 @st.fragment

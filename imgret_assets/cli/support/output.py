@@ -23,6 +23,7 @@ import click
 from imgret_assets.cli.support.text_table import align
 from imgret_assets.errors import ImgretError
 from imgret_assets.terminal import escaped, printable
+from imgret_assets.wording import score_text
 
 EXIT_FOUND = 11
 SCHEMA = 1
@@ -144,7 +145,7 @@ def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
-        return f"{value:.{SCORE_DIGITS}f}"
+        return score_text(value, SCORE_DIGITS)
     return f"{value:,}" if isinstance(value, int) else printable(str(value))
 
 

@@ -21,6 +21,7 @@ from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.storage.atomic_files import replacing
+from imgret_assets.wording import score_text
 
 _PAPER, _CARD, _EDGE = (244, 245, 247), (255, 255, 255), (221, 224, 229)
 _INK, _SOFT, _ACCENT = (28, 32, 40), (102, 110, 122), (0, 96, 178)
@@ -215,7 +216,7 @@ def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
     draw = ImageDraw.Draw(card)
     _paste_centred(card, _small(root / hit.path, 400), (1, 1, _TILE - 1, image_height))
     y = image_height + 10
-    _text(draw, (12, y), f"{hit.score:.3f}", 20, _ACCENT)
+    _text(draw, (12, y), score_text(hit.score), 20, _ACCENT)
     number = f"#{rank}"
     _text(draw, (_TILE - 12 - font_of_size(13).getlength(number), y + 6), number, 13, _SOFT)
     y += 29

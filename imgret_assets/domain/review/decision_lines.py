@@ -22,6 +22,7 @@ from typing import Any
 from imgret_assets.domain.review.decisions import (
     DECISION_FIELDS,
     DUPLICATE,
+    GROUP_NAME,
     NOT_DUPLICATES,
     UNDO,
     VERSION,
@@ -179,7 +180,10 @@ class LineParser:
                     number, "it does not follow what is before it: a line was changed, removed, repeated or moved"
                 )
             # A later release may add fields; they are ignored. The fields of this release are required.
-            return _validated(Decision(**{key: value for key, value in values.items() if key in DECISION_FIELDS}))
+            fields = {key: value for key, value in values.items() if key in DECISION_FIELDS}
+            if "members" in fields:
+                fields["members"] = tuple(fields["members"])
+            return _validated(Decision(**fields))
         except DamagedLineError:
             raise
         except (ValueError, TypeError, KeyError, AttributeError) as error:
@@ -218,6 +222,7 @@ def _validated(event: Decision) -> Decision:
     required: dict[str, tuple[Any, ...]] = {
         UNDO: (event.undoes,),
         NOT_DUPLICATES: (event.sha_a, event.sha_b, event.path_a, event.path_b),
+        GROUP_NAME: (event.path_a, event.name, *(event.members or (None,))),
         DUPLICATE: (event.sha_a, event.sha_b, event.path_a, event.path_b, event.keep, event.keep_path),
     }
     if event.verdict not in required:

@@ -26,6 +26,7 @@ from imgret_assets.domain.review.decision_lines import DamagedLineError, FileEnd
 from imgret_assets.domain.review.decisions import (
     DECISION_FIELDS,
     DUPLICATE,
+    GROUP_NAME,
     UNDO,
     VERSION,
     Decision,
@@ -40,7 +41,12 @@ from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError, HomeError
 
-EXPORTED = (*DECISION_FIELDS, "state")
+# The contents of a named group are left out: they are many, and JSON has them.
+EXPORTED = (*(name for name in DECISION_FIELDS if name != "members"), "state")
+# Characters of a group's name.
+MAX_NAME = 200
+# Contents that a name is stored with. More would make a line of a large group long, and decide no vote.
+NAMED_MEMBERS = 64
 # Bytes before the new part of the file that are read again, to see that the file is still the same.
 _TAIL_BYTES = 256
 
@@ -297,6 +303,41 @@ def _event(common: Mapping[str, Any], place: int, number: int, verdict: str, fir
     )
 
 
+def record_group_name(home: Home, name: str, files: Sequence[File], *, by: str | None = None) -> str:
+    """Record the name of a group; it supersedes earlier names of the group.
+
+    Args:
+        home: the home.
+        name: the name; blank takes the group's name away.
+        files: images of the group, the representative first.
+        by: who gives the name; None or blank means the user of the operating system.
+
+    Returns:
+        Id of the batch, for `undo`.
+
+    Raises:
+        DecisionError: the name has several lines or is too long, or there is no file.
+        HomeError, DiskFullError, LockTimeoutError: as for `record`.
+    """
+    text, person, at = _as_text(name), decider_name(by), _now()
+    if len(text) > MAX_NAME or any(not char.isprintable() for char in text):
+        raise DecisionError(
+            f"The name {text[:40]!r} has {len(text)} characters",
+            expected=f"one line of at most {MAX_NAME}, without control characters",
+        )
+    if not files:
+        raise DecisionError("There is no image to name", expected="the images of a group")
+    members = tuple(dict.fromkeys(file.sha256 for file in files))[:NAMED_MEMBERS]
+
+    def make_batch(decisions: Decisions) -> list[Decision]:
+        new = _new_id(decisions)
+        return [
+            Decision(f"{new}-0", new, 1, 0, at, person, GROUP_NAME, path_a=files[0].path, name=text, members=members)
+        ]
+
+    return _append(home, make_batch)
+
+
 def undo(home: Home, batch: str, *, by: str | None = None, reason: str = "") -> str:
     """Undo a batch: earlier decisions about its pairs are in force again. An undo can be undone.
 
@@ -384,7 +425,7 @@ def export_json(home: Home) -> str:
 def export_csv(home: Home) -> str:
     """Return all events, newest first, as CSV (RFC 4180, but with line feeds); null is an empty field."""
     text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, EXPORTED, lineterminator="\n")
+    writer = csv.DictWriter(text, EXPORTED, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(history_rows(read_history(home)))
     return text.getvalue()

@@ -1,4 +1,4 @@
-"""The decisions of people about pairs of images, and which of them are in force.
+"""The decisions of people about pairs of images and about names of groups, and which of them are in force.
 
 Belongs here: the record of a decision, the index that finds the decision in force for a pair. Not here: the file of
 decisions (`domain.review.decision_log`), what is left to decide (`domain.review.queue`), what would be removed
@@ -22,6 +22,7 @@ from imgret_assets.errors import DecisionError
 
 VERSION = 1
 NOT_DUPLICATES, DUPLICATE, UNDO = "not_duplicates", "duplicate", "undo"
+GROUP_NAME = "group_name"
 VERDICTS = (NOT_DUPLICATES, DUPLICATE)
 IN_FORCE, UNDONE, SUPERSEDED = "in_force", "undone", "superseded"
 PairKey = tuple[str, ...]
@@ -60,14 +61,16 @@ class Decision:
         set: which set of the batch the pair belongs to, from 0.
         at: when, UTC, ISO 8601.
         by: who: a name as it was entered, or the user of the operating system.
-        verdict: `not_duplicates`, `duplicate`, or `undo`, which undoes a batch.
+        verdict: `not_duplicates`, `duplicate`, `group_name`, or `undo`, which undoes a batch.
         reason: as it was entered; may be empty.
-        sha_a, sha_b: contents of the two images, the smaller first; None for `undo`.
+        sha_a, sha_b: contents of the two images, the smaller first; None unless the event is about a pair.
         keep: sha256 of the image to keep; None unless the verdict is `duplicate`.
         keep_path: its path at the time of the decision; tells the two files apart if both have the same bytes.
         undoes: id of the batch that is undone; None unless the verdict is `undo`.
         path_a, path_b: the paths at the time of the decision, for people; part of the key if both files have the same
-            bytes.
+            bytes. Of a `group_name`, `path_a` is the path of the group's representative.
+        name: of a `group_name`: the group's name; empty if it has none any more.
+        members: of a `group_name`: contents of images of the group, its representative first; a large group's first.
     """
 
     id: str
@@ -85,10 +88,12 @@ class Decision:
     undoes: str | None = None
     path_a: str | None = None
     path_b: str | None = None
+    name: str | None = None
+    members: tuple[str, ...] | None = None
 
     @property
     def pair(self) -> tuple[File, File]:
-        """The two files at the time of the decision; undefined for an `undo`."""
+        """The two files at the time of the decision; undefined unless the event is about a pair."""
         return File(self.path_a or "", self.sha_a or ""), File(self.path_b or "", self.sha_b or "")
 
     @property
@@ -99,11 +104,13 @@ class Decision:
 
     @property
     def as_row(self) -> dict[str, Any]:
-        """The fields by name."""
-        return {name: getattr(self, name) for name in DECISION_FIELDS}
+        """The fields by name; those of a group's name only where it is one."""
+        names = DECISION_FIELDS if self.verdict == GROUP_NAME else _PAIR_FIELDS
+        return {name: getattr(self, name) for name in names}
 
 
 DECISION_FIELDS = tuple(column.name for column in fields(Decision))
+_PAIR_FIELDS = tuple(name for name in DECISION_FIELDS if name not in ("name", "members"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +146,8 @@ class Decisions:
     _kept_sets: Mapping[str | File, frozenset[int]] = field(default_factory=dict, repr=False)
     _kept_file_counts: Mapping[str, int] = field(default_factory=dict, repr=False)
     _undone: frozenset[str] = frozenset()
+    # Event numbers of the names that are not undone.
+    _names: tuple[int, ...] = ()
     contents: frozenset[str] = field(default_factory=frozenset, repr=False)
 
     @property
@@ -198,10 +207,23 @@ class Decisions:
             if decision.sha_a not in self._kept_sets or self._holds(decision):
                 yield decision
 
+    def group_names(self) -> list[Decision]:
+        """Return the names of groups that are not undone, oldest first."""
+        return [self._log[number] for number in self._names]
+
     def state_of(self, decision: Decision) -> str:
-        """Return whether an event is `in_force`, `undone` or `superseded`."""
+        """Return whether an event is `in_force`, `undone` or `superseded`.
+
+        A name is superseded by a later one for a group that has most of its contents.
+        """
         if decision.batch in self._undone:
             return UNDONE
+        if decision.verdict == GROUP_NAME:
+            names = self.group_names()
+            members = set(decision.members or ())
+            later = names[names.index(decision) + 1 :]
+            replaced = any(2 * len(members.intersection(name.members or ())) > len(members) for name in later)
+            return SUPERSEDED if replaced else IN_FORCE
         return IN_FORCE if decision.verdict == UNDO or self._holds(decision) else SUPERSEDED
 
     def _holds(self, decision: Decision) -> bool:
@@ -235,9 +257,11 @@ def index_decisions(log: list[Decision], start: int, earlier: Decisions, stamp: 
     undone = earlier._undone
     last, kept_sets = dict(earlier._last), dict(earlier._kept_sets)
     file_counts, contents = dict(earlier._kept_file_counts), set(earlier.contents)
+    names = (number for number, event in enumerate(log[start:], start) if event.verdict == GROUP_NAME)
+    names_in_force = (*earlier._names, *(number for number in names if log[number].batch not in undone))
     new_sets: dict[tuple[str, int], tuple[int, set[File]]] = {}
     for number, decision in enumerate(log[start:], start):
-        if decision.verdict == UNDO or decision.batch in undone:
+        if decision.verdict in (UNDO, GROUP_NAME) or decision.batch in undone:
             continue
         a, b = decision.pair
         last[pair_key(a, b)] = number
@@ -253,7 +277,7 @@ def index_decisions(log: list[Decision], start: int, earlier: Decisions, stamp: 
         for sha256, count in Counter(file.sha256 for file in files).items():
             if count > 1:
                 file_counts[sha256] = max(file_counts.get(sha256, 0), count)
-    return Decisions(stamp, log, len(log), last, kept_sets, file_counts, undone, frozenset(contents))
+    return Decisions(stamp, log, len(log), last, kept_sets, file_counts, undone, names_in_force, frozenset(contents))
 
 
 def _undone_batches(log: Sequence[Decision]) -> frozenset[str]:

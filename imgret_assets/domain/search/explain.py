@@ -44,6 +44,7 @@ from imgret_assets.domain.search.query_embedding import embed_image, query_embed
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
+from imgret_assets.wording import score_text
 
 SIMILAR, DIFFERENT = "similar", "different"
 # The scores of a table and of its vectors agree to the last digits. If they differ more, the table is of other vectors.
@@ -290,7 +291,7 @@ def verdict(criteria: Sequence[Criterion], comparison: Comparison | None = None)
 def _in_words(criterion: Criterion) -> str:
     if isinstance(criterion.value, str):
         return f"{criterion.name}: {criterion.value}"
-    value = f"{criterion.value:.4f}" if isinstance(criterion.value, float) else str(criterion.value)
+    value = score_text(criterion.value, 4) if isinstance(criterion.value, float) else str(criterion.value)
     limit = criterion.needed.partition(",")[0]
     return f"{criterion.name} {value} {'is' if criterion.met else 'is not'} {limit}"
 

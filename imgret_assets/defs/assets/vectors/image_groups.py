@@ -20,6 +20,7 @@ from imgret_assets.domain.analysis.clustering import Agreement
 from imgret_assets.domain.analysis.groups_table import read_largest_groups, refresh_groups
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path
+from imgret_assets.wording import score_text
 
 GROUPS_SHOWN = 12
 
@@ -78,7 +79,7 @@ def image_groups(
 
 def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
     rows = [
-        (home.images / row["group"], row["group"], f"{row['size']:,}", f"{row['weakest_score']:.3f}")
+        (home.images / row["group"], row["group"], f"{row['size']:,}", score_text(row["weakest_score"]))
         for row in read_largest_groups(home, space, GROUPS_SHOWN)
     ]
     return thumbnail_table("largest_groups", rows, headers=("", "representative", "images", "weakest score"), size=64)

@@ -19,6 +19,7 @@ from imgret_assets.domain.similarity.neighbours_table import KEPT, refresh_neigh
 from imgret_assets.domain.similarity.table_samples import sample_neighbours
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path
+from imgret_assets.wording import score_text
 
 IMAGES_SHOWN = 6
 NEAREST_SHOWN = 4
@@ -63,7 +64,7 @@ def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
     rows = []
     for image, nearest in sample_neighbours(home, space, IMAGES_SHOWN, NEAREST_SHOWN):
         neighbours = [home.images / path for path, _ in nearest]
-        scores = ", ".join(f"{score:.3f}" for _, score in nearest)
+        scores = ", ".join(score_text(score) for _, score in nearest)
         # In a small collection an image has fewer neighbours, but each row needs all columns.
         empty_cells = [""] * (NEAREST_SHOWN - len(nearest))
         rows.append([home.images / image, *neighbours, *empty_cells, scores])

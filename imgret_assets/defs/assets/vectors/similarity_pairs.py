@@ -22,6 +22,7 @@ from imgret_assets.domain.similarity.table_samples import weakest_pairs
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import PAIRS_SCHEMA, pairs_path
 from imgret_assets.settings import check_threshold
+from imgret_assets.wording import score_text
 
 PAIRS_SHOWN = 8
 
@@ -79,7 +80,7 @@ def _thumbnails(home: Home, space: str) -> Mapping[str, Any]:
     If they look similar, the threshold can be lowered; if not, it should be raised.
     """
     rows = [
-        (home.images / a, home.images / b, f"{score:.4f}", f"{a} and {b}")
+        (home.images / a, home.images / b, score_text(score, 4), f"{a} and {b}")
         for a, b, score in weakest_pairs(home, space, PAIRS_SHOWN)
     ]
     return thumbnail_table("weakest_pairs", rows, headers=("", "", "score", "pair"), size=64)
