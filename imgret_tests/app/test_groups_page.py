@@ -113,7 +113,7 @@ def test_a_group_is_exported_as_a_list_an_album_and_a_folder_of_links(page: AppT
     page.query_params["group"] = library[1]
     page.run()
     assert not page.exception
-    assert [button.label for button in page.get("download_button")] == [
+    assert [button.label for button in page.download_button] == [
         "List of files",
         "Album (one HTML file)",
         "Scores as CSV",
