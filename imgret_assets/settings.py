@@ -37,6 +37,7 @@ DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
 READERS = ("owner", "group", "all")
 PAIR_SEARCHES = ("cascade", "brute_force")
+ORIENTATIONS = ("off", "on")
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 NEO4J_SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
@@ -52,7 +53,7 @@ _PREFIXED_FLAGS = (
     *("home", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
-    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
 )
 # The environment variable of every setting, by the setting's name as a flag.
@@ -120,6 +121,7 @@ class Settings:
         max_pairs: more pairs than this above the threshold are an error.
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
+        orientations: whether mirrored and rotated copies are searched as well.
         max_pixels: an image with more pixels gets the status `too_large`.
         max_bytes: an image file with more bytes gets the status `too_large`, and is not read.
         lock_timeout_s: how long to wait for another run, in seconds.
@@ -156,6 +158,7 @@ class Settings:
     max_bytes: int = DEFAULT_MAX_BYTES
     memory_gb: float = DEFAULT_MEMORY_GB
     pair_search: str = "cascade"
+    orientations: bool = False
     keep_runs: int = DEFAULT_KEEP_RUNS
     beside: tuple[tuple[str, Path | None], ...] = ()
     decoding: str = "auto"
@@ -234,6 +237,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
         pair_search=_choice(values, "IMGRET_PAIR_SEARCH", PAIR_SEARCHES),
+        orientations=_choice(values, "IMGRET_ORIENTATIONS", ORIENTATIONS) == "on",
         beside=_models(values.get("IMGRET_BESIDE", "")),
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),

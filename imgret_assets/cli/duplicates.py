@@ -15,10 +15,11 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     DUPLICATE_KINDS,
     EXACT,
     KINDS,
-    LOOK_FIRST,
+    LOOK_KINDS,
     find_exact_duplicates,
 )
 from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
+from imgret_assets.domain.duplicates.orientations import MIRRORED, ROTATED
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
@@ -69,7 +70,8 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
 
     As paths, only the duplicates are listed that may be removed: not those in protected folders, nor those that people
     decided to keep. look_first lists images that show the same scene as another, but differ from it in one place or in
-    colour: they are no duplicates.
+    colour; mirrored and rotated list copies in another orientation, if IMGRET_ORIENTATIONS is on. None of these are
+    duplicates.
     """
     opened = open_home(load_settings({"home": home}))
     decisions = read_decisions(opened)
@@ -89,16 +91,18 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
         lines=[{**COSINE, **row} for row in rows],
         paths=absolute_paths(
             opened.images,
-            (row["path_from"] for row in rows if row["path_from"] in removable or row["kind"] == LOOK_FIRST),
+            (row["path_from"] for row in rows if row["path_from"] in removable or row["kind"] in LOOK_KINDS),
         ),
     )
-    if pairs or kinds != (LOOK_FIRST,):
+    if pairs or not set(kinds) <= set(LOOK_KINDS):
         subject = "1 duplicate; removing it" if len(removable) == 1 else f"{len(removable):,} duplicates; removing them"
         kept = len(pairs) - len(removable)
         others = f"; {kept:,} more are protected or kept by decisions" if kept else ""
         click.echo(f"imgret: {subject} would free {sum(removable.values()) / 1e6:,.1f} MB{others}", err=True)
     if len(pairs) < len(rows):
         click.echo(f"imgret: {len(rows) - len(pairs):,} to look at first: these are no duplicates", err=True)
+    if {MIRRORED, ROTATED} & set(kinds) and not opened.settings.orientations:
+        click.echo("imgret: mirrored and rotated copies are searched by runs with IMGRET_ORIENTATIONS=on", err=True)
     return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
 
 

@@ -31,7 +31,8 @@ def explain(a: Path, b: Path, output: Output, home: Path | None) -> None:
     """Show how similar images A and B are, what kind of pair that makes them, and which limit decided.
 
     Each is a file, or a path under the image root. Kinds: exact (the same bytes), near (near-duplicates), look_first
-    (the same scene, different in one place or in colour), similar (cosine above the threshold), different.
+    (the same scene, different in one place or in colour), mirrored and rotated (copies in another orientation), similar
+    (cosine above the threshold), different.
     Relationships are shown if the database is running; it is not started.
     """
     opened = open_home(load_settings({"home": home}))

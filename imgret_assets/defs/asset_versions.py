@@ -47,7 +47,7 @@ def code_versions(settings: Settings) -> dict[str, str]:
         "embeddings": ", ".join(f"{name} {value}" for name, value in model.items()),
         "similarity_pairs": f"threshold {threshold}, max_neighbours {settings.max_neighbours}",
         "nearest_neighbours": f"{KEPT} neighbours",
-        "duplicates": version_of({"method": duplicates_table.METHOD}),
+        "duplicates": version_of({"method": duplicates_table.method_of(settings)}),
         "image_groups": version_of({"method": groups_table.METHOD}),
         "similarity_report": f"report {threshold_report.VERSION}",
     }

@@ -51,7 +51,8 @@ _COLUMN_DESCRIPTIONS = {
     "neighbour": "path of the neighbour",
     "path_from": "the duplicate",
     "path_keep": "the file to keep; never itself a duplicate",
-    "kind": "exact: the same bytes; near: the same image; look_first: different in one place or in colour",
+    "kind": "exact: the same bytes; near: the same image; look_first: different in one place or in colour; "
+    "mirrored, rotated: the same image in another orientation",
     "distance": "number of the 256 bits in which the perceptual hashes differ",
     "correlation": "of the small grey versions of both images, -1 to 1; null if the bytes are the same",
     "cosine": "raw cosine of the stored vectors; null if the bytes are the same",

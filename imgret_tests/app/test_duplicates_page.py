@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from PIL import ImageOps
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.app.components.decision_buttons import act_if_active, activate_set
@@ -212,6 +213,23 @@ def test_images_to_look_at_first_are_shown_with_their_difference_and_nothing_is_
     assert all(button.disabled for button in page.button if button.label == "Keep selected")
     assert not page.toggle
     assert not any("badge[keep]" in element.value or "not needed" in element.value for element in page.markdown)
+
+
+def test_mirrored_copies_are_a_kind_where_there_are_some(duplicates_home: Home, page: AppTest) -> None:
+    page.run()
+    assert "mirrored" not in captions(page)
+    put(duplicates_home.images, "mirrored.png", encode(ImageOps.mirror(scene(2))))
+    refresh(replace(duplicates_home, settings=replace(duplicates_home.settings, orientations=True)))
+    page = page_test("duplicates")
+    page.query_params["kind"] = "mirrored"
+    page.run()
+    assert not page.exception
+    assert "look first 0 · mirrored 1 · similar" in captions(page)
+    headlines = [item.value.replace("\\", "") for item in page.markdown]
+    assert any("badge[mirrored] the other image, mirrored left to right" in headline for headline in headlines)
+    assert {text.value for text in page.text} == {"scene2.png", "mirrored.png"}
+    assert not any(box.value for box in page.checkbox)
+    assert not any(button.label.startswith("Accept") for button in page.button)
 
 
 def test_a_pair_to_look_at_first_is_decided_by_people_alone(look_first_home: Home, page: AppTest) -> None:

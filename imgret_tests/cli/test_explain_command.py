@@ -59,6 +59,18 @@ def test_the_kind_is_what_the_tables_say_of_every_pair(library: Library) -> None
     assert seen == {"exact", "near", "similar", "different"}
 
 
+def test_a_copy_in_another_orientation_is_named(library: Library) -> None:
+    for name, kind, words in (
+        ("mirrored.png", "mirrored", "the second image is the first, mirrored top to bottom"),
+        ("rotated.png", "rotated", "the second image is the first, rotated by 90 degrees to the right"),
+    ):
+        transpose = {"mirrored": Image.Transpose.FLIP_TOP_BOTTOM, "rotated": Image.Transpose.ROTATE_270}[kind]
+        with Image.open(library.root / ORIGINAL) as image:
+            image.convert("RGB").transpose(transpose).save(library.root / name)
+        said = explained(library, ORIGINAL, name)
+        assert (said["kind"], said["why"]) == (kind, words)
+
+
 def test_every_figure_is_the_one_computed_from_the_files(library: Library) -> None:
     import imagehash
 

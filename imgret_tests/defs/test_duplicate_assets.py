@@ -125,6 +125,8 @@ def test_images_to_look_at_first_are_in_no_list_of_duplicates(chain: Chain, caps
     assert capsys.readouterr().out == f"{chain.root / 'half.png'}\0"
     assert run_command(["duplicates", *home, "--kind", "near,similar"]) == 2
     assert "'similar' is none of exact, near, look_first" in capsys.readouterr().err
+    assert run_command(["duplicates", *home, "--kind", "mirrored", "--fail-on-found"]) == 0
+    assert "searched by runs with IMGRET_ORIENTATIONS=on" in capsys.readouterr().err
     space = require_duplicates(chain.home).space
     expected = duplicate_of.expected_relationships(chain.home, space)
     assert set(expected.properties) == {("half.png", "whole.png")}

@@ -27,6 +27,8 @@ _KIND_TEXT = {
     "exact": ":green-badge[exact duplicate]",
     "near": ":blue-badge[near-duplicate]",
     "look_first": ":orange-badge[look first]",
+    "mirrored": ":orange-badge[mirrored copy]",
+    "rotated": ":orange-badge[rotated copy]",
     "similar": ":violet-badge[similar]",
     "different": ":gray-badge[different]",
 }

@@ -18,7 +18,7 @@ from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_f
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, LOOK_KINDS, MIRRORED, NEAR, ROTATED
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
 from imgret_assets.domain.review.review_sets import SIMILAR, Member, Page, ReviewSet
 from imgret_assets.wording import counted, score_text
@@ -32,10 +32,15 @@ _KIND_HELP = {
     NEAR: "The same image saved again, made smaller, slightly cropped or made brighter; most alike first.",
     LOOK_FIRST: "Two images of one scene that differ in one place, or one of them has no colour: no duplicates. "
     "Compare them before you decide; nothing is proposed.",
+    MIRRORED: "Mirrored copies: the same picture, seen in a mirror; it may be meant so. Nothing is proposed.",
+    ROTATED: "Copies that are rotated by quarter turns, as by a program that lost the camera's orientation. "
+    "Nothing is proposed: keep the one that is upright.",
     SIMILAR: "Two images with a score above the graph's threshold that are not duplicates.",
 }
 # Kinds of which files are proposed for removal; of the others, people alone decide.
 _PROPOSED_KINDS = (EXACT, NEAR)
+# Kinds that are shown only where there are such pairs: they are searched only by a setting.
+_OPTIONAL_KINDS = (MIRRORED, ROTATED)
 # Session state: the files to keep of the skipped sets.
 _SKIPPED = "duplicates-skipped"
 
@@ -56,19 +61,21 @@ def show_duplicates() -> None:
         show_link(REVIEW, "Review decisions")
     for note in queue.notes:
         st.caption(markdown_text(note))
-    counts = {**queue.counts, LOOK_FIRST: queue.look_first_count}
+    counts = {**queue.counts, **queue.look_counts}
+    requested = st.query_params.get("kind")
+    kinds = [kind for kind in _KIND_HELP if counts[kind] or kind not in _OPTIONAL_KINDS or kind == requested]
     # The options are the names without counts: they are part of the address.
     kind = st.segmented_control(
         "Kind",
-        list(_KIND_HELP),
-        default=next((kind for kind in _KIND_HELP if counts[kind]), EXACT),
+        kinds,
+        default=next((kind for kind in kinds if counts[kind]), EXACT),
         format_func=_kind_name,
         required=True,
         key="kind",
         bind="query-params",
         label_visibility="collapsed",
     )
-    left = " · ".join(f"{_kind_name(name)} {counts[name]:,}" for name in _KIND_HELP)
+    left = " · ".join(f"{_kind_name(name)} {counts[name]:,}" for name in kinds)
     st.caption(f"Left to decide: {left}. {_KIND_HELP[kind]}")
     show_last_decision(context.home)
     if not counts[kind]:
@@ -108,8 +115,8 @@ def _show_sets(context: PageContext, queue: ReviewQueue, kind: str, total: int) 
 
 
 def _read_page(queue: ReviewQueue, kind: str, number: int) -> Page:
-    if kind == LOOK_FIRST:
-        return queue.look_first_page(number, SETS_PER_PAGE)
+    if kind in LOOK_KINDS:
+        return queue.look_page(kind, number, SETS_PER_PAGE)
     return queue.page(kind, number, SETS_PER_PAGE)
 
 
@@ -137,7 +144,9 @@ def _headline(review_set: ReviewSet) -> str:
         parts.append(f"lowest score {score_text(review_set.weakest_cosine)}")
     reason = markdown_text(review_set.reason)
     parts.append(
-        f":orange-badge[look first] {reason}" if review_set.kind == LOOK_FIRST else f"keep the first: {reason}"
+        f":orange-badge[{_kind_name(review_set.kind)}] {reason}"
+        if review_set.kind in LOOK_KINDS
+        else f"keep the first: {reason}"
     )
     return " · ".join(parts)
 
@@ -152,8 +161,8 @@ def _show_members(context: PageContext, review_set: ReviewSet, members: tuple[Me
         for member, tile in zip(members, tiles, strict=True):
             with st.container(border=True, width=CARD_PX, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=member.path)
-                # Of two images to look at first, neither is the one to keep, and no box is ticked.
-                is_look_first = review_set.kind == LOOK_FIRST
+                # Of two images to look at, neither is the one to keep, and no box is ticked.
+                is_look_first = review_set.kind in LOOK_KINDS
                 st.markdown(_badges(member, is_first=member is review_set.keep and not is_look_first))
                 st.text(member.path)
                 st.caption(

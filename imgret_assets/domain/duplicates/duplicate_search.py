@@ -7,7 +7,7 @@ table (`domain.duplicates.duplicates_table`).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from imgret_assets.domain.duplicates.enlargement import may_be_enlargement
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore, MatchScore
 from imgret_assets.domain.duplicates.fingerprints import correlate
 from imgret_assets.domain.duplicates.keepers import assign_keepers
+from imgret_assets.domain.duplicates.orientations import MIRRORED, ROTATED
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.settings import DEFAULT_MAX_BYTES
@@ -26,7 +27,9 @@ EXACT, NEAR = "exact", "near"
 DUPLICATE_KINDS = (EXACT, NEAR)
 # Images that show the same scene, but not the same picture: nobody removes one without looking at both.
 LOOK_FIRST = "look_first"
-KINDS = (*DUPLICATE_KINDS, LOOK_FIRST)
+# The kinds of pairs that are no duplicates, and of which nothing is proposed for removal.
+LOOK_KINDS = (LOOK_FIRST, MIRRORED, ROTATED)
+KINDS = (*DUPLICATE_KINDS, *LOOK_KINDS)
 # Candidates whose small grey images correlate less are not compared by their pixels: other photographs within the
 # radius mostly correlate by less, near-duplicates by at least 0.93.
 MIN_CORRELATION = 0.9
@@ -45,8 +48,8 @@ CHECKPOINT = 256
 PAIR_BATCH = 1024
 # An image is measured as an enlargement of so many of its near-duplicates at most, the largest first.
 _MAX_ORIGINALS = 8
-# Start of the stored reason of an image to look at first.
-_LOOK_PREFIX = "look first: "
+# Start of the stored reason of an image that is no duplicate.
+_LOOK_PREFIXES = {LOOK_FIRST: "look first: ", MIRRORED: "mirrored: ", ROTATED: "rotated: "}
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +58,12 @@ class Duplicate:
 
     Attributes:
         image: the duplicate.
-        keep: the image to keep instead; if the kind is `look_first`, the image to compare it with.
-        kind: `exact` (same bytes), `near` or `look_first`.
+        keep: the image to keep instead; if the kind is one of `LOOK_KINDS`, the image to compare it with.
+        kind: `exact` (same bytes), `near`, `look_first`, `mirrored` or `rotated`.
         bits: bits in which the two hashes differ; 0 if exact.
         correlation: of the two small grey images; None if exact.
         cosine: of the two embeddings; None if exact or not computed yet.
-        difference: what the two images differ by, if the kind is `look_first`.
+        difference: what the two images differ by, if the kind is one of `LOOK_KINDS`.
         is_enlargement: the duplicate is an enlargement of the image to keep, or of another of its near-duplicates.
     """
 
@@ -83,14 +86,15 @@ class Duplicate:
         if self.kind == EXACT:
             return f"same bytes; {why_kept}"
         measures = f"correlation {self.correlation:.3f}, {self.bits} of 256 bits, cosine {self.cosine or 0.0:.3f}"
-        if self.kind == LOOK_FIRST:
-            return f"{_LOOK_PREFIX}{self.difference} ({measures}); neither is proposed for removal"
+        if self.kind in LOOK_KINDS:
+            return f"{_LOOK_PREFIXES[self.kind]}{self.difference} ({measures}); neither is proposed for removal"
         return f"same picture ({measures}); {why_kept}"
 
 
 def read_difference(reason: str) -> str:
-    """Return what two images differ by, from the stored reason of a row of the kind `look_first`."""
-    return reason.removeprefix(_LOOK_PREFIX).rpartition(" (correlation ")[0] or reason
+    """Return what two images differ by, from the stored reason of a row of one of `LOOK_KINDS`."""
+    prefix = next((prefix for prefix in _LOOK_PREFIXES.values() if reason.startswith(prefix)), "")
+    return reason.removeprefix(prefix).rpartition(" (correlation ")[0] or reason
 
 
 def read_why_kept(reason: str) -> str:
@@ -280,11 +284,18 @@ def _may_be_original(image: UsableImage, larger: UsableImage) -> bool:
     )
 
 
-def have_like_proportions(a: UsableImage, b: UsableImage) -> bool:
+def have_like_proportions(a: UsableImage, b: UsableImage, *, transposed: bool = False) -> bool:
     """Return whether one image may be the other, cropped and squeezed by at most MAX_SQUEEZE.
 
     Sizes are whole pixels: half a pixel more or less on each side of the smaller image counts for neither.
+
+    Args:
+        a: an image.
+        b: the other.
+        transposed: compare the width of the one with the height of the other.
     """
+    if transposed:
+        b = replace(b, width=b.height, height=b.width)
     larger, smaller = sorted((a, b), key=lambda image: -image.width * image.height)
     if not smaller.width or not smaller.height or not larger.width or not larger.height:
         return True
@@ -363,11 +374,14 @@ def find_near_duplicates(
     )
 
 
-def merge_duplicates(groups: Iterable[Sequence[UsableImage]], near: Iterable[Duplicate]) -> list[Duplicate]:
-    """Return the rows of `near` and the exact duplicates of all other images, sorted by path.
+def merge_duplicates(
+    groups: Iterable[Sequence[UsableImage]], near: Iterable[Duplicate], oriented: Iterable[Duplicate] = ()
+) -> list[Duplicate]:
+    """Return the rows of `near`, the exact duplicates of all other images, and the rows of `oriented`, sorted by path.
 
-    An image that is both appears as a near-duplicate, so that each image points to an image that is kept.
+    An image that is both appears as a near-duplicate, so that each image points to an image that is kept. Only an image
+    to look at first may appear once more, as a mirrored or rotated copy of another one.
     """
     rows = {row.image.path: row for row in near}
     rows |= {row.image.path: row for row in find_exact_duplicates(groups) if row.image.path not in rows}
-    return [rows[path] for path in sorted(rows)]
+    return sorted([*rows.values(), *oriented], key=lambda row: (row.image.path, row.kind))

@@ -2,7 +2,8 @@
 
 A duplicate has the same bytes as another image (exact), or is the same image resized, recompressed, brightened or
 cropped (near). A row of the kind `look_first` is no duplicate: the two images show the same scene, but differ in one
-place, or one of them has no colour.
+place, or one of them has no colour. Nor is one of the kinds `mirrored` and `rotated`, which are searched only if the
+setting `orientations` says so: the one image is the other in another orientation.
 
 Belongs here: refreshing the table, its rows. Not here: the search
 (`domain.duplicates.duplicate_search`), how two images are compared (`domain.duplicates.confirmation`), relationships
@@ -34,6 +35,7 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     CONFIRMATION_METHOD,
     EXACT,
     LOOK_FIRST,
+    LOOK_KINDS,
     NEAR,
     PAIR_BATCH,
     RANKING_METHOD,
@@ -45,6 +47,12 @@ from imgret_assets.domain.duplicates.enlargement import ENLARGEMENT_METHOD
 from imgret_assets.domain.duplicates.fingerprint_store import FingerprintStore
 from imgret_assets.domain.duplicates.fingerprints import COLOUR_METHOD, MAX_GREY_LEVELS, fingerprint_contents
 from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
+from imgret_assets.domain.duplicates.orientation_search import (
+    ORIENTATION_METHOD,
+    OrientedCopies,
+    find_oriented_copies,
+)
+from imgret_assets.domain.duplicates.orientations import MIRRORED, ROTATED
 from imgret_assets.domain.duplicates.usable_images import (
     UsableImage,
     coverage_of_images,
@@ -65,6 +73,7 @@ from imgret_assets.domain.storage.derived_tables import DUPLICATES
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import DuplicatesMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
+from imgret_assets.settings import Settings
 from imgret_assets.wording import counted
 
 # Names how fingerprints are computed. Increment its number with any change to that: it empties the fingerprint store.
@@ -78,7 +87,7 @@ class DuplicatesReport:
 
     Attributes:
         images: usable images.
-        exact, near, look_first: rows of each kind.
+        exact, near, look_first, mirrored, rotated: rows of each kind.
         duplicate_bytes: what removing all exact and near-duplicates would free.
         fingerprinted: contents that were decoded.
         compared_pairs: pairs of contents that were compared by their pixels.
@@ -101,6 +110,13 @@ class DuplicatesReport:
     pending: int
     written: bool
     seconds: float
+    mirrored: int = 0
+    rotated: int = 0
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all kinds."""
+        return self.exact + self.near + self.look_first + self.mirrored + self.rotated
 
     @property
     def summary(self) -> str:
@@ -108,6 +124,7 @@ class DuplicatesReport:
         duplicates = f"{counted(self.exact, 'exact duplicate')} and {counted(self.near, 'near-duplicate')}"
         total = f"{duplicates} among {counted(self.images, 'image')}, {self.duplicate_bytes / 1e6:,.1f} MB"
         total += f"; {self.look_first:,} to look at first" if self.look_first else ""
+        total += f"; {self.mirrored:,} mirrored and {self.rotated:,} rotated" if self.mirrored + self.rotated else ""
         if not self.written:
             return f"{total}: nothing changed, nothing was computed."
         retry = f" {self.pending:,} could not be read: the next run tries again." if self.pending else ""
@@ -146,7 +163,8 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         current = DUPLICATES.current_metadata(home.warehouse, space, coverage)
         unusable = load_unusable_files(home, images)
         storage = storage_digest([*images, *unusable])
-        if current is not None and (current.method, current.pending, current.storage) == (METHOD, 0, storage):
+        method = method_of(home.settings)
+        if current is not None and (current.method, current.pending, current.storage) == (method, 0, storage):
             return _report(tables.read(path), len(images))
         store = FingerprintStore(home.work, FINGERPRINT_METHOD, CONFIRMATION_METHOD)
         groups = rank_contents(images)
@@ -155,24 +173,48 @@ def refresh_duplicates(home: Home, space: str, *, progress: Listener | None = No
         groups = rank_contents(with_colours(images, grey))
         limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
         found = find_near_duplicates(groups, store, store.hashes(), home.images, **limits)
-        pending += found.unreadable
+        oriented = _find_oriented(home, store, groups, found.duplicates) if home.settings.orientations else _NONE
+        pending += found.unreadable + oriented.unreadable
         # Files with the same bytes duplicate each other, whether or not they can be decoded.
         all_groups = [*groups, *rank_contents(unusable)]
-        table = as_table(merge_duplicates(all_groups, _with_cosines(home, space, found.duplicates + found.look_first)))
+        near = _with_cosines(home, space, found.duplicates + found.look_first)
+        table = as_table(merge_duplicates(all_groups, near, _with_cosines(home, space, oriented.copies)))
         metadata = DuplicatesMetadata(
-            space=space, coverage=coverage, method=METHOD, images=len(images), pending=pending, storage=storage
+            space=space, coverage=coverage, method=method, images=len(images), pending=pending, storage=storage
         )
         tables.write(path, table, metadata.as_metadata())
         return replace(
             _report(table, len(images)),
             fingerprinted=fingerprinted,
-            compared_pairs=found.compared_pairs,
+            compared_pairs=found.compared_pairs + oriented.compared_pairs,
             left_out_pairs=found.left_out_pairs,
             recomputed=store.recomputed,
             pending=pending,
             written=True,
             seconds=time.monotonic() - started,
         )
+
+
+def method_of(settings: Settings) -> str:
+    """Return the method of the table that a run with these settings makes."""
+    return _with_orientations(METHOD) if settings.orientations else METHOD
+
+
+def _with_orientations(method: str) -> str:
+    return f"{method} {ORIENTATION_METHOD}"
+
+
+_NONE = OrientedCopies([], 0, 0)
+
+
+def _find_oriented(
+    home: Home, store: FingerprintStore, groups: Sequence[Sequence[UsableImage]], near: Sequence[Duplicate]
+) -> OrientedCopies:
+    """Find the mirrored and rotated copies among the contents that are no near-duplicates."""
+    hashes, duplicates = store.hashes(), {row.image.sha256 for row in near}
+    kept = [group for group in groups if hashes.get(group[0].sha256) and group[0].sha256 not in duplicates]
+    limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
+    return find_oriented_copies(kept, store, home.images, **limits)
 
 
 def require_duplicates(home: Home) -> DuplicatesMetadata:
@@ -196,7 +238,9 @@ def require_current_duplicates(home: Home, space: str, coverage: str) -> None:
         TableError: the table is missing or damaged.
         StaleTableError: the table was made from other embeddings or by another method.
     """
-    if DUPLICATES.require_current(home.warehouse, space, coverage).method != METHOD:
+    # A process without the setting may read a table with mirrored and rotated copies, and the reverse.
+    method = DUPLICATES.require_current(home.warehouse, space, coverage).method
+    if method not in (METHOD, _with_orientations(METHOD)):
         raise DUPLICATES.stale()
 
 
@@ -256,9 +300,9 @@ def _with_cosines(home: Home, space: str, rows: Sequence[Duplicate]) -> list[Dup
 def as_table(rows: Sequence[Duplicate]) -> pa.Table:
     """Return rows in the form in which they are stored.
 
-    `bytes` is what removing all duplicates frees (`freed_bytes`); of an image to look at first, it is the file's size.
+    `bytes` is what removing all duplicates frees (`freed_bytes`); of an image that is no duplicate, the file's size.
     """
-    freed = freed_bytes(row.image for row in rows if row.kind != LOOK_FIRST)
+    freed = freed_bytes(row.image for row in rows if row.kind not in LOOK_KINDS)
     records = [
         {
             "path_from": row.image.path,
@@ -278,7 +322,7 @@ def as_table(rows: Sequence[Duplicate]) -> pa.Table:
 def read_closest_duplicates(home: Home, limit: int) -> list[dict[str, Any]]:
     """Return the first rows by confidence: near-duplicates by correlation, exact duplicates, then those to look at."""
     rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    order = {NEAR: 0, EXACT: 1, LOOK_FIRST: 2}
+    order = {NEAR: 0, EXACT: 1, MIRRORED: 2, ROTATED: 2, LOOK_FIRST: 3}
     return sorted(rows, key=lambda row: (order[row["kind"]], -(row["correlation"] or 0.0), row["path_from"]))[:limit]
 
 
@@ -290,7 +334,9 @@ def _report(table: pa.Table, images: int) -> DuplicatesReport:
         exact=kinds.count(EXACT),
         near=kinds.count(NEAR),
         look_first=kinds.count(LOOK_FIRST),
-        duplicate_bytes=sum(size for kind, size in zip(kinds, sizes, strict=True) if kind != LOOK_FIRST),
+        mirrored=kinds.count(MIRRORED),
+        rotated=kinds.count(ROTATED),
+        duplicate_bytes=sum(size for kind, size in zip(kinds, sizes, strict=True) if kind not in LOOK_KINDS),
         fingerprinted=0,
         compared_pairs=0,
         left_out_pairs=0,

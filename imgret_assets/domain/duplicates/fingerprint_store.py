@@ -37,6 +37,12 @@ _SCHEMA = (
         sha256 TEXT PRIMARY KEY, levels INTEGER NOT NULL, method TEXT NOT NULL, digest INTEGER
     ) WITHOUT ROWID""",
     "CREATE TABLE IF NOT EXISTS compared (sha256 TEXT PRIMARY KEY) WITHOUT ROWID",
+    """CREATE TABLE IF NOT EXISTS orientations (
+        a TEXT NOT NULL, b TEXT NOT NULL, orientation INTEGER NOT NULL, distance INTEGER NOT NULL,
+        correlation REAL NOT NULL, verdict TEXT NOT NULL, method TEXT NOT NULL, digest INTEGER,
+        PRIMARY KEY (a, b, orientation)
+    ) WITHOUT ROWID""",
+    "CREATE TABLE IF NOT EXISTS oriented (sha256 TEXT PRIMARY KEY, method TEXT NOT NULL) WITHOUT ROWID",
     # Scores of the method before comparisons by pixels.
     "DROP TABLE IF EXISTS fits",
 )
@@ -45,6 +51,7 @@ _CHECKED = {
     "comparisons": (("a", "b", "distance", "correlation", "verdict", "reason"), 2),
     "enlargements": (("larger", "smaller", "is_enlargement", "method"), 2),
     "colours": (("sha256", "levels", "method"), 1),
+    "orientations": (("a", "b", "orientation", "distance", "correlation", "verdict", "method"), 3),
 }
 
 
@@ -64,6 +71,27 @@ class MatchScore(NamedTuple):
     reason: str = ""
 
 
+class OrientedPair(NamedTuple):
+    """Two contents, of which the first is turned.
+
+    Attributes:
+        a, b: their sha256, the smaller first.
+        orientation: number in `orientations.ORIENTATIONS` of what is done to `a`.
+    """
+
+    a: str
+    b: str
+    orientation: int
+
+
+class OrientedScore(NamedTuple):
+    """What is known of two contents in an orientation; the fields are those of `MatchScore`."""
+
+    bits: int
+    correlation: float
+    verdict: str = ""
+
+
 class FingerprintStore:
     """The store of one home.
 
@@ -74,7 +102,8 @@ class FingerprintStore:
     smaller sha256 first. `compared` holds contents of which every pair has been compared: if the hashes of two of them
     lie within the radius, their match score is in `comparisons`. `enlargements` says of pairs of near-duplicates
     whether the larger is an enlargement of the smaller, `colours` how much colour contents have; rows of another method
-    count as missing.
+    count as missing. `orientations` holds the plausible pairs of mirrored or rotated copies, `oriented` the contents of
+    which every pair has been compared in all orientations.
 
     Attributes:
         recomputed: what the methods that changed make the next search compute again, for the log; empty otherwise.
@@ -92,13 +121,15 @@ class FingerprintStore:
                 # A pair without a score counts as compared and too far apart: all pairs are compared again.
                 connection.execute("DELETE FROM comparisons")
                 connection.execute("DELETE FROM compared")
+            if "orientations" in lost:
+                connection.execute("DELETE FROM oriented")
             fingerprints, confirmation = (
                 connection.execute(f"SELECT name FROM {table}").fetchall()  # noqa: S608
                 for table in ("method", "confirmation")
             )
             if fingerprints == [(fingerprint_method,)] and confirmation == [(confirmation_method,)]:
                 return
-            emptied = ["method", "confirmation", "comparisons", "compared"]
+            emptied = ["method", "confirmation", "comparisons", "compared", "orientations", "oriented"]
             if fingerprints != [(fingerprint_method,)]:
                 emptied.append("looks")
             if "looks" in emptied:
@@ -175,6 +206,32 @@ class FingerprintStore:
             values = [(*row, sqlite.row_digest(row)) for row in rows]
             connection.executemany("INSERT OR REPLACE INTO enlargements VALUES (?, ?, ?, ?, ?)", values)
 
+    def oriented_scores(self, method: str) -> dict[OrientedPair, OrientedScore]:
+        """Return the scores of plausible pairs in orientations, by this method."""
+        with self._open() as connection:
+            query = "SELECT a, b, orientation, distance, correlation, verdict FROM orientations WHERE method = ?"
+            return {OrientedPair(*row[:3]): OrientedScore(*row[3:]) for row in connection.execute(query, (method,))}
+
+    def put_oriented_scores(self, scores: Mapping[OrientedPair, OrientedScore], method: str) -> None:
+        """Store scores of pairs in orientations."""
+        rows = [(*pair, *score, method) for pair, score in scores.items()]
+        with self._open() as connection:
+            values = [(*row, sqlite.row_digest(row)) for row in rows]
+            connection.executemany("INSERT OR REPLACE INTO orientations VALUES (?, ?, ?, ?, ?, ?, ?, ?)", values)
+
+    def oriented_contents(self, method: str) -> set[str]:
+        """Return the contents of which every pair has been compared in all orientations, by this method."""
+        with self._open() as connection:
+            rows = connection.execute("SELECT sha256 FROM oriented WHERE method = ?", (method,))
+            return {sha256 for (sha256,) in rows}
+
+    def finish_oriented_search(self, compared: Iterable[str], method: str) -> None:
+        """Record that every pair of `compared` has been compared in all orientations; drop rows of other methods."""
+        with self._open() as connection:
+            connection.execute("DELETE FROM oriented")
+            connection.executemany("INSERT INTO oriented VALUES (?, ?)", ((sha256, method) for sha256 in compared))
+            connection.execute("DELETE FROM orientations WHERE method != ?", (method,))
+
     def compared_contents(self) -> set[str]:
         """Return the contents of which every pair has been compared."""
         with self._open() as connection:
@@ -190,4 +247,6 @@ class FingerprintStore:
             connection.execute("DELETE FROM looks WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM comparisons WHERE a NOT IN present OR b NOT IN present")
             connection.execute("DELETE FROM colours WHERE sha256 NOT IN present")
+            connection.execute("DELETE FROM orientations WHERE a NOT IN present OR b NOT IN present")
+            connection.execute("DELETE FROM oriented WHERE sha256 NOT IN present")
             connection.execute("DELETE FROM enlargements WHERE larger NOT IN present OR smaller NOT IN present")

@@ -17,6 +17,7 @@ from PIL import Image
 
 from imgret_assets.domain.duplicates.confirmation import (
     COMPARED_SIDE,
+    DIFFERENT,
     FRAMES,
     NEAR_VERDICTS,
     SOURCE_OVERSAMPLING,
@@ -53,19 +54,38 @@ def load_for_comparison(image: Image.Image) -> Image.Image:
     return image.resize(size, Image.Resampling.LANCZOS, reducing_gap=3.0)
 
 
-def compare_bytes(one: bytes, two: bytes, *, max_pixels: int) -> Comparison | None:
-    """Compare the images of two files' bytes, all their frames; None if one can't be decoded."""
+def compare_bytes(
+    one: bytes, two: bytes, *, max_pixels: int, transpose: Image.Transpose | None = None
+) -> Comparison | None:
+    """Compare the images of two files' bytes, all their frames; None if one can't be decoded.
+
+    Args:
+        one: the bytes of the one file.
+        two: the bytes of the other.
+        max_pixels: an image with more pixels is not decoded.
+        transpose: what is done to the image of `one` first; files of several frames are then different.
+    """
     try:
         images = [
             load_for_comparison(decode(data, max_pixels=max_pixels, min_size=(_LOADED_SIDE, _LOADED_SIDE)))
             for data in (one, two)
         ]
+        if transpose is not None:
+            return _compare_turned(images[0], images[1], transpose, count_frames(one) > 1 or count_frames(two) > 1)
         comparison = compare_images(*images)
     except UnusableImageError:
         return None
     if comparison.verdict in NEAR_VERDICTS:
         return compare_further_frames(comparison, one, two, max_pixels=max_pixels)
     return comparison
+
+
+def _compare_turned(
+    turned: Image.Image, other: Image.Image, transpose: Image.Transpose, has_further_frames: bool
+) -> Comparison:
+    if has_further_frames:
+        return Comparison(DIFFERENT, "files of several frames are not turned", 0.0)
+    return compare_images(turned.transpose(transpose), other)
 
 
 def compare_further_frames(first: Comparison, one: bytes, two: bytes, *, max_pixels: int) -> Comparison:
@@ -188,6 +208,18 @@ class PixelComparer:
             except UnusableImageError:
                 return None
             return compare_further_frames(comparison, one, two, max_pixels=self.max_pixels)
+
+    def compare_oriented(self, one: str, two: str, transpose: Image.Transpose) -> Comparison | None:
+        """Compare a content, turned, with another one; None if a file can't be read now.
+
+        Only first frames are compared, and files of several frames are different.
+        """
+        try:
+            turned, other = self._load(one), self._load(two)
+        except UnusableImageError:
+            return None
+        has_frames = turned.has_further_frames or other.has_further_frames
+        return _compare_turned(turned.image, other.image, transpose, has_frames)
 
     def measure_enlargement(self, content: str, others: Sequence[str]) -> list[bool | None]:
         """Return for each of some smaller contents whether a content is an enlargement of it, with threads.

@@ -31,10 +31,14 @@ from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES, DUPLICATES, GROUPS, DerivedTable
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ForeignDatabaseError, ImgretError, StaleTableError, TableError
+from imgret_assets.settings import Settings
 
 MISSING, CURRENT, OLDER, DAMAGED = "missing", "current", "older", "damaged"
 # Tables of another method are made again by the next run.
-_METHODS = {GROUPS.asset: groups_table.METHOD, DUPLICATES.asset: duplicates_table.METHOD}
+_METHODS: Mapping[str, Callable[[Settings], str]] = {
+    GROUPS.asset: lambda _: groups_table.METHOD,
+    DUPLICATES.asset: duplicates_table.method_of,
+}
 
 
 @dataclass(frozen=True)
@@ -178,8 +182,8 @@ def _derived_state(home: Home, space: str, table: DerivedTable[Any], coverage: s
         return AssetState(table.asset, DAMAGED, reason="damaged")
     if metadata is None or metadata.space != space or coverage is None or metadata.coverage != coverage:
         return AssetState(table.asset, OLDER, reason="older than the embeddings")
-    if table.asset in _METHODS and metadata.method != _METHODS[table.asset]:
-        return AssetState(table.asset, OLDER, reason="made by the method of an earlier version")
+    if table.asset in _METHODS and metadata.method != _METHODS[table.asset](home.settings):
+        return AssetState(table.asset, OLDER, reason="made by the method of an earlier version or other settings")
     return AssetState(table.asset, CURRENT)
 
 

@@ -6,7 +6,8 @@ Belongs here: which sets are decided, pages, which file of a set is proposed to 
 
 There are three kinds of sets: `exact` sets (all files have the same bytes), `near` sets (some are near-duplicates) and
 `similar` pairs (cosine above the threshold, no duplicates). A duplicate is in no similar pair: the image to keep
-represents it. Beside them are the pairs to look at first (`look_first`): no duplicates, and never proposed for removal.
+represents it. Beside them are the pairs to look at (`look_first`, `mirrored`, `rotated`): no duplicates, and never
+proposed for removal.
 
 A set is decided if every two of its files are decided about, or are both protected; files that a decision in force
 makes removable don't count. So a decided set comes back only when another image joins it. A moved file with the same
@@ -25,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_KINDS, NEAR
 from imgret_assets.domain.duplicates.usable_images import freed_bytes
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, Decision, Decisions, is_protected
@@ -115,18 +116,19 @@ class ReviewQueue:
                 yield self._set_to_review(self.review_tables.duplicate_sets[number])
 
     @property
-    def look_first_count(self) -> int:
-        """How many pairs to look at first are left to decide."""
-        return len(self._open_look_first)
+    def look_counts(self) -> dict[str, int]:
+        """How many pairs to look at are left to decide, of each kind."""
+        return {kind: len(pairs) for kind, pairs in self._open_look_pairs.items()}
 
-    def look_first_page(self, number: int = 1, size: int = PAGE_SIZE) -> Page:
-        """Return a page of the pairs to look at first, closest first; the last page if there are fewer pages.
+    def look_page(self, kind: str, number: int = 1, size: int = PAGE_SIZE) -> Page:
+        """Return a page of the pairs to look at of a kind, closest first; the last page if there are fewer pages.
 
         None of their files is proposed for removal. They are decided like similar pairs.
         """
-        number, pages = _clamp_page(number, self.look_first_count, size)
-        pairs = self._open_look_first[(number - 1) * size : number * size]
-        return Page([self._look_first_to_review(pair) for pair in pairs], number, pages, self.look_first_count)
+        pairs = self._open_look_pairs[kind]
+        number, pages = _clamp_page(number, len(pairs), size)
+        shown = [self._look_pair_to_review(pair) for pair in pairs[(number - 1) * size : number * size]]
+        return Page(shown, number, pages, len(pairs))
 
     def find(self, path: str) -> ReviewSet | None:
         """Return the undecided set of duplicates that has a file; None if there is none."""
@@ -186,17 +188,19 @@ class ReviewQueue:
         return [image for image in images if self._files[image].path not in self._removals]
 
     @cached_property
-    def _open_look_first(self) -> list[LookFirstPair]:
-        """The pairs to look at first of which both files stay, not both are protected, and nothing is decided."""
+    def _open_look_pairs(self) -> dict[str, list[LookFirstPair]]:
+        """By kind, the pairs of which both files stay, not both are protected, and nothing is decided."""
         protected = self.review_tables.protected
-        return [
-            pair
-            for pair in self.review_tables.look_first
-            for both in [[pair.keep, pair.other]]
-            if len(self._staying(both)) == len(both)
-            and not protected[both].all()
-            and not self._decision_for(pair.keep, pair.other)
-        ]
+        pairs: dict[str, list[LookFirstPair]] = {kind: [] for kind in LOOK_KINDS}
+        for pair in self.review_tables.look_first:
+            both = [pair.keep, pair.other]
+            if (
+                len(self._staying(both)) == len(both)
+                and not protected[both].all()
+                and not self._decision_for(pair.keep, pair.other)
+            ):
+                pairs[pair.kind].append(pair)
+        return pairs
 
     # How a set is presented
 
@@ -261,11 +265,11 @@ class ReviewQueue:
         member = self._member(similar, kind=SIMILAR, cosine=float(self.review_tables.scores[pair]))
         return ReviewSet(SIMILAR, (self._member(keep), member), self._reason(keep, [similar]))
 
-    def _look_first_to_review(self, pair: LookFirstPair) -> ReviewSet:
+    def _look_pair_to_review(self, pair: LookFirstPair) -> ReviewSet:
         first, second = sorted((pair.keep, pair.other), key=lambda number: not self._is_protected(number))
         measures = {"distance": pair.distance, "correlation": pair.correlation, "cosine": pair.cosine}
-        members = self._member(first), self._member(second, kind=LOOK_FIRST, **measures)
-        return ReviewSet(LOOK_FIRST, members, pair.difference)
+        members = self._member(first), self._member(second, kind=pair.kind, **measures)
+        return ReviewSet(pair.kind, members, pair.difference)
 
     def _measures(self, rows: dict[int, DuplicateRow], table_keep: int, keep: int, number: int) -> dict[str, Any]:
         """Return the measures between an image and the image to keep.

@@ -22,7 +22,7 @@ class Member:
         file: its path and content.
         width, height: in pixels, after EXIF rotation.
         bytes: size of the file.
-        kind: relation to the file to keep: `exact`, `near`, `similar` or `look_first`; None for the file to keep
+        kind: relation to the file to keep: `exact`, `near`, `similar`, or one to look at; None for the file to keep
             itself.
         distance: bits of 256 in which the perceptual hashes differ from those of the file to keep; None if not
             measured.
@@ -65,9 +65,9 @@ class ReviewSet:
     """Files to decide about together.
 
     Attributes:
-        kind: `exact`, `near` or `similar`; `look_first` for a pair that is no set of duplicates.
+        kind: `exact`, `near` or `similar`; one of `LOOK_KINDS` for a pair that is no set of duplicates.
         members: the file to keep first, then the others, closest first.
-        reason: why the first file is the one to keep, such as `4000 x 3000, most pixels`; if the kind is `look_first`,
+        reason: why the first file is the one to keep, such as `4000 x 3000, most pixels`; of a pair to look at,
             what the two files differ by.
     """
 

@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 from imgret_assets.domain.duplicates.duplicate_search import (
     DUPLICATE_KINDS,
     EXACT,
-    LOOK_FIRST,
+    LOOK_KINDS,
     NEAR,
     read_difference,
     read_why_kept,
@@ -61,14 +61,16 @@ class DuplicateRow(NamedTuple):
 
 
 class LookFirstPair(NamedTuple):
-    """A pair to look at first: two images of the same scene that are no duplicates.
+    """A pair to look at: two images that are no duplicates.
 
     Attributes:
+        kind: `look_first` (the same scene, but not the same picture), `mirrored` or `rotated`.
         keep, other: numbers of the images in `ReviewTables.images`; `keep` is the better one.
         distance, correlation, cosine: measures of the two.
         difference: what they differ by, for a reader.
     """
 
+    kind: str
     keep: int
     other: int
     distance: int | None
@@ -115,7 +117,7 @@ class ReviewTables:
         omitted_pairs: similar pairs beyond `MAX_SIMILAR_PAIRS`, which are left out.
         protected_folders: folders from which nothing is proposed for removal.
         notes: messages for the reader, such as that a table is missing.
-        look_first: the pairs to look at first, the closest first; they are in no set.
+        look_first: the pairs to look at, of all kinds, the closest first; they are in no set.
         files: the images as files to decide about.
         by_content: the images of each content, links as well.
         protected: bool (images,), whether each image is protected (`removals.find_protected`).
@@ -221,6 +223,7 @@ def _look_first_pairs(rows: Iterable[Mapping[str, Any]], images: Sequence[Usable
     number_of = {image.path: number for number, image in enumerate(images)}
     pairs = [
         LookFirstPair(
+            row["kind"],
             number_of[row["path_keep"]],
             number_of[row["path_from"]],
             row["distance"],
@@ -229,7 +232,7 @@ def _look_first_pairs(rows: Iterable[Mapping[str, Any]], images: Sequence[Usable
             read_difference(row["reason"]),
         )
         for row in rows
-        if row["kind"] == LOOK_FIRST
+        if row["kind"] in LOOK_KINDS
     ]
     return sorted(pairs, key=lambda pair: (-(pair.correlation or 0.0), pair.keep, pair.other))
 

@@ -26,6 +26,7 @@ from imgret_assets.domain.duplicates.duplicate_search import (
 )
 from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
 from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
+from imgret_assets.domain.duplicates.orientation_search import find_orientation
 from imgret_assets.domain.duplicates.pixel_comparison import compare_bytes
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.embeddings.table_reader import find_embedding
@@ -97,7 +98,8 @@ class Explanation:
         a: the first image.
         b: the second image.
         kind: `exact` (the same bytes), `near` (near-duplicates), `look_first` (the same scene, but different in one
-            place or in colour), `similar` (above the threshold), `different`.
+            place or in colour), `mirrored` or `rotated` (the same image in another orientation), `similar` (above the
+            threshold), `different`.
         why: in words, which limit decided.
         cosine: raw cosine, float64, of the two vectors, in [-1, 1].
         euclidean: distance of the two vectors as stored, not normalised; the smaller the closer.
@@ -191,6 +193,11 @@ def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> 
         comparison=comparison,
     )
     kind, why = verdict(criteria, comparison)
+    if kind in (SIMILAR, DIFFERENT):
+        prints = first.fingerprint, second.fingerprint
+        orientation = find_orientation(a.data, b.data, prints, max_pixels=home.settings.max_pixels)
+        if orientation is not None:
+            kind, why = orientation.kind, f"the second image is the first, {orientation.name}"
     path_a, path_b = first.image.path, second.image.path
     ranks: tuple[int | None, int | None] = (None, None)
     graph = None

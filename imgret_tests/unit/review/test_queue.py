@@ -1,5 +1,6 @@
 """The review queue: pages, which file is kept, which sets come back, the same result after every decision."""
 
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -7,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, NEAR
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, MIRRORED, NEAR, ROTATED
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.review.decision_log import read_decisions, record, undo
 from imgret_assets.domain.review.decisions import keep_all, keep_one
@@ -88,8 +89,8 @@ def test_pairs_to_look_at_first_are_in_no_set_and_end_with_a_decision(duplicated
     refresh(duplicated)
     queue = read_review_queue(duplicated)
     assert LOOK_FIRST not in queue.counts
-    assert queue.look_first_count == 4
-    pages = [queue.look_first_page(number, 3) for number in (1, 2, 3)]
+    assert queue.look_counts[LOOK_FIRST] == 4
+    pages = [queue.look_page(LOOK_FIRST, number, 3) for number in (1, 2, 3)]
     assert [(page.number, page.pages, page.total, len(page.sets)) for page in pages] == [
         (1, 2, 4, 3),
         (2, 2, 4, 1),
@@ -114,19 +115,39 @@ def test_pairs_to_look_at_first_are_in_no_set_and_end_with_a_decision(duplicated
     record(duplicated, pairs[1].decide_keep([pairs[1].other_members[0].path]))
     left = read_review_queue(duplicated)
     gone = pairs[1].keep.path
-    assert [pair.reason for pair in left.look_first_page().sets] == [
+    assert [pair.reason for pair in left.look_page(LOOK_FIRST).sets] == [
         pair.reason for pair in pairs[2:] if gone not in paths(pair)
     ]
     everything = with_protected(duplicated, ".")
-    assert read_review_queue(everything).look_first_count == 0
+    assert read_review_queue(everything).look_counts[LOOK_FIRST] == 0
+
+
+def test_mirrored_and_rotated_copies_are_in_no_set_and_never_proposed(duplicated: Home) -> None:
+    small = scene(3).resize((200, 150))
+    put(duplicated.images, "turned/mirrored.png", encode(ImageOps.mirror(small)))
+    put(duplicated.images, "turned/rotated.png", encode(small.rotate(90, expand=True)))
+    duplicated = replace(duplicated, settings=replace(duplicated.settings, orientations=True))
+    refresh(duplicated)
+    queue = read_review_queue(duplicated)
+    assert queue.look_counts == {LOOK_FIRST: 0, MIRRORED: 1, ROTATED: 1}
+    names = {MIRRORED: "mirrored left to right", ROTATED: "rotated by 90 degrees to the left"}
+    for kind, name in names.items():
+        [pair] = queue.look_page(kind).sets
+        assert (pair.kind, pair.keep.path, pair.proposed_bytes) == (kind, "scene3.png", 0)
+        assert (pair.other_members[0].kind, pair.reason) == (kind, f"the other image, {name}")
+    in_sets = {path for kind in (EXACT, NEAR) for review_set in queue.sets(kind) for path in paths(review_set)}
+    assert not in_sets & {"turned/mirrored.png", "turned/rotated.png", "scene3.png"}
+    record(duplicated, queue.look_page(MIRRORED).sets[0].decide_keep_all())
+    assert read_review_queue(duplicated).look_counts[MIRRORED] == 0
+    assert list_removals(duplicated).files == []
 
 
 def test_a_protected_image_to_look_at_first_comes_first(duplicated: Home) -> None:
     put(duplicated.images, "archive/grey.png", encode(scene(2).convert("L")))
     refresh(duplicated)
-    [pair] = read_review_queue(duplicated).look_first_page().sets
+    [pair] = read_review_queue(duplicated).look_page(LOOK_FIRST).sets
     assert paths(pair) == ["scene2.png", "archive/grey.png"]
-    [pair] = read_review_queue(with_protected(duplicated, "archive")).look_first_page().sets
+    [pair] = read_review_queue(with_protected(duplicated, "archive")).look_page(LOOK_FIRST).sets
     assert paths(pair) == ["archive/grey.png", "scene2.png"]
     assert (pair.keep.protected, pair.other_members[0].kind) == (True, LOOK_FIRST)
 

@@ -33,7 +33,8 @@ def duplicates(
 ) -> dg.MaterializeResult:
     """One row for each duplicate, with the file to keep: exact (the same bytes) or near (the same image).
 
-    Rows of the kind look_first are no duplicates: the two images differ in one place, or in colour.
+    Rows of the kind look_first are no duplicates: the two images differ in one place, or in colour. Nor are those of
+    the kinds mirrored and rotated, which are searched if IMGRET_ORIENTATIONS is on.
     """
     home = warehouse.open()
     table, space = duplicates_path(home.warehouse), embedder.space(home).id
@@ -44,10 +45,12 @@ def duplicates(
         data_version=table_version(home, "duplicates", space),
         metadata={
             **net_changes(before, rows_by_kind(table, "kind")),
-            "dagster/row_count": report.exact + report.near + report.look_first,
+            "dagster/row_count": report.rows,
             "exact": report.exact,
             "near": report.near,
             "look_first": report.look_first,
+            "mirrored": report.mirrored,
+            "rotated": report.rotated,
             "bytes_freed_by_removal": report.duplicate_bytes,
             "images": report.images,
             "fingerprinted": report.fingerprinted,
