@@ -11,6 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from imgret_assets.app import turns
+from imgret_assets.app.components.page_keys import add_styles
 from imgret_assets.app.navigation import run_page
 from imgret_assets.app.page_list import PAGES
 from imgret_assets.app.process_memory import settle_memory
@@ -18,5 +19,6 @@ from imgret_assets.app.process_memory import settle_memory
 # An icon file of our own: the browser would fetch a page's Material icon for its tab from the internet.
 st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")
 with turns.views.turn():
+    add_styles()
     run_page(PAGES)
 settle_memory()

@@ -224,6 +224,46 @@ def test_duplicates_are_grouped_unless_switched_off(
     assert "badge[+1" not in texts(page)
 
 
+def test_many_hits_are_shown_in_pages_and_more_can_be_asked_for(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(f"x/{number:03d}.png", 0.9 - number / 1000) for number in range(30)]
+    page.query_params["image"] = library[0]
+    page.query_params["k"] = "30"
+    page.run()
+    shown = [text.value for text in page.text if text.value.startswith("x/")]
+    assert shown == [f"x/{number:03d}.png" for number in range(24)]
+    assert "More hits" not in [button.label for button in page.button]
+    page.get("pagination")[0].set_value(2).run()
+    shown = [text.value for text in page.text if text.value.startswith("x/")]
+    assert shown == [f"x/{number:03d}.png" for number in range(24, 30)]
+    assert "#25 · **0.876**" in texts(page)
+    next(button for button in page.button if button.label == "More hits").click().run()
+    assert search.queries[-1][1].top_k == 54
+
+
+def test_a_score_just_below_one_is_not_shown_as_one(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[1], 0.99999), hit(library[2], 0.9994)]
+    page.query_params["image"] = library[0]
+    page.run()
+    assert texts(page).count("**0.999**") == 2
+
+
+def test_an_upload_that_is_replaced_is_not_lost(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    """The uploader empties itself first, then it has the new file."""
+    page.run()
+    upload(page, "first.png", picture_bytes(5))
+    key = page.file_uploader[0].key
+    page.file_uploader[0].clear().run()
+    assert page.file_uploader[0].key == key
+    upload(page, "second.png", picture_bytes(6))
+    assert search.queries[-1][0].name == "second.png"
+
+
 @pytest.mark.usefixtures("library")
 def test_an_unreadable_upload_is_reported_with_the_cause(page: AppTest, server: FakeServer, search: FakeSearch) -> None:
     search.failure = ImageError("notes.txt can't be used as a query: not_an_image", expected="an image file")

@@ -6,6 +6,7 @@ command and the database together. Not here: the content of each page (`imgret_t
 Skipped with the cause where there is no Chromium; IMGRET_TEST_REQUIRE_BROWSER=1 makes that a failure.
 """
 
+import base64
 import io
 import os
 import re
@@ -268,6 +269,41 @@ def test_an_upload_finds_similar_images_and_each_hit_can_be_searched_with(view: 
     view.expect_query("mine.png")
     expect(view.names.nth(1)).to_have_text(first)
     assert "image" not in view.query
+
+
+# As the browser gives it to the page, wherever it is dropped or pasted.
+GIVE_IMAGE = """([kind, name, base64]) => {
+  const files = new DataTransfer();
+  files.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type: 'image/png' }));
+  const options = { bubbles: true, cancelable: true };
+  const event = kind === 'paste' ? new ClipboardEvent(kind, { clipboardData: files, ...options })
+    : new DragEvent(kind, { dataTransfer: files, ...options });
+  document.querySelector('[data-testid=stMain]').dispatchEvent(event);
+}"""
+
+
+def test_images_are_pasted_and_dropped_anywhere_and_keys_go_from_hit_to_hit(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.SEARCH)
+    data = io.BytesIO()
+    photo(1).resize((500, 400)).save(data, "PNG")
+    for kind, name in (("paste", "pasted.png"), ("drop", "dropped.png")):
+        page.evaluate(GIVE_IMAGE, [kind, name, base64.b64encode(data.getvalue()).decode()])
+        expect(view.names.nth(0)).to_have_text(name)
+        expect(page.get_by_text("+1 duplicate").first).to_be_visible()
+        wait_until_drawn(page)
+
+    second = view.names.nth(2).inner_text()
+    for key in ("ArrowRight", "ArrowRight", "ArrowLeft", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    view.expect_query(second)
+    assert view.query["image"] == second
+
+    # In the middle of the scores' range.
+    page.locator(".marks").first.click()
+    expect(page.get_by_text("with a score of")).to_be_visible()
+    assert 0 < float(view.query["min"]) < 1
 
 
 def test_a_decided_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:

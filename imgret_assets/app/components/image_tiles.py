@@ -8,7 +8,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
+from imgret_assets.app.components.page_keys import GRID_KEY
 from imgret_assets.app.components.query_choice import LIBRARY, Choice, choose, samples_folder
 from imgret_assets.app.components.thumbnails import (
     TILE_PX,
@@ -49,10 +51,19 @@ def show_query_image(image: QueryImage, *, kind_text: str, max_pixels: int) -> N
     """Show the query image with its name and size."""
     preview = data_thumbnail(image.data, _QUERY_PX, max_pixels=max_pixels)
     if preview is not None:
-        st.image(preview)
+        st.image(preview, alt=image.name)
     with st.container(width="content"):
         st.text(image.name)
         st.caption(f"{kind_text} · {readable_bytes(len(image.data))}")
+
+
+def tile_grid(key: str) -> DeltaGenerator:
+    """Return a container whose containers are tiles side by side, as many as fit.
+
+    Args:
+        key: tells the grids of a page apart.
+    """
+    return st.container(key=f"{GRID_KEY}{key}", horizontal=True, gap="small")
 
 
 def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
@@ -63,10 +74,10 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
         for tile in tiles
     ]
     thumbnails = home_tiles(home, files)
-    with st.container(horizontal=True, gap="small"):
+    with tile_grid(key):
         for number, (tile, file, thumbnail) in enumerate(zip(tiles, files, thumbnails, strict=True)):
-            with st.container(border=True, width=CARD_PX, gap="xsmall"):
-                st.image(thumbnail, width=TILE_PX)
+            with st.container(border=True, gap="xsmall"):
+                st.image(thumbnail, width=TILE_PX, alt=tile.choice.name)
                 if tile.headline:
                     st.markdown(tile.headline)
                 st.text(tile.choice.name)
@@ -76,7 +87,7 @@ def show_tiles(home: Home, tiles: Sequence[Tile], *, key: str) -> None:
 
 
 def _show_buttons(tile: Tile, *, key: str, readable: bool) -> None:
-    with st.container(horizontal=True, gap="xsmall"):
+    with st.container(horizontal=True, gap="small"):
         st.button(
             "Similar",
             key=key,
@@ -84,12 +95,17 @@ def _show_buttons(tile: Tile, *, key: str, readable: bool) -> None:
             on_click=choose,
             args=(tile.choice,),
             disabled=not readable,
+            type="tertiary",
         )
         if tile.choice.kind != LIBRARY:
             return
         if tile.compare is not None and st.button(
-            "Compare", key=f"compare-{key}", help="Show it beside the query image", disabled=not readable
+            "Compare",
+            key=f"compare-{key}",
+            help="Show it beside the query image",
+            disabled=not readable,
+            type="tertiary",
         ):
             tile.compare(tile.choice.name)
-        if st.button("Graph", key=f"graph-{key}", help="Show the images it is related to"):
+        if st.button("Graph", key=f"graph-{key}", help="Show the images it is related to", type="tertiary"):
             open_page(GRAPH, image=tile.choice.name)

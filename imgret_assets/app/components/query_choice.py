@@ -51,10 +51,16 @@ def current_choice() -> Choice | None:
     return st.session_state.get(_CHOICE)
 
 
-def choose(choice: Choice | None) -> None:
-    """Make this the query image; for a widget's callback."""
+def choose(choice: Choice | None, *, keep_upload: bool = False) -> None:
+    """Make this the query image; for a widget's callback.
+
+    Args:
+        choice: the image; None for none.
+        keep_upload: the uploader says so itself. It empties itself before it takes another file, which a new uploader
+            would lose.
+    """
     _set_choice(choice)
-    if choice is None or choice.kind != UPLOAD:
+    if not keep_upload:
         # A new uploader: the file in the old one is no longer the query image.
         st.session_state[_UPLOADER_VERSION] = uploader_version() + 1
     _write_link()

@@ -20,7 +20,8 @@ from imgret_assets.app.components.group_list import (
     read_group_list,
     read_names,
 )
-from imgret_assets.app.components.image_tiles import CARD_PX
+from imgret_assets.app.components.image_tiles import tile_grid
+from imgret_assets.app.components.page_keys import add_keys
 from imgret_assets.app.components.thumbnails import TILE_PX, home_thumbnail, home_tiles, image_file
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
@@ -44,6 +45,7 @@ def show_groups() -> None:
     groups = try_or_show_error(lambda: read_group_list(context.home, space))
     if groups is None:
         return
+    add_keys()
     names = try_or_show_error(lambda: read_names(context.home, groups))
     if names is None:
         return
@@ -91,9 +93,9 @@ def _show_list(context: PageContext, groups: GroupList, names: Mapping[str, str]
         number = st.pagination(-(-len(selected) // GROUPS_PER_PAGE), key="page", bind="query-params")
     page = selected[(number - 1) * GROUPS_PER_PAGE : number * GROUPS_PER_PAGE]
     tiles = _tiles(context, [group.name for group in page])
-    with st.container(horizontal=True, gap="small"):
+    with tile_grid("groups"):
         for group, tile in zip(page, tiles, strict=True):
-            with st.container(border=True, width=CARD_PX, gap="xsmall"):
+            with st.container(border=True, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=group.name)
                 if name := names.get(group.name):
                     st.markdown(f"**{markdown_text(name)}**")
@@ -204,11 +206,13 @@ def _as_album(context: PageContext, title: str, members: list[GroupMember]) -> b
 
 
 def _show_members(context: PageContext, group: ImageGroup, members: list[GroupMember]) -> None:
+    if not members:
+        return
     last = group.members[-1].path
     tiles = _tiles(context, [member.path for member in members])
-    with st.container(horizontal=True, gap="small"):
+    with tile_grid(f"members-{members[0].path}"):
         for member, tile in zip(members, tiles, strict=True):
-            with st.container(border=True, width=CARD_PX, gap="xsmall"):
+            with st.container(border=True, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=member.path)
                 badges = [
                     *([":green-badge[representative]"] if member.path == group.name else []),
@@ -217,13 +221,20 @@ def _show_members(context: PageContext, group: ImageGroup, members: list[GroupMe
                 st.markdown(" ".join([f"**{score_text(member.score)}**", *badges]))
                 st.text(member.path)
                 with st.container(horizontal=True, gap="xsmall"):
-                    if st.button("Similar", key=f"similar-{member.path}", help="Search with this image"):
+                    if st.button(
+                        "Similar", key=f"similar-{member.path}", help="Search with this image", type="tertiary"
+                    ):
                         open_page(SEARCH, image=member.path)
                     if member.path != group.name and st.button(
-                        "Compare", key=f"compare-{member.path}", help="Show it beside the representative"
+                        "Compare",
+                        key=f"compare-{member.path}",
+                        help="Show it beside the representative",
+                        type="tertiary",
                     ):
                         open_page(COMPARE, a=group.name, b=member.path)
-                    if st.button("Graph", key=f"graph-{member.path}", help="Show the images it is related to"):
+                    if st.button(
+                        "Graph", key=f"graph-{member.path}", help="Show the images it is related to", type="tertiary"
+                    ):
                         open_page(GRAPH, image=member.path)
 
 

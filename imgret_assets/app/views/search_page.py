@@ -14,6 +14,7 @@ from imgret_assets.app.components.duplicate_hits import GroupedHit, group_duplic
 from imgret_assets.app.components.hit_relationships import show_relationships
 from imgret_assets.app.components.image_tiles import Tile, show_query_image, show_tiles
 from imgret_assets.app.components.library_picker import pickable_paths
+from imgret_assets.app.components.page_keys import UPLOADER_KEY, add_keys
 from imgret_assets.app.components.query_choice import (
     LIBRARY,
     SAMPLE,
@@ -27,7 +28,7 @@ from imgret_assets.app.components.query_choice import (
     sample_names,
     uploader_version,
 )
-from imgret_assets.app.components.score_histogram import count_scores, histogram_chart
+from imgret_assets.app.components.score_histogram import SELECTION, count_scores, histogram_chart, selected_score
 from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail, image_file
 from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
 from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode
@@ -39,10 +40,9 @@ from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.wording import counted, score_text
 
-MAX_TOP_K = 100
-DEFAULT_TOP_K = 24
+MAX_TOP_K = 240
+DEFAULT_TOP_K = HITS_PER_PAGE = 24
 EXAMPLES = 8
-_PASTED_TYPES = ("png", "jpg", "jpeg", "webp", "gif", "bmp", "tif", "tiff")
 _KIND_TEXT = {UPLOAD: "Uploaded image", LIBRARY: "From the library", SAMPLE: "Sample query"}
 
 
@@ -65,6 +65,7 @@ def show_search() -> None:
         _show_pickers(library, sample_names(home))
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
+    add_keys()
     if choice is None:
         _show_examples(context)
     else:
@@ -73,20 +74,13 @@ def show_search() -> None:
 
 def _show_pickers(library: Library, samples: list[str]) -> None:
     st.subheader("Query image", anchor=False)
-    key = f"upload-{uploader_version()}"
+    key = f"{UPLOADER_KEY}{uploader_version()}"
     st.file_uploader(
-        "Upload",
+        "Upload, drop or paste",
         key=key,
         on_change=_choose_upload,
         args=(key,),
-        help="It stays in memory and is not stored.",
-    )
-    st.chat_input(
-        "Or paste with Ctrl+V",
-        key="paste",
-        accept_file=True,
-        file_type=list(_PASTED_TYPES),
-        on_submit=_choose_pasted,
+        help="Drop an image anywhere on the page, or paste it with Ctrl+V. It stays in memory and is not stored.",
     )
     if library.paths:
         _show_library_picker(library)
@@ -117,14 +111,7 @@ def _show_picker(label: str, kind: str, names: list[str]) -> None:
 
 def _choose_upload(key: str) -> None:
     file = st.session_state[key]
-    choose(Choice(UPLOAD, file.name, file.getvalue()) if file else None)
-
-
-def _choose_pasted() -> None:
-    pasted = st.session_state["paste"]
-    if pasted and pasted.files:
-        file = pasted.files[0]
-        choose(Choice(UPLOAD, file.name, file.getvalue()))
+    choose(Choice(UPLOAD, file.name, file.getvalue()) if file else None, keep_upload=True)
 
 
 def _choose_picked(key: str, kind: str) -> None:
@@ -172,7 +159,9 @@ def _show_examples(context: PageContext) -> None:
     samples = [Choice(SAMPLE, name) for name in sample_names(context.home)[:EXAMPLES]]
     library = [Choice(LIBRARY, path) for path in context.library.spread(EXAMPLES)]
     if samples or library:
-        st.subheader("Upload an image at the left, or start with one of these", anchor=False)
+        st.subheader(
+            "Drop or paste an image anywhere, upload one at the left, or start with one of these", anchor=False
+        )
     for key, choices in (("sample", samples), ("start", library)):
         if choices:
             show_tiles(context.home, [Tile(choice) for choice in choices], key=key)
@@ -208,8 +197,10 @@ def _show_min_score() -> float | None:
         max_value=1.0,
         value=None,
         step=0.05,
+        format="%.3f",
         placeholder="any",
-        help="Raw cosine, from -1 to 1. Its meaning differs from model to model: see Overview.",
+        help="Raw cosine, from -1 to 1. Its meaning differs from model to model: see Overview. A click into the chart "
+        "sets it.",
         key="min",
         bind="query-params",
         width=180,
@@ -222,10 +213,26 @@ def _show_histogram(context: PageContext, answer: Answer, min_score: float | Non
     if scores is None:
         return
     rows, chart = histogram_chart(count_scores(scores), min_score=min_score)
-    st.vega_lite_chart(rows, chart, width="stretch")
+    # With every minimum another chart: its selection is empty, so that the same bar can be clicked again.
+    key = f"scores-{min_score}"
+    st.vega_lite_chart(
+        rows,
+        chart,
+        width="stretch",
+        key=key,
+        on_select=lambda: _choose_min_score(key),
+        selection_mode=SELECTION,
+        alt="Number of images by score",
+    )
     if min_score is not None:
         count = int((scores >= min_score).sum())
         st.caption(f"{count:,} of {counted(len(scores), 'image')} with a score of {min_score:g} or more.")
+
+
+def _choose_min_score(key: str) -> None:
+    score = selected_score(st.session_state[key]["selection"])
+    if score is not None:
+        st.session_state["min"] = score
 
 
 def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_duplicates: bool) -> Answer | None:
@@ -240,6 +247,11 @@ def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_
     st.caption(_summary(answer, query, len(hits)))
     if not answer.results:
         st.info(_no_hits_text(query))
+    pages = -(-len(hits) // HITS_PER_PAGE)
+    # Of another query image, the first page is shown.
+    page_key = f"hits-{uploader_version()}"
+    number = st.pagination(pages, key=page_key) if pages > 1 else 1
+    start = (number - 1) * HITS_PER_PAGE
     compare = _compare_with(context, image, answer)
     tiles = [
         Tile(
@@ -248,10 +260,17 @@ def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_
             label=grouped.hit.label,
             compare=compare,
         )
-        for rank, grouped in enumerate(hits, 1)
+        for rank, grouped in enumerate(hits[start : start + HITS_PER_PAGE], start + 1)
     ]
     show_tiles(context.home, tiles, key="hit")
+    if number >= pages and len(answer.results) == query.top_k < MAX_TOP_K:
+        st.button("More hits", on_click=_show_more, args=(query.top_k, page_key, pages + 1))
     return answer
+
+
+def _show_more(top_k: int, page_key: str, number: int) -> None:
+    st.session_state["k"] = min(MAX_TOP_K, top_k + HITS_PER_PAGE)
+    st.session_state[page_key] = number
 
 
 def _compare_with(context: PageContext, image: QueryImage, answer: Answer) -> Callable[[str], None]:
