@@ -15,7 +15,7 @@ MAIN = Path(navigation.__file__).with_name("main.py")
 def test_the_script_starts_at_search() -> None:
     page = AppTest.from_file(str(MAIN), default_timeout=60).run()
     assert not page.exception
-    assert "Upload" in [uploader.label for uploader in page.file_uploader]
+    assert "Upload, drop or paste" in [uploader.label for uploader in page.file_uploader]
 
 
 def test_every_page_has_a_name_of_its_own() -> None:
