@@ -234,7 +234,7 @@ def test_many_hits_are_shown_in_pages_and_more_can_be_asked_for(
     shown = [text.value for text in page.text if text.value.startswith("x/")]
     assert shown == [f"x/{number:03d}.png" for number in range(24)]
     assert "More hits" not in [button.label for button in page.button]
-    page.get("pagination")[0].set_value(2).run()
+    page.pagination[0].set_value(2).run()
     shown = [text.value for text in page.text if text.value.startswith("x/")]
     assert shown == [f"x/{number:03d}.png" for number in range(24, 30)]
     assert "#25 · **0.876**" in texts(page)

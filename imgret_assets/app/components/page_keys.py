@@ -11,6 +11,7 @@ from functools import cache
 from typing import Any
 
 import streamlit as st
+from streamlit.components.v2 import component
 
 # Elements with these prefixes of their keys: the uploader that receives images, and grids of tiles.
 UPLOADER_KEY, GRID_KEY = "upload-", "tiles-"
@@ -100,4 +101,4 @@ def add_keys() -> None:
 
 @cache
 def _component() -> Any:
-    return st.components.v2.component("imgret_page_keys", js=_SCRIPT)
+    return component("imgret_page_keys", js=_SCRIPT)
