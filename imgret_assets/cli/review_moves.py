@@ -10,8 +10,10 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths
+from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.domain.review.apply_removals import Applied, apply_removals, check_destination, restore_files
 from imgret_assets.domain.review.removals import Removals, list_removals
+from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, DecisionError
 from imgret_assets.settings import Settings
@@ -64,7 +66,7 @@ def apply(home: Home, output: Output, to: Path | None, *, confirmed: bool) -> in
         confirmed: do not ask.
 
     Returns:
-        The exit code: 1 if a file could not be moved.
+        The exit code: 1 if a file could not be moved, or the user has interrupted it.
 
     Raises:
         DecisionError: the folder is not allowed, or nobody has confirmed.
@@ -80,18 +82,22 @@ def apply(home: Home, output: Output, to: Path | None, *, confirmed: bool) -> in
     click.echo(f"imgret: {files}, {removals.bytes / 1e6:,.1f} MB, to be moved to {printable(place)}", err=True)
     if not confirmed:
         _confirm(len(removals.files))
-    applied = apply_removals(home, removals.files, to)
+    with progress_bar():
+        listener = progress_listener(lambda line: click.echo(f"imgret: {line}", err=True))
+        applied = apply_removals(home, removals.files, to, progress=listener)
     moved = counted(len(applied.done), "file")
     frees = "emptying it frees" if to is None else "they use"
     click.echo(f"imgret: {moved} moved to {printable(place)}; {frees} {applied.bytes / 1e6:,.1f} MB", err=True)
     _print_refused(applied, "not moved")
-    if applied.done:
+    if applied.interrupted:
+        click.echo("imgret: interrupted; `imgret review --apply` moves the rest", err=True)
+    if applied.done or applied.interrupted:
         undo_file = shlex.quote(str(applied.undo_file))
         undo = f"`imgret review restore {undo_file}` puts them back"
         if to is None:
             undo = f"the trash can restore them; {undo_file} lists them"
         click.echo(f"imgret: {printable(undo)}. Next: `imgret run`", err=True)
-    return EXIT_FAILED if applied.refused else 0
+    return EXIT_FAILED if applied.refused or applied.interrupted else 0
 
 
 def _confirm(count: int) -> None:

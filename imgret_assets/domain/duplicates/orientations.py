@@ -68,6 +68,14 @@ def inverse_of(number: int) -> int:
     return {1: 2, 2: 1}.get(number, number)
 
 
+def describe_reversed(difference: str) -> str:
+    """Return what differs between two images, seen from the other one of them."""
+    for orientation, back in ((ORIENTATIONS[number], ORIENTATIONS[inverse_of(number)]) for number in (1, 2)):
+        if difference.endswith(f", {orientation.name}"):
+            return difference.removesuffix(orientation.name) + back.name
+    return difference
+
+
 def hash_greys(greys: np.ndarray) -> np.ndarray:
     """Return the hashes of small grey images as they are, and in each of `ORIENTATIONS`.
 

@@ -10,6 +10,7 @@ next one moves the rest. Links are moved before the files that they lead to, as 
 """
 
 import os
+import time
 import uuid
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
@@ -41,6 +42,7 @@ from imgret_assets.domain.review.undo_file import (
     UndoFile,
     read_undo_file,
 )
+from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.permissions import users_umask
 from imgret_assets.errors import DecisionError
@@ -57,12 +59,14 @@ class Applied:
         done: paths that were moved or put back.
         bytes: what the moved files free, as `usable_images.freed_bytes` counts, or the sizes of those put back.
         refused: paths that were not, each with its reason.
+        interrupted: the user ended it (Ctrl-C) before the last file.
     """
 
     undo_file: Path | None = None
     done: list[str] = field(default_factory=list)
     bytes: int = 0
     refused: list[tuple[str, str]] = field(default_factory=list)
+    interrupted: bool = False
 
 
 def undo_folder(home: Home) -> Path:
@@ -92,6 +96,7 @@ def apply_removals(
     to: Path | None,
     *,
     on_move: Callable[[MovedFile], None] = lambda _: None,
+    progress: Listener = lambda _: None,
 ) -> Applied:
     """Move the files of removals that are still removable.
 
@@ -100,6 +105,7 @@ def apply_removals(
         removals: of `list_removals`, as a person has seen them.
         to: a folder of `check_destination`, into which files are moved under their paths; None for the system's trash.
         on_move: called with each file once the undo file has it, before it is moved.
+        progress: receives how many files have been moved or refused.
 
     Raises:
         DecisionError: the destination is not allowed.
@@ -122,12 +128,18 @@ def apply_removals(
                 to_trash=to is None,
             )
             mover = _Mover(home, undo_file, None if to is None else folder, on_move)
-            for removal in _links_first(home.images, removals):
+            started = time.monotonic()
+            for number, removal in enumerate(_links_first(home.images, removals), 1):
                 try:
                     mover.move(removal)
                     applied.done.append(removal.path)
                 except NotMovedError as error:
                     applied.refused.append((removal.path, str(error)))
+                except KeyboardInterrupt:
+                    # The undo file has what was begun.
+                    applied.interrupted = True
+                    break
+                progress(Progress("files", number, len(removals), time.monotonic() - started))
     applied.bytes = sum(freed_bytes(mover.images[path] for path in applied.done).values())
     return applied
 

@@ -27,6 +27,7 @@ from typing import Any
 import numpy as np
 
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_KINDS, NEAR
+from imgret_assets.domain.duplicates.orientations import describe_reversed
 from imgret_assets.domain.duplicates.usable_images import freed_bytes
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, Decision, Decisions, is_protected
@@ -269,7 +270,8 @@ class ReviewQueue:
         first, second = sorted((pair.keep, pair.other), key=lambda number: not self._is_protected(number))
         measures = {"distance": pair.distance, "correlation": pair.correlation, "cosine": pair.cosine}
         members = self._member(first), self._member(second, kind=pair.kind, **measures)
-        return ReviewSet(pair.kind, members, pair.difference)
+        difference = pair.difference if first == pair.keep else describe_reversed(pair.difference)
+        return ReviewSet(pair.kind, members, difference)
 
     def _measures(self, rows: dict[int, DuplicateRow], table_keep: int, keep: int, number: int) -> dict[str, Any]:
         """Return the measures between an image and the image to keep.

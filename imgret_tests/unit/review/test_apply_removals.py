@@ -15,6 +15,7 @@ from imgret_assets.domain.review.apply_removals import Applied, apply_removals, 
 from imgret_assets.domain.review.decision_log import record, undo
 from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.review.undo_file import MOVED, NOT_MOVED, MovedFile, read_undo_file
+from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError
 from imgret_tests.unit.review.library import only_set, with_protected
@@ -164,6 +165,19 @@ def test_a_killed_process_leaves_the_truth(duplicated: Home, to: Path) -> None:
     lines = second.read_bytes().splitlines(keepends=True)
     second.write_bytes(b"".join(lines[:-1]) + lines[-1][:10])
     assert restore_files(second, max_bytes=MAX_BYTES).done == [MOVED_PATH]
+
+
+@pytest.mark.usefixtures("batch")
+def test_an_interrupted_run_says_so_and_leaves_the_rest(duplicated: Home, to: Path) -> None:
+    def interrupt(_: MovedFile) -> None:
+        raise KeyboardInterrupt
+
+    steps: list[Progress] = []
+    applied = apply(duplicated, to, on_move=interrupt, progress=steps.append)
+    assert (applied.interrupted, applied.done, steps) == (True, [], [])
+    assert (duplicated.images / MOVED_PATH).is_file()
+    assert apply(duplicated, to, progress=steps.append).done == [MOVED_PATH]
+    assert [(step.done, step.total) for step in steps] == [(1, 1)]
 
 
 @pytest.mark.parametrize("folder", ["", "inside/deep", ".."])

@@ -135,6 +135,11 @@ def test_mirrored_and_rotated_copies_are_in_no_set_and_never_proposed(duplicated
         [pair] = queue.look_page(kind).sets
         assert (pair.kind, pair.keep.path, pair.proposed_bytes) == (kind, "scene3.png", 0)
         assert (pair.other_members[0].kind, pair.reason) == (kind, f"the other image, {name}")
+    [pair] = read_review_queue(with_protected(duplicated, "turned")).look_page(ROTATED).sets
+    assert (pair.keep.path, pair.reason) == (
+        "turned/rotated.png",
+        "the other image, rotated by 90 degrees to the right",
+    )
     in_sets = {path for kind in (EXACT, NEAR) for review_set in queue.sets(kind) for path in paths(review_set)}
     assert not in_sets & {"turned/mirrored.png", "turned/rotated.png", "scene3.png"}
     record(duplicated, queue.look_page(MIRRORED).sets[0].decide_keep_all())
