@@ -40,7 +40,8 @@ from imgret_assets.domain.search import query as query_module
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.settings import PROJECT, Settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import Settings
 
 TOP_K = 10
 # Candidates asked of the index, to show what recall costs; the default is what `search` asks for 10 hits.

@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.images.decode import EXTENSIONS
+from imgret_assets.locations import PROJECT
 from imgret_assets.samples.folders import draw_catalogue
-from imgret_assets.settings import PROJECT
 
 SHARED_PHOTOS = PROJECT.parent / "shared" / "photos"
 

@@ -15,7 +15,7 @@ from statistics import median
 from typing import Any
 
 from imgret_assets.domain.runtime.cpu import usable_threads
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 
 @dataclass

@@ -1,8 +1,8 @@
 """The settings: their names, defaults and validation.
 
 A value comes from a flag, else from the environment, else from `.env`, else from the home's record, else from the
-default. Belongs here: the first three and the default. Not here: the home's record (`domain.storage.home`). An import
-reads nothing; `load_settings` reads when it is called.
+default. Belongs here: the first three and the default. Not here: the home's record (`domain.storage.home`), folders
+that are used without a setting (`locations`). An import reads nothing; `load_settings` reads when it is called.
 """
 
 import difflib
@@ -17,10 +17,13 @@ from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 
+from imgret_assets import locations
 from imgret_assets.errors import SettingError
 
-PROJECT = Path(__file__).resolve().parent.parent
 DEFAULT_MODEL = "resnet50"
+# The default where the weights of resnet50 are not on this machine; its own weights are part of a Python package.
+INSTALLED_MODEL = "efficientnet_lite0"
+RESNET50_WEIGHTS = "resnet50-0676ba61.pth"
 DEFAULT_SHARDS = 16
 MAX_SHARDS = 256
 DEFAULT_THRESHOLD = 0.8
@@ -172,10 +175,10 @@ class Settings:
 
 
 def env_file(env: Mapping[str, str] | None = None) -> Path:
-    """Return the file that completes the environment: IMGRET_ENV_FILE, else `.env` beside pyproject.toml."""
+    """Return the file that completes the environment: IMGRET_ENV_FILE, else that of `locations`."""
     environment = os.environ if env is None else env
     named = environment.get("IMGRET_ENV_FILE")
-    return Path(named) if named else PROJECT / ".env"
+    return Path(named) if named else locations.default_env_file()
 
 
 def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str, str] | None = None) -> Settings:
@@ -200,7 +203,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         if value is not None:
             values[VARIABLES[flag]] = str(value)
 
-    home = _storage_path(values, "IMGRET_HOME") or PROJECT / "data"
+    home = _storage_path(values, "IMGRET_HOME") or locations.default_home()
     uri = _neo4j_uri(values)
     ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
     warnings = (
@@ -210,7 +213,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     )
     return Settings(
         home=home,
-        cache=_path(values.get("IMGRET_CACHE")) or PROJECT / "data" / "cache",
+        cache=_path(values.get("IMGRET_CACHE")) or locations.default_cache(),
         images=_path(values.get("IMGRET_IMAGES")),
         model=values.get("IMGRET_MODEL"),
         weights=_path(values.get("IMGRET_WEIGHTS")),
@@ -291,6 +294,12 @@ def _unknown(names: Sequence[str], known: Iterable[str], source: str = "") -> Se
         expected=f"a name of docs/operate/settings.md; the nearest: {', '.join(nearest)}",
         remedy="correct the name or remove it",
     )
+
+
+def available_model(settings: Settings) -> str:
+    """Return the default model by the weights that are on this machine, or that the settings name."""
+    has_weights = settings.weights is not None or locations.torch_weights(RESNET50_WEIGHTS).is_file()
+    return DEFAULT_MODEL if has_weights else INSTALLED_MODEL
 
 
 def check_threshold(threshold: float, name: str = "threshold") -> float:

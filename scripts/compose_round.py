@@ -23,8 +23,8 @@ from typing import Any
 import click
 
 from imgret_assets.errors import ImgretError
+from imgret_assets.locations import PROJECT
 from imgret_assets.samples.folders import draw_catalogue
-from imgret_assets.settings import PROJECT
 from imgret_assets.wording import counted
 from imgret_tests.support.compose_project import (
     RUNNING,

@@ -29,7 +29,8 @@ from imgret_assets.domain.review.decision_log import record
 from imgret_assets.domain.review.queue import read_review_queue
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 from imgret_tests.support.browser import missing, running_browser, running_page, wait_until_drawn
 
 if TYPE_CHECKING:

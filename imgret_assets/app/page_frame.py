@@ -61,7 +61,7 @@ def show_header(home: Home, library: Library) -> GraphFacts | None:
     if not library.paths:
         st.info(
             "The library is empty: no image has been indexed yet. What to do: run `imgret run --images FOLDER` "
-            "(or `make demo` for sample images), then reload this page."
+            "(or `imgret demo` for sample images), then reload this page."
         )
         return None
     with st.spinner("Opening the graph …", show_time=True):

@@ -6,6 +6,11 @@ Belongs here: options, the address, the configuration of Streamlit. Not here: th
 
 import os
 import signal
+import socket
+import sys
+import threading
+import time
+import webbrowser
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,6 +21,7 @@ from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 from imgret_assets.settings import load_settings
 
 DEFAULT_PORT = 8501
+OPEN_WITHIN_S = 60.0
 _PAGE = Path(__file__).resolve().parent.parent / "app" / "page_server.py"
 # Environment variables, which a container may set to other values. Streamlit reads the first two. BLAS reads the others
 # when NumPy loads it: each visitor has a thread, and threads of BLAS would only make them wait for one another.
@@ -43,19 +49,52 @@ _OPTIONS = {
 @click.command()
 @click.option("--port", type=click.IntRange(1, 65535), help=f"Port (default: {DEFAULT_PORT}, else the next free one).")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-def app(port: int | None, home: Path | None) -> None:
+@click.option("--open/--no-open", "open_browser", default=False, help="Open the page in a browser, or do not.")
+def app(port: int | None, home: Path | None, open_browser: bool) -> None:
     """Start the web page: search with an image, see similar images and how they are related.
 
     The page listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
     """
     settings = load_settings({"home": home})
+    chosen_port = page_port(port)
     environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
     address = environment["STREAMLIT_SERVER_ADDRESS"]
-    page_port = free_port(address, DEFAULT_PORT, requested=port)
     os.environ.update(environment, IMGRET_HOME=str(settings.home))
-    host = bracketed("127.0.0.1" if address in WILDCARD_ADDRESSES else address)
-    click.echo(f"imgret: the page is at http://{host}:{page_port} (Ctrl-C stops it)", err=True)
-    serve(page_port)
+    host = "127.0.0.1" if address in WILDCARD_ADDRESSES else address
+    url = f"http://{bracketed(host)}:{chosen_port}"
+    click.echo(f"imgret: the page is at {url} (Ctrl-C stops it)", err=True)
+    if open_browser and has_display():
+        threading.Thread(target=_open_when_ready, args=(url, host, chosen_port), daemon=True).start()
+    serve(chosen_port)
+
+
+def page_port(requested: int | None) -> int:
+    """Return the port for the page: the requested one, else the first free one from `DEFAULT_PORT` on.
+
+    Raises:
+        SettingError: there is none.
+    """
+    address = os.environ.get("STREAMLIT_SERVER_ADDRESS") or _DEFAULTS["STREAMLIT_SERVER_ADDRESS"]
+    return free_port(address, DEFAULT_PORT, requested=requested)
+
+
+def has_display() -> bool:
+    """Return False where a browser could only be one inside this terminal, or one on another machine."""
+    if os.environ.get("SSH_CONNECTION"):
+        return False
+    if sys.platform in ("darwin", "win32"):
+        return True
+    return bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
+
+
+def _open_when_ready(url: str, host: str, port: int) -> None:
+    """Open the page in the user's browser as soon as its server listens."""
+    deadline = time.monotonic() + OPEN_WITHIN_S
+    while time.monotonic() < deadline:
+        with suppress(OSError), socket.create_connection((host, port), timeout=1):
+            webbrowser.open(url)
+            return
+        time.sleep(0.2)
 
 
 def serve(port: int) -> None:

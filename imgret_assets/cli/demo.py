@@ -9,6 +9,7 @@ import click
 
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
+from imgret_assets.locations import program
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import score_text
 
@@ -63,6 +64,7 @@ def demo(home: Path | None) -> None:
     query_sheet(query_image, answer.results, sheet, root=samples, title=title)
 
     best = answer.results[0]
+    imgret = program()
     density = totals.relationships / max(1, totals.nodes)
     click.echo(
         f"""
@@ -75,10 +77,10 @@ best hit             {score_text(best.score):>8}   {best.path} for {query_image.
 sheet of the query   {sheet}
 
 Next steps
-  make dev             assets, runs and the query job in Dagster's UI
-  make app             the web page: upload an image and explore similar ones
-  .venv/bin/imgret db browse    the graph in the Neo4j Browser
-  .venv/bin/imgret run --images DIR --home DIR2    the same with your own images"""
+  {imgret} dev           assets, runs and the query job in Dagster's UI
+  {imgret} app           the web page: search with an image and explore similar ones
+  {imgret} db browse     the graph in the Neo4j Browser
+  {imgret} run --images DIR --home DIR2    the same with your own images"""
     )
     low, high = RELATIONSHIPS_PER_IMAGE
     if not low <= density <= high:

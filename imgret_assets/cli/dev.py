@@ -19,7 +19,8 @@ from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import end_dead_runs
 from imgret_assets.domain.storage.home import open_home
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.locations import PROJECT, is_checkout
+from imgret_assets.settings import load_settings
 
 ADDRESS, PORT = "127.0.0.1", 3000
 STOP_TIMEOUT_S = 30.0
@@ -55,7 +56,7 @@ def _dagster_command(port: int) -> list[str]:
     # Not `dagster dev`: any web site can launch runs there.
     command = [sys.executable, "-m", "imgret_assets.defs.dev_services", "--host", ADDRESS, "--port", str(port)]
     workspace = PROJECT / "workspace.yaml"
-    if workspace.is_file():
+    if is_checkout() and workspace.is_file():
         os.chdir(PROJECT)
         return [*command, "--workspace", str(workspace)]
     return command

@@ -10,6 +10,7 @@ import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -44,6 +45,10 @@ COMMANDS = {
     "gc": ("imgret_assets.cli.gc", "Remove files that nothing uses."),
     "completion": ("imgret_assets.cli.completion", "Print the completion script of a shell."),
 }
+
+
+# The command that a folder stands for in the place of a command; not listed.
+START = "start"
 
 
 class ClosedPipeError(Exception):
@@ -102,16 +107,31 @@ class LazyGroup(click.Group):
             return None
         return getattr(importlib.import_module(COMMANDS[cmd_name][0]), cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Return the command of the arguments; a folder in the place of a command stands for `start FOLDER`."""
+        if args and args[0] not in COMMANDS and _looks_like_folder(args[0]):
+            return START, getattr(importlib.import_module(f"imgret_assets.cli.{START}"), START), args
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, text) for name, (_, text) in COMMANDS.items()])
 
 
+def _looks_like_folder(word: str) -> bool:
+    return word.startswith(("~", ".")) or os.sep in word or Path(word).is_dir()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="imgret", prog_name="imgret")
 def imgret() -> None:
-    """Find similar images in a collection that keeps changing."""
+    """Find similar images in a collection that keeps changing.
+
+    `imgret FOLDER` does all for a folder of images: it refreshes tables and graph, and opens the page.
+    """
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -53,14 +53,14 @@ def refresh_with_progress(
 ) -> Totals:
     """Execute the refresh with a progress bar; print warnings and failed checks on stderr.
 
-    A home that has no model yet gets one as by `imgret setup`, so that `imgret run --home` needs no set-up before it.
+    A home that has no model yet gets one whose weights are on this machine, so that a run needs no set-up before it.
 
     Raises:
         ImgretError: the named failure that ended the run.
     """
     for warning in settings.warnings:
         click.echo(f"imgret: {warning}", err=True)
-    default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True))
+    default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True), download=False)
     with progress_bar():
         result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
     for failed_check in result.failed_checks:

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import click
 
+from imgret_assets import locations
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.settings import load_settings
 
 
 @click.command()
@@ -50,12 +51,12 @@ def setup(home: Path | None, skip_server: bool, samples: bool | None) -> None:
 
 
 def _write_secrets() -> None:
-    if not (PROJECT / "docker-compose.yml").is_file():
+    if not (locations.PROJECT / "docker-compose.yml").is_file() or not locations.is_checkout():
         return
     from imgret_assets.domain.operations.compose_secrets import write_compose_env
 
     try:
-        write_compose_env(PROJECT / "compose.env")
+        write_compose_env(locations.PROJECT / "compose.env")
     except ImgretError as error:
         _log(str(error))
 

@@ -23,7 +23,8 @@ from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage, read_query
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.settings import PROJECT, Settings, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import Settings, load_settings
 from imgret_tests.support.browser import PageProcess, page_process
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.graph_fixtures import Graph, chain_on

@@ -18,7 +18,7 @@ import pytest
 from imgret_assets.cli import main as main_module
 from imgret_assets.cli.main import COMMANDS, main, run_command
 from imgret_assets.errors import ImageError, ImgretError, TableError
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 HEAVY = [
     "dagster",

@@ -19,7 +19,7 @@ from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 

@@ -32,13 +32,13 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_command, "refresh", no_execution)
 
 
-def test_the_first_run_of_a_home_chooses_its_model_as_set_up_does(
+def test_the_first_run_of_a_home_chooses_the_model_whose_weights_are_here_and_downloads_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings = load_settings({"home": tmp_path / "home"})
     with pytest.raises(ExecutionError, match="efficientnet_lite0"):
         refresh_with_progress(settings)
-    assert f"There is no network. So the model of {tmp_path / 'home'} is efficientnet_lite0" in capsys.readouterr().err
+    assert f"The model of {tmp_path / 'home'} is efficientnet_lite0; --model" in capsys.readouterr().err
     assert open_home(settings).record.model == "efficientnet_lite0"
 
 

@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from imgret_assets import settings as settings_module
-from imgret_assets.cli import setup as setup_command
+from imgret_assets import locations
 from imgret_assets.cli.main import imgret
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.storage.home import open_home
@@ -20,9 +19,9 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No weights on this machine, no network, an empty project folder."""
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no weights"))
     monkeypatch.delenv("IMGRET_ENV_FILE", raising=False)
-    monkeypatch.setattr(settings_module, "PROJECT", tmp_path / "project")
-    monkeypatch.setattr(setup_command, "PROJECT", tmp_path / "project")
+    monkeypatch.setattr(locations, "PROJECT", tmp_path / "project")
     (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "pyproject.toml").write_text('[project]\nname = "imgret"\n')
 
     def refused() -> Path:
         raise ModelError("There is no network")
@@ -41,7 +40,7 @@ def test_the_chosen_model_is_kept_in_the_home_and_no_env_file_is_written(tmp_pat
         f"Ready: model efficientnet_lite0, home {tmp_path / 'home'}, images {tmp_path / 'home' / 'samples'}.\n"
     )
     assert done.stderr.startswith("imgret: There is no network. ")
-    assert list((tmp_path / "project").iterdir()) == []
+    assert [file.name for file in (tmp_path / "project").iterdir()] == ["pyproject.toml"]
     assert open_home(load_settings({"home": tmp_path / "home"})).model == "efficientnet_lite0"
     # A setting wins over the choice of set-up.
     assert open_home(load_settings({"home": tmp_path / "home", "model": "resnet50"})).model == "resnet50"

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.neo4j_server import clean_environment
 from imgret_tests.support.terminals import controls_in, shown_on_a_terminal
 

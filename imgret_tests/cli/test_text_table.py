@@ -7,7 +7,7 @@ import pytest
 
 from imgret_assets.cli.support import cypher_text, output
 from imgret_assets.cli.support.text_table import align, display_width
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 # Names and the columns that they take in a terminal: two for each wide character, none for combining ones.
 NAMES = {

@@ -12,7 +12,8 @@ import pytest
 from syrupy.assertion import SnapshotAssertion
 
 from imgret_assets.defs.build import build_defs
-from imgret_assets.settings import PROJECT, Settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import Settings
 from imgret_tests.support.fakes import FakeEmbedderResource
 
 HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo"]

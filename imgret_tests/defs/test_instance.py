@@ -11,7 +11,8 @@ import pytest
 
 from imgret_assets.defs.instance.dagster_home import open_instance, prepare
 from imgret_assets.errors import DiskFullError, HomeError
-from imgret_assets.settings import PROJECT, Settings, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import Settings, load_settings
 from imgret_tests.support.full_disk import SmallDisk, small_disk
 
 PROCESSES = 8

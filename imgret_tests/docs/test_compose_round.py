@@ -10,7 +10,7 @@ from types import ModuleType
 
 import pytest
 
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.compose_project import COMPOSE_AT_LEAST, ENGINE_AT_LEAST, compose_project, missing
 
 NO_DAEMON = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"

@@ -7,7 +7,7 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.cli.support.cypher_text import Command, split
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.graph_fixtures import Graph, chain_on
 from imgret_tests.support.neo4j_server import TestedServer
 from imgret_tests.support.pictures import picture_bytes

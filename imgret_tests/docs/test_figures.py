@@ -10,7 +10,8 @@ from imgret_assets.domain.duplicates import confirmation, duplicate_search, enla
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.search import find_similar, query
 from imgret_assets.domain.similarity import neighbours_table, query_expansion
-from imgret_assets.settings import MAX_SHARDS, PROJECT
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import MAX_SHARDS
 from imgret_tests.support.docs_commands import page_text
 
 # Page, a sentence with its figure in parentheses, and the constant.

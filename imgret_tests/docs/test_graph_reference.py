@@ -6,7 +6,7 @@ import pytest
 
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.relationship_kinds import KINDS, RelationshipKind
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.docs_commands import page_text
 
 PAGE = " ".join(page_text(PROJECT / "docs/reference/graph.md").split())

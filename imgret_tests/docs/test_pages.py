@@ -19,7 +19,7 @@ from imgret_assets.app.navigation import COMPARE, DUPLICATES, GRAPH, GROUPS, OVE
 from imgret_assets.cli.main import COMMANDS, imgret
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage import tables as tables_module
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.docs_commands import COMMAND_LINE, IMGRET, NOT_RUN, PAGES, Shown, all_shown, page_text
 
 # Read by others than `settings`: the line of the settings page that says so has them.

@@ -21,7 +21,7 @@ from neo4j import Driver
 from PIL import Image
 
 from imgret_assets.cli.main import COMMANDS
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures

@@ -20,7 +20,7 @@ from typing import Any
 
 from imgret_assets.domain.neo4j_server.host import LOCALHOST, unused_port
 from imgret_assets.domain.operations.compose_secrets import write_compose_env
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 NAME = "imgret-round"
 # `start_interval` of health checks, and its support by compose, as docs/operate/compose.md says.

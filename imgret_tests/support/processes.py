@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 # `say` answers the test, `wait` blocks until it says `go`, or ends (then the pipe is closed).
 _PRELUDE = """

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from imgret_assets.errors import SettingError
+from imgret_assets.locations import PROJECT
 from imgret_assets.settings import (
     KNOWN_VARIABLES,
-    PROJECT,
     VARIABLES,
     Settings,
     check_threshold,

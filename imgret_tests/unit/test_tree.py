@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 
 UNIT = PROJECT / "imgret_tests/unit"
 PRODUCT = PROJECT / "imgret_assets"

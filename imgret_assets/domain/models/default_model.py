@@ -13,36 +13,42 @@ from imgret_assets.domain.models.families.resnet50 import WEIGHTS_FILE, cached_w
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ModelError
-from imgret_assets.settings import DEFAULT_MODEL
+from imgret_assets.settings import DEFAULT_MODEL, INSTALLED_MODEL, available_model
 
-FALLBACK = "efficientnet_lite0"
 CONNECT_WITHIN_S = 10
 READ_WITHIN_S = 30
 FETCH_WITHIN_S = 900
 _CHUNK_BYTES = 1 << 20
 
 
-def choose(home: Home, log: Callable[[str], None]) -> str:
+def choose(home: Home, log: Callable[[str], None], *, download: bool = True) -> str:
     """Return the model in force; choose it now if neither the settings nor the home's record name one.
 
-    resnet50 is taken when its weights are on this machine or can be downloaded. After any failure the home records
-    `efficientnet_lite0`, whose weights come with a Python package, so that later runs need no network.
+    resnet50 is taken when its weights are on this machine or, if `download` is set, can be downloaded. Else the home
+    records `efficientnet_lite0`, whose weights come with a Python package, so that later runs need no network.
 
     Args:
         home: the home.
         log: receives a line about what was downloaded or recorded.
+        download: whether the weights of resnet50 may be downloaded (98 MB).
     """
     chosen = home.settings.model or home.record.model
     if chosen:
         return chosen
-    if home.settings.weights is not None or cached_weights().is_file():
+    if available_model(home.settings) == DEFAULT_MODEL:
         return DEFAULT_MODEL
+    if not download:
+        home.update(model=INSTALLED_MODEL)
+        log(f"The model of {home.path} is {INSTALLED_MODEL}; --model or IMGRET_MODEL chooses another one.")
+        return INSTALLED_MODEL
     try:
         log(f"Downloading the weights of {DEFAULT_MODEL} (98 MB) to {fetch_resnet50()}.")
     except ModelError as error:
-        home.update(model=FALLBACK)
-        log(f"{error.found}. So the model of {home.path} is {FALLBACK}; set IMGRET_MODEL or --model for another one.")
-        return FALLBACK
+        home.update(model=INSTALLED_MODEL)
+        log(
+            f"{error.found}. So the model of {home.path} is {INSTALLED_MODEL}; IMGRET_MODEL or --model chooses another."
+        )
+        return INSTALLED_MODEL
     return DEFAULT_MODEL
 
 

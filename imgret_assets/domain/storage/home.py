@@ -13,7 +13,7 @@ from pathlib import Path
 from imgret_assets.domain.storage import locks, permissions, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
 from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
-from imgret_assets.settings import DEFAULT_MODEL, DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings
+from imgret_assets.settings import DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings, available_model
 
 
 @dataclass(frozen=True)
@@ -56,8 +56,8 @@ class Home:
 
     @property
     def model(self) -> str:
-        """The model's name: as set, else as recorded, else the default."""
-        return self.settings.model or self.record.model or DEFAULT_MODEL
+        """The model's name: as set, else as recorded, else the default, whose weights are on this machine."""
+        return self.settings.model or self.record.model or available_model(self.settings)
 
     @property
     def weights(self) -> Path | None:

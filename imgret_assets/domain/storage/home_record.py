@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import HomeError
+from imgret_assets.locations import install_command
 from imgret_assets.settings import MAX_SHARDS
 
 # A change that an older imgret would misread raises it. An added field does not: older ones of this version keep it.
@@ -96,7 +97,7 @@ def read_record(folder: Path) -> HomeRecord | None:
     raise HomeError(
         f"{path} has version {version}: a newer imgret has written it",
         expected=f"version {VERSION} or older",
-        remedy="update imgret (`git pull`, `make setup`), or use another IMGRET_HOME",
+        remedy=f"update imgret (`{install_command()}`, in a checkout after `git pull`), or use another IMGRET_HOME",
     )
 
 

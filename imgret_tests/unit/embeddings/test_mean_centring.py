@@ -31,7 +31,8 @@ from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import TableError
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.means import LITE0, mean_file
 from imgret_tests.support.pictures import picture, picture_bytes, write_pictures

@@ -15,7 +15,7 @@ from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.fake_model import fake_embedder
 from imgret_tests.support.odd_files import saved
 from imgret_tests.support.pictures import picture, picture_bytes

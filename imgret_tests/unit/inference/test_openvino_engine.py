@@ -21,7 +21,8 @@ from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model, resolve
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DiskFullError, LockTimeoutError, ModelError, SettingError
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 from imgret_tests.support.agreement_records import recorded_agreements
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.full_disk import small_disk
@@ -100,7 +101,7 @@ def test_the_converted_network_needs_no_torch(embedder: OpenVinoEmbedder, lite0_
         "from imgret_assets.domain.storage.home import open_home\n"
         "from imgret_assets.domain.models.resolution import resolve\n"
         "from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder\n"
-        "from imgret_assets.settings import PROJECT, load_settings\n"
+        "from imgret_assets.locations import PROJECT; from imgret_assets.settings import load_settings\n"
         "home = open_home(load_settings({'home': sys.argv[1]}))\n"
         "embedder = OpenVinoEmbedder(resolve(home, 'efficientnet_lite0'), Path(sys.argv[1]) / 'models')\n"
         "vector = embedder.embed(np.full((1, 224, 224, 3), 60, np.uint8))\n"

@@ -11,7 +11,7 @@ import pytest
 
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.preprocessing import Preprocessing
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.means import LITE0
 
 SPACE = EmbeddingSpace(

@@ -21,7 +21,8 @@ from imgret_assets.domain.models.resolution import (
 from imgret_assets.domain.models.weights import file_sha256
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ModelError, SettingError
-from imgret_assets.settings import PROJECT, load_settings
+from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 from imgret_tests.support.means import LITE0, mean_file, with_centre
 from imgret_tests.support.torch_models import (
     SMALL,

