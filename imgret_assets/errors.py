@@ -98,6 +98,10 @@ class DatabaseError(ImgretError):
     """Neo4j can't be reached, refuses the login, or fails at a statement."""
 
 
+class UnreachableDatabaseError(DatabaseError):
+    """Neo4j can't be reached, or the connection was lost: the same may succeed later."""
+
+
 class ForeignDatabaseError(DatabaseError):
     """The database holds images of another home."""
 

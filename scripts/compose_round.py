@@ -40,7 +40,7 @@ FAMILIES = 6
 # Enough for a run that can be cut off while it works.
 NEW_PICTURES = 150
 QUERY = "query_similar_images"
-REFRESH = "nightly_refresh"
+REFRESH = "refresh"
 ENDED = ("SUCCESS", "FAILURE", "CANCELED")
 RUN_WITHIN_S = 600.0
 FAILED_WITHIN_S = 240.0

@@ -21,10 +21,9 @@ from dagster._cli.proxy_server_manager import ProxyServerManager
 from dagster._core.workspace.load_target import ModuleTarget, WorkspaceFileTarget
 from dagster._utils.log import configure_loggers
 
+from imgret_assets.defs.instance.code_location import LOCATION, MODULE
 from imgret_assets.defs.webserver import serve
 
-MODULE = "imgret_assets.definitions"
-LOCATION = "imgret"
 STOP_TIMEOUT_S = 20.0
 
 

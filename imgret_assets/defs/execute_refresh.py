@@ -11,9 +11,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import dagster as dg
+from dagster._core.definitions.job_base import InMemoryJob
+from dagster._core.execution.api import execute_run
 
 from imgret_assets.defs.build import build_defs
 from imgret_assets.defs.checks import check_keys
+from imgret_assets.defs.instance.code_location import job_origin
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.old_runs import remove_old_runs
 from imgret_assets.defs.instance.process_runs import end_dead_runs, process_tag
@@ -22,6 +25,7 @@ from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
+from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import keep_connections, open_database
@@ -87,7 +91,10 @@ def _refresh_with_fixed_shards(
         chosen = settings if threshold is None else replace(settings, threshold=threshold)
         job = build_defs(settings=chosen, resources=resources).resolve_job_def(REFRESH)
         try:
-            result = job.execute_in_process(configuration, instance=instance, tags=tags)
+            run = instance.create_run_for_job(
+                job, run_config=configuration, tags={**job.run_tags, **tags}, remote_job_origin=job_origin(REFRESH)
+            )
+            result = execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
         except dg.DagsterExecutionInterruptedError as interruption:
             # Dagster raises this for Ctrl-C, after it has recorded the run as ended.
             raise KeyboardInterrupt from interruption
@@ -115,6 +122,8 @@ def _resources(settings: Settings, counts: RunCounts) -> dict[str, Any]:
         "embedder": EmbedderResource(
             model=settings.model, weights=_text(settings.weights), beside=",".join(additional) or None
         ),
+        # Who waits for the command shall know at once that the server is away.
+        "neo4j": Neo4jResource(retries=0),
         "run_counts": counts,
     }
 
@@ -133,7 +142,7 @@ def _named_cause(error: BaseException) -> BaseException:
     return error
 
 
-def _failed_checks(result: dg.ExecuteInProcessResult) -> tuple[str, ...]:
+def _failed_checks(result: dg.JobExecutionResult) -> tuple[str, ...]:
     return tuple(
         f"check {check.check_name} of {check.asset_key.to_user_string()}: {check.description}"
         for check in result.get_asset_check_evaluations()

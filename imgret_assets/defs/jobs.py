@@ -10,7 +10,9 @@ import dagster as dg
 
 from imgret_assets.defs.ops import find_similar_images
 
-REFRESH = "nightly_refresh"
+REFRESH = "refresh"
+# Name of the job in earlier versions: their unfinished and stored runs count as runs of the refresh.
+FORMER_REFRESH = "nightly_refresh"
 QUERY = "query_similar_images"
 # The launchpad shows all options that an analyst may want to change, so that their names need not be known.
 PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}

@@ -8,6 +8,8 @@ import dagster as dg
 from imgret_assets.defs.jobs import REFRESH
 from imgret_assets.defs.partitions import range_tags
 
+# The job had this name, too, in earlier versions: a schedule that is turned on keeps its name.
+NIGHTLY_REFRESH = "nightly_refresh"
 NIGHTLY = "0 3 * * *"
 
 
@@ -15,7 +17,7 @@ def build_nightly_refresh(shards: list[str]) -> dg.ScheduleDefinition:
     """Return the schedule of a nightly refresh of all shards in one run; it is stopped by default."""
 
     @dg.schedule(
-        name=REFRESH,
+        name=NIGHTLY_REFRESH,
         job_name=REFRESH,
         cron_schedule=NIGHTLY,
         execution_timezone="UTC",

@@ -16,6 +16,7 @@ from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import FORMER_PROCESS_TAG, PROCESS_TAG, end_dead_runs, process_tag
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
+from imgret_assets.defs.schedules import NIGHTLY_REFRESH
 from imgret_assets.defs.sensors import changed_images, dead_runs
 from imgret_assets.domain.analysis.threshold_report import refresh_threshold_report
 from imgret_assets.domain.images.files import shard_of
@@ -89,7 +90,7 @@ def names_in(chain: Chain, shard: str, count: int = 1) -> list[str]:
 
 
 def test_the_schedule_requests_all_shards_in_one_run(chain: Chain, instance: dg.DagsterInstance) -> None:
-    schedule = chain.definitions.resolve_schedule_def(REFRESH)
+    schedule = chain.definitions.resolve_schedule_def(NIGHTLY_REFRESH)
     [request] = schedule.evaluate_tick(dg.build_schedule_context(instance)).run_requests or []
     assert (request.tags[RANGE_START], request.tags[RANGE_END]) == ("00", "03")
     assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
@@ -98,7 +99,7 @@ def test_the_schedule_requests_all_shards_in_one_run(chain: Chain, instance: dg.
 
 def test_the_run_of_the_schedule_refreshes_everything(chain: Chain, instance: dg.DagsterInstance) -> None:
     write_pictures(chain.root, 12)
-    schedule = chain.definitions.resolve_schedule_def(REFRESH)
+    schedule = chain.definitions.resolve_schedule_def(NIGHTLY_REFRESH)
     [request] = schedule.evaluate_tick(dg.build_schedule_context(instance)).run_requests or []
     outcome = chain.run(assets=TABLES, shards=(request.tags[RANGE_START], request.tags[RANGE_END]))
     assert outcome.embedded == 12

@@ -26,7 +26,7 @@ def definitions(settings: Settings) -> dg.Definitions:
 
 def test_the_code_location_is_loadable(definitions: dg.Definitions) -> None:
     dg.Definitions.validate_loadable(definitions)
-    assert definitions.get_repository_def().has_job("nightly_refresh")
+    assert definitions.get_repository_def().has_job("refresh")
 
 
 def test_importing_the_code_location_loads_nothing_heavy() -> None:
@@ -111,7 +111,7 @@ def test_every_asset_takes_all_partitions_in_one_run(definitions: dg.Definitions
 def test_no_step_uses_a_pool_of_dagster(definitions: dg.Definitions) -> None:
     """A killed run keeps its slot, and a step that waits for one in this process logs nothing and cannot be stopped."""
     jobs = definitions.get_repository_def().get_all_jobs()
-    assert {"nightly_refresh", "__ASSET_JOB"} <= {job.name for job in jobs}
+    assert {"refresh", "__ASSET_JOB"} <= {job.name for job in jobs}
     assert {job.name: job.graph.pools for job in jobs if job.graph.pools} == {}
     tagged = [node.name for job in jobs for node in job.nodes if "dagster/concurrency_key" in node.definition.tags]
     assert tagged == []
@@ -119,7 +119,7 @@ def test_no_step_uses_a_pool_of_dagster(definitions: dg.Definitions) -> None:
 
 def test_every_job_check_and_resource_field_is_described(definitions: dg.Definitions) -> None:
     repository = definitions.get_repository_def()
-    for name in ("nightly_refresh", "query_similar_images"):
+    for name in ("refresh", "query_similar_images"):
         assert len(repository.get_job(name).description or "") > 20, name
     for check in definitions.asset_checks or ():
         assert isinstance(check, dg.AssetChecksDefinition)

@@ -19,7 +19,7 @@ from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DatabaseError, HomeError, SettingError
+from imgret_assets.errors import DatabaseError, HomeError, SettingError, UnreachableDatabaseError
 from imgret_assets.settings import Settings
 from imgret_tests.support.chain import QUIET, Chain
 from imgret_tests.support.pictures import write_pictures
@@ -151,7 +151,7 @@ def test_the_password_of_the_environment_is_in_no_record_of_a_run(
     monkeypatch.setenv("NEO4J_URI", "bolt://127.0.0.1:1")
     monkeypatch.setenv("NEO4J_PASSWORD", SECRET)
     write_pictures(chain.root, 2)
-    resources = chain.resources | {"neo4j": default_resources()["neo4j"]}
+    resources = chain.resources | {"neo4j": Neo4jResource(retries=0)}
     job = build_defs(settings=chain.settings, resources=resources).resolve_job_def(REFRESH)
     with pytest.raises(DatabaseError, match=r"bolt://127\.0\.0\.1:1 can't be reached"):
         job.execute_in_process(QUIET, instance=instance, tags=range_tags("00", "03"))
@@ -179,3 +179,24 @@ def test_default_resources_contain_no_value_of_the_environment(monkeypatch: pyte
     assert SECRET not in said
     assert "resnet18" not in said
     assert os.environ["IMGRET_HOME"] not in said
+
+
+def test_a_step_that_writes_the_graph_is_tried_again_where_the_server_is_away(
+    chain: Chain, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only that step, and only as often as the resource says; the run then ends with the server's name."""
+    monkeypatch.setattr(neo4j_module, "RETRY_PAUSE_S", 0.01)
+    write_pictures(chain.root, 2)
+    away = Neo4jResource(uri="bolt://127.0.0.1:1", username="neo4j", password=SECRET, retries=2)
+    job = build_defs(settings=chain.settings, resources=chain.resources | {"neo4j": away}).resolve_job_def(REFRESH)
+    result = job.execute_in_process(QUIET, instance=instance, tags=range_tags("00", "03"), raise_on_error=False)
+    retried = [event.step_key for event in result.all_events if event.is_step_restarted]
+    assert retried == ["image_nodes", "image_nodes"]
+    [failure] = [event for event in result.all_events if event.is_step_failure]
+    assert "127.0.0.1:1 can't be reached" in str(failure.step_failure_data.error)
+
+
+def test_who_asks_for_no_retries_gets_the_error_at_once(chain: Chain) -> None:
+    away = Neo4jResource(uri="bolt://127.0.0.1:1", username="neo4j", password=SECRET, retries=0)
+    with pytest.raises(UnreachableDatabaseError), away.open_to_write(chain.home):
+        pass

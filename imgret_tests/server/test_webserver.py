@@ -43,6 +43,12 @@ LAUNCH = """mutation($params: ExecutionParams!) { launchRun(executionParams: $pa
 BACKFILL = """mutation($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
     __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
 RUNS = "{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } } }"
+JOB = """query($selector: PipelineSelector!) { pipelineOrError(params: $selector) {
+    __typename ... on Pipeline { runs { runId tags { key value } repositoryOrigin { repositoryLocationName } } } } }"""
+OVERVIEW = """query($filter: RunsFilter!, $selector: RepositorySelector!) {
+    repositoryOrError(repositorySelector: $selector) {
+        ... on Repository { pipelines { name runs(limit: 10) { runId } } } }
+    runsOrError(filter: $filter) { ... on Runs { results { runId } } } }"""
 EVENTS = """query($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events {
     ... on ExecutionStepOutputEvent { metadataEntries { label ... on MarkdownMetadataEntry { mdStr }
     ... on TextMetadataEntry { text } } } ... on MessageEvent { message } } } } }"""
@@ -205,8 +211,25 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
 
 
 def test_the_ui_shows_what_the_command_line_ran(webserver: Webserver) -> None:
-    [run] = webserver.runs("nightly_refresh")
+    [run] = webserver.runs("refresh")
     assert run["status"] == "SUCCESS"
+
+
+def test_a_run_of_the_command_line_is_one_of_its_jobs_runs(webserver: Webserver) -> None:
+    """As Overview, the list of jobs and the page of the job ask for runs."""
+    [first] = webserver.runs("refresh")
+    found = webserver.ask(JOB, selector=SELECTOR | {"pipelineName": "refresh"})["pipelineOrError"]["runs"]
+    assert [run["runId"] for run in found] == [first["runId"]]
+    assert found[0]["repositoryOrigin"] == {"repositoryLocationName": "imgret"}
+    tags = {tag["key"]: tag["value"] for tag in found[0]["tags"]}
+    assert (tags["dagster/asset_partition_range_start"], tags["dagster/code_location"]) == ("00", "imgret")
+    assert not [key for key in tags if "process" in key]
+    label = [{"key": ".dagster/repository", "value": "__repository__@imgret"}]
+    overview = webserver.ask(OVERVIEW, selector=SELECTOR, filter={"tags": label})
+    assert {"runId": first["runId"]} in overview["runsOrError"]["results"]
+    jobs = {job["name"]: job["runs"] for job in overview["repositoryOrError"]["pipelines"]}
+    assert jobs["refresh"] == [{"runId": first["runId"]}]
+    assert "nightly_refresh" not in jobs
 
 
 def test_the_query_job_and_a_backfill_are_launched_in_the_ui(webserver: Webserver) -> None:

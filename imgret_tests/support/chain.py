@@ -91,7 +91,10 @@ class Chain:
             "embedder": FakeEmbedderResource(name=self.model, beside=self.beside),
             # A port that nobody listens on, rather than an embedded server that a test did not ask for.
             "neo4j": Neo4jResource(
-                uri=found.uri or "bolt://127.0.0.1:1", username=found.username, password=found.password or ""
+                uri=found.uri or "bolt://127.0.0.1:1",
+                username=found.username,
+                password=found.password or "",
+                retries=0,
             ),
         }
 

@@ -13,7 +13,12 @@ from pydantic import Field
 from imgret_assets.defs.environment import started_environment
 from imgret_assets.domain.graph.connection import Database, keep_connections, open_database
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.errors import UnreachableDatabaseError
 from imgret_assets.settings import load_settings
+
+# Enough for a restart of the server. Each attempt begins with what is still to be written.
+RETRIES = 4
+RETRY_PAUSE_S = 30.0
 
 
 class Neo4jResource(dg.ConfigurableResource):
@@ -30,6 +35,11 @@ class Neo4jResource(dg.ConfigurableResource):
     )
     database: str | None = Field(
         default=None, description="Name of the database. If empty: NEO4J_DATABASE, else the server's default."
+    )
+
+    retries: int = Field(
+        default=RETRIES,
+        description="How often a step that writes the graph is tried again where the server can't be reached.",
     )
 
     @contextmanager
@@ -55,3 +65,20 @@ class Neo4jResource(dg.ConfigurableResource):
         }
         with open_database(load_settings(flags, env=started_environment())) as database:
             yield database
+
+    @contextmanager
+    def open_to_write(self, home: Home) -> Iterator[Database]:
+        """Provide a connection to a step that can be repeated: if the server is away, Dagster tries the step again.
+
+        Raises:
+            dagster.RetryRequested: the server can't be reached, or the connection was lost.
+            DatabaseError: the same where no retries are left to Dagster, or the server refuses the login.
+            ServerError: the embedded server cannot be started.
+        """
+        try:
+            with self.open(home) as database:
+                yield database
+        except UnreachableDatabaseError as error:
+            if not self.retries:
+                raise
+            raise dg.RetryRequested(self.retries, RETRY_PAUSE_S) from error

@@ -15,7 +15,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.neo4j_server.lifecycle import browser_url, connection
 from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
-from imgret_assets.errors import DatabaseError, first_line
+from imgret_assets.errors import DatabaseError, UnreachableDatabaseError, first_line
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
@@ -300,7 +300,7 @@ def translated(uri: str) -> Iterator[None]:
             f"NEO4J_URI {uri!r} is not usable ({error})", expected="such as bolt://host:7687"
         ) from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired) as error:
-        raise DatabaseError(
+        raise UnreachableDatabaseError(
             f"Neo4j at {uri} can't be reached or the connection was lost ({first_line(error) or 'no answer'})",
             remedy=_connection_remedy(error),
         ) from error

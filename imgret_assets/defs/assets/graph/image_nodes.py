@@ -34,7 +34,7 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         """One :Image node for each usable image of the shard, with its vector, in the vector index."""
         home = warehouse.open()
         shards = selected_shards(context, home)
-        with neo4j.open(home) as database:
+        with neo4j.open_to_write(home) as database:
             space = embedder.space(home)
             report = sync_nodes(home, database, space, shards)
         context.log.info(report.summary)

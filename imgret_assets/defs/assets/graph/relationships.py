@@ -69,7 +69,7 @@ def build_graph_asset(
         neo4j: Neo4jResource,
     ) -> dg.MaterializeResult:
         home = warehouse.open()
-        with neo4j.open(home) as database:
+        with neo4j.open_to_write(home) as database:
             report = sync(home, database, embedder.space(home))
         context.log.info(report.summary)
         return dg.MaterializeResult(metadata=metadata(home, report))
