@@ -34,6 +34,17 @@ _KIND_TEXT = {
 }
 
 
+_TITLES = {
+    "exact": "The same file",
+    "near": "The same image, saved in another way",
+    "look_first": "Nearly the same image: look at the difference",
+    "mirrored": "The same image, mirrored",
+    "rotated": "The same image, rotated",
+    "similar": "Two images that resemble each other",
+    "different": "Two different images",
+}
+
+
 def show_comparison(home: Home, space: str, left: QueryImage, right: QueryImage) -> None:
     """Draw both images and the tables; if they can't be compared, show why.
 
@@ -53,6 +64,8 @@ def show_comparison(home: Home, space: str, left: QueryImage, right: QueryImage)
         )
         if st.button("Swap", key="compare-swap", shortcut="x", help="Exchange left and right, or show the other image"):
             st.session_state["compare-swapped"] = not st.session_state.get("compare-swapped", False)
+    # Filled last, because measuring takes longer than showing the images.
+    verdict = st.container(gap="xsmall")
     swapped = st.session_state.get("compare-swapped", False)
     first, second = (right, left) if swapped else (left, right)
     if view == SIDE_BY_SIDE:
@@ -65,7 +78,10 @@ def show_comparison(home: Home, space: str, left: QueryImage, right: QueryImage)
             _show_image(second, max_pixels=home.settings.max_pixels, actual_pixels=True)
     explanation = try_or_show_error(lambda: explain(home, resolve_space(home, space).space, first, second))
     if explanation is not None:
-        _show_verdict(explanation)
+        with verdict:
+            st.subheader(_TITLES.get(explanation.kind, explanation.kind), anchor=False)
+            st.markdown(markdown_text(verdict_text(explanation)))
+        _show_measurements(explanation)
         _show_differences(explanation.a, explanation.b)
 
 
@@ -78,12 +94,36 @@ def _show_image(image: QueryImage, *, max_pixels: int, actual_pixels: bool = Fal
     except (UnusableImageError, OSError) as problem:
         st.error(f"The image can't be shown: {markdown_text(str(problem))}. What to do: choose another image.")
         return
-    # With a width in pixels Streamlit sends the file as it is; without one it makes large images smaller.
-    width = decoded.width if actual_pixels else "stretch"
+    # With a width in pixels Streamlit sends the file as it is; without one it makes large images smaller. It enlarges
+    # neither.
+    width = decoded.width if actual_pixels else "content"
     st.image(image.data if shown_by_browser else decoded, width=width, alt=image.name)
 
 
-def _show_verdict(explanation: Explanation) -> None:
+def verdict_text(explanation: Explanation) -> str:
+    """Return what two images are to each other, and which one has more to it, in words."""
+    a, b = explanation.a, explanation.b
+    score = score_text(explanation.cosine)
+    if explanation.kind == "exact":
+        return f"Both files have the same {a.bytes:,} bytes."
+    if explanation.kind in ("similar", "different"):
+        side = "above" if explanation.cosine > explanation.threshold else "not above"
+        limit = f"the graph's threshold of {explanation.threshold:g}"
+        return f"They are no duplicates. Their score is {score}, {side} {limit}."
+    reason = f"{explanation.why[:1].upper()}{explanation.why[1:]}. " if explanation.kind == "look_first" else ""
+    if a.width * a.height != b.width * b.height:
+        side = "left" if a.width * a.height > b.width * b.height else "right"
+        sizes = f"{a.width:,} × {a.height:,} on the left, {b.width:,} × {b.height:,} on the right"
+        return f"{reason}The {side} one has more pixels: {sizes}. Their score is {score}."
+    pixels = f"Both have {a.width * a.height:,} pixels"
+    if a.bytes == b.bytes:
+        return f"{reason}{pixels}, and files of one size. Their score is {score}."
+    side = "left" if a.bytes > b.bytes else "right"
+    sizes = f"{readable_bytes(a.bytes)} on the left, {readable_bytes(b.bytes)} on the right"
+    return f"{reason}{pixels}. The {side} file is larger: {sizes}. Their score is {score}."
+
+
+def _show_measurements(explanation: Explanation) -> None:
     ranks = [
         f"{side} is nearest neighbour {rank} of {other_side}"
         for side, other_side, rank in (
@@ -118,6 +158,8 @@ def _value(criterion: Criterion) -> str:
         return "not measurable"
     if isinstance(criterion.value, bool):
         return "yes" if criterion.value else "no"
+    if isinstance(criterion.value, str):
+        return criterion.value
     return score_text(criterion.value, 4) if isinstance(criterion.value, float) else f"{criterion.value:,}"
 
 

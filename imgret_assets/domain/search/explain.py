@@ -298,6 +298,8 @@ def verdict(criteria: Sequence[Criterion], comparison: Comparison | None = None)
 def _in_words(criterion: Criterion) -> str:
     if isinstance(criterion.value, str):
         return f"{criterion.name}: {criterion.value}"
+    if isinstance(criterion.value, bool):
+        return f"{criterion.name}: {'yes' if criterion.value else 'no'}"
     value = score_text(criterion.value, 4) if isinstance(criterion.value, float) else str(criterion.value)
     limit = criterion.needed.partition(",")[0]
     return f"{criterion.name} {value} {'is' if criterion.met else 'is not'} {limit}"
