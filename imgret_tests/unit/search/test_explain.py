@@ -41,4 +41,4 @@ def test_the_first_limit_that_fails_decides(
 
 def test_other_proportions_decide_before_the_pixels() -> None:
     criteria = judge(False, 3, 0.99, 0.7, 0.8, like_proportions=False)
-    assert verdict(criteria)[1].startswith("no duplicate: like proportions False is not yes")
+    assert verdict(criteria)[1].startswith("no duplicate: like proportions: no;")
