@@ -4,6 +4,7 @@ Belongs here: the only place that makes `Definitions`. Not here: any single defi
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -27,6 +28,7 @@ from imgret_assets.defs.partitions import shards_definition
 from imgret_assets.defs.resources import default_resources
 from imgret_assets.defs.schedules import build_nightly_refresh
 from imgret_assets.defs.sensors import changed_images, dead_runs
+from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.storage.home import shard_count
 from imgret_assets.domain.storage.home_record import shard_keys
 from imgret_assets.samples.folders import sample_query
@@ -68,7 +70,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
     return dg.Definitions(
         assets=with_code_versions(with_layer_descriptions(assets), settings_of_versions(settings, environment)),
         asset_checks=default_checks(),
-        jobs=[refresh_job, build_query_job(sample_query(settings.home / "samples"))],
+        jobs=[refresh_job, build_query_job(_example_query(settings))],
         schedules=[build_nightly_refresh(shard_keys(count))],
         sensors=[changed_images, dead_runs],
         loggers={"console": console_logger()},
@@ -76,3 +78,12 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         # All steps of a run in one process: there are few, and the model is loaded once.
         executor=dg.in_process_executor,
     )
+
+
+def _example_query(settings: Settings) -> Path | None:
+    """Return an image for the prefilled query: the sample query, else an image of the home; None where there is none.
+
+    A home that was made after the code location was loaded has its first image only after the next loading.
+    """
+    sample = sample_query(settings.home / "samples")
+    return sample if sample.is_file() else find_example(settings.home / "warehouse")

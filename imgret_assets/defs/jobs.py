@@ -27,13 +27,16 @@ refresh_job = dg.define_asset_job(
 )
 
 
-def build_query_job(sample: Path) -> dg.JobDefinition:
-    """Return the job that answers one query; its configuration is prefilled with a sample image."""
+def build_query_job(example: Path | None) -> dg.JobDefinition:
+    """Return the job that answers one query; its configuration is prefilled with an example image.
+
+    Where there is none yet, the path is empty: then the op takes an image of the home.
+    """
 
     @dg.job(
         name=QUERY,
         executor_def=dg.in_process_executor,
-        config={"ops": {"find_similar_images": {"config": {"image_path": str(sample), **PREFILLED}}}},
+        config={"ops": {"find_similar_images": {"config": {"image_path": str(example or ""), **PREFILLED}}}},
         description="Find images similar to a query image. The result is a table with thumbnails in the output "
         "metadata of the op.",
     )

@@ -13,8 +13,11 @@ from pydantic import Field
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.contact_sheets import data_uri
+from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Query, read_query
+from imgret_assets.domain.storage.home import Home
+from imgret_assets.errors import ImageError
 from imgret_assets.wording import score_text
 
 THUMBNAIL_PIXELS = 96
@@ -25,7 +28,10 @@ MAX_THUMBNAILS = 16
 class SimilarityQuery(dg.Config):
     """Configuration of a query."""
 
-    image_path: str = Field(description="Query image: a file on the machine that runs the job.")
+    image_path: str = Field(
+        default="",
+        description="Query image: a file on the machine that runs the job. If empty: an image of the home.",
+    )
     top_k: int = Field(default=5, description="Number of hits, 1 to 1000.")
     mode: Literal["index", "exact", "rerank"] = Field(
         default="index",
@@ -48,12 +54,13 @@ def find_similar_images(
     """Find the images of the graph that are similar to a query image."""
     home = warehouse.open()
     query = Query(**config.model_dump(exclude={"image_path"})).check()
-    image = read_query(Path(config.image_path).expanduser(), home.images, max_bytes=home.settings.max_bytes)
+    path = Path(config.image_path).expanduser() if config.image_path else _example(home)
+    image = read_query(path, home.images, max_bytes=home.settings.max_bytes)
     with neo4j.open(home) as database:
         answer = find_similar(home, image, query, database=database)
     context.add_output_metadata(
         {
-            "similar_images": dg.MetadataValue.md(answer_markdown(answer, Path(config.image_path), home.images)),
+            "similar_images": dg.MetadataValue.md(answer_markdown(answer, path, home.images)),
             "on_the_page": dg.MetadataValue.url(page_link(home.settings.app_url, answer, query)),
             "model": answer.model,
             "mode": answer.mode,
@@ -63,6 +70,21 @@ def find_similar_images(
         }
     )
     return answer.as_json()
+
+
+def _example(home: Home) -> Path:
+    """Return an image of the home.
+
+    Raises:
+        ImageError: no run has found a usable one yet.
+    """
+    path = find_example(home.warehouse)
+    if path is None:
+        raise ImageError(
+            "The query names no image, and the home has none yet",
+            remedy="set image_path, or launch the job refresh first",
+        )
+    return path
 
 
 def page_link(app_url: str, answer: Answer, query: Query) -> str:

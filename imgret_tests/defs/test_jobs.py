@@ -8,8 +8,10 @@ import pytest
 
 from imgret_assets.defs.jobs import QUERY
 from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.search.query import Answer, Hit, Relation
 from imgret_assets.errors import ImageError, ImgretError, SettingError
+from imgret_assets.samples.folders import sample_query
 from imgret_tests.support.chain import QUIET, Chain
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
@@ -25,13 +27,40 @@ def _config(**values: Any) -> dict[str, Any]:
     return {"ops": {OP: {"config": values}}, **QUIET}
 
 
-def test_its_configuration_is_prefilled_with_a_sample(job: dg.JobDefinition, chain: Chain) -> None:
-    prefilled = job.run_config
-    assert prefilled is not None
-    config = prefilled["ops"][OP]["config"]
+def _prefilled(chain: Chain) -> str:
+    job = chain.definitions.resolve_job_def(QUERY)
+    assert job.run_config is not None
+    config = job.run_config["ops"][OP]["config"]
     assert config["top_k"] == 5
-    assert Path(config["image_path"]).is_relative_to(chain.settings.home)
-    assert dg.validate_run_config(job, prefilled)
+    assert dg.validate_run_config(job, job.run_config)
+    return config["image_path"]
+
+
+def test_its_configuration_is_prefilled_with_an_image_that_is_there(chain: Chain) -> None:
+    """The sample query, else the first usable image of the home; nothing in a home without any."""
+    assert _prefilled(chain) == ""
+    (chain.root / "a.png").write_bytes(b"no image")
+    paths = write_pictures(chain.root, 3)
+    refresh_manifest(chain.home)
+    found = Path(_prefilled(chain))
+    assert found.relative_to(chain.root).as_posix() in paths
+    found.unlink()
+    assert Path(_prefilled(chain)).is_file()
+    sample = sample_query(chain.settings.home / "samples")
+    sample.parent.mkdir(parents=True)
+    sample.write_bytes(picture_bytes(1))
+    assert _prefilled(chain) == str(sample)
+
+
+def test_a_query_without_an_image_takes_one_of_the_home_or_says_that_there_is_none(
+    chain: Chain, job: dg.JobDefinition
+) -> None:
+    with pytest.raises(ImageError, match=r"names no image, and the home has none yet.*image_path"):
+        job.execute_in_process(_config())
+    write_pictures(chain.root, 1)
+    refresh_manifest(chain.home)
+    with pytest.raises(ImgretError, match=r"127\.0\.0\.1:1|no model"):
+        job.execute_in_process(_config())
 
 
 def test_omitted_fields_have_defaults(job: dg.JobDefinition) -> None:
@@ -58,10 +87,9 @@ def test_a_known_mode_can_be_launched(job: dg.JobDefinition, mode: str) -> None:
     [
         ({"image_path": "a.png", "mode": "fuzzy"}, "mode"),
         ({"image_path": "a.png", "k": 3}, "unexpected config entry"),
-        ({"top_k": 3}, "image_path"),
         ({"image_path": "a.png", "top_k": "many"}, "top_k"),
     ],
-    ids=["mode", "unknown", "no-image", "type"],
+    ids=["mode", "unknown", "type"],
 )
 def test_wrong_configuration_is_an_error_at_launch(job: dg.JobDefinition, values: dict[str, Any], message: str) -> None:
     with pytest.raises(dg.DagsterInvalidConfigError, match=message):

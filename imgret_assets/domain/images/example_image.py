@@ -1,0 +1,28 @@
+"""An example image of a library, for a query that shall work as it stands.
+
+Belongs here: choosing it from the manifest. Not here: the drawn samples and their queries (`samples.folders`).
+"""
+
+from pathlib import Path
+
+from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.storage import tables
+from imgret_assets.errors import TableError
+
+
+def find_example(warehouse: Path) -> Path | None:
+    """Return the first usable image of the manifest whose file is there; None where there is none.
+
+    Args:
+        warehouse: folder of the tables; it need not exist.
+    """
+    for file in sorted(tables.manifest_path(warehouse, "00").parent.glob("shard=*.parquet")):
+        try:
+            root = Path(tables.read_metadata(file)["root"])
+            rows = tables.where_equal(tables.read(file, ["path", "status"]), "status", Status.OK)
+        except (TableError, KeyError):
+            # A run will make it again, and says so.
+            continue
+        if rows.num_rows and (path := root / rows["path"][0].as_py()).is_file():
+            return path
+    return None
