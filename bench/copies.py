@@ -69,9 +69,8 @@ def run(
     say(f"copies: near-duplicates found, {near.compared_pairs:,} pairs compared, {without_s:.0f} s")
     started = time.process_time()
     duplicates = {row.image.sha256 for row in near.duplicates}
-    hashes = store.hashes()
-    kept = [group for group in groups if hashes.get(group[0].sha256) and group[0].sha256 not in duplicates]
-    oriented = find_oriented_copies(kept, store, folder, **_LIMITS)
+    kept = [group for group in groups if group[0].sha256 not in duplicates]
+    oriented = find_oriented_copies(kept, store, store.hashes(), folder, **_LIMITS)
     oriented_s = time.process_time() - started
     say(f"copies: turned copies found, {oriented.compared_pairs:,} pairs compared, {oriented_s:.0f} s")
     rows = merge_duplicates(groups, near.duplicates + near.look_first, oriented.copies)
@@ -95,7 +94,7 @@ def _cost_without_copies(
     store.put_fingerprints(fingerprint_contents(contents, folder, **_LIMITS))
     hashes = store.hashes()
     started = time.process_time()
-    find_oriented_copies([group for group in originals if hashes[group[0].sha256]], store, folder, **_LIMITS)
+    find_oriented_copies(originals, store, hashes, folder, **_LIMITS)
     seconds = time.process_time() - started
     return Measure(
         "turned copies: added per image without a copy, one core", 1000 * seconds / len(originals), unit="ms"

@@ -211,10 +211,10 @@ def _find_oriented(
     home: Home, store: FingerprintStore, groups: Sequence[Sequence[UsableImage]], near: Sequence[Duplicate]
 ) -> OrientedCopies:
     """Find the mirrored and rotated copies among the contents that are no near-duplicates."""
-    hashes, duplicates = store.hashes(), {row.image.sha256 for row in near}
-    kept = [group for group in groups if hashes.get(group[0].sha256) and group[0].sha256 not in duplicates]
+    duplicates = {row.image.sha256 for row in near}
+    kept = [group for group in groups if group[0].sha256 not in duplicates]
     limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
-    return find_oriented_copies(kept, store, home.images, **limits)
+    return find_oriented_copies(kept, store, store.hashes(), home.images, **limits)
 
 
 def require_duplicates(home: Home) -> DuplicatesMetadata:

@@ -11,7 +11,7 @@ that are copies of it; so each copy is listed once, with one orientation. A pair
 as a version with a changed place, is left out. So is a file of several frames.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,7 +41,7 @@ MAX_MISSES = 8
 # Of the candidates of an image in one orientation, so many of the closest are kept: forms by the thousand look alike.
 MAX_CANDIDATES = 64
 # Changes to what decides in this module increment the number: pairs are then compared again in all orientations.
-ORIENTATION_METHOD = f"eight-1 {RADIUS_BITS} {MAX_MISSES} {MAX_CANDIDATES} {CONFIRMATION_METHOD}"
+ORIENTATION_METHOD = f"eight-2 {RADIUS_BITS} {MAX_MISSES} {MAX_CANDIDATES} {CONFIRMATION_METHOD}"
 _BUFFER_LINES = 1 << 16
 
 
@@ -63,6 +63,7 @@ class OrientedCopies:
 def find_oriented_copies(
     groups: Sequence[Sequence[UsableImage]],
     store: FingerprintStore,
+    hashes: Mapping[str, bytes | None],
     root: Path,
     *,
     max_pixels: int,
@@ -71,16 +72,17 @@ def find_oriented_copies(
     """Find the images that are mirrored or rotated copies of other images.
 
     Args:
-        groups: images by content, ranked (`rank_contents`), without near-duplicates; each has a hash in the store.
+        groups: images by content, ranked (`rank_contents`), without near-duplicates. Those without a hash are left out.
         store: provides the scores of earlier runs, and receives those of this run.
+        hashes: the hash of each content that has one.
         root: the image root.
         max_pixels: an image with more pixels is not decoded.
         max_bytes: a file with more bytes is not read.
     """
-    single = [group for group in groups if (group[0].frames or 1) == 1]
+    single = [group for group in groups if (group[0].frames or 1) == 1 and hashes.get(group[0].sha256)]
     contents = [group[0].sha256 for group in single]
     scores = _Scores(contents, store)
-    scores.add_candidates()
+    scores.add_candidates(hashes)
     paths_of = {group[0].sha256: [image.path for image in group] for group in single}
     with PixelComparer(paths_of, root, max_pixels=max_pixels, max_bytes=max_bytes) as comparer:
         search = _Search([group[0] for group in single], scores, comparer)
@@ -133,8 +135,12 @@ class _Scores:
         if (pair.a, pair.b) not in self._looked_at:
             self.candidates.setdefault(self.numbers(pair)[0], {})[pair] = score
 
-    def add_candidates(self) -> None:
-        """Find the candidates of contents of which not every pair is known, and measure their correlations."""
+    def add_candidates(self, hashes: Mapping[str, bytes | None]) -> None:
+        """Find the candidates of contents of which not every pair is known, and measure their correlations.
+
+        Args:
+            hashes: of all contents.
+        """
         known = self.store.oriented_contents(ORIENTATION_METHOD)
         # New ones first: each is compared with all after it, which leaves out the pairs of two known ones.
         order = sorted(range(len(self.contents)), key=lambda number: self.contents[number] in known)
@@ -142,13 +148,11 @@ class _Scores:
         if not new or len(self.contents) < 2:
             return
         ordered = [self.contents[number] for number in order]
-        plain = np.empty((len(ordered), 4), np.uint64)
+        plain = np.frombuffer(b"".join(hashes[sha256] or b"" for sha256 in ordered), np.uint64).reshape(-1, 4)
         turned = np.empty((len(ORIENTATIONS), new, 4), np.uint64)
-        for start in range(0, len(ordered), PAIR_BATCH):
-            hashes = hash_greys(self.store.greys(ordered[start : start + PAIR_BATCH]))
-            plain[start : start + PAIR_BATCH] = hashes[0]
-            count = max(0, min(PAIR_BATCH, new - start))
-            turned[:, start : start + count] = hashes[1:, :count]
+        for start in range(0, new, PAIR_BATCH):
+            part = ordered[start : min(start + PAIR_BATCH, new)]
+            turned[:, start : start + len(part)] = hash_greys(self.store.greys(part))[1:]
         for orientation in range(len(ORIENTATIONS)):
             for row, columns, bits in _find_close(turned[orientation], plain):
                 self._correlate(ordered, orientation, row, columns, bits)
