@@ -14,6 +14,7 @@ from imgret_assets.app.data_access import read_facts, read_library
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphFacts
 from imgret_assets.domain.images.library import Library
+from imgret_assets.domain.operations.complete_state import describe, served_home
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
@@ -46,7 +47,7 @@ def open_library() -> tuple[Home, Library] | None:
 
 
 def _open() -> tuple[Home, Library]:
-    home = open_home(load_settings())
+    home = served_home(open_home(load_settings()))
     return home, read_library(home)
 
 
@@ -69,10 +70,15 @@ def show_header(home: Home, library: Library) -> GraphFacts | None:
     if facts is None:
         st.button("Try again")
         return None
-    state = ":orange-badge[refreshing]" if facts.state.state == REFRESHING else ":green-badge[ready]"
+    if facts.state.state == REFRESHING:
+        state = ":orange-badge[refreshing]"
+    else:
+        state = ":orange-badge[last complete state]" if home.complete_state else ":green-badge[ready]"
     model = markdown_text(facts.state.model)
     counts = f"**{counted(facts.images, 'image')}** · **{counted(facts.relations, 'relationship')}**"
     st.markdown(f"{counts} · model **{model}** · {state}")
     if facts.state.state == REFRESHING:
         st.warning("A run is writing to the graph: hits and relationships may be incomplete. Reload after the run.")
+    if note := describe(home):
+        st.info(note[0].upper() + note[1:] + ".")
     return facts

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.duplicates.duplicate_search import (
     DUPLICATE_KINDS,
     EXACT,
@@ -32,7 +33,7 @@ from imgret_assets.domain.review.decisions import Decisions, File
 from imgret_assets.domain.review.removals import find_removable_duplicates
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import DUPLICATES
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import load_settings
 
 _COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "decision", "reason")
@@ -73,7 +74,7 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
     colour; mirrored and rotated list copies in another orientation, if IMGRET_ORIENTATIONS is on. None of these are
     duplicates.
     """
-    opened = open_home(load_settings({"home": home}))
+    opened = open_served_home(load_settings({"home": home}))
     decisions = read_decisions(opened)
     space = require_duplicates(opened).space
     images = load_usable_images(opened, space)

@@ -11,10 +11,11 @@ import click
 
 from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
 from imgret_assets.cli.support.output import COSINE, Output, output_options
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.search.explain import Explanation
 from imgret_assets.domain.search.explain import explain as explain_two
 from imgret_assets.domain.search.query import QueryImage, read_query
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable
 
@@ -35,7 +36,7 @@ def explain(a: Path, b: Path, output: Output, home: Path | None) -> None:
     (cosine above the threshold), different.
     Relationships are shown if the database is running; it is not started.
     """
-    opened = open_home(load_settings({"home": home}))
+    opened = open_served_home(load_settings({"home": home}))
     images = [_read_image(opened, path) for path in (a, b)]
     explanation = explain_two(opened, space_in_use(opened), *images)
     rows = list(_rows(explanation))

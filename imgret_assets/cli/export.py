@@ -8,9 +8,9 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.support.image_arguments import space_in_use
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.operations.export import FORMATS, export_graph
 from imgret_assets.domain.storage import permissions
-from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
 
@@ -25,7 +25,7 @@ def export(folder: Path, form: str, vectors: bool, home: Path | None) -> None:
 
     Everything comes from the tables of the last run, so no database is needed. Files of the same names are replaced.
     """
-    opened = open_home(load_settings({"home": home}))
+    opened = open_served_home(load_settings({"home": home}))
     with permissions.users_umask():
         exported = export_graph(opened, space_in_use(opened), folder, form, vectors=vectors)
     for file in exported.files:

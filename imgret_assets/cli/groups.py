@@ -13,11 +13,12 @@ import click
 
 from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, output_options
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.operations.group_export import EXPORTS, LINKS, LIST, album, link_files, list_of_files
 from imgret_assets.domain.review.group_names import name_group, read_group_names
 from imgret_assets.domain.storage import atomic_files, permissions, tables
 from imgret_assets.domain.storage.derived_tables import GROUPS
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted, score_text
@@ -65,7 +66,7 @@ def groups(
     """
     if group is None and (name is not None or to is not None):
         raise click.UsageError("--name and --to need GROUP: the group to name or export")
-    opened = open_home(load_settings({"home": home}))
+    opened = open_served_home(load_settings({"home": home}))
     space = space_in_use(opened).id
     rows = tables.read(GROUPS.require(opened.warehouse, space)).to_pylist()
     names = read_group_names(opened, {row["path"]: row["group"] for row in rows})

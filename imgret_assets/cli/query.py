@@ -23,10 +23,11 @@ from imgret_assets.cli.support.output import (
     fail_on_found,
     output_options,
 )
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, Relation, read_query
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
@@ -92,7 +93,7 @@ def query(
     parameters = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
-    opened = open_home(load_settings({"home": home}))
+    opened = open_served_home(load_settings({"home": home}))
     several = len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images)
     if sheet is not None and (several or sheet.suffix.lower() != ".png"):
         raise click.UsageError("--sheet draws the answer to one query image; its file must end with .png")

@@ -15,6 +15,7 @@ import click
 from imgret_assets.cli import review_moves
 from imgret_assets.cli.support.image_arguments import as_file, in_library
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
+from imgret_assets.cli.support.served_home import open_served_home
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
 from imgret_assets.domain.review import decision_log
 from imgret_assets.domain.review.decision_log import read_decisions
@@ -77,6 +78,7 @@ def review(
         return review_moves.apply(opened, output, to, confirmed=yes)
     if dry_run:
         return exit_code(any_result=_show_removals(opened, output), fail_on_found=fail_on_found)
+    opened = open_served_home(opened.settings)
     queue = read_review_queue(opened)
     kinds = [kind] if kind else [EXACT, NEAR]
     sets = [review_set for name in kinds for review_set in queue.sets(name, 0, limit)]

@@ -12,6 +12,7 @@ import click
 from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.defs.execute_refresh import refresh
 from imgret_assets.domain.models import default_model
+from imgret_assets.domain.operations.complete_state import keep_complete_state
 from imgret_assets.domain.operations.run_totals import Totals
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import Settings, check_threshold, load_settings
@@ -63,6 +64,8 @@ def refresh_with_progress(
     default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True), download=False)
     with progress_bar():
         result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
+    # The links of the state before would keep the replaced tables on the disk.
+    keep_complete_state(open_home(settings))
     for failed_check in result.failed_checks:
         click.echo(f"imgret: {failed_check}", err=True)
     return result.totals

@@ -51,7 +51,8 @@ def show_overview() -> None:
     context = open_context()
     if context is None or not context.library.paths:
         return
-    home = context.home
+    # What is behind is shown of the tables as they are now.
+    home = context.home.live
     space = context.facts.state.model if context.facts else None
     overview = try_or_show_error(lambda: read_overview(home, space))
     if overview is None:

@@ -99,13 +99,19 @@ def read_backlog(home: Home, space: str | None) -> Backlog:
         home: the home.
         space: id of the embedding space; None if nothing has been embedded with the model in force.
     """
+    of_tables = read_backlog_of_tables(home, space)
+    return of_tables if space is None else Backlog((*of_tables.assets, *_graph_states(home, space)))
+
+
+def read_backlog_of_tables(home: Home, space: str | None) -> Backlog:
+    """Compare manifest, embeddings and derived tables as `read_backlog` does, and leave out the graph."""
     listed = _state_of_shards("raw_images", home.shards, lambda shard: _manifest_state(home, shard))
     if space is None:
         return Backlog((listed, AssetState("embeddings", MISSING, tuple(home.shards), "nothing embedded yet")))
     shard_states, coverage = _compare_shards(home, space)
     embedded = _state_of_shards("embeddings", home.shards, shard_states.__getitem__)
     derived = [_derived_state(home, space, table, coverage) for table in DERIVED_TABLES]
-    return Backlog((listed, embedded, *derived, *_graph_states(home, space)))
+    return Backlog((listed, embedded, *derived))
 
 
 def _state_of_shards(asset: str, shards: Sequence[str], state_of: Callable[[str], str]) -> AssetState:

@@ -8,6 +8,7 @@ import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 
 from imgret_assets.domain.storage import locks, permissions, reshard_swap
@@ -17,11 +18,28 @@ from imgret_assets.settings import DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings, 
 
 
 @dataclass(frozen=True)
+class CompleteState:
+    """Tables that belong together, kept beside those that a run is changing or has left half changed.
+
+    Attributes:
+        folder: has the layout of the warehouse.
+        at: when the newest of the tables was written, UTC.
+    """
+
+    folder: Path
+    at: datetime
+
+
+@dataclass(frozen=True)
 class Home:
-    """An opened home: its folders, and the settings in force, which its record completes."""
+    """An opened home: its folders, and the settings in force, which its record completes.
+
+    `complete_state` is set where readers get the last complete state (`domain.operations.complete_state`).
+    """
 
     settings: Settings
     record: HomeRecord
+    complete_state: CompleteState | None = None
 
     @property
     def path(self) -> Path:
@@ -30,8 +48,13 @@ class Home:
 
     @property
     def warehouse(self) -> Path:
-        """Folder of the tables that users may read."""
-        return self.path / "warehouse"
+        """Folder of the tables that users may read, or of the complete state that is read instead."""
+        return self.complete_state.folder if self.complete_state else self.path / "warehouse"
+
+    @property
+    def live(self) -> "Home":
+        """The home with the tables as they are now."""
+        return replace(self, complete_state=None)
 
     @property
     def work(self) -> Path:

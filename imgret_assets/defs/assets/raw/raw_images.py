@@ -13,6 +13,7 @@ from imgret_assets.defs.metadata import changes, column_schema, rate, status_cou
 from imgret_assets.defs.partitions import selected_shards
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.manifest import ScanReport, ShardScan, refresh_manifest
+from imgret_assets.domain.operations.complete_state import keep_complete_state
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import MANIFEST_SCHEMA, manifest_path
 
@@ -36,6 +37,8 @@ def build_raw_images(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
     def raw_images(context: dg.AssetExecutionContext, config: ScanConfig, warehouse: WarehouseResource) -> None:
         """The manifest: one row for each candidate image file of the shard, with its hash, size and status."""
         home = warehouse.open()
+        # For readers, should this run not end.
+        keep_complete_state(home)
         shards = selected_shards(context, home)
         report = refresh_manifest(home, shards, verify=config.verify, allow_deletes=config.allow_deletes)
         context.log.info(report.summary)
