@@ -1,8 +1,14 @@
-"""The page Overview over a home without images, without most tables, and without a graph."""
+"""The page Overview over a home without images, without most tables, and without a graph; trying a threshold."""
 
+import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from imgret_assets.app.components import threshold_picker
+from imgret_assets.app.views import overview_page
+from imgret_assets.domain.analysis.calibration import ThresholdReport, ThresholdRow
+from imgret_assets.domain.analysis.threshold_samples import ThresholdSamples
+from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.fake_search import FakeServer, page_test
 
 
@@ -39,3 +45,63 @@ def test_the_tables_are_shown_while_the_database_is_down(page: AppTest, server: 
     assert not page.exception
     assert "imgret run" in page.error[0].value
     assert page.dataframe[0].value["asset"].tolist() == ["raw_images"]
+
+
+@pytest.fixture
+def with_report(monkeypatch: pytest.MonkeyPatch, library: list[str]) -> None:
+    """A report whose pairs become fewer by ten with every hundredth, and pairs of the library's images."""
+    rows = [
+        ThresholdRow(number / 100, 10.0 * (100 - number), 0.0, 100 - number, 0.0, 0.5, 0.25)
+        for number in range(50, 100)
+    ]
+    report = ThresholdReport("m", 12, 12, rows, [], [], 0.2, 0.1, None, None, None, 0, None, 0.7, "because.")
+    samples = ThresholdSamples(library, np.array([0, 2, 4]), np.array([1, 3, 5]), np.array([0.55, 0.69, 0.99996]))
+    monkeypatch.setattr(overview_page, "read_threshold_report", lambda *_: report)
+    monkeypatch.setattr(threshold_picker, "load_threshold_samples", lambda *_: samples)
+
+
+@pytest.mark.usefixtures("with_report")
+def test_a_threshold_starts_at_that_of_the_graph(page: AppTest, server: FakeServer, home: Home) -> None:
+    assert server.state
+    server.state["threshold"] = 0.8
+    page.run()
+    assert not page.exception
+    figures = {metric.label: (metric.value, metric.delta) for metric in page.metric}
+    assert figures["Pairs"] == ("200", "as now")
+    assert figures["Related images of 12"] == ("20", "as now")
+    assert page.code[0].value == f"imgret run --threshold 0.8 --home {home.path}"
+    assert [text.value for text in page.markdown if text.value in ("**0.9999**", "**0.6900**", "**0.5500**")] == [
+        "**0.9999**",
+        "**0.6900**",
+        "**0.5500**",
+    ]
+
+
+@pytest.mark.usefixtures("with_report")
+@pytest.mark.parametrize(
+    ("threshold", "pairs", "change", "above"),
+    [
+        (0.6, "400", "200 more than now", ["**0.6900**", "**0.9999**"]),
+        (0.99, "10", "190 fewer than now", ["**0.9999**"]),
+    ],
+)
+def test_a_dragged_threshold_shows_its_pairs_and_the_command(
+    page: AppTest,
+    server: FakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    threshold: float,
+    pairs: str,
+    change: str,
+    above: list[str],
+) -> None:
+    assert server.state
+    server.state["threshold"] = 0.8
+    monkeypatch.setattr(threshold_picker, "live_slider", lambda *_, **__: threshold)
+    page.run()
+    assert not page.exception
+    metric = next(metric for metric in page.metric if metric.label == "Pairs")
+    assert (metric.value, metric.delta) == (pairs, change)
+    assert f"--threshold {threshold:g} " in page.code[0].value
+    shown = [text.value for text in page.markdown]
+    start, end = (shown.index(f"**{title}**") for title in ("Just above: related", "Just below: not related"))
+    assert shown[start + 1 : end] == above

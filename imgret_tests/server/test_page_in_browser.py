@@ -306,6 +306,21 @@ def test_images_are_pasted_and_dropped_anywhere_and_keys_go_from_hit_to_hit(view
     assert 0 < float(view.query["min"]) < 1
 
 
+def test_a_threshold_shows_what_it_gives_before_the_slider_is_released(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.OVERVIEW)
+    slider = page.get_by_role("slider", name="Threshold")
+    for threshold in ("0.65", "0.9"):
+        # While it is dragged, the browser sends `input` alone; at the end also `change`.
+        slider.evaluate(
+            "(input, value) => { input.value = value; input.dispatchEvent(new Event('input')); }", threshold
+        )
+        expect(page.get_by_test_id("stCode")).to_contain_text(f"--threshold {threshold} ")
+        wait_until_drawn(page)
+        assert slider.input_value() == threshold
+
+
 def test_a_decided_set_stays_away_after_a_run_until_it_is_undone(view: View, place: Place) -> None:
     from playwright.sync_api import expect
 

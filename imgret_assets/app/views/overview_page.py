@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from imgret_assets.app.components.threshold_picker import show_threshold_picker
 from imgret_assets.app.components.thumbnails import readable_bytes
 from imgret_assets.app.page_frame import open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
@@ -66,7 +67,7 @@ def show_overview() -> None:
         _show_unusable(overview)
         _show_spaces(home)
     if space is not None:
-        _show_scores(home, space)
+        _show_scores(home, space, context.facts.state.threshold if context.facts else None)
 
 
 def _show_size(overview: Overview, labels: int) -> None:
@@ -156,7 +157,7 @@ def _show_spaces(home: Home) -> None:
     )
 
 
-def _show_scores(home: Home, space: str) -> None:
+def _show_scores(home: Home, space: str, threshold: float | None) -> None:
     st.subheader("What scores mean in this library", anchor=False)
     report = try_or_show_error(lambda: read_threshold_report(home, space))
     if report is None:
@@ -170,6 +171,7 @@ def _show_scores(home: Home, space: str) -> None:
         st.image(
             plot.read_bytes(), alt="Scores of random pairs and of nearest neighbours, and the effect of each threshold"
         )
+    show_threshold_picker(home, space, report, threshold)
     with st.expander("All thresholds"):
         st.dataframe([vars(row) for row in report.rows], hide_index=True)
 
