@@ -121,7 +121,7 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
         relations = "<br>".join(
             f"{score_text(relation.score)} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
-        rank_score = rank_score_cell("" if hit.rank_score is None else f"{hit.rank_score:.4f}")
+        rank_score = rank_score_cell("" if hit.rank_score is None else score_text(hit.rank_score, 4))
         cells = (
             f"| {thumbnail} | {score_text(hit.score, 4)} |{rank_score} {escape(hit.label or '')} | {escape(hit.path)} |"
         )

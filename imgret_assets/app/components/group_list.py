@@ -13,8 +13,9 @@ from functools import cached_property
 import streamlit as st
 
 from imgret_assets.domain.images.files import label_of
-from imgret_assets.domain.images.library import Stamp, library_stamp
+from imgret_assets.domain.images.library import library_stamp
 from imgret_assets.domain.review.decision_log import read_decisions
+from imgret_assets.domain.review.decisions import Decisions
 from imgret_assets.domain.review.group_names import assign_names, read_contents
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import GROUPS
@@ -118,24 +119,32 @@ def list_groups(rows: Iterable[tuple[str, str, float]]) -> GroupList:
     return GroupList(groups, sum(len(unsorted) == 1 for unsorted in members.values()), group_by_path)
 
 
-def read_names(home: Home, groups: GroupList) -> dict[str, str]:
+def read_names(home: Home, space: str, groups: GroupList) -> Mapping[str, str]:
     """Return the names that people gave to groups, by the group's name in the table.
 
+    They are found again only if the decisions, the images or the groups have changed.
+
     Raises:
-        TableError: a manifest is damaged.
+        TableError: a table is missing or damaged.
         HomeError: the decisions can't be read.
     """
     decisions = read_decisions(home)
     if not decisions.group_names():
         return {}
-    content_of = _read_contents(library_stamp(home), home)
-    return assign_names(decisions, groups.group_by_path, content_of)
+    stamp = (decisions.stamp, library_stamp(home), _stamp_of_table(home, space))
+    return _find_names(stamp, decisions, groups, home)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _read_contents(stamp: Stamp, _home: Home) -> Mapping[str, str]:
+def _find_names(stamp: tuple[object, ...], _decisions: Decisions, _groups: GroupList, _home: Home) -> Mapping[str, str]:
     del stamp
-    return read_contents(_home)
+    return assign_names(_decisions, _groups.group_by_path, read_contents(_home))
+
+
+def _stamp_of_table(home: Home, space: str) -> tuple[str, int, int]:
+    path = GROUPS.require(home.warehouse, space)
+    status = path.stat()
+    return str(path), status.st_mtime_ns, status.st_size
 
 
 def read_group_list(home: Home, space: str) -> GroupList:
@@ -144,9 +153,7 @@ def read_group_list(home: Home, space: str) -> GroupList:
     Raises:
         TableError: the table is missing or damaged.
     """
-    path = GROUPS.require(home.warehouse, space)
-    status = path.stat()
-    return _read((str(path), status.st_mtime_ns, status.st_size), home, space)
+    return _read(_stamp_of_table(home, space), home, space)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)

@@ -46,7 +46,7 @@ def show_groups() -> None:
     if groups is None:
         return
     add_keys()
-    names = try_or_show_error(lambda: read_names(context.home, groups))
+    names = try_or_show_error(lambda: read_names(context.home, space, groups))
     if names is None:
         return
     name = st.query_params.get("group")

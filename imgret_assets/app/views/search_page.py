@@ -293,7 +293,7 @@ def _compare_upload(home: Home, space: str, image: QueryImage, path: str) -> Non
 
 
 def _headline(rank: int, grouped: GroupedHit) -> str:
-    rank_score = "" if grouped.hit.rank_score is None else f" · ranked by {grouped.hit.rank_score:.3f}"
+    rank_score = "" if grouped.hit.rank_score is None else f" · ranked by {score_text(grouped.hit.rank_score)}"
     count = len(grouped.duplicates)
     duplicates = f" · :violet-badge[+{counted(count, 'duplicate')}]" if count else ""
     return f"#{rank} · **{score_text(grouped.hit.score)}**{rank_score}{duplicates}"
