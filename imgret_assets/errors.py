@@ -4,6 +4,9 @@ Belongs here: exception classes and their exit codes. Not here: an image that ca
 but becomes a row with a status (`domain.images.image_status.Status`).
 """
 
+import difflib
+from collections.abc import Iterable
+
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 
@@ -23,12 +26,18 @@ class ImgretError(Exception):
         self.found = found
         self.expected = expected
         self.remedy = remedy
-        parts = [found.rstrip(".") + "."]
+        parts = [found if found.endswith("?") else found.rstrip(".") + "."]
         if expected:
             parts.append(f"Expected: {expected.rstrip('.')}.")
         if remedy:
             parts.append(f"What to do: {remedy.rstrip('.')}.")
         super().__init__(" ".join(parts))
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return a question with the known name that is nearest, to append to a sentence; empty where none is near."""
+    nearest = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.6)
+    return f"; did you mean {nearest[0]}?" if nearest else ""
 
 
 def first_line(error: Exception) -> str:

@@ -16,7 +16,7 @@ from typing import IO, Any
 import click
 from click.shell_completion import CompletionItem
 
-from imgret_assets.errors import ImgretError
+from imgret_assets.errors import ImgretError, did_you_mean
 from imgret_assets.terminal import message_of, printable, printable_streams
 
 # Exit codes of shells for a command that a signal has ended, by Ctrl-C or a closed pipe: 128 and the signal's number.
@@ -113,7 +113,14 @@ class LazyGroup(click.Group):
         """Return the command of the arguments; a folder in the place of a command stands for `start FOLDER`."""
         if args and args[0] not in COMMANDS and _looks_like_folder(args[0]):
             return START, getattr(importlib.import_module(f"imgret_assets.cli.{START}"), START), args
-        return super().resolve_command(ctx, args)
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            folders = [folder.name for folder in Path.cwd().iterdir() if folder.is_dir()] if args else []
+            question = did_you_mean(args[0], [*COMMANDS, *folders]) if args else ""
+            if not question or "did you mean" in error.message.lower():
+                raise
+            raise click.UsageError(f"{error.message.rstrip('.')}{question}", ctx) from None
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing them."""

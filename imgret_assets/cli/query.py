@@ -23,11 +23,12 @@ from imgret_assets.cli.support.output import (
     fail_on_found,
     output_options,
 )
-from imgret_assets.cli.support.served_home import open_served_home
+from imgret_assets.cli.support.served_home import note_state
 from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, Relation, read_query
-from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
@@ -93,12 +94,15 @@ def query(
     parameters = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
-    opened = open_served_home(load_settings({"home": home}))
+    opened = served_home(open_existing_home(load_settings({"home": home})))
     several = len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images)
     if sheet is not None and (several or sheet.suffix.lower() != ".png"):
         raise click.UsageError("--sheet draws the answer to one query image; its file must end with .png")
     found = _search(opened, files_in(images, opened.images), parameters, several=several)
     answers = [answer for _, answer in found.answers]
+    # The graph may be ahead of the tables: then the answer says that it is being written.
+    if not any(answer.refreshing for answer in answers):
+        note_state(opened)
     _report(found, several=several, excluded=not include_self)
     if sheet is not None:
         _draw(*found.answers[0], sheet, opened)
@@ -167,7 +171,9 @@ def _report(found: Answers, *, several: bool, excluded: bool) -> None:
     """Print notes about the answers to stderr."""
     answers = [answer for _, answer in found.answers]
     if any(answer.refreshing for answer in answers):
-        click.echo("imgret: a run is writing to the graph; hits may be incomplete", err=True)
+        click.echo(
+            "imgret: a run is writing to the graph, or the last one did not end; hits may be incomplete", err=True
+        )
     if several:
         unusable = f"; {found.unusable:,} could not be used" if found.unusable else ""
         click.echo(f"imgret: {len(answers):,} query images{unusable}", err=True)

@@ -23,7 +23,7 @@ from imgret_assets.domain.review.decisions import DUPLICATE, NOT_DUPLICATES, VER
 from imgret_assets.domain.review.queue import read_review_queue
 from imgret_assets.domain.review.removals import decide_duplicates, find_library_file
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.errors import DecisionError, HomeError
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
@@ -73,7 +73,7 @@ def review(
         raise click.UsageError("--to and --yes are for --apply")
     if apply and (dry_run or fail_on_found or kind or limit):
         raise click.UsageError("--apply moves all files that --dry-run lists: give it without other options")
-    opened = open_home(load_settings({"home": home}))
+    opened = open_existing_home(load_settings({"home": home}))
     if apply:
         return review_moves.apply(opened, output, to, confirmed=yes)
     if dry_run:
@@ -149,7 +149,7 @@ def _show_removals(home: Home, output: Output) -> bool:
 
 
 def _open_home(ctx: click.Context, home: Path | None) -> Home:
-    return open_home(load_settings({"home": home or ctx.obj}))
+    return open_existing_home(load_settings({"home": home or ctx.obj}))
 
 
 @review.command()

@@ -6,16 +6,18 @@ Belongs here: options, warnings and failed checks on stderr, the printed totals.
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from imgret_assets.cli.support.checks_before_run import check_before_run
 from imgret_assets.cli.support.progress_bar import progress_bar
-from imgret_assets.defs.execute_refresh import refresh
 from imgret_assets.domain.models import default_model
-from imgret_assets.domain.operations.complete_state import keep_complete_state
-from imgret_assets.domain.operations.run_totals import Totals
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import Settings, check_threshold, load_settings
+
+if TYPE_CHECKING:
+    from imgret_assets.domain.operations.run_totals import Totals
 
 
 @click.command()
@@ -28,6 +30,7 @@ from imgret_assets.settings import Settings, check_threshold, load_settings
 @click.option("--verify", is_flag=True, help="Open every file, even if its size and times have not changed.")
 @click.option("--allow-deletes", is_flag=True, help="Continue although most known files are missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON document.")
+@click.option("-v", "--verbose", is_flag=True, help="Log every event of the run with its time and run id.")
 def run(
     images: Path | None,
     home: Path | None,
@@ -38,20 +41,27 @@ def run(
     verify: bool,
     allow_deletes: bool,
     as_json: bool,
+    verbose: bool,
 ) -> None:
     """Refresh tables and graph from the image files: list, embed, compare, write nodes and relationships."""
     if threshold is not None:
         check_threshold(threshold, "--threshold")
     flags = {"images": images, "home": home, "model": model, "weights": weights, "beside": ",".join(beside) or None}
     totals = refresh_with_progress(
-        load_settings(flags), threshold=threshold, verify=verify, allow_deletes=allow_deletes
+        load_settings(flags), threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose
     )
     click.echo(json.dumps(totals.as_json()) if as_json else totals.summary)
+    click.echo("imgret: next, `imgret app` opens the page, and `imgret query IMAGE` finds similar images", err=True)
 
 
 def refresh_with_progress(
-    settings: Settings, *, threshold: float | None = None, verify: bool = False, allow_deletes: bool = False
-) -> Totals:
+    settings: Settings,
+    *,
+    threshold: float | None = None,
+    verify: bool = False,
+    allow_deletes: bool = False,
+    verbose: bool = False,
+) -> "Totals":
     """Execute the refresh with a progress bar; print warnings and failed checks on stderr.
 
     A home that has no model yet gets one whose weights are on this machine, so that a run needs no set-up before it.
@@ -59,11 +69,16 @@ def refresh_with_progress(
     Raises:
         ImgretError: the named failure that ended the run.
     """
+    check_before_run(settings)
+    # After the checks: Dagster takes longer to load than they take.
+    from imgret_assets.defs.execute_refresh import refresh
+    from imgret_assets.domain.operations.complete_state import keep_complete_state
+
     for warning in settings.warnings:
         click.echo(f"imgret: {warning}", err=True)
     default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True), download=False)
     with progress_bar():
-        result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
+        result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose)
     # The links of the state before would keep the replaced tables on the disk.
     keep_complete_state(open_home(settings))
     for failed_check in result.failed_checks:

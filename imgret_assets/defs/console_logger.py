@@ -6,6 +6,7 @@ logged (`defs.assets`), escaping (`terminal`).
 
 import copy
 import logging
+import re
 from typing import Any
 
 import dagster as dg
@@ -16,7 +17,8 @@ from imgret_assets.terminal import TerminalHandler
 def console_logger() -> dg.LoggerDefinition:
     """Return Dagster's own console logger, with control characters escaped.
 
-    A failure is a line with its cause. It leaves out stack traces; the UI's record of the run has them.
+    From level INFO on, a line is the step and its message; for DEBUG it has the time, the job and the run's id, too. A
+    failure is a line with its cause. It leaves out stack traces; the UI's record of the run has them.
     """
     return dg.LoggerDefinition(_make_logger, config_schema=dg.colored_console_logger.config_schema)
 
@@ -25,6 +27,8 @@ def _make_logger(context: dg.InitLoggerContext) -> logging.Logger:
     logger = dg.colored_console_logger.logger_fn(context)
     for handler in list(logger.handlers):
         formatter = handler.formatter or logging.Formatter()
+        if (context.logger_config or {}).get("log_level") != "DEBUG":
+            formatter = _ShortLine()
         replacement = TerminalHandler(_FailureLine(formatter))
         replacement.setLevel(handler.level)
         for condition in handler.filters:
@@ -33,6 +37,21 @@ def _make_logger(context: dg.InitLoggerContext) -> logging.Logger:
         logger.addHandler(replacement)
     logger.addFilter(lambda record: "DagsterExecutionInterruptedError" not in record.getMessage())
     return logger
+
+
+class _ShortLine(logging.Formatter):
+    """A formatter that writes the step and the message, and the level of a warning or an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        record = copy.copy(record)
+        parts = [] if record.levelno <= logging.INFO else [record.levelname]
+        # Dagster puts the job, the run's id and, for an event, the process's id in front of step and message.
+        run_id = (getattr(record, "dagster_meta", None) or {}).get("run_id")
+        if run_id:
+            message = record.getMessage().rpartition(f"{run_id} - ")[2]
+            record.msg, record.args = re.sub(r"^\d+ - ", "", message), None
+        return " - ".join([*parts, super().format(record)])
 
 
 class _FailureLine(logging.Formatter):

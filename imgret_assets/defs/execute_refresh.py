@@ -51,7 +51,12 @@ class RefreshResult:
 
 
 def refresh(
-    settings: Settings, *, threshold: float | None = None, verify: bool = False, allow_deletes: bool = False
+    settings: Settings,
+    *,
+    threshold: float | None = None,
+    verify: bool = False,
+    allow_deletes: bool = False,
+    verbose: bool = False,
 ) -> RefreshResult:
     """Execute the refresh job over all shards in this process and return its totals.
 
@@ -60,6 +65,7 @@ def refresh(
         threshold: raw cosine of the pairs, -1 to 1; the setting or the home's last one where None.
         verify: open every file, whatever its size and times are.
         allow_deletes: continue although most known files are gone.
+        verbose: log every event of the run; otherwise a line for each step.
 
     Raises:
         ImgretError: the named failure that ended the run.
@@ -67,11 +73,13 @@ def refresh(
     """
     # The partitions and the run's range of shards must be those of every step.
     with open_home(settings).share_layout("refreshing"), keep_connections():
-        return _refresh_with_fixed_shards(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes)
+        return _refresh_with_fixed_shards(
+            settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose
+        )
 
 
 def _refresh_with_fixed_shards(
-    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool
+    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool
 ) -> RefreshResult:
     """Execute the job; the caller keeps the number of shards from changing."""
     started = time.monotonic()
@@ -79,7 +87,7 @@ def _refresh_with_fixed_shards(
     counts = RunCounts()
     resources = _resources(settings, counts)
     configuration = {
-        "loggers": {"console": {"config": {"log_level": "INFO"}}},
+        "loggers": {"console": {"config": {"log_level": "DEBUG" if verbose else "INFO"}}},
         "ops": {
             "raw_images": {"config": {"verify": verify, "allow_deletes": allow_deletes}},
             "similarity_pairs": {"config": {} if threshold is None else {"threshold": threshold}},

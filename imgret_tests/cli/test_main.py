@@ -17,8 +17,10 @@ import pytest
 
 from imgret_assets.cli import main as main_module
 from imgret_assets.cli.main import COMMANDS, main, run_command
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImageError, ImgretError, TableError
 from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 
 HEAVY = [
     "dagster",
@@ -142,6 +144,7 @@ def test_a_setting_out_of_range_is_wrong_use(
 
 
 def test_a_query_image_that_does_not_exist_is_wrong_use(capsys: pytest.CaptureFixture[str]) -> None:
+    open_home(load_settings())
     assert run_command(["query", "/nowhere/a.png"]) == 2
     assert "/nowhere/a.png can't be read" in capsys.readouterr().err
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from imgret_assets.cli import run as run_command
 from imgret_assets.cli.run import refresh_with_progress
+from imgret_assets.defs import execute_refresh
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ModelError
@@ -29,7 +29,7 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "no weights"))
     monkeypatch.setattr(default_model, "fetch_resnet50", no_network)
-    monkeypatch.setattr(run_command, "refresh", no_execution)
+    monkeypatch.setattr(execute_refresh, "refresh", no_execution)
 
 
 def test_the_first_run_of_a_home_chooses_the_model_whose_weights_are_here_and_downloads_none(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.locations import PROJECT
+from imgret_assets.settings import load_settings
 from imgret_tests.support.neo4j_server import clean_environment
 from imgret_tests.support.terminals import controls_in, shown_on_a_terminal
 
@@ -43,6 +45,7 @@ with printable_streams():
 def shown(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return what each command shows."""
     folder = tmp_path_factory.mktemp("terminal")
+    open_home(load_settings({"home": folder / "home"}))
     environment = clean_environment() | {"IMGRET_HOME": str(folder / "home"), "PYTHONPATH": str(PROJECT)}
     # As JSON with escapes: no argument of a process may be other than the bytes of a name.
     commands = json.dumps(list(COMMANDS.values()))

@@ -64,6 +64,28 @@ def test_the_event_log_keeps_the_name_as_it_is() -> None:
     assert NAME in messages
 
 
+@pytest.mark.parametrize("level", ["INFO", "DEBUG"])
+def test_a_line_has_the_run_s_id_only_if_everything_is_logged(level: str, capfd: pytest.CaptureFixture[str]) -> None:
+    @dg.op
+    def log_name(context: dg.OpExecutionContext) -> None:
+        context.log.info("three files - listed")
+        context.log.warning("one is odd")
+
+    @dg.job(logger_defs={"console": console_logger()})
+    def logging_job() -> None:
+        log_name()
+
+    with dg.DagsterInstance.ephemeral() as instance:
+        configuration = {"loggers": {"console": {"config": {"log_level": level}}}}
+        run = logging_job.execute_in_process(configuration, instance=instance)
+    lines = capfd.readouterr().err.splitlines()
+    if level == "INFO":
+        assert lines == ["log_name - three files - listed", "WARNING - log_name - one is odd"]
+    else:
+        assert len(lines) > 5
+        assert all(run.run_id in line for line in lines if "three files" in line or "one is odd" in line)
+
+
 def test_a_failed_run_is_two_lines_and_its_record_has_the_stack(capfd: pytest.CaptureFixture[str]) -> None:
     @dg.op
     def fail() -> None:

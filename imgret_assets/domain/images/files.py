@@ -14,7 +14,7 @@ from pathlib import Path, PurePosixPath
 from imgret_assets.domain.images.decode import EXTENSIONS
 from imgret_assets.domain.images.file_reading import failure_of_kind
 from imgret_assets.domain.images.image_status import Status
-from imgret_assets.errors import RootError
+from imgret_assets.errors import RootError, did_you_mean
 
 # A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
 _MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
@@ -108,7 +108,8 @@ def check_root(root: Path) -> Path:
         with os.scandir(root):
             return root
     except FileNotFoundError:
-        problem = f"The image root {root} does not exist"
+        siblings = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
+        problem = f"The image root {root} does not exist{did_you_mean(root.name, siblings)}"
     except NotADirectoryError:
         problem = f"The image root {root} is not a folder"
     except OSError as error:

@@ -13,7 +13,7 @@ from imgret_assets.domain.models.families.timm_models import TIMM
 from imgret_assets.domain.models.means import read_mean
 from imgret_assets.domain.models.model_family import Decoding, ModelFamily, NamedModel, WeightsState
 from imgret_assets.domain.models.networks import centred_network
-from imgret_assets.errors import ModelError
+from imgret_assets.errors import ModelError, did_you_mean
 
 if TYPE_CHECKING:
     import torch
@@ -37,7 +37,7 @@ def family_of(name: str, setting: str = "IMGRET_MODEL or --model") -> ModelFamil
         if family.matches(name):
             return family
     raise ModelError(
-        f"There is no model {name!r}",
+        f"There is no model {name!r}{did_you_mean(name, (family.pattern for family in FAMILIES))}",
         expected=" or ".join(family.pattern for family in FAMILIES),
         remedy=f"correct {setting}",
     )

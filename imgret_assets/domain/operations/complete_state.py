@@ -26,10 +26,13 @@ from imgret_assets.domain.operations.backlog import read_backlog_of_tables
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import CompleteState, Home
+from imgret_assets.domain.storage.input_snapshots import snapshot_path
 from imgret_assets.errors import ImgretError
 
 _log = logging.getLogger(__name__)
 _POINTER = "complete.json"
+# As `domain.similarity.neighbours_table` names the snapshot of its table, which re-ranking reads.
+NEIGHBOURS_KIND = "nearest"
 
 _Stamp = tuple[Any, ...]
 _CACHE: dict[Path, tuple[_Stamp, Home]] = {}
@@ -54,8 +57,10 @@ def keep_complete_state(home: Home) -> bool:
     name = uuid4().hex
     target = _states(live) / name
     try:
-        for file in files:
-            link = target / file.relative_to(live.warehouse)
+        links = {file: target / file.relative_to(live.warehouse) for file in files}
+        snapshot = snapshot_path(live, NEIGHBOURS_KIND, space.id)
+        links |= {snapshot: snapshot_path(replace(live, complete_state=_state(target)), NEIGHBOURS_KIND, space.id)}
+        for file, link in links.items():
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(file, link)
         if [_file_stamp(file) for file in files] != stamps:
@@ -102,8 +107,12 @@ def _choose(home: Home, space: str, pointer: Mapping[str, Any]) -> Home:
     folder = _folder(home, pointer)
     if not folder.is_dir() or (pointer.get("shards"), pointer.get("root")) != (home.record.shards, str(home.images)):
         return home
+    return replace(home, complete_state=_state(folder))
+
+
+def _state(folder: Path) -> CompleteState:
     newest = max((file.stat().st_mtime for file in folder.rglob("*.parquet")), default=0.0)
-    return replace(home, complete_state=CompleteState(folder, datetime.fromtimestamp(newest, UTC)))
+    return CompleteState(folder, datetime.fromtimestamp(newest, UTC))
 
 
 def describe(home: Home) -> str:

@@ -19,7 +19,8 @@ _SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 def snapshot_path(home: Home, kind: str, space: str) -> Path:
     """Return the file of the snapshot for a space's table of a `kind` (`pairs`, `nearest`, `report`)."""
-    return home.work / kind / f"{space}.parquet"
+    folder = home.complete_state.folder / "work" if home.complete_state else home.work
+    return folder / kind / f"{space}.parquet"
 
 
 def write_snapshot(
