@@ -18,6 +18,7 @@ from imgret_assets.defs.build import build_defs
 from imgret_assets.defs.checks import check_keys
 from imgret_assets.defs.instance.code_location import job_origin
 from imgret_assets.defs.instance.dagster_home import open_instance
+from imgret_assets.defs.instance.kept_engines import kept_engines
 from imgret_assets.defs.instance.old_runs import remove_old_runs
 from imgret_assets.defs.instance.process_runs import end_dead_runs, process_tag
 from imgret_assets.defs.jobs import REFRESH
@@ -94,7 +95,7 @@ def _refresh_with_fixed_shards(
         },
     }
     tags = range_tags(home.shards[0], home.shards[-1]) | process_tag(home)
-    with open_instance(settings) as instance:
+    with kept_engines(), open_instance(settings) as instance:
         end_dead_runs(instance, home)
         chosen = settings if threshold is None else replace(settings, threshold=threshold)
         job = build_defs(settings=chosen, resources=resources).resolve_job_def(REFRESH)
