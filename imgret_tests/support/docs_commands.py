@@ -28,6 +28,7 @@ NOT_RUN = {
     r"make .*": "builds an environment, or stays; the targets exist",
     r"imgret (demo|setup)( .*)?": "build or download; run by their own tests and by `make demo`",
     r"imgret (app|dev)( .*)?": "stay until they are stopped; run by their own tests",
+    r"imgret ~/Pictures": "stays until it is stopped; run by its own tests",
     r"imgret samples .*": "downloads or draws; run by its own tests",
     r"imgret db (start|stop|browse|adopt --wipe)": "tests have a server of their own; run by its own tests",
     r"(cp|rm) -r ~/imgret-home/neo4j.*": "the embedded server's folder, which tests of the documentation don't start",
