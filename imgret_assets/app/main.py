@@ -11,6 +11,7 @@ import streamlit as st
 from PIL import Image
 
 from imgret_assets.app import turns
+from imgret_assets.app.components.accessibility import add_accessibility
 from imgret_assets.app.components.page_keys import add_styles
 from imgret_assets.app.navigation import run_page
 from imgret_assets.app.page_list import PAGES
@@ -20,5 +21,6 @@ from imgret_assets.app.process_memory import settle_memory
 st.set_page_config(page_title="imgret", page_icon=Image.open(Path(__file__).with_name("icon.png")), layout="wide")
 with turns.views.turn():
     add_styles()
+    add_accessibility()
     run_page(PAGES)
 settle_memory()

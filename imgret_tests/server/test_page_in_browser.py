@@ -25,7 +25,13 @@ from neo4j import Driver
 
 from imgret_assets.app import navigation
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
-from imgret_tests.support.browser import missing, running_browser, running_page, wait_until_drawn
+from imgret_tests.support.browser import (
+    accessibility_faults,
+    missing,
+    running_browser,
+    running_page,
+    wait_until_drawn,
+)
 from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.photos import photo
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -503,6 +509,56 @@ def click_a_node(page: "Page", *, besides: str) -> str:
                 page.mouse.click(box["x"] + x, box["y"] + y)
                 return named[0]
     raise AssertionError("no image in the chart")
+
+
+@pytest.mark.parametrize("colours", ["light", "dark"])
+def test_no_page_has_serious_faults_of_accessibility(view: View, colours: str) -> None:
+    """No exception is needed: what Streamlit makes too faint, `app.components.accessibility` mends."""
+    view.page.emulate_media(color_scheme=colours)  # type: ignore[arg-type]
+    queries: dict[str, dict[str, object]] = {
+        navigation.SEARCH: {"image": ORIGINAL},
+        navigation.DUPLICATES: {"kind": "near"},
+        navigation.GRAPH: {"image": ORIGINAL},
+        navigation.COMPARE: {"a": near(4)[0], "b": near(4)[1]},
+    }
+    faults = {}
+    for name in PAGES:
+        page = view.open(name, **queries.get(name, {}))
+        # One that is still fading in is found to have too little contrast.
+        page.wait_for_load_state("networkidle")
+        faults[name] = accessibility_faults(page)
+        if name == navigation.GRAPH:
+            chart = page.get_by_role("img", name=re.compile(r"^Graph of \d+ images and \d+ lines$"))
+            chart.wait_for()
+        if name == navigation.DUPLICATES:
+            # For the page Review, which has less to show without a decision.
+            page.keyboard.press("k")
+            page.get_by_text("is kept, 1 not needed").wait_for()
+    assert faults == {name: [] for name in PAGES}
+
+
+def test_a_key_acts_after_a_choice_in_a_list(view: View) -> None:
+    page = view.open(navigation.GRAPH, image=ORIGINAL)
+    chosen = page.get_by_role("combobox", name=re.compile("Selected image"))
+    chosen.click()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.wait_for_function("document.activeElement.getAttribute('role') !== 'combobox'")
+    wait_until_drawn(page)
+    page.keyboard.press("e")
+    page.wait_for_url(re.compile("[?&]expand="))
+
+
+def test_the_first_decision_is_few_presses_of_tab_away(view: View) -> None:
+    page = view.open(navigation.DUPLICATES, kind="near")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    for _ in range(8):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.innerText").startswith("Accept proposal ("):
+            return
+    pytest.fail("the link over the menu and eight presses of Tab do not reach the first decision")
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
 """Headless Chromium through Playwright, and the process of the page.
 
-Belongs here: finding and starting the browser, starting the page, waiting until a view is drawn. Not here: what is
-shown (`server/test_page_in_browser.py`, `scripts/screenshots.py`). The browser is that of the system: Playwright's own
-browsers are never downloaded.
+Belongs here: finding and starting the browser, starting the page, waiting until a view is drawn, axe-core. Not here:
+what is shown (`server/test_page_in_browser.py`, `scripts/screenshots.py`). The browser is that of the system:
+Playwright's own browsers are never downloaded.
 """
 
 import os
@@ -136,3 +136,19 @@ def _wait_for_answer(address: str, process: subprocess.Popen[bytes], log: Path) 
 def wait_until_drawn(page: "Page") -> None:
     """Wait until a view is complete: the script has ended, no placeholder is left, every image is loaded."""
     page.wait_for_function(_DRAWN)
+
+
+# Runs in the page; one line for each element that breaks a rule: impact, rule, element and cause.
+_AXE = """async () => {
+  const result = await axe.run(document, {resultTypes: ['violations']});
+  return result.violations.filter((rule) => ['serious', 'critical'].includes(rule.impact)).flatMap((rule) =>
+    rule.nodes.map((node) => `${rule.impact} ${rule.id}: ${node.html.slice(0, 160)} (${node.failureSummary})`));
+}"""
+
+
+def accessibility_faults(page: "Page") -> list[str]:
+    """Return what axe-core finds serious or critical in a view, a line for each element."""
+    import axe_playwright_python
+
+    page.evaluate((Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text(encoding="utf-8"))
+    return page.evaluate(_AXE)

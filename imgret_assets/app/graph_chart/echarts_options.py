@@ -16,7 +16,7 @@ from imgret_assets.app.graph_chart.layout import lay_out
 from imgret_assets.app.plain_text import chart_text
 from imgret_assets.domain.graph.relationship_kinds import KINDS, LineStyle
 from imgret_assets.domain.search.relations import NEAREST, Edge
-from imgret_assets.wording import score_text
+from imgret_assets.wording import counted, score_text
 
 # More scores or names than these cover each other; they are shown in tooltips only.
 MAX_EDGE_LABELS = 24
@@ -168,6 +168,13 @@ def echarts_options(
     return {
         "tooltip": {"formatter": tooltip_formatter, "confine": True},
         "animation": False,
+        # Says to screen readers what the canvas is. File names, which may be like markup, are in the list beside it.
+        "aria": {
+            "enabled": True,
+            "label": {
+                "description": f"Graph of {counted(len(view.nodes), 'image')} and {counted(len(view.edges), 'line')}"
+            },
+        },
         "series": [
             {
                 "type": "graph",

@@ -129,11 +129,14 @@ def _show_set(context: PageContext, review_set: ReviewSet, *, first: bool) -> No
     with st.container(border=True):
         st.markdown(_headline(review_set))
         visible = review_set.members[:_SHOWN_MEMBERS]
+        # Above the images, so that they are in view and few presses of Tab away; filled when the choice is known.
+        buttons = st.container()
         chosen = _show_members(context, review_set, visible, key)
         hidden = len(review_set.members) - len(visible)
         if hidden:
             st.caption(f"and {hidden:,} more, which are decided about as well")
-        _show_buttons(context, review_set, chosen, key, first=first)
+        with buttons:
+            _show_buttons(context, review_set, chosen, key, first=first)
 
 
 def _headline(review_set: ReviewSet) -> str:
@@ -146,6 +149,8 @@ def _headline(review_set: ReviewSet) -> str:
     parts.append(
         f":orange-badge[{_kind_name(review_set.kind)}] {reason}"
         if review_set.kind in LOOK_KINDS
+        else reason
+        if review_set.kind == SIMILAR
         else f"keep the first: {reason}"
     )
     return " · ".join(parts)

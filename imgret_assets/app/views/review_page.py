@@ -160,7 +160,9 @@ def _show_removals(home: Home) -> None:
     home_option = f"--home {shlex.quote(str(home.path))}"
     st.code(
         f"imgret review --apply {home_option}\nimgret review --apply --to FOLDER {home_option}",
-        language="sh",
+        # Some colours of a language have too little contrast, and a line that is cut off can't be scrolled by keys.
+        language=None,
+        wrap_lines=True,
     )
     st.dataframe(
         {
