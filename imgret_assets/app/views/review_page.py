@@ -6,6 +6,7 @@ it (`domain.review.removals`). Nothing here removes a file.
 
 import shlex
 from dataclasses import asdict
+from typing import Any
 
 import streamlit as st
 
@@ -85,19 +86,21 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
         and (not people or entry.decision.by in people)
     ]
     decisions = [asdict(entry.decision) for entry in selected]
+    columns: dict[str, list[Any]] = {
+        "when": [decision["at"] for decision in decisions],
+        "by": [decision["by"] for decision in decisions],
+        "verdict": [_VERDICT_TEXT.get(decision["verdict"], decision["verdict"]) for decision in decisions],
+        "kept": [_kept(decision) for decision in decisions],
+        "image A": [decision["path_a"] for decision in decisions],
+        "image B": [decision["path_b"] for decision in decisions],
+        "name": [decision["name"] for decision in decisions],
+        "reason": [decision["reason"] for decision in decisions],
+        "state": [entry.state.replace("_", " ") for entry in selected],
+        "batch": [decision["batch"] for decision in decisions],
+    }
     table = st.dataframe(
-        {
-            "when": [decision["at"] for decision in decisions],
-            "by": [decision["by"] for decision in decisions],
-            "verdict": [_VERDICT_TEXT.get(decision["verdict"], decision["verdict"]) for decision in decisions],
-            "kept": [_kept(decision) for decision in decisions],
-            "image A": [decision["path_a"] for decision in decisions],
-            "image B": [decision["path_b"] for decision in decisions],
-            "name": [decision["name"] for decision in decisions],
-            "reason": [decision["reason"] for decision in decisions],
-            "state": [entry.state.replace("_", " ") for entry in selected],
-            "batch": [decision["batch"] for decision in decisions],
-        },
+        # Most decisions have no reason and no name; their columns would only take room from the paths.
+        {name: values for name, values in columns.items() if any(values) or name not in ("name", "reason")},
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -118,7 +121,10 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
 
 
 def _kept(decision: dict[str, str | None]) -> str | None:
-    return decision["keep_path"] if decision["keep"] else "both" if decision["path_b"] else None
+    """Return which of the two images is kept, by the name of its column."""
+    if not decision["keep"]:
+        return "both" if decision["path_b"] else None
+    return "A" if decision["keep_path"] == decision["path_a"] else "B"
 
 
 def _undo(home: Home, batches: list[str]) -> None:
