@@ -15,7 +15,7 @@ from dataclasses import replace
 
 import dagster as dg
 
-from imgret_assets.domain.analysis import groups_table, threshold_report
+from imgret_assets.domain.analysis import groups_table, map_table, threshold_report
 from imgret_assets.domain.duplicates import duplicates_table
 from imgret_assets.domain.embeddings.table_reader import embeddings_files
 from imgret_assets.domain.images.decode import DECODER_VERSION
@@ -49,6 +49,7 @@ def code_versions(settings: Settings) -> dict[str, str]:
         "nearest_neighbours": f"{KEPT} neighbours",
         "duplicates": version_of({"method": duplicates_table.method_of(settings)}),
         "image_groups": version_of({"method": groups_table.METHOD}),
+        "image_map": version_of({"method": map_table.METHOD}),
         "similarity_report": f"report {threshold_report.VERSION}",
     }
 

@@ -16,6 +16,7 @@ from imgret_assets.defs.assets.raw.raw_images import build_raw_images
 from imgret_assets.defs.assets.vectors.duplicates import duplicates
 from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
 from imgret_assets.defs.assets.vectors.image_groups import image_groups
+from imgret_assets.defs.assets.vectors.image_map import image_map
 from imgret_assets.defs.assets.vectors.nearest_neighbours import nearest_neighbours
 from imgret_assets.defs.assets.vectors.similarity_pairs import similarity_pairs
 from imgret_assets.defs.assets.vectors.similarity_report import similarity_report
@@ -62,6 +63,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         similarity_pairs,
         nearest_neighbours,
         image_groups,
+        image_map,
         similarity_report,
         *relationship_assets,
         image_node_groups,

@@ -61,6 +61,8 @@ _COLUMN_DESCRIPTIONS = {
     "representative": "true for the member nearest to the group's mean",
     "size": "images in the group; 1 for a single image",
     "weakest_score": "lowest score in the group",
+    "x": "position on the map, of no unit",
+    "y": "position on the map, of no unit",
     "community": "number of the community before the split",
     "threshold": "pairs have a greater score",
     "pairs": "unordered pairs; an estimate if not all were counted",

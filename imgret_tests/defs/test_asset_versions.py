@@ -14,8 +14,8 @@ from imgret_tests.support.chain import Chain
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 ASSETS = ["raw_images", "embeddings", "similarity_pairs", "nearest_neighbours", "duplicates", "image_groups"]
-ASSETS += ["similarity_report"]
-OF_ALL_SHARDS = ["similarity_pairs", "nearest_neighbours", "duplicates", "image_groups", "similarity_report"]
+ASSETS += ["image_map", "similarity_report"]
+OF_ALL_SHARDS = ASSETS[2:]
 
 
 def out_of_date(chain: Chain, instance: dg.DagsterInstance) -> list[str]:

@@ -1,4 +1,4 @@
-"""The assets `image_groups` and `similarity_report`, materialised through Dagster in this process."""
+"""The assets `image_groups`, `image_map` and `similarity_report`, materialised through Dagster in this process."""
 
 import base64
 import io
@@ -8,10 +8,11 @@ from PIL import Image
 
 from imgret_assets.domain.analysis.threshold_report import plot_path
 from imgret_assets.domain.storage import tables
-from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, THRESHOLDS_SCHEMA, groups_path
+from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, MAP_SCHEMA, THRESHOLDS_SCHEMA, groups_path
 from imgret_assets.errors import SettingError, TableError
 from imgret_tests.support.chain import Chain
-from imgret_tests.support.pictures import write_pictures
+from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.tree import put
 
 ASSETS = ["raw_images", "embeddings", "nearest_neighbours", "image_groups", "similarity_report"]
 # Dagster's UI shows metadata of at most this size.
@@ -99,7 +100,11 @@ def test_the_report_is_a_table_a_plot_and_a_plot_file(chain: Chain) -> None:
 
 def test_column_schemas_are_those_of_the_tables(chain: Chain) -> None:
     specs = {spec.key.to_user_string(): spec for spec in chain.definitions.resolve_all_asset_specs()}
-    for asset, schema in (("image_groups", GROUPS_SCHEMA), ("similarity_report", THRESHOLDS_SCHEMA)):
+    for asset, schema in (
+        ("image_groups", GROUPS_SCHEMA),
+        ("image_map", MAP_SCHEMA),
+        ("similarity_report", THRESHOLDS_SCHEMA),
+    ):
         declared = specs[asset].metadata["dagster/column_schema"]
         assert [(column.name, column.type) for column in declared.columns] == [(f.name, str(f.type)) for f in schema]
 
@@ -120,9 +125,22 @@ def test_every_column_is_described(chain: Chain) -> None:
     assert undescribed == []
 
 
+def test_metadata_of_the_map_say_what_was_placed(chain: Chain) -> None:
+    write_pictures(chain.root, 12)
+    assets = [*ASSETS[:3], "image_map"]
+    [metadata] = chain.run(assets=assets).metadata("image_map")
+    assert (metadata["dagster/row_count"], metadata["laid_out"], metadata["written"]) == (12, True, True)
+    assert metadata["changes"] == "+12 rows"
+    put(chain.root, "new.png", picture_bytes(77))
+    [metadata] = chain.run(assets=assets).metadata("image_map")
+    assert (metadata["placed"], metadata["laid_out"], metadata["changes_rows"]) == (1, False, 1)
+    [again] = chain.run(assets=assets).metadata("image_map")
+    assert (again["placed"], again["written"]) == (0, False)
+
+
 def test_a_missing_table_is_named(chain: Chain) -> None:
     write_pictures(chain.root, 8)
     chain.run(assets=["raw_images", "embeddings"])
-    for asset in ("image_groups", "similarity_report"):
+    for asset in ("image_groups", "image_map", "similarity_report"):
         with pytest.raises(TableError, match="materialise `nearest_neighbours`"):
             chain.run(assets=[asset])

@@ -222,6 +222,7 @@ def test_every_table_is_described_with_its_columns() -> None:
         "nearest": tables.NEAREST_SCHEMA,
         "duplicates": tables.DUPLICATES_SCHEMA,
         "groups": tables_module.GROUPS_SCHEMA,
+        "map": tables_module.MAP_SCHEMA,
         "thresholds": tables_module.THRESHOLDS_SCHEMA,
     }
     rows = {

@@ -198,6 +198,7 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
         "nearest_neighbours": ("vectors", False),
         "duplicates": ("vectors", False),
         "image_groups": ("vectors", False),
+        "image_map": ("vectors", False),
         "similarity_report": ("vectors", False),
         "image_nodes": ("graph", True),
         "similar_to": ("graph", False),

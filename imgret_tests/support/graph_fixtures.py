@@ -15,6 +15,7 @@ from neo4j import Driver
 from PIL import Image
 
 from imgret_assets.domain.analysis.groups_table import refresh_groups
+from imgret_assets.domain.analysis.map_table import refresh_map
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.graph import duplicate_of
@@ -176,6 +177,7 @@ def refresh_all(settings: Settings, embedder: FakeEmbedder, *, tables_only: bool
         refresh_duplicates(home, space.id)
         refresh_neighbours(home, space.id)
         refresh_groups(home, space.id)
+        refresh_map(home, space.id)
         if database:
             duplicate_of.sync_relationships(home, database, space)
             sync_groups(home, database, space)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from imgret_assets.domain.analysis import groups_table
+from imgret_assets.domain.analysis import groups_table, map_table
 from imgret_assets.domain.duplicates import duplicates_table
 from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_current_shard
 from imgret_assets.domain.graph import graph_record
@@ -28,7 +28,7 @@ from imgret_assets.domain.graph.graph_state import READY, check_owner
 from imgret_assets.domain.images.manifest import read_manifest_metadata
 from imgret_assets.domain.neo4j_server import host, lifecycle, run_file
 from imgret_assets.domain.storage import atomic_files, tables
-from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES, DUPLICATES, GROUPS, DerivedTable
+from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES, DUPLICATES, GROUPS, MAP, DerivedTable
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ForeignDatabaseError, ImgretError, StaleTableError, TableError
 from imgret_assets.settings import Settings
@@ -37,6 +37,7 @@ MISSING, CURRENT, OLDER, DAMAGED = "missing", "current", "older", "damaged"
 # Tables of another method are made again by the next run.
 _METHODS: Mapping[str, Callable[[Settings], str]] = {
     GROUPS.asset: lambda _: groups_table.METHOD,
+    MAP.asset: lambda _: map_table.METHOD,
     DUPLICATES.asset: duplicates_table.method_of,
 }
 

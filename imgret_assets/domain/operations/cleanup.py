@@ -50,7 +50,7 @@ def remove_leftovers(home: Home, *, keep_spaces: set[str] | None = None) -> Remo
             ]
             unused += [
                 path
-                for kind in ("pairs", "nearest")
+                for kind in ("pairs", "nearest", "map")
                 for path in (home.work / kind).glob("*")
                 if not any(path.name == space or path.name.startswith(f"{space}.") for space in keep_spaces)
             ]

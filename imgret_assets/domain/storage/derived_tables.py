@@ -18,6 +18,7 @@ from imgret_assets.domain.storage.table_metadata import (
     DerivedMetadata,
     DuplicatesMetadata,
     GroupsMetadata,
+    MapMetadata,
     NearestMetadata,
     PairsMetadata,
     ThresholdsMetadata,
@@ -99,6 +100,7 @@ PAIRS = DerivedTable("similarity_pairs", "pairs table", tables.pairs_path, Pairs
 NEAREST = DerivedTable("nearest_neighbours", "nearest neighbours table", tables.nearest_path, NearestMetadata)
 DUPLICATES = DerivedTable("duplicates", "duplicates table", _duplicates_path, DuplicatesMetadata)
 GROUPS = DerivedTable("image_groups", "groups table", tables.groups_path, GroupsMetadata)
+MAP = DerivedTable("image_map", "map table", tables.map_path, MapMetadata)
 THRESHOLDS = DerivedTable("similarity_report", "thresholds table", tables.thresholds_path, ThresholdsMetadata)
 
-DERIVED_TABLES: tuple[DerivedTable[Any], ...] = (PAIRS, NEAREST, DUPLICATES, GROUPS, THRESHOLDS)
+DERIVED_TABLES: tuple[DerivedTable[Any], ...] = (PAIRS, NEAREST, DUPLICATES, GROUPS, MAP, THRESHOLDS)

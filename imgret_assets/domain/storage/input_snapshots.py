@@ -3,7 +3,8 @@
 A table that is updated rather than made from nothing has one, beside it in the home's work folder. The snapshot is
 written before its table, and both carry the hash of the embeddings: where the two hashes differ, a process was killed
 in between, and the table can't be updated. Belongs here: writing, checking and reading snapshots. Not here: the tables
-(`domain.similarity.pairs_table`, `domain.similarity.neighbours_table`, `domain.analysis.threshold_report`), the update.
+(`domain.similarity.pairs_table`, `domain.similarity.neighbours_table`, `domain.analysis.map_table`,
+`domain.analysis.threshold_report`), the update.
 """
 
 from collections.abc import Sequence
@@ -18,7 +19,7 @@ _SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 
 def snapshot_path(home: Home, kind: str, space: str) -> Path:
-    """Return the file of the snapshot for a space's table of a `kind` (`pairs`, `nearest`, `report`)."""
+    """Return the file of the snapshot for a space's table of a `kind` (`pairs`, `nearest`, `map`, `report`)."""
     folder = home.complete_state.folder / "work" if home.complete_state else home.work
     return folder / kind / f"{space}.parquet"
 

@@ -179,6 +179,19 @@ class GroupsMetadata(DerivedMetadata):
 
 
 @dataclass(frozen=True, kw_only=True)
+class MapMetadata(DerivedMetadata):
+    """Metadata of the map table.
+
+    Attributes:
+        method: name of the method and its parameters.
+        placed: images placed beside their neighbours since all were laid out.
+    """
+
+    method: str
+    placed: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class ThresholdsMetadata(DerivedMetadata):
     """Metadata of the thresholds table.
 

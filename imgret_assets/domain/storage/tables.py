@@ -84,6 +84,8 @@ GROUPS_SCHEMA = pa.schema(
     ]
 )
 
+MAP_SCHEMA = pa.schema([("path", pa.string()), ("x", pa.float32()), ("y", pa.float32())])
+
 # Rows of one row group: few enough to read some rows alone (8 MB at 2,048 numbers), enough to be fast.
 EMBEDDING_GROUP_ROWS = 1024
 
@@ -135,6 +137,11 @@ def duplicates_path(warehouse: Path) -> Path:
 def groups_path(warehouse: Path, space: str) -> Path:
     """Return the file of the groups in one embedding space."""
     return warehouse / "groups" / f"model={space}" / "groups.parquet"
+
+
+def map_path(warehouse: Path, space: str) -> Path:
+    """Return the file of every image's position on the map of one embedding space."""
+    return warehouse / "map" / f"model={space}" / "map.parquet"
 
 
 def thresholds_path(warehouse: Path, space: str) -> Path:

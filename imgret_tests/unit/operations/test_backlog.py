@@ -23,7 +23,7 @@ from imgret_tests.support.graph_fixtures import refresh_all
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 GRAPH = ["image_nodes", "similar_to", "duplicate_of", "decided", "image_node_groups"]
-TABLES = ["similarity_pairs", "nearest_neighbours", "duplicates", "image_groups", "similarity_report"]
+TABLES = ["similarity_pairs", "nearest_neighbours", "duplicates", "image_groups", "image_map", "similarity_report"]
 
 
 @pytest.fixture
@@ -110,7 +110,7 @@ def test_a_damaged_manifest_and_damaged_embeddings_are_behind(built: Home, embed
     assert (states["embeddings"].state, states["embeddings"].shards) == (DAMAGED, ("01", "02"))
 
 
-@pytest.mark.parametrize("asset", ["image_groups", "duplicates"])
+@pytest.mark.parametrize("asset", ["image_groups", "image_map", "duplicates"])
 def test_a_table_of_an_earlier_method_is_behind(built: Home, embedder: FakeEmbedder, asset: str) -> None:
     table = next(table for table in module.DERIVED_TABLES if table.asset == asset)
     path = table.path(built.warehouse, embedder.space.id)
