@@ -54,7 +54,7 @@ _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
     *("home", "cache", "images", "protected", "shards", "lock_timeout_s"),
-    *("keep_runs", "readable_by", "app_url", "allowed_hosts"),
+    *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
@@ -129,6 +129,7 @@ class Settings:
         max_bytes: an image file with more bytes gets the status `too_large`, and is not read.
         lock_timeout_s: how long to wait for another run, in seconds.
         keep_runs: how many finished runs stay in Dagster's storage.
+        fresh_within_hours: Dagster marks an asset as overdue that was not materialised for so long; None for never.
         dagster_home: absolute folder of Dagster's storage.
         neo4j: the server to use.
         beside: additional models, whose tables are refreshed with those of the graph's model: names, each with its
@@ -163,6 +164,7 @@ class Settings:
     pair_search: str = "cascade"
     orientations: bool = False
     keep_runs: int = DEFAULT_KEEP_RUNS
+    fresh_within_hours: float | None = None
     beside: tuple[tuple[str, Path | None], ...] = ()
     decoding: str = "auto"
     pooling: str = "auto"
@@ -236,6 +238,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             gds_version=values.get("IMGRET_GDS_VERSION"),
         ),
         keep_runs=_integer(values, "IMGRET_KEEP_RUNS", 1, 1_000_000) or DEFAULT_KEEP_RUNS,
+        fresh_within_hours=_real(values, "IMGRET_FRESH_WITHIN_HOURS", 0.1, 1e5),
         max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),

@@ -4,6 +4,7 @@ Belongs here: the only place that makes `Definitions`. Not here: any single defi
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,8 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         image_node_groups,
         duplicates,
     ]
+    if settings.fresh_within_hours is not None:
+        assets = _with_freshness(assets, settings.fresh_within_hours)
     return dg.Definitions(
         assets=with_code_versions(with_layer_descriptions(assets), settings_of_versions(settings, environment)),
         asset_checks=default_checks(),
@@ -80,6 +83,12 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         # All steps of a run in one process: there are few, and the model is loaded once.
         executor=dg.in_process_executor,
     )
+
+
+def _with_freshness(assets: list[dg.AssetsDefinition], hours: float) -> list[dg.AssetsDefinition]:
+    """Return the assets with a freshness policy. By default they have none: it warns while nothing runs them."""
+    policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=hours))
+    return list(dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), assets))  # type: ignore[arg-type]
 
 
 def _example_query(settings: Settings) -> Path | None:

@@ -13,7 +13,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from imgret_assets.defs.build import build_defs
 from imgret_assets.locations import PROJECT
-from imgret_assets.settings import Settings
+from imgret_assets.settings import Settings, load_settings
 from imgret_tests.support.fakes import FakeEmbedderResource
 
 HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo"]
@@ -186,3 +186,11 @@ def test_the_commands_of_dagster_load_this_folder(command: list[str], tmp_path: 
     if "--json" in command:
         listed = json.loads(done.stdout)
         assert {"raw_images", "similar_to", "decided"} <= {asset["asset_key"] for asset in listed["assets"]}
+
+
+def test_assets_have_a_freshness_policy_only_where_the_setting_asks_for_one(settings: Settings) -> None:
+    asked = load_settings({"home": settings.home, "fresh_within_hours": 26})
+    for given, expected in ((settings, {None}), (asked, {26 * 3600.0})):
+        specs = build_defs(settings=given).resolve_all_asset_specs()
+        policies = {spec.freshness_policy for spec in specs}
+        assert {policy and policy.fail_window.to_timedelta().total_seconds() for policy in policies} == expected
