@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +191,7 @@ def test_the_commands_of_dagster_load_this_folder(command: list[str], tmp_path: 
 
 def test_assets_have_a_freshness_policy_only_where_the_setting_asks_for_one(settings: Settings) -> None:
     asked = load_settings({"home": settings.home, "fresh_within_hours": 26})
-    for given, expected in ((settings, {None}), (asked, {26 * 3600.0})):
+    policy = dg.FreshnessPolicy.time_window(fail_window=timedelta(hours=26))
+    for given, expected in ((settings, None), (asked, policy)):
         specs = build_defs(settings=given).resolve_all_asset_specs()
-        policies = {spec.freshness_policy for spec in specs}
-        assert {policy and policy.fail_window.to_timedelta().total_seconds() for policy in policies} == expected
+        assert {spec.freshness_policy for spec in specs} == {expected}
