@@ -4,14 +4,16 @@ Belongs here: the choice. Not here: the engines (`domain.inference.openvino_engi
 """
 
 import sys
-from pathlib import Path
 
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, Embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder, choose_device
 from imgret_assets.domain.models.resolution import Model
+from imgret_assets.domain.runtime import gpus
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError
+
+_HALF_PRECISIONS = ("bfloat16", "float16")
 
 
 def choose_embedder(
@@ -25,8 +27,9 @@ def choose_embedder(
 ) -> Embedder:
     """Return the embedder for a model; nothing heavy is loaded.
 
-    With `auto`, the engine and the precision that computed this home's vectors go on computing them. A new home gets
-    OpenVINO on a CPU, in bfloat16 where the CPU has it, and torch on a GPU.
+    With `auto`, the engine and the precision that computed this home's vectors go on computing them, but for a half
+    precision of a GPU where there is none any more. A new home gets OpenVINO on a CPU, in bfloat16 where the CPU has
+    it, and torch on a GPU.
 
     Args:
         home: the home, whose record names the engine it has used.
@@ -47,7 +50,9 @@ def choose_embedder(
         if precision == "float16" or uses_gpu(device):
             chosen = "torch"
     if precision == "auto" and chosen == recorded:
-        precision = home.record.precision or "auto"
+        # torch took a half precision for a GPU. On a CPU it may disagree with the reference, and it is slow.
+        made_for_gpu = chosen == "torch" and home.record.precision in _HALF_PRECISIONS
+        precision = "auto" if made_for_gpu and not uses_gpu(device) else home.record.precision or "auto"
     folder = home.path / "models"
     if chosen == "torch":
         if device not in ("auto", "cpu"):
@@ -70,5 +75,5 @@ def uses_gpu(device: str) -> bool:
     if device in ("cuda", "mps"):
         return True
     # Importing torch takes seconds: only where there may be a GPU.
-    gpu_is_possible = sys.platform == "darwin" or Path("/dev/nvidiactl").exists() or Path("/dev/kfd").exists()
+    gpu_is_possible = sys.platform == "darwin" or gpus.has_driver()
     return device == "auto" and gpu_is_possible and choose_device("auto") != "cpu"

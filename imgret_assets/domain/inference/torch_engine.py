@@ -20,6 +20,7 @@ from imgret_assets.domain.inference import engine_agreement
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.resolution import Model
+from imgret_assets.domain.runtime import gpus
 from imgret_assets.errors import ModelError
 
 if TYPE_CHECKING:
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 # A GPU works on one batch while the next is copied to it and the vectors of the last one are copied back.
 _BATCHES_PER_DEVICE = 3
 _GPU_BATCH_SIZE = 128
+_MEMORY_REMEDY = "free the device's memory, or set IMGRET_DEVICE=cpu"
 
 
 class TorchEmbedder:
@@ -136,13 +138,16 @@ class TorchEmbedder:
                 try:
                     started.append(network.start(keys, pixels))
                 except RuntimeError as error:
-                    if not is_out_of_memory(error):
+                    if not gpus.is_out_of_memory(error):
                         raise
-                    # Started batches hold memory, too: they end before the smaller batch is tried.
-                    while started:
-                        yield from self._vectors(started.popleft())
-                    waiting.extendleft(reversed(self._halve(keys, pixels, error)))
-                    network.free_memory()
+                    smaller = [(keys, pixels)] if len(keys) == 1 and started else self._halve(keys, pixels, error)
+                else:
+                    continue
+                # Only now: the error's frames held the batch. Started batches hold memory, too, and end first.
+                while started:
+                    yield from self._vectors(started.popleft())
+                waiting.extendleft(reversed(smaller))
+                network.free_memory()
             while len(started) >= _BATCHES_PER_DEVICE * len(self._device_networks):
                 yield from self._vectors(started.popleft())
         while started:
@@ -164,7 +169,7 @@ class TorchEmbedder:
         if len(keys) == 1:
             raise ModelError(
                 f"{self.space.model} needs more memory for one image than {self.device} has free",
-                remedy="free the device's memory, or set IMGRET_DEVICE=cpu",
+                remedy=_MEMORY_REMEDY,
             ) from error
         half = (len(keys) + 1) // 2
         self.batch_size = min(self.batch_size, half)
@@ -184,7 +189,8 @@ class TorchEmbedder:
         """Build the network, copy it to its devices and check it against the reference, unless that is done already.
 
         Raises:
-            ModelError: the device is not on this machine, or its vectors don't agree with the reference.
+            ModelError: the device is not on this machine or has too little memory, or its vectors don't agree with the
+                reference.
         """
         with self._lock:
             if self._device_networks:
@@ -192,16 +198,25 @@ class TorchEmbedder:
             network = self.model.build()
             for precision in self._precisions_to_try():
                 try:
-                    networks = [
-                        _DeviceNetwork(self.model, network, name, precision) for name in device_names(self.device)
-                    ]
-                    self._prove(networks, precision)
+                    networks = self._proven_networks(network, precision)
                 except ModelError:
                     if self.requested_precision != "auto" or precision == "float32":
                         raise
                 else:
                     self._device_networks, self._precision = networks, precision
                     return
+
+    def _proven_networks(self, network: "torch.nn.Module", precision: str) -> "list[_DeviceNetwork]":
+        try:
+            networks = [_DeviceNetwork(self.model, network, name, precision) for name in device_names(self.device)]
+            self._prove(networks, precision)
+        except RuntimeError as error:
+            if not gpus.is_out_of_memory(error):
+                raise
+            raise ModelError(
+                f"{self.space.model} needs more memory than {self.device} has free", remedy=_MEMORY_REMEDY
+            ) from error
+        return networks
 
     def _precisions_to_try(self) -> list[str]:
         return automatic_precisions(self.device) if self.requested_precision == "auto" else [self.requested_precision]
@@ -247,6 +262,10 @@ class _DeviceNetwork:
         self.device = torch.device(name)
         self._on_cuda = self.device.type == "cuda"
         self._type = getattr(torch, precision)
+        if self._on_cuda:
+            # float32 means float32: torch would round the inputs of convolutions to ten bits (TF32), by which scores
+            # change by up to 0.002. For the whole process, because threads share the setting.
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = False
         # Each device needs a copy: `to` moves a network, and would take it away from the device before.
         self._network = copy.deepcopy(network).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         mean, std = model.space.preprocessing.mean, model.space.preprocessing.std
@@ -324,14 +343,7 @@ def automatic_precisions(device: str) -> list[str]:
     import torch
 
     if device == "cuda":
-        return ["bfloat16" if torch.cuda.is_bf16_supported() else "float16", "float32"]
+        # An older GPU emulates bfloat16, slowly.
+        has_bfloat16 = torch.cuda.is_bf16_supported(including_emulation=False)
+        return ["bfloat16" if has_bfloat16 else "float16", "float32"]
     return ["float32"]
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Return whether torch raised this for lack of device memory: one class on cuda, words elsewhere."""
-    import torch
-
-    return isinstance(error, torch.OutOfMemoryError) or any(
-        words in str(error) for words in ("out of memory", "can't allocate memory")
-    )

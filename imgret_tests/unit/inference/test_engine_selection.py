@@ -57,14 +57,25 @@ def test_the_engine_is_the_requested_else_the_recorded_else_the_device_s(
         ({}, {}, "auto"),
         ({"engine": "openvino", "precision": "float32"}, {}, "float32"),
         ({"engine": "openvino", "precision": "float32"}, {"precision": "auto"}, "float32"),
-        ({"engine": "torch", "precision": "bfloat16"}, {}, "bfloat16"),
+        ({"engine": "torch", "precision": "float32"}, {}, "float32"),
+        ({"engine": "torch", "precision": "bfloat16"}, {"device": "cuda"}, "bfloat16"),
+        # Chosen for a GPU, and there is none.
+        ({"engine": "torch", "precision": "bfloat16"}, {}, "auto"),
+        ({"engine": "torch", "precision": "float16"}, {"device": "cpu"}, "auto"),
+        ({"engine": "torch", "precision": "float16"}, {"precision": "bfloat16"}, "bfloat16"),
         ({"engine": "torch", "precision": "bfloat16"}, {"engine": "openvino"}, "auto"),
         ({"engine": "openvino", "precision": "float32"}, {"precision": "bfloat16"}, "bfloat16"),
     ],
 )
 def test_a_home_keeps_its_precision_unless_another_is_requested(
-    home: Home, model: Model, recorded: dict[str, str], options: dict[str, str], expected: str
+    home: Home,
+    model: Model,
+    recorded: dict[str, str],
+    options: dict[str, str],
+    expected: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(engine_selection, "choose_device", lambda device: device)
     embedder = choose_embedder(home.update(**recorded), model, **options)  # pyright: ignore[reportArgumentType]
     assert isinstance(embedder, OpenVinoEmbedder | TorchEmbedder)
     assert embedder.requested_precision == expected

@@ -1,10 +1,11 @@
 """The torch engine on the CPU, with a network small enough to compute by hand.
 
-What only GPUs have (pinned memory, events) can't run here; sharing batches, halving them and the proof take the same
-path.
+What only GPUs have (pinned memory, events) is in `test_torch_engine_on_cuda.py`; sharing batches, halving them and the
+proof take the same path.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ import torch
 
 from imgret_assets.domain.inference import engine_agreement, torch_engine
 from imgret_assets.domain.inference.engine_agreement import reference_vectors
-from imgret_assets.domain.inference.torch_engine import TorchEmbedder, choose_device, is_out_of_memory
+from imgret_assets.domain.inference.torch_engine import TorchEmbedder, choose_device
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model
@@ -230,7 +231,43 @@ def test_an_image_that_does_not_fit_alone_is_an_error_with_the_remedy(
 def test_any_other_error_is_not_taken_for_memory(embedder: TorchEmbedder, greedy: Greedily) -> None:
     with pytest.raises(RuntimeError, match="something else"):
         greedy(0, "something else").embed(batch_of(embedder, 4))
-    assert not is_out_of_memory(RuntimeError("something else"))
+
+
+def test_a_single_image_is_tried_again_once_the_batches_before_it_have_ended(
+    embedder: TorchEmbedder, tmp_path: Path
+) -> None:
+    """A device with room for one image and its vector at a time."""
+    held: list[weakref.ref[torch.Tensor]] = []
+
+    class Narrow(Means):
+        def forward(self, batch: torch.Tensor) -> torch.Tensor:
+            if any(vectors() is not None for vectors in held):
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            outputs = super().forward(batch)
+            held.append(weakref.ref(outputs))
+            return outputs
+
+    class NarrowModel(Model):
+        def build(self) -> torch.nn.Module:
+            return Narrow().eval()
+
+    batch = batch_of(embedder, 5)
+    narrow = TorchEmbedder(NarrowModel(SPACE, None), tmp_path, device="cpu", batch_size=1)
+    found = {}
+    for key, vector in narrow.stream((str(row), image) for row, image in enumerate(batch)):
+        found[int(key)] = vector.copy()
+        del vector
+    np.testing.assert_allclose([found[row] for row in range(5)], embedder.embed(batch), atol=1e-6)
+    assert len(held) == 5
+
+
+def test_a_model_that_does_not_fit_is_an_error_with_the_remedy(embedder: TorchEmbedder, greedy: Greedily) -> None:
+    """The proof, which any precision but float32 needs, is the first to take memory."""
+    full = greedy(0)
+    full = TorchEmbedder(full.model, full.folder, device="cpu", precision="bfloat16")
+    with pytest.raises(ModelError, match=r"tiny needs more memory than cpu has free\. .*IMGRET_DEVICE=cpu"):
+        full.load()
+    assert not full.loaded
 
 
 @pytest.mark.parametrize(("count", "used"), [(1, 1), (7, 2), (8, 2), (40, 3)])
@@ -315,7 +352,9 @@ def test_auto_takes_float32_where_less_does_not_agree(tmp_path: Path, monkeypatc
 def test_a_gpu_is_tried_in_half_precision_first(
     monkeypatch: pytest.MonkeyPatch, has_bfloat16: bool, first: str
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: has_bfloat16)
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation=True: has_bfloat16 or including_emulation
+    )
     assert torch_engine.automatic_precisions("cuda") == [first, "float32"]
     assert torch_engine.automatic_precisions("cpu") == torch_engine.automatic_precisions("mps") == ["float32"]
 

@@ -44,7 +44,7 @@ not quite orthonormal, the projection is summed in float32, and its coordinates 
 32,000. The margin of the first bound is about 0.0006. It lets a few more pairs pass to the next test and never loses
 one. Residuals are computed from the integers themselves, because 1 - |c|^2 cancels in float32, and are rounded up. For
 integers the products and sums are exact, so nothing else has to be bounded. Only where a library multiplies in float32,
-or a GPU in bfloat16, the error of its product is added to the margin.
+or a GPU in float16, the error of its product is added to the margin.
 
 `NearestSearch` has no threshold. It takes each row's k-th best score so far, a lower limit of the final one, and keeps
 a pair whose score reaches the lower one of the limits of its two rows.
@@ -55,7 +55,7 @@ What is left is speed (`kernels`). One AVX2 instruction multiplies 16 pairs of i
 at a time, keeps them in registers and compares them there with their cutoffs. It writes one bit for each product
 instead of the product, so no matrix of products passes through memory. For most tiles the bits are all zero. Each set
 bit is a candidate and goes through the other tests at once, while its rows are in the cache. A thread works on one tile
-at a time. On a CPU without AVX2 the first bounds are float32 products by BLAS, on a GPU bfloat16 products by torch; the
+at a time. On a CPU without AVX2 the first bounds are float32 products by BLAS, on a GPU float16 products by torch; the
 later tests are the same.
 
 Modules, from the bottom: `bounds` (proof and margins), `parallel`, `plans`, `options`, `basis`, `projections`,

@@ -5,6 +5,7 @@ Belongs here: blocks, the choice of the engine, the first bounds of a block. Not
 (`domain.similarity.cascade.kernels`), products on a GPU (`domain.similarity.cascade.gpu_bounds`).
 """
 
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from typing import Any
 import numpy as np
 from threadpoolctl import ThreadpoolController
 
+from imgret_assets.domain.runtime import gpus
 from imgret_assets.domain.similarity.cascade import gpu_bounds
 from imgret_assets.domain.similarity.cascade.bounds import PANEL_ROWS, float32_bit_cutoffs, integer_cutoffs
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
@@ -21,6 +23,8 @@ from imgret_assets.domain.similarity.cascade.plans import FIRST_BOUND_NS
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, SampleThresholds, Span
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, no_pairs
 from imgret_assets.errors import SettingError
+
+_log = logging.getLogger(__name__)
 
 ENGINES = tuple(FIRST_BOUND_NS)
 MAX_BLOCK_ROWS = 4096
@@ -213,6 +217,18 @@ class Sieve:
     # cuda: tiles multiplied by torch
 
     def _by_gpu(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
+        """Search on the GPU; on the CPU from this block on where the GPU's memory is too small for a row."""
+        try:
+            return self._by_gpu_tiles(block, thresholds)
+        except RuntimeError as error:
+            if not gpus.is_out_of_memory(error):
+                raise
+        _log.warning("The GPU's memory is too small to compare vectors. The CPU compares them, which takes longer.")
+        # The margins of a GPU are the wider ones: they hold for float32 products, too.
+        self._first_bounds, self._operands = self._by_float32, {}
+        return self._by_float32(block, thresholds)
+
+    def _by_gpu_tiles(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
         from imgret_assets.domain.similarity.cascade import kernels
 
         prepared = self.prepared

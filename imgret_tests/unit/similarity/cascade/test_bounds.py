@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from imgret_assets.domain.similarity.cascade import CascadeOptions, basis, bounds
+from imgret_assets.domain.similarity.cascade import CascadeOptions, basis, bounds, gpu_bounds
 from imgret_assets.domain.similarity.cascade.bounds import SCALE
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors
 from imgret_tests.support.vector_sets import clusters, spread, tiny_residuals
-from imgret_tests.unit.similarity.cascade.searches import ENGINES, plans_for
+from imgret_tests.unit.similarity.cascade.searches import ENGINES, PLAIN, find_pairs, plans_for
 
 
 def test_projections_residuals_and_margins_are_within_the_proof(
@@ -62,19 +62,36 @@ def integers_of_unit_length(rng: np.random.Generator, columns: int) -> np.ndarra
     return np.rint(SCALE * rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
-def test_bfloat16_products_of_a_gpu_stay_within_their_margin(rng: np.random.Generator) -> None:
-    import torch
-
+def test_float16_products_of_a_gpu_stay_within_their_margin(rng: np.random.Generator) -> None:
     largest_error = 0.0
     for columns in (32, 128, 512):
         rows = integers_of_unit_length(rng, columns)
-        half = torch.from_numpy(rows.astype(np.float32)).to(torch.bfloat16)
-        products = (half @ half.T).float().numpy().astype(np.float64)
+        half = gpu_bounds.operand(rows.astype(np.float32))
+        products = (half @ half.T).float().cpu().numpy().astype(np.float64) * 2.0**30
         error = np.abs(products - rows @ rows.T).max() / SCALE**2
         assert error <= bounds.product_error("cuda", columns, 1e-3)
         largest_error = max(largest_error, error)
-    # The margin is not so wide that it proves nothing, and the rounding really was to eight bits.
-    assert bounds.product_error("cuda", 128, 1e-3) < 0.0062 < 5 * largest_error
+    # The margin is not so wide that it proves nothing, and the rounding really was to eleven bits.
+    assert bounds.product_error("cuda", 128, 1e-3) < 0.0016 < 5 * largest_error
+
+
+def test_the_margin_of_a_gpu_allows_for_the_worst_rounding() -> None:
+    """Halfway between two floats both factors lose most, and so does the product: three times the unit roundoff."""
+    import torch
+
+    unit_roundoff = torch.finfo(torch.float16).eps / 2
+    # The lowest number of a binade plus half a unit in the last place rounds down to it.
+    half = gpu_bounds.operand(np.array([[2049.0]], np.float32))
+    assert 1 - float(half[0, 0]) * 2.0**15 / 2049 == pytest.approx(unit_roundoff, rel=1e-3)
+    assert bounds.product_error("cuda", 4, 0.0) > (1 + unit_roundoff) ** 3 - 1
+
+
+@pytest.mark.parametrize("columns", [61, 242, 969, 970])
+def test_equal_coordinates_which_all_round_down_lose_no_pair(rng: np.random.Generator, columns: int) -> None:
+    """32,000 / sqrt(969) is 1,028, halfway between two numbers of eight bits; 3,876 / 16 = 242 for more of them."""
+    vectors = (1 + 1e-4 * rng.standard_normal((40, columns))).astype(np.float32)
+    found = {engine: len(find_pairs(vectors, 0.9999, engine=engine, plan=PLAIN)) for engine in ENGINES}
+    assert found == dict.fromkeys(ENGINES, 40 * 39 // 2)
 
 
 def test_float32_products_stay_within_their_margin(rng: np.random.Generator) -> None:
