@@ -364,7 +364,7 @@ def test_a_link_restores_a_search(view: View) -> None:
     expect(page.get_by_text("3 hits · mode exact")).to_be_visible()
     assert view.names.all_inner_texts()[0] == linked["image"]
     assert len(view.names.all_inner_texts()) == 4
-    expect(page.get_by_label("Minimum score", exact=True)).to_have_value("0.10")
+    expect(page.get_by_label("Minimum score", exact=True)).to_have_value("0.100")
     expect(page.get_by_text("with a score of 0.1 or more")).to_be_visible()
     expect(page.get_by_role("slider", name="Hits")).to_have_value("3")
     assert view.query == {name: str(value) for name, value in linked.items()}
