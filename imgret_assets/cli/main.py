@@ -5,14 +5,12 @@ Not here: any command. Each has its own module, so that it does not import what 
 """
 
 import importlib
-import importlib.abc
 import os
 import select
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import IO, Any
 
 import click
@@ -145,36 +143,9 @@ def imgret() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run a command and exit: 0 success, 1 failure, 2 wrong use, 11 result found, 130 Ctrl-C, 141 output closed."""
-    _hide_pandas(sys.argv[1:] if arguments is None else arguments)
     with printable_streams():
         exit_code = run_command(arguments)
     sys.exit(exit_code)
-
-
-class NoPandas(importlib.abc.MetaPathFinder):
-    """A finder of modules that finds all but pandas.
-
-    An empty entry of `sys.modules` would do less: compiled modules such as pyarrow's take it for the module.
-    """
-
-    def find_spec(self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
-        """Leave each module to the next finder.
-
-        Raises:
-            ModuleNotFoundError: the module is pandas.
-        """
-        if fullname == "pandas":
-            raise ModuleNotFoundError("No module named 'pandas'", name=fullname)
-
-
-def _hide_pandas(arguments: Sequence[str]) -> None:
-    """Let libraries of a refresh, in this process until it ends, find no pandas.
-
-    Pyarrow and the Neo4j driver import it if it is installed, to accept its types. That takes a tenth of a run in which
-    nothing has changed. Both remember that there is none, so this is not for a process that goes on after the command.
-    """
-    if list(arguments[:1]) == ["run"]:
-        sys.meta_path.insert(0, NoPandas())
 
 
 def run_command(arguments: Sequence[str] | None = None) -> int:

@@ -321,19 +321,6 @@ def test_the_driver_is_loaded_for_a_query_without_pandas_which_can_be_loaded_lat
     assert loaded_after(f"{code}; import pandas", "neo4j", "pandas") == {"neo4j", "pandas"}
 
 
-def test_libraries_of_a_refresh_find_no_pandas() -> None:
-    code = """
-import sys
-from imgret_assets.cli.main import main
-try:
-    main(["run", "--no-such-option"])
-except SystemExit:
-    import pyarrow
-    assert pyarrow.array(range(3)).sum().as_py() == 3
-"""
-    assert loaded_after(code, "dagster", "pyarrow", "pandas.core") == {"dagster", "pyarrow"}
-
-
 @pytest.mark.parametrize("name", COMMANDS)
 def test_each_command_is_in_its_module_and_has_a_help_text(name: str) -> None:
     module = importlib.import_module(COMMANDS[name][0])

@@ -471,7 +471,7 @@ def test_a_group_is_opened_and_its_link_restores_it(view: View) -> None:
     expect(view.button("All groups")).to_be_visible()
     wait_until_drawn(page)
     shown, linked = view.names.all_inner_texts(), view.query
-    assert shown[0].startswith(f"representative {linked['group']} ")
+    assert f"representative {linked['group']} " in shown[0]
     assert linked["group"] in shown[1:]
     page.goto("about:blank")
     view.open(navigation.GROUPS, **linked)
@@ -538,6 +538,8 @@ def test_no_page_has_serious_faults_of_accessibility(view: View, colours: str) -
 
 
 def test_a_key_acts_after_a_choice_in_a_list(view: View) -> None:
+    from playwright.sync_api import TimeoutError
+
     page = view.open(navigation.GRAPH, image=ORIGINAL)
     chosen = page.get_by_role("combobox", name=re.compile("Selected image"))
     chosen.click()
@@ -546,8 +548,13 @@ def test_a_key_acts_after_a_choice_in_a_list(view: View) -> None:
     page.keyboard.press("Enter")
     page.wait_for_function("document.activeElement.getAttribute('role') !== 'combobox'")
     wait_until_drawn(page)
-    page.keyboard.press("e")
-    page.wait_for_url(re.compile("[?&]expand="))
+    # A key that is pressed before the chart has its script does nothing; one that is typed into the list never will.
+    for _ in range(20):
+        page.keyboard.press("e")
+        with suppress(TimeoutError):
+            page.wait_for_url(re.compile("[?&]expand="), timeout=3000)
+            break
+    assert "expand=" in page.url
 
 
 def test_the_first_decision_is_few_presses_of_tab_away(view: View) -> None:

@@ -1,7 +1,7 @@
 """The torch engine on the CPU, with a network small enough to compute by hand.
 
-What only GPUs have (pinned memory, events) is in `test_torch_engine_on_cuda.py`; sharing batches, halving them and the
-proof take the same path.
+What only GPUs have (pinned memory, events) is in `properties/test_torch_engine_on_cuda.py`; sharing batches, halving
+them and the proof take the same path.
 """
 
 import threading
