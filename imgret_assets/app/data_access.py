@@ -24,6 +24,7 @@ from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage
 from imgret_assets.domain.search.relations import NEAREST, Edge
 from imgret_assets.domain.search.vector_cache import cached_vectors
+from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImgretError
 from imgret_assets.settings import Settings
@@ -178,6 +179,6 @@ def read_library(home: Home) -> Library:
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _read_library(stamp: library.Stamp, _home: Home) -> Library:
+def _read_library(stamp: tables.Stamp, _home: Home) -> Library:
     del stamp
     return library.read_library(_home)

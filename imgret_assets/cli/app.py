@@ -6,7 +6,6 @@ Belongs here: options, the address, the configuration of Streamlit. Not here: th
 
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.domain.neo4j_server.host import is_listening
 from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 from imgret_assets.settings import load_settings
 
@@ -91,9 +91,10 @@ def _open_when_ready(url: str, host: str, port: int) -> None:
     """Open the page in the user's browser as soon as its server listens."""
     deadline = time.monotonic() + OPEN_WITHIN_S
     while time.monotonic() < deadline:
-        with suppress(OSError), socket.create_connection((host, port), timeout=1):
-            webbrowser.open(url)
-            return
+        with suppress(OSError):
+            if is_listening(port, host):
+                webbrowser.open(url)
+                return
         time.sleep(0.2)
 
 

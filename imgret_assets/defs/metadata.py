@@ -5,6 +5,7 @@ Belongs here: formatting. Not here: counting (`domain`), drawing thumbnails (`do
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -111,16 +112,13 @@ def changes(*, state: Mapping[str, int] | None = None, **counts: int) -> Mapping
 
 def rows_by_kind(path: Path, column: str | None = None) -> Counter[str]:
     """Count the rows of a table, by the texts of a column where one is given; nothing where it can't be read."""
-    try:
+    with suppress(TableError):
         if not path.is_file():
             return Counter()
-        return (
-            Counter({"rows": tables.count_rows(path)})
-            if column is None
-            else Counter(tables.read(path, [column])[column].to_pylist())
-        )
-    except TableError:
-        return Counter()
+        if column is None:
+            return Counter({"rows": tables.count_rows(path)})
+        return Counter(tables.read(path, [column])[column].to_pylist())
+    return Counter()
 
 
 def groups_by_kind(path: Path) -> Counter[str]:

@@ -65,24 +65,15 @@ def _show_figures(report: ThresholdReport, row: ThresholdRow, current: Threshold
     """Show what a threshold gives, and the difference to the graph's."""
     estimated = f" ± {row.pairs_error:,.0f}" if row.pairs_error >= 1 else ""
     with st.container(horizontal=True):
-        st.metric(
-            "Pairs",
-            f"{row.pairs:,.0f}{estimated}",
-            _change(row.pairs, current.pairs if current else None),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            width="content",
-        )
-        st.metric(
-            f"Related images of {report.images:,}",
-            f"{row.images:,}",
-            _change(row.images, current.images if current else None),
-            delta_color="off",
-            delta_arrow="off",
-            border=True,
-            width="content",
-        )
+        for title, value, change in (
+            ("Pairs", f"{row.pairs:,.0f}{estimated}", _change(row.pairs, current and current.pairs)),
+            (
+                f"Related images of {report.images:,}",
+                f"{row.images:,}",
+                _change(row.images, current and current.images),
+            ),
+        ):
+            st.metric(title, value, change, delta_color="off", delta_arrow="off", border=True, width="content")
         if row.precision is not None:
             st.metric("Right by the labels", f"{row.precision:.1%}", border=True, width="content")
         if row.recall is not None:
@@ -119,11 +110,10 @@ def _show_pairs(home: Home, title: str, key: str, pairs: Sequence[SamplePair]) -
 
 def _samples(home: Home, space: str) -> ThresholdSamples:
     files = (tables.nearest_path(home.warehouse, space), tables.duplicates_path(home.warehouse))
-    stamp = tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
-    return _load_samples(stamp, home, space)
+    return _load_samples(tables.stamp_of(files), home, space)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _load_samples(stamp: tuple[tuple[str, int, int], ...], _home: Home, _space: str) -> ThresholdSamples:
+def _load_samples(stamp: tables.Stamp, _home: Home, _space: str) -> ThresholdSamples:
     del stamp
     return load_threshold_samples(_home, _space)

@@ -10,8 +10,6 @@ from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
-Stamp = tuple[tuple[str, int, int], ...]
-
 
 @dataclass(frozen=True)
 class Library:
@@ -26,10 +24,10 @@ class Library:
         return [self.paths[(2 * i + 1) * len(self.paths) // (2 * shown)] for i in range(shown)]
 
 
-def library_stamp(home: Home) -> Stamp:
+def library_stamp(home: Home) -> tables.Stamp:
     """Return a value that differs if the manifest differs: name, modification time and size of its files."""
     files = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    return tables.stamp_of(files)
 
 
 def read_library(home: Home) -> Library:

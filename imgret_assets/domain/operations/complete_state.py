@@ -26,13 +26,11 @@ from imgret_assets.domain.operations.backlog import read_backlog_of_tables
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import CompleteState, Home
-from imgret_assets.domain.storage.input_snapshots import snapshot_path
+from imgret_assets.domain.storage.input_snapshots import NEAREST_KIND, snapshot_path
 from imgret_assets.errors import ImgretError
 
 _log = logging.getLogger(__name__)
 _POINTER = "complete.json"
-# As `domain.similarity.neighbours_table` names the snapshot of its table, which re-ranking reads.
-NEIGHBOURS_KIND = "nearest"
 
 _Stamp = tuple[Any, ...]
 _CACHE: dict[Path, tuple[_Stamp, Home]] = {}
@@ -58,8 +56,8 @@ def keep_complete_state(home: Home) -> bool:
     target = _states(live) / name
     try:
         links = {file: target / file.relative_to(live.warehouse) for file in files}
-        snapshot = snapshot_path(live, NEIGHBOURS_KIND, space.id)
-        links |= {snapshot: snapshot_path(replace(live, complete_state=_state(target)), NEIGHBOURS_KIND, space.id)}
+        snapshot = snapshot_path(live, NEAREST_KIND, space.id)
+        links |= {snapshot: snapshot_path(replace(live, complete_state=_state(target)), NEAREST_KIND, space.id)}
         for file, link in links.items():
             link.parent.mkdir(parents=True, exist_ok=True)
             os.link(file, link)

@@ -24,7 +24,6 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import SettingError, StaleTableError
 
 _BYTES_PER_GB = 2**30
-Stamp = tuple[tuple[str, int, int], ...]
 
 
 @dataclass(frozen=True)
@@ -120,7 +119,7 @@ class CachedVectors:
         return [(self.paths[row], float(scores[row])) for row in order.tolist()]
 
 
-_cache: dict[tuple[Path, str], tuple[Stamp, CachedVectors]] = {}
+_cache: dict[tuple[Path, str], tuple[tables.Stamp, CachedVectors]] = {}
 _lock = threading.Lock()
 
 
@@ -175,6 +174,6 @@ def _check_memory(home: Home, space: str) -> None:
         )
 
 
-def _stamp(home: Home, space: str) -> Stamp:
+def _stamp(home: Home, space: str) -> tables.Stamp:
     files = [*embeddings_files(home, space), tables.nearest_path(home.warehouse, space)]
-    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
+    return tables.stamp_of(files)

@@ -37,7 +37,13 @@ from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, Neighb
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
+from imgret_assets.domain.storage.input_snapshots import (
+    NEAREST_KIND,
+    read_snapshot,
+    snapshot_matches,
+    snapshot_path,
+    write_snapshot,
+)
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import StaleTableError
@@ -50,7 +56,6 @@ KEPT = 20
 RESERVE = 4
 # Up to so many images brute force takes less time than loading the cascade's compiled loops.
 BRUTE_FORCE_ROWS = 6000
-_KIND = "nearest"
 
 
 @dataclass(frozen=True)
@@ -117,11 +122,11 @@ def refresh_neighbours(
     with home.hold([locks.GRAPH], "finding nearest neighbours"):
         started = time.monotonic()
         path = tables.nearest_path(home.warehouse, space)
-        discard_damaged(home, [path, snapshot_path(home, _KIND, space)])
+        discard_damaged(home, [path, snapshot_path(home, NEAREST_KIND, space)])
         listing = list_embeddings(home, space)
         count = len(listing.paths)
         current = NEAREST.current_metadata(home.warehouse, space, listing.coverage)
-        snapshot_is_current = snapshot_matches(home, _KIND, space, listing.coverage)
+        snapshot_is_current = snapshot_matches(home, NEAREST_KIND, space, listing.coverage)
         if current is not None and current.kept == KEPT and snapshot_is_current:
             rows = tables.count_rows(path)
             return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0)
@@ -137,7 +142,7 @@ def refresh_neighbours(
         lists, compared = _search(home, space, vectors, earlier, progress or (lambda _: None))
         table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
-        write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
+        write_snapshot(home, NEAREST_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         _write_lists(home, space, lists, searched, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
@@ -153,11 +158,11 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
     """
     path = NEAREST.require(home.warehouse, space)
     metadata = NEAREST.metadata(home.warehouse, space)
-    if metadata is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
+    if metadata is None or not snapshot_matches(home, NEAREST_KIND, space, metadata.coverage):
         raise StaleTableError(
             f"What {path} covers is not known", remedy="materialise `nearest_neighbours`, or run `imgret run`"
         )
-    paths = tables.read(snapshot_path(home, _KIND, space), ["path"])["path"]
+    paths = tables.read(snapshot_path(home, NEAREST_KIND, space), ["path"])["path"]
     return Neighbours(paths.to_pylist(), *_as_arrays(tables.read(path), paths))
 
 
@@ -195,7 +200,7 @@ def load_neighbours_of_groups(
 
 
 def _lists_path(home: Home, space: str) -> Path:
-    return home.work / _KIND / f"{space}.lists.npz"
+    return home.work / NEAREST_KIND / f"{space}.lists.npz"
 
 
 def _write_lists(home: Home, space: str, lists: NeighbourLists, images: np.ndarray, coverage: str) -> None:
@@ -270,10 +275,10 @@ def _earlier_lists(
     if metadata is None or metadata.kept != KEPT:
         return None, "all against all: there is no earlier table"
     stored = _read_lists(home, space, metadata.coverage)
-    if stored is None or not snapshot_matches(home, _KIND, space, metadata.coverage):
+    if stored is None or not snapshot_matches(home, NEAREST_KIND, space, metadata.coverage):
         return None, "all against all: what the earlier table covers is not known"
     lists, listed = stored
-    earlier_paths, earlier_keys = read_snapshot(home, _KIND, space)
+    earlier_paths, earlier_keys = read_snapshot(home, NEAREST_KIND, space)
     paths = [listing.paths[image] for image in searched]
     earlier_row_of = {earlier_paths[image]: row for row, image in enumerate(listed.tolist())}
     earlier_row = np.array([earlier_row_of.get(path, -1) for path in paths], np.int64)
@@ -326,7 +331,7 @@ def _search_by_brute_force(
 def _search_by_cascade(
     home: Home, space: str, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
 ) -> UpdatedLists:
-    folder = home.work / _KIND
+    folder = home.work / NEAREST_KIND
     options = CascadeOptions(
         memory_bytes=_memory_bytes(home),
         device=home.settings.device,

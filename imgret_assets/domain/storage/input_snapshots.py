@@ -17,6 +17,9 @@ from imgret_assets.domain.storage.home import Home
 
 _SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
+# The kind of the nearest neighbours table, whose snapshot readers need too.
+NEAREST_KIND = "nearest"
+
 
 def snapshot_path(home: Home, kind: str, space: str) -> Path:
     """Return the file of the snapshot for a space's table of a `kind` (`pairs`, `nearest`, `map`, `report`)."""

@@ -6,7 +6,7 @@ records (`domain.storage.table_metadata`), the rows (`domain.images.manifest`, `
 `domain.similarity.pairs_table`), the home (`domain.storage.home`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -85,6 +85,8 @@ GROUPS_SCHEMA = pa.schema(
 )
 
 MAP_SCHEMA = pa.schema([("path", pa.string()), ("x", pa.float32()), ("y", pa.float32())])
+
+Stamp = tuple[tuple[str, int, int], ...]
 
 # Rows of one row group: few enough to read some rows alone (8 MB at 2,048 numbers), enough to be fast.
 EMBEDDING_GROUP_ROWS = 1024
@@ -208,6 +210,11 @@ def count_rows(path: Path) -> int:
     """
     with open_parquet(path) as file:
         return file.metadata.num_rows
+
+
+def stamp_of(files: Iterable[Path]) -> Stamp:
+    """Return a value that differs if one of some files does: name, modification time and size of each that exists."""
+    return tuple((str(file), file.stat().st_mtime_ns, file.stat().st_size) for file in files if file.is_file())
 
 
 def where_equal(table: pa.Table, column: str, value: str) -> pa.Table:
