@@ -277,14 +277,14 @@ def test_an_upload_finds_similar_images_and_each_hit_can_be_searched_with(view: 
     assert "image" not in view.query
 
 
-# As the browser gives it to the page, wherever it is dropped or pasted.
+# As the browser gives it to the page, wherever it is dropped or pasted; false until the page takes it.
 GIVE_IMAGE = """([kind, name, base64]) => {
   const files = new DataTransfer();
   files.items.add(new File([Uint8Array.from(atob(base64), (c) => c.charCodeAt(0))], name, { type: 'image/png' }));
   const options = { bubbles: true, cancelable: true };
   const event = kind === 'paste' ? new ClipboardEvent(kind, { clipboardData: files, ...options })
     : new DragEvent(kind, { dataTransfer: files, ...options });
-  document.querySelector('[data-testid=stMain]').dispatchEvent(event);
+  return !document.querySelector('[data-testid=stMain]').dispatchEvent(event);
 }"""
 
 
@@ -295,7 +295,7 @@ def test_images_are_pasted_and_dropped_anywhere_and_keys_go_from_hit_to_hit(view
     data = io.BytesIO()
     photo(1).resize((500, 400)).save(data, "PNG")
     for kind, name in (("paste", "pasted.png"), ("drop", "dropped.png")):
-        page.evaluate(GIVE_IMAGE, [kind, name, base64.b64encode(data.getvalue()).decode()])
+        page.wait_for_function(GIVE_IMAGE, arg=[kind, name, base64.b64encode(data.getvalue()).decode()])
         expect(view.names.nth(0)).to_have_text(name)
         expect(page.get_by_text("+1 duplicate").first).to_be_visible()
         wait_until_drawn(page)
