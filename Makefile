@@ -43,10 +43,11 @@ bench: setup ## measure the speed and compare it with alternatives (half an hour
 screenshots: setup ## take the screenshots of the documentation from the home of the demo; needs Chromium
 	$(BIN)/python scripts/screenshots.py
 
-lint: $(READY) ## check style and the import contracts of pyproject.toml
+lint: $(READY) ## check style, the import contracts of pyproject.toml, and the definitions of Dagster
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
+	DG_CLI_CONFIG=$(CURDIR)/scripts/dg.toml $(BIN)/dg check defs
 
 typecheck: $(READY) ## check types
 	$(BIN)/basedpyright

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import tomllib
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -178,7 +179,8 @@ except dagster.BetaWarning:
 )
 def test_the_commands_of_dagster_load_this_folder(command: list[str], tmp_path: Path) -> None:
     """`pyproject.toml` and `workspace.yaml` name the code location."""
-    environment = os.environ | {"HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path), "NO_COLOR": "1"}
+    settings_of_dg = {"DG_CLI_CONFIG": str(PROJECT / "scripts" / "dg.toml")}
+    environment = os.environ | {"HOME": str(tmp_path), "DAGSTER_HOME": str(tmp_path), "NO_COLOR": "1"} | settings_of_dg
     program = Path(sys.executable).parent / command[0]
     done = subprocess.run(
         [program, *command[1:]], cwd=PROJECT, env=environment, capture_output=True, text=True, timeout=120
@@ -187,6 +189,17 @@ def test_the_commands_of_dagster_load_this_folder(command: list[str], tmp_path: 
     if "--json" in command:
         listed = json.loads(done.stdout)
         assert {"raw_images", "similar_to", "decided"} <= {asset["asset_key"] for asset in listed["assets"]}
+
+
+def test_dg_sends_no_usage_statistics_with_the_settings_of_this_project(tmp_path: Path) -> None:
+    """In a new process, because dg reads its settings from the environment; without the file they are on."""
+    program = "from dagster_dg_core.utils.telemetry import get_telemetry_enabled_for_cli as ask; print(ask())"
+    for file, is_on in ((PROJECT / "scripts" / "dg.toml", "False"), (tmp_path / "none.toml", "True")):
+        environment = os.environ | {"HOME": str(tmp_path), "DG_CLI_CONFIG": str(file)}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True)
+        assert (done.stdout, done.stderr) == (f"{is_on}\n", "")
+    project = tomllib.loads((PROJECT / "pyproject.toml").read_text())
+    assert project["tool"]["dg"]["cli"]["telemetry"] == {"enabled": False}
 
 
 def test_assets_have_a_freshness_policy_only_where_the_setting_asks_for_one(settings: Settings) -> None:
