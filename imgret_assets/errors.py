@@ -93,6 +93,12 @@ class ImageError(ImgretError):
     exit_code = EXIT_USAGE
 
 
+class QueryError(ImgretError):
+    """The parts of a query contradict each other, or there is none to search with."""
+
+    exit_code = EXIT_USAGE
+
+
 class DecisionError(ImgretError):
     """A decision about images can't be recorded, or there is none to undo."""
 

@@ -1,8 +1,9 @@
-"""Images similar to a query image: the one answer for the job, the command and the page.
+"""Images similar to a query: the one answer for the job, the command and the page.
 
 Belongs here: finding candidates, scoring them exactly, reading their relations. Not here: statements
-(`domain.graph.cypher`), the query image's vector (`domain.search.query_embedding`), drawing an answer
-(`domain.images.contact_sheets`, the page), keeping the graph up to date (`domain.graph.image_nodes`).
+(`domain.graph.cypher`), what a query is made of (`domain.search.query_parts`), the vector of an image or text
+(`domain.search.query_embedding`), drawing an answer (`domain.images.contact_sheets`, the page), keeping the graph up to
+date (`domain.graph.image_nodes`).
 """
 
 import time
@@ -21,9 +22,16 @@ from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
-from imgret_assets.domain.search.query_embedding import embed_image, query_embedder
+from imgret_assets.domain.search.query_embedding import embed_part, query_embedder
+from imgret_assets.domain.search.query_parts import (
+    QueryPart,
+    StoredImage,
+    check_parts,
+    combine_vectors,
+    query_name,
+)
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DatabaseError
+from imgret_assets.errors import DatabaseError, ImageError
 
 # The index is approximate and quantised: it returns more candidates than hits, and these are scored exactly.
 CANDIDATES_PER_HIT = 5
@@ -33,36 +41,44 @@ _EXACT_SLACK = 20
 
 def find_similar(
     home: Home,
-    image: QueryImage,
+    image: QueryImage | Sequence[QueryPart],
     query: Query,
     *,
     database: Database | None = None,
     embedder: Embedder | None = None,
+    skip_unusable: bool = False,
 ) -> Answer:
-    """Find the images that are similar to a query image.
+    """Find the images that are similar to a query image, or to all parts of a query together.
+
+    Images of the query that are in the graph, on either side, are no hits if `query.exclude_self`.
 
     Args:
         home: the home whose graph is searched.
-        image: the query image.
-        query: number of hits, mode and filters.
+        image: the query image, or the parts of the query.
+        query: number of hits, mode and filters; `min_score` is about the score with the combined vector.
         database: an open connection; one is opened if None.
         embedder: an embedder of the graph's space; the process's own if None.
+        skip_unusable: an image that can't be used is left out of the query and named in `Answer.unusable`, as long as
+            another is left. An unusable image that is `less` stays an error.
 
     Raises:
         SettingError: the query is out of range.
-        ImageError: the query image can't be used.
+        QueryError: the parts contradict each other.
+        ImageError: a query image can't be used.
         DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
         ReshardedError: reranking has read tables while a reshard replaced them.
     """
     query.check()
+    parts = [QueryPart(image)] if isinstance(image, QueryImage) else list(image)
+    check_parts(parts)
     with nullcontext(database) if database else open_database(home.settings) as opened:
         state = require_ready(read_state(opened), opened.uri)
         chosen = embedder or query_embedder(home, state.model)
         # Before the clock starts: loading is not part of the search.
         chosen.load()
         started = time.monotonic()
-        vector = embed_image(chosen, image, max_pixels=home.settings.max_pixels)
-        query_paths = _paths_in_graph(opened, image)
+        usable, vector, unusable = _query_vector(home, opened, chosen, parts, skip_unusable=skip_unusable)
+        query_paths = _paths_in_graph(opened, usable)
         excluded_paths = query_paths if query.exclude_self else []
         if query.mode == "rerank":
             with home.unchanged_shards():
@@ -75,13 +91,57 @@ def find_similar(
         final_state = read_state(opened)
         refreshing = REFRESHING in (state.state, final_state.state if final_state else REFRESHING)
         took_ms = round((time.monotonic() - started) * 1000, 1)
-    return Answer(image.name, state.model, mode, took_ms, refreshing, hits, query_paths, query.metric, vector)
+    name, described = query_name(parts), [] if isinstance(image, QueryImage) else [part.as_json() for part in usable]
+    return Answer(
+        name, state.model, mode, took_ms, refreshing, hits, query_paths, query.metric, vector, described, unusable
+    )
 
 
-def _paths_in_graph(database: Database, image: QueryImage) -> list[str]:
-    """Return the query image's paths in the graph: its own path, else all paths with its content."""
-    paths = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
-    return [image.path] if image.path is not None and image.path in paths else paths
+def _query_vector(
+    home: Home, database: Database, embedder: Embedder, parts: Sequence[QueryPart], *, skip_unusable: bool
+) -> tuple[list[QueryPart], np.ndarray, list[str]]:
+    """Return the usable parts, the vector of the query float32 (dim,), and the messages about unusable parts."""
+    stored, contents = _read_stored(database, parts)
+    check_parts(parts, contents)
+    usable: list[QueryPart] = []
+    vectors: list[np.ndarray] = []
+    errors: list[ImageError] = []
+    for part in parts:
+        try:
+            vector = embed_part(embedder, part, max_pixels=home.settings.max_pixels, stored=stored)
+        except ImageError as error:
+            if part.less or not skip_unusable:
+                raise
+            errors.append(error)
+            continue
+        usable.append(part)
+        vectors.append(vector)
+    if all(part.less for part in usable):
+        raise errors[0]
+    return usable, combine_vectors(usable, vectors), [str(error) for error in errors]
+
+
+def _read_stored(database: Database, parts: Sequence[QueryPart]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Return vector and sha256 of the parts that are images of the graph, by path."""
+    paths = [part.source.path for part in parts if isinstance(part.source, StoredImage)]
+    if not paths:
+        return {}, {}
+    rows = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": paths, "label": None, "excluded_paths": []})
+    vectors = {row["path"]: np.array(row["embedding"], np.float32) for row in rows}
+    return vectors, {row["path"]: row["sha256"] for row in rows}
+
+
+def _paths_in_graph(database: Database, parts: Sequence[QueryPart]) -> list[str]:
+    """Return the paths in the graph of the query's images: of each its own path, else all paths with its content."""
+    found: list[str] = []
+    for part in parts:
+        if isinstance(part.source, StoredImage):
+            found.append(part.source.path)
+        elif isinstance(part.source, QueryImage):
+            image = part.source
+            paths = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
+            found += [image.path] if image.path is not None and image.path in paths else paths
+    return list(dict.fromkeys(found))
 
 
 def nearest(
@@ -92,7 +152,7 @@ def nearest(
     Args:
         database: the graph.
         state: its state.
-        vector: the query image's vector, float32 (dim,).
+        vector: the query's vector, float32 (dim,).
         query: number of hits, mode (`index` or `exact`) and filters.
         excluded_paths: images that are no hits.
 
@@ -173,7 +233,7 @@ def _score(
 
     Args:
         rows: the candidates, with their stored vectors.
-        vector: the query image's vector, float32 (dim,).
+        vector: the query's vector, float32 (dim,).
         query: number of hits, metric and lowest score.
         rank_scores: rank scores by path, best first, if these decide on the order.
     """

@@ -101,15 +101,17 @@ class Answer:
     """The result of a search.
 
     Attributes:
-        query: name of the query image.
+        query: name of the query image, or of all parts of the query.
         model: the embedding space of all scores.
         mode: how the hits were found; `exact` if there is no vector index.
         took_ms: time from the image's bytes to the answer, without loading the model.
         refreshing: a run was writing, so hits or relations may be incomplete.
         results: the hits, best first.
-        query_paths: paths under which the query image is in the graph.
+        query_paths: paths under which the query image, or any image of the query, is in the graph.
         metric: what ranked the hits.
-        vector: the query image's vector, float32 (dim,); not part of the JSON.
+        vector: the query's vector, float32 (dim,); not part of the JSON.
+        parts: what the query was made of, as `QueryPart.as_json`; empty for one whole image.
+        unusable: the messages about images that could not be used and were left out of the query.
     """
 
     query: str
@@ -121,6 +123,8 @@ class Answer:
     query_paths: list[str] = field(default_factory=list)
     metric: str = "cosine"
     vector: np.ndarray | None = field(default=None, repr=False, compare=False)
+    parts: list[dict[str, Any]] = field(default_factory=list)
+    unusable: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as `imgret query --json` prints it."""
@@ -129,6 +133,9 @@ class Answer:
             document.pop(name)
         if self.metric == "cosine":
             document.pop("metric")
+        for name in ("parts", "unusable"):
+            if not document[name]:
+                document.pop(name)
         for hit, row in zip(self.results, document["results"], strict=True):
             for name in ("relations", "rank_score"):
                 if getattr(hit, name) is None:

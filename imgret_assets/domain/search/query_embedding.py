@@ -1,24 +1,30 @@
-"""Embedding of query images.
+"""Embedding of query images and texts.
 
-Belongs here: the embedder that a process keeps for queries, the vector of a query image. Not here: finding similar
-images (`domain.search.find_similar`), engines (`domain.inference`).
+Belongs here: the embedder that a process keeps for queries, the vector of a query image or another part of a query.
+Not here: combining them (`domain.search.query_parts`), finding similar images (`domain.search.find_similar`), engines
+(`domain.inference`).
 """
 
 import threading
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
 
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.graph.graph_state import read_state
+from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.inference.embedder import Embedder, embed_one
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.resolution import resolve, resolve_space
+from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.search.query import QueryImage, read_query
+from imgret_assets.domain.search.query_parts import QueryPart, QueryText, QueryVector, StoredImage
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import ImageError
+from imgret_assets.errors import ImageError, ModelError, QueryError
 from imgret_assets.settings import Settings
 
 _embedders: dict[tuple[str, str, str], Embedder] = {}
@@ -48,19 +54,74 @@ def _query_engine(home: Home, device: str) -> str:
     return "openvino" if home.settings.engine == "auto" and on_gpu and device == "cpu" else home.settings.engine
 
 
-def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int) -> np.ndarray:
-    """Return the vector of a query image, float32 (dim,).
+def embed_part(
+    embedder: Embedder, part: QueryPart, *, max_pixels: int, stored: Mapping[str, np.ndarray] | None = None
+) -> np.ndarray:
+    """Return the vector of one part of a query, float32 (dim,).
+
+    Args:
+        embedder: of the graph's space.
+        part: an image file, an image of the graph, a text or a vector.
+        max_pixels: an image with more pixels is refused.
+        stored: the stored vectors of images of the graph, by path.
 
     Raises:
-        ImageError: it is not a usable image.
+        ImageError: the image can't be used, is not in the graph, or the crop is not inside it.
+        ModelError: the model of the space has no text tower.
+        QueryError: the vector is of another dimension, or has no direction.
+    """
+    match part.source:
+        case QueryImage() as image:
+            return embed_image(embedder, image, max_pixels=max_pixels, crop=part.crop)
+        case StoredImage(path=path):
+            if stored is None or path not in stored:
+                raise ImageError(f"{path} is not in the graph", expected="the path of an image of the library")
+            return np.asarray(stored[path], np.float32)
+        case QueryVector(vector=vector):
+            return _checked_vector(embedder, part.name, vector)
+        case QueryText():
+            return _embed_text(embedder, part.source)
+
+
+def _checked_vector(embedder: Embedder, name: str, vector: np.ndarray) -> np.ndarray:
+    rows = np.asarray(vector, np.float32)
+    dim = embedder.space.dim
+    if rows.shape != (dim,):
+        raise QueryError(f"The vector {name} has shape {rows.shape}", expected=f"({dim},)")
+    if unusable_vectors(rows[np.newaxis])[0]:
+        raise QueryError(f"The vector {name} is zero or not finite")
+    return rows
+
+
+def _embed_text(embedder: Embedder, text: QueryText) -> np.ndarray:
+    raise ModelError(
+        f"{embedder.space.model} has no text tower, so it can't be searched with the words {text.text[:100]!r}",
+        remedy="search with an image",
+    )
+
+
+def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int, crop: Crop | None = None) -> np.ndarray:
+    """Return the vector of a query image, or of a part of it, float32 (dim,).
+
+    Raises:
+        ImageError: it is not a usable image, or the crop is not inside it.
     """
     try:
-        min_size = embedder.space.preprocessing.min_decoded_size
-        return embed_one(embedder, decode(image.data, max_pixels=max_pixels, min_size=min_size))
+        # Pixels of a crop are those of the whole image, which a scaled decoding has no longer.
+        min_size = embedder.space.preprocessing.min_decoded_size if crop is None else None
+        decoded = decode(image.data, max_pixels=max_pixels, min_size=min_size)
+        return embed_one(embedder, decoded if crop is None else _cut(decoded, crop, image.name))
     except UnusableImageError as problem:
         raise ImageError(
             f"{image.name} can't be used as a query: {problem.status} ({problem.reason})", expected="an image file"
         ) from problem
+
+
+def _cut(image: Image.Image, crop: Crop, name: str) -> Image.Image:
+    try:
+        return crop.cut(image)
+    except ImageError as error:
+        raise ImageError(f"{name}: {error.found}", expected=error.expected) from error
 
 
 def embed_query(settings: Settings, file: Path) -> np.ndarray:

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,22 @@ from PIL import Image
 
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.graph_state import GraphState
+from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.inference.embedder import embed_one
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.search.find_similar import find_similar, nearest
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
+from imgret_assets.domain.search.query_parts import LESS_SHARE, QueryPart, QueryText, QueryVector, StoredImage
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DatabaseError, GraphRebuildingError, SettingError
+from imgret_assets.errors import (
+    DatabaseError,
+    GraphRebuildingError,
+    ImageError,
+    ModelError,
+    QueryError,
+    SettingError,
+)
 from imgret_tests.support.canned import Answer as Canned
 from imgret_tests.support.canned import CannedDatabase
 from imgret_tests.support.fake_model import FakeEmbedder
@@ -241,3 +251,87 @@ def test_the_model_is_loaded_before_the_time_is_taken(home: Home) -> None:
     image = QueryImage("query.png", picture_bytes(0))
     find_similar(home, image, Query(), database=CannedDatabase(answers()), embedder=RecordingEmbedder())
     assert calls == ["load", "prepare"]
+
+
+# Queries of several parts
+
+
+def picture_query(seed: int) -> QueryImage:
+    return QueryImage(f"query{seed}.png", picture_bytes(seed))
+
+
+def search_parts(home: Home, parts: list[QueryPart], query: Query, **options: bool) -> Answer:
+    canned = answers()
+    canned[cypher.PATHS_OF_CONTENT] = lambda parameters: [
+        {"path": f"{seed}.png"} for seed in range(5) if picture_query(seed).sha256 == parameters["sha256"]
+    ]
+    canned[cypher.CANDIDATES_BY_PATH] = lambda parameters: [
+        {**row(path, vector_of(int(path[0]))), "sha256": picture_query(int(path[0])).sha256}
+        for path in parameters["paths"]
+        if path in {f"{seed}.png" for seed in range(5)}
+    ]
+    return find_similar(home, parts, query, database=CannedDatabase(canned), embedder=FakeEmbedder(), **options)
+
+
+def test_images_together_are_scored_with_the_mean_of_their_unit_vectors(home: Home) -> None:
+    parts = [QueryPart(picture_query(0)), QueryPart(picture_query(1)), QueryPart(picture_query(2), less=True)]
+    answer = search_parts(home, parts, Query(top_k=5))
+    u, v, w = (np.array(vector_of(seed)) / np.linalg.norm(vector_of(seed)) for seed in range(3))
+    combined = (u + v) / 2 - LESS_SHARE * w
+    expected = {
+        f"{seed}.png": np.dot(vector_of(seed), combined) / np.linalg.norm(vector_of(seed)) / np.linalg.norm(combined)
+        for seed in (3, 4)
+    }
+    # The images of the query are no hits, on either side.
+    assert {hit.path: hit.score for hit in answer.results} == pytest.approx(expected, abs=1e-6)
+    assert answer.query_paths == ["0.png", "1.png", "2.png"]
+    assert answer.query == "query0.png + query1.png - query2.png"
+    assert answer.as_json()["parts"][2] == {"name": "query2.png", "less": True, "weight": 1.0}
+    included = search_parts(home, parts, Query(top_k=5, exclude_self=False))
+    assert {hit.path for hit in included.results} == {f"{seed}.png" for seed in range(5)}
+
+
+def test_a_stored_image_counts_like_its_file(home: Home) -> None:
+    by_file = search_parts(home, [QueryPart(picture_query(0)), QueryPart(picture_query(3))], Query())
+    by_path = search_parts(home, [QueryPart(picture_query(0)), QueryPart(StoredImage("3.png"))], Query())
+    assert by_path.results == by_file.results
+    with pytest.raises(ImageError, match=r"gone\.png is not in the graph"):
+        search_parts(home, [QueryPart(StoredImage("gone.png"))], Query())
+    with pytest.raises(QueryError, match=r"3\.png is on both sides"):
+        search_parts(home, [QueryPart(picture_query(3)), QueryPart(StoredImage("3.png"), less=True)], Query())
+
+
+def test_a_crop_is_searched_with_as_if_it_were_the_image(home: Home, tmp_path: Path) -> None:
+    image = decode(picture_bytes(0), max_pixels=10_000)
+    image.crop((4, 2, 24, 22)).save(tmp_path / "cut.png")
+    cut = QueryImage("cut.png", (tmp_path / "cut.png").read_bytes())
+    by_crop = search_parts(home, [QueryPart(picture_query(0), crop=Crop(4, 2, 20, 20))], Query(exclude_self=False))
+    by_file = search_parts(home, [QueryPart(cut)], Query(exclude_self=False))
+    assert by_crop.results == by_file.results
+    with pytest.raises(ImageError, match=r"query0\.png: crop 39,0,2,2 is not inside the image"):
+        search_parts(home, [QueryPart(picture_query(0), crop=Crop(39, 0, 2, 2))], Query())
+
+
+def test_an_unusable_image_is_named_and_the_others_answer(home: Home) -> None:
+    broken = QueryPart(QueryImage("broken.png", b"no image"))
+    with pytest.raises(ImageError, match=r"broken\.png can't be used"):
+        search_parts(home, [QueryPart(picture_query(0)), broken], Query())
+    answer = search_parts(home, [QueryPart(picture_query(0)), broken], Query(), skip_unusable=True)
+    assert answer.results == search_parts(home, [QueryPart(picture_query(0))], Query()).results
+    assert [part["name"] for part in answer.parts] == ["query0.png"]
+    assert "broken.png" in answer.unusable[0]
+    with pytest.raises(ImageError, match=r"broken\.png"):
+        search_parts(home, [broken], Query(), skip_unusable=True)
+    with pytest.raises(ImageError, match=r"broken\.png"):
+        search_parts(home, [QueryPart(picture_query(0)), replace(broken, less=True)], Query(), skip_unusable=True)
+
+
+def test_words_need_a_model_with_a_text_tower(home: Home) -> None:
+    with pytest.raises(ModelError, match="fake has no text tower"):
+        search_parts(home, [QueryPart(QueryText("a red car"))], Query())
+
+
+@pytest.mark.parametrize("vector", [np.ones(3), np.zeros(48), np.full(48, np.nan)])
+def test_a_vector_that_is_none_of_the_space_is_an_error(home: Home, vector: np.ndarray) -> None:
+    with pytest.raises(QueryError, match="The vector mine"):
+        search_parts(home, [QueryPart(QueryVector("mine", vector))], Query())
