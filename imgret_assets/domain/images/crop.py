@@ -76,7 +76,7 @@ class Crop:
             ImageError: it is not wholly inside the image.
         """
         across, down = (width / 100, height / 100) if self.unit == PERCENT else (1.0, 1.0)
-        left, top = round(self.x * across), round(self.y * down)
+        left, top = int(self.x * across), int(self.y * down)
         right, bottom = round((self.x + self.width) * across), round((self.y + self.height) * down)
         if left >= width or top >= height or right > width or bottom > height:
             raise ImageError(
