@@ -7,11 +7,11 @@ setting of further host names (`settings`).
 
 import logging
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
-from starlette.responses import PlainTextResponse
+from starlette.responses import PlainTextResponse, Response
 from starlette.status import WS_1008_POLICY_VIOLATION
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -46,17 +46,26 @@ class RequestGuard:
     A program that is no browser, such as curl, sends neither `Origin` nor `Sec-Fetch-Site`.
     """
 
-    def __init__(self, app: ASGIApp, *, hosts: Iterable[str], graphql_path: str | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        hosts: Iterable[str],
+        graphql_path: str | None = None,
+        refusal: Callable[[str], Response] | None = None,
+    ) -> None:
         """Guard `app`.
 
         Args:
             app: the server.
             hosts: allowed names of `Host`, without a port, IPv6 addresses in brackets.
             graphql_path: path of a GraphQL endpoint.
+            refusal: makes the answer to a refused request from the reason; a line of text if None.
         """
         self._app = app
         self._hosts = frozenset(host.lower() for host in hosts)
         self._graphql_path = graphql_path
+        self._refusal = refusal or _plain_refusal
         self._logged: set[str] = set()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,8 +82,7 @@ class RequestGuard:
             # The server answers a handshake that is closed with 403.
             await send({"type": "websocket.close", "code": WS_1008_POLICY_VIOLATION})
         else:
-            refusal = PlainTextResponse(f"imgret: {reason}\n", status_code=403)
-            await refusal(scope, receive, _with_headers(send))
+            await self._refusal(reason)(scope, receive, _with_headers(send))
 
     def _log(self, reason: str) -> None:
         """Log a reason once, and not many: other sites choose the names in it."""
@@ -115,6 +123,10 @@ def allowed_hosts(further: Iterable[str], address: str | None = None) -> frozens
 def bracketed(host: str) -> str:
     """Return a host as it stands in an address: IPv6 in brackets."""
     return f"[{host}]" if ":" in host and not host.startswith("[") else host
+
+
+def _plain_refusal(reason: str) -> Response:
+    return PlainTextResponse(f"imgret: {reason}\n", status_code=403)
 
 
 def _is_of_another_origin(scope: Scope, headers: Headers) -> bool:

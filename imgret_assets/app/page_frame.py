@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import streamlit as st
 
-from imgret_assets.app.data_access import read_facts, read_library
+from imgret_assets.app.data_access import read_facts
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphFacts
-from imgret_assets.domain.images.library import Library
+from imgret_assets.domain.images.library import Library, cached_library
 from imgret_assets.domain.operations.complete_state import describe, served_home
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
@@ -48,7 +48,7 @@ def open_library() -> tuple[Home, Library] | None:
 
 def _open() -> tuple[Home, Library]:
     home = served_home(open_home(load_settings()))
-    return home, read_library(home)
+    return home, cached_library(home)
 
 
 def open_context() -> PageContext | None:

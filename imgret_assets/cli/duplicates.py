@@ -1,10 +1,9 @@
 """The command `imgret duplicates`: duplicates of the duplicates table, and the image to keep for each.
 
-Belongs here: options and printing. Not here: finding duplicates (`domain.duplicates.duplicates_table`), deciding about
-them (`cli.review`). Imports neither dagster nor pandas.
+Belongs here: options and printing. Not here: the rows (`domain.review.duplicate_list`), finding duplicates
+(`domain.duplicates.duplicates_table`), deciding about them (`cli.review`). Imports neither dagster nor pandas.
 """
 
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,9 @@ import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, exit_code, fail_on_found, output_options
 from imgret_assets.cli.support.served_home import open_served_home
-from imgret_assets.domain.duplicates.duplicate_search import (
-    DUPLICATE_KINDS,
-    EXACT,
-    KINDS,
-    LOOK_KINDS,
-    find_exact_duplicates,
-)
-from imgret_assets.domain.duplicates.duplicates_table import as_table, require_duplicates
+from imgret_assets.domain.duplicates.duplicate_search import DUPLICATE_KINDS, KINDS, LOOK_KINDS
 from imgret_assets.domain.duplicates.orientations import MIRRORED, ROTATED
-from imgret_assets.domain.duplicates.usable_images import (
-    UsableImage,
-    coverage_of_images,
-    load_unusable_files,
-    load_usable_images,
-    rank_contents,
-)
-from imgret_assets.domain.review.decision_log import read_decisions
-from imgret_assets.domain.review.decisions import Decisions, File
-from imgret_assets.domain.review.removals import find_removable_duplicates
-from imgret_assets.domain.storage import tables
-from imgret_assets.domain.storage.derived_tables import DUPLICATES
-from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.review.duplicate_list import list_duplicates
 from imgret_assets.settings import load_settings
 
 _COLUMNS = ("path_from", "path_keep", "kind", "distance", "cosine", "bytes", "decision", "reason")
@@ -75,16 +55,9 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
     duplicates.
     """
     opened = open_served_home(load_settings({"home": home}))
-    decisions = read_decisions(opened)
-    space = require_duplicates(opened).space
-    images = load_usable_images(opened, space)
-    # A file that has changed since the table was made is no duplicate any more.
-    DUPLICATES.require_current(opened.warehouse, space, coverage_of_images(images))
-    images += load_unusable_files(opened, images)
-    rows = [row for row in _rows(opened, kinds, images, decisions) if not (undecided and row["decision"])]
+    listed = list_duplicates(opened, kinds, undecided=undecided)
+    rows, removable = listed.rows, listed.removable
     pairs = [row for row in rows if row["kind"] in DUPLICATE_KINDS]
-    removable = find_removable_duplicates(pairs, images, decisions, opened.settings.protected)
-    rows = [{**row, "bytes": removable.get(row["path_from"], row["bytes"])} for row in rows]
     output.emit(
         _COLUMNS,
         rows,
@@ -105,23 +78,3 @@ def duplicates(kinds: tuple[str, ...], undecided: bool, output: Output, fail_on_
     if {MIRRORED, ROTATED} & set(kinds) and not opened.settings.orientations:
         click.echo("imgret: mirrored and rotated copies are searched by runs with IMGRET_ORIENTATIONS=on", err=True)
     return exit_code(any_result=bool(rows), fail_on_found=fail_on_found)
-
-
-def _rows(
-    home: Home, kinds: tuple[str, ...], images: Sequence[UsableImage], decisions: Decisions
-) -> list[dict[str, Any]]:
-    """Return the rows of these kinds, each with the verdict of the decision in force."""
-    if kinds == (EXACT,):
-        # Two files with the same bytes may both be near-duplicates of a third image; the table has only that.
-        exact = find_exact_duplicates(rank_contents(images))
-        rows = as_table(sorted(exact, key=lambda row: row.image.path)).to_pylist()
-    else:
-        rows = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    contents = {image.path: image.sha256 for image in images}
-    return [{**row, "decision": _verdict(decisions, contents, row)} for row in rows if row["kind"] in kinds]
-
-
-def _verdict(decisions: Decisions, contents: Mapping[str, str], row: Mapping[str, Any]) -> str | None:
-    duplicate, keep = (File(row[side], contents.get(row[side], "")) for side in ("path_from", "path_keep"))
-    decision = decisions.decision_for(duplicate, keep)
-    return None if decision is None else decision.verdict

@@ -9,9 +9,10 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
+from imgret_assets.cli.support.image_arguments import as_file, in_library
 from imgret_assets.cli.support.output import COSINE, Output, output_options
 from imgret_assets.cli.support.served_home import open_served_home
+from imgret_assets.domain.models.resolution import space_in_use
 from imgret_assets.domain.search.explain import Explanation
 from imgret_assets.domain.search.explain import explain as explain_two
 from imgret_assets.domain.search.query import QueryImage, read_query

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
-from imgret_assets.cli.support.image_arguments import space_in_use
 from imgret_assets.cli.support.served_home import open_served_home
+from imgret_assets.domain.models.resolution import space_in_use
 from imgret_assets.domain.operations.export import FORMATS, export_graph
 from imgret_assets.domain.storage import permissions
 from imgret_assets.settings import load_settings

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.support.image_arguments import as_file, in_library, space_in_use
+from imgret_assets.cli.support.image_arguments import as_file, in_library
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths, output_options
 from imgret_assets.cli.support.served_home import open_served_home
+from imgret_assets.domain.models.resolution import space_in_use
 from imgret_assets.domain.operations.group_export import EXPORTS, LINKS, LIST, album, link_files, list_of_files
 from imgret_assets.domain.review.group_names import name_group, read_group_names
 from imgret_assets.domain.storage import atomic_files, permissions, tables

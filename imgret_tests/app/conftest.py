@@ -11,6 +11,7 @@ import pytest
 import streamlit as st
 
 from imgret_assets.app import data_access
+from imgret_assets.domain.graph import shared_connection
 from imgret_assets.domain.images.files import label_of, shard_of
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -42,7 +43,7 @@ def home_environment(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def server(home: Home, monkeypatch: pytest.MonkeyPatch) -> FakeServer:
     fake = FakeServer(home)
-    monkeypatch.setattr(data_access, "open_database", fake.open)
+    monkeypatch.setattr(shared_connection, "open_database", fake.open)
     return fake
 
 

@@ -9,10 +9,10 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app.components.group_list import list_groups
 from imgret_assets.app.graph_chart.echarts_options import FRAMES
 from imgret_assets.app.graph_chart.graph_view import HIT, QUERY, GraphNode
 from imgret_assets.app.views import graph_page
+from imgret_assets.domain.review.group_list import list_groups
 from imgret_assets.domain.search.relations import Edge
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home

@@ -4,7 +4,7 @@ import pyarrow as pa
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from imgret_assets.app.components.group_list import BY_SIZE, BY_TIGHTNESS, list_groups
+from imgret_assets.domain.review.group_list import BY_SIZE, BY_TIGHTNESS, list_groups
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import GROUPS_SCHEMA, groups_path

@@ -1,4 +1,4 @@
-"""Thumbnails and facts of image files, and which files may be shown."""
+"""Thumbnails and facts of image files."""
 
 import base64
 import io
@@ -15,7 +15,6 @@ from imgret_assets.app.components.thumbnails import (
     file_thumbnail,
     frame_thumbnail,
     image_facts,
-    image_file,
     readable_bytes,
 )
 from imgret_tests.support.pictures import picture, picture_bytes
@@ -34,23 +33,6 @@ def root(tmp_path: Path) -> Path:
     (folder / "out.png").symlink_to(tmp_path / "outside.png")
     (folder / "in.png").symlink_to(folder / "sub/a.png")
     return folder
-
-
-@pytest.mark.parametrize("path", ["sub/a.png", "in.png"])
-def test_an_image_under_the_root_is_found(root: Path, path: str) -> None:
-    assert image_file(root, path) == root / path
-
-
-@pytest.mark.parametrize(
-    "path",
-    ["", "../outside.png", "sub/../../outside.png", "out.png", "notes.txt", ".hidden.png", "gone.png", "a\0.png"],
-)
-def test_no_other_file_is_found(root: Path, path: str) -> None:
-    assert image_file(root, path) is None
-
-
-def test_an_absolute_path_is_not_followed(root: Path, tmp_path: Path) -> None:
-    assert image_file(root, str(tmp_path / "outside.png")) is None
 
 
 def test_facts_are_size_and_bytes(root: Path) -> None:

@@ -17,11 +17,11 @@ from imgret_assets.app.components.thumbnails import (
     data_thumbnail,
     home_tiles,
     image_facts,
-    image_file,
     readable_bytes,
 )
 from imgret_assets.app.navigation import GRAPH, open_page
 from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import streamlit as st
 
-from imgret_assets.app.components.thumbnails import image_file
-from imgret_assets.domain.images.files import is_candidate
+from imgret_assets.domain.images.files import image_file, is_candidate
 from imgret_assets.domain.search.query import QueryImage, read_query
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError

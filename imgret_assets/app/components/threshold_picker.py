@@ -11,12 +11,13 @@ import streamlit as st
 
 from imgret_assets.app.components.image_tiles import tile_grid
 from imgret_assets.app.components.live_slider import live_slider
-from imgret_assets.app.components.thumbnails import home_tiles, image_file
+from imgret_assets.app.components.thumbnails import home_tiles
 from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.page_frame import try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.analysis.calibration import ThresholdReport, ThresholdRow
 from imgret_assets.domain.analysis.threshold_samples import SamplePair, ThresholdSamples, load_threshold_samples
+from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.wording import score_text

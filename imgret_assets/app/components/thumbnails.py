@@ -1,8 +1,8 @@
 """Thumbnails of image files for the page.
 
-Belongs here: which files may be shown, their size, their thumbnails as bytes and as data URIs. Not here: how a
-thumbnail is made (`domain.images.contact_sheets`) and stored (`domain.images.thumbnail_cache`), decoding
-(`domain.images.decode`).
+Belongs here: the size of files, their thumbnails as bytes and as data URIs. Not here: which files may be shown
+(`domain.images.files`), how a thumbnail is made (`domain.images.contact_sheets`) and stored
+(`domain.images.thumbnail_cache`), decoding (`domain.images.decode`).
 """
 
 import base64
@@ -10,7 +10,7 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from PIL import Image, ImageOps
 
@@ -18,7 +18,6 @@ from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.decode import decode, read_header
 from imgret_assets.domain.images.file_reading import open_image_file
-from imgret_assets.domain.images.files import is_candidate
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
@@ -55,19 +54,6 @@ def readable_bytes(count: int) -> str:
             return f"{size:,.0f} {unit}" if unit != "MB" else f"{size:,.1f} {unit}"
         size /= 1000
     return f"{size:,.1f} GB"
-
-
-def image_file(root: Path, path: str) -> Path | None:
-    """Return the image file at a path under `root`; None if it is no image file, hidden, or outside by a link."""
-    parts = PurePosixPath(path).parts
-    if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
-        return None
-    file = root / path
-    try:
-        inside = file.resolve().is_relative_to(root.resolve())
-        return file if inside and file.is_file() else None
-    except (OSError, ValueError):
-        return None
 
 
 def image_facts(file: Path | None, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageFacts:

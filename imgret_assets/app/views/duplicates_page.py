@@ -14,11 +14,12 @@ from imgret_assets.app.components.decision_buttons import (
     show_last_decision,
 )
 from imgret_assets.app.components.image_tiles import CARD_PX
-from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, image_file, readable_bytes
+from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, readable_bytes
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, LOOK_KINDS, MIRRORED, NEAR, ROTATED
+from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
 from imgret_assets.domain.review.review_sets import SIMILAR, Member, Page, ReviewSet
 from imgret_assets.wording import counted, score_text

@@ -11,9 +11,8 @@ from typing import Any
 
 import streamlit as st
 
-from imgret_assets.app.components.group_list import GroupList, list_groups, read_group_list
 from imgret_assets.app.components.library_picker import pickable_paths
-from imgret_assets.app.components.thumbnails import framed_symbol, home_thumbnail, image_facts, image_file
+from imgret_assets.app.components.thumbnails import framed_symbol, home_thumbnail, image_facts
 from imgret_assets.app.data_access import (
     read_nearest,
     read_nearest_among,
@@ -37,7 +36,8 @@ from imgret_assets.app.graph_chart.neighbourhood import MAX_NODES, neighbourhood
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import chart_text, markdown_text
-from imgret_assets.domain.images.files import label_of
+from imgret_assets.domain.images.files import image_file, label_of
+from imgret_assets.domain.review.group_list import GroupList, list_groups, read_group_list
 from imgret_assets.domain.search.relations import Edge
 from imgret_assets.errors import TableError
 from imgret_assets.wording import counted

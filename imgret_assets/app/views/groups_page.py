@@ -1,6 +1,6 @@
 """The page Groups: all groups, or one of them with its members, its name and its export.
 
-Belongs here: cards and controls. Not here: which groups there are and their names (`app.components.group_list`,
+Belongs here: cards and controls. Not here: which groups there are and their names (`domain.review.group_list`,
 `domain.analysis.groups_table`), the exported files (`domain.operations.group_export`).
 """
 
@@ -11,7 +11,16 @@ from collections.abc import Mapping
 
 import streamlit as st
 
-from imgret_assets.app.components.group_list import (
+from imgret_assets.app.components.image_tiles import tile_grid
+from imgret_assets.app.components.page_keys import add_keys
+from imgret_assets.app.components.thumbnails import TILE_PX, home_thumbnail, home_tiles
+from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
+from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
+from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.domain.images.files import image_file
+from imgret_assets.domain.operations.group_export import album, list_of_files
+from imgret_assets.domain.review.decision_log import MAX_NAME
+from imgret_assets.domain.review.group_list import (
     BY_SIZE,
     BY_TIGHTNESS,
     GroupList,
@@ -20,14 +29,6 @@ from imgret_assets.app.components.group_list import (
     read_group_list,
     read_names,
 )
-from imgret_assets.app.components.image_tiles import tile_grid
-from imgret_assets.app.components.page_keys import add_keys
-from imgret_assets.app.components.thumbnails import TILE_PX, home_thumbnail, home_tiles, image_file
-from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
-from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
-from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.operations.group_export import album, list_of_files
-from imgret_assets.domain.review.decision_log import MAX_NAME
 from imgret_assets.domain.review.group_names import name_group
 from imgret_assets.wording import counted, score_text
 

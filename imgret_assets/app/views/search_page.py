@@ -29,12 +29,13 @@ from imgret_assets.app.components.query_choice import (
     uploader_version,
 )
 from imgret_assets.app.components.score_histogram import SELECTION, count_scores, histogram_chart, selected_score
-from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail, image_file
+from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail
 from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
 from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode
 from imgret_assets.app.navigation import COMPARE, open_page
 from imgret_assets.app.page_frame import PageContext, open_library, show_header, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
+from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
 from imgret_assets.domain.storage.home import Home

@@ -1,7 +1,7 @@
 """Image arguments of the command line: files, folders of files, or paths under the image root.
 
-Belongs here: resolving an argument to a file and to its path in the library, the embedding space of the last run. Not
-here: reading images (`domain.search.query`), listing a collection (`domain.images.manifest`).
+Belongs here: resolving an argument to a file and to its path in the library. Not here: reading images
+(`domain.search.query`), listing a collection (`domain.images.manifest`).
 """
 
 import os
@@ -10,10 +10,7 @@ from pathlib import Path
 
 from imgret_assets.domain.images.files import walk
 from imgret_assets.domain.images.image_status import Status
-from imgret_assets.domain.models.embedding_space import EmbeddingSpace
-from imgret_assets.domain.models.resolution import space_of_last_run
-from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import ImageError, TableError
+from imgret_assets.errors import ImageError
 
 
 def as_file(argument: Path, root: Path) -> Path:
@@ -55,15 +52,3 @@ def files_in(arguments: Sequence[Path], root: Path) -> list[Path]:
             raise ImageError(f"{path} contains no image", expected="files with the extension of an image format")
         files += images
     return list(dict.fromkeys(files))
-
-
-def space_in_use(home: Home) -> EmbeddingSpace:
-    """Return the embedding space of the home's last run, in which tables and graph are.
-
-    Raises:
-        TableError: the home has no run yet.
-    """
-    space = space_of_last_run(home)
-    if space is None:
-        raise TableError(f"{home.path} contains no collection yet", remedy="run `imgret run --images FOLDER`")
-    return space

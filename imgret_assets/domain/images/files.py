@@ -286,3 +286,16 @@ def status_of_os_error(error: OSError) -> tuple[Status, str]:
     if error.errno == errno.ELOOP:
         return Status.LOOP, "a link that leads to itself"
     return Status.UNREADABLE, reason
+
+
+def image_file(root: Path, path: str) -> Path | None:
+    """Return the image file at a path under `root`; None if it is no image file, hidden, or outside by a link."""
+    parts = PurePosixPath(path).parts
+    if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
+        return None
+    file = root / path
+    try:
+        inside = file.resolve().is_relative_to(root.resolve())
+        return file if inside and file.is_file() else None
+    except (OSError, ValueError):
+        return None

@@ -1,14 +1,16 @@
 """The library: the usable images that the manifest lists.
 
-Belongs here: their paths and labels, and a stamp that changes with them. Not here: making the manifest
+Belongs here: their paths and labels, kept in memory, and a stamp that changes with them. Not here: making the manifest
 (`domain.images.manifest`), what can be searched (`domain.search.find_similar`).
 """
 
+from bisect import bisect_left
 from dataclasses import dataclass
 
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.stamped_cache import StampedCache
 
 
 @dataclass(frozen=True)
@@ -18,10 +20,18 @@ class Library:
     paths: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
 
+    def __contains__(self, path: object) -> bool:
+        """Return True if a path is that of a usable image."""
+        row = bisect_left(self.paths, path) if isinstance(path, str) else len(self.paths)
+        return row < len(self.paths) and self.paths[row] == path
+
     def spread(self, count: int) -> list[str]:
         """Return a few paths, evenly spread over the library, so that they come from many folders."""
         shown = min(count, len(self.paths))
         return [self.paths[(2 * i + 1) * len(self.paths) // (2 * shown)] for i in range(shown)]
+
+
+_libraries: StampedCache[Library] = StampedCache()
 
 
 def library_stamp(home: Home) -> tables.Stamp:
@@ -46,3 +56,8 @@ def read_library(home: Home) -> Library:
             paths += usable["path"].to_pylist()
             labels.update(label for label in usable["label"].to_pylist() if label is not None)
     return Library(tuple(sorted(paths)), tuple(sorted(labels)))
+
+
+def cached_library(home: Home) -> Library:
+    """Return `read_library`, read again when the manifest has changed; raise what it raises."""
+    return _libraries.get(library_stamp(home), lambda: read_library(home))

@@ -1,7 +1,7 @@
 """Cache of thumbnails in the home: each is made once for a file and a size.
 
 Belongs here: the cache's folder, its file names, unused thumbnails. Not here: making a thumbnail
-(`domain.images.contact_sheets`), which files may be shown (`app.components.thumbnails`).
+(`domain.images.contact_sheets`), which files may be shown (`domain.images.files`).
 """
 
 import hashlib

@@ -20,7 +20,7 @@ from imgret_assets.domain.models.space_records import (
     write_space,
 )
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import ModelError
+from imgret_assets.errors import ModelError, TableError
 
 if TYPE_CHECKING:
     import torch
@@ -137,6 +137,18 @@ def space_of_last_run(home: Home) -> EmbeddingSpace | None:
         if (recorded.space.model, recorded.weights, recorded.space.centre) == (record.model, weights, centre)
     }
     return spaces.pop() if len(spaces) == 1 else None
+
+
+def space_in_use(home: Home) -> EmbeddingSpace:
+    """Return the embedding space of the home's last run, in which tables and graph are.
+
+    Raises:
+        TableError: the home has no run yet.
+    """
+    space = space_of_last_run(home)
+    if space is None:
+        raise TableError(f"{home.path} contains no collection yet", remedy="run `imgret run --images FOLDER`")
+    return space
 
 
 def recorded_space(home: Home, name: str | None = None, weights: Path | None = None) -> EmbeddingSpace | None:

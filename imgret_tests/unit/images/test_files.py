@@ -13,6 +13,7 @@ from imgret_assets.domain.images.files import (
     ListingFingerprint,
     WalkCounts,
     check_root,
+    image_file,
     is_candidate,
     label_of,
     list_folder,
@@ -330,3 +331,30 @@ def test_a_file_replaced_by_a_link_to_it_changes_the_listing(images: Path) -> No
     (images / "b.jpg").unlink()
     (images / "b.jpg").symlink_to("hard.jpg")
     assert listing() != to_a
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Files and links, some of which lead out of the root."""
+    folder = tmp_path / "root"
+    put(folder, "sub/a.png", ".hidden.png", "notes.txt", "../outside.png")
+    (folder / "out.png").symlink_to(tmp_path / "outside.png")
+    (folder / "in.png").symlink_to(folder / "sub/a.png")
+    return folder
+
+
+@pytest.mark.parametrize("path", ["sub/a.png", "in.png"])
+def test_an_image_under_the_root_is_found(root: Path, path: str) -> None:
+    assert image_file(root, path) == root / path
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "../outside.png", "sub/../../outside.png", "out.png", "notes.txt", ".hidden.png", "gone.png", "a\0.png"],
+)
+def test_no_other_file_is_found(root: Path, path: str) -> None:
+    assert image_file(root, path) is None
+
+
+def test_an_absolute_path_is_not_followed(root: Path, tmp_path: Path) -> None:
+    assert image_file(root, str(tmp_path / "outside.png")) is None

@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 
 from imgret_assets.domain.images.files import label_of, shard_of
-from imgret_assets.domain.images.library import Library, library_stamp, read_library
+from imgret_assets.domain.images.library import Library, cached_library, library_stamp, read_library
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 
@@ -39,6 +39,20 @@ def test_the_stamp_differs_after_another_run(home: Home) -> None:
     assert library_stamp(home) == stamp
     list_images(home, ["a/1.png", "b/2.png"])
     assert library_stamp(home) != stamp
+
+
+def test_a_library_is_read_again_when_it_changed(home: Home) -> None:
+    list_images(home, ["b/2.png", "a/1.png", "top.png"])
+    first = cached_library(home)
+    assert first.labels == ("a", "b")
+    assert cached_library(home) is first
+    list_images(home, ["b/2.png", "c/with a longer name.png"])
+    assert cached_library(home).labels == ("b", "c")
+
+
+def test_a_library_knows_its_paths() -> None:
+    library = Library(("a/1.png", "b/2.png"))
+    assert ["a/1.png" in library, "a/2.png" in library, "c.png" in library, 3 in library] == [True, False, False, False]
 
 
 @pytest.mark.parametrize(("count", "shown"), [(0, 0), (3, 3), (8, 8), (500, 8)])

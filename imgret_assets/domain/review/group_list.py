@@ -1,8 +1,8 @@
-"""The groups of images as the page lists them.
+"""The groups of images as page and HTTP API list them.
 
 Belongs here: reading the table and the names once, order, filters, members. Not here: grouping
 (`domain.analysis.groups_table`), which group has which name (`domain.review.group_names`), drawing
-(`app.views.groups_page`).
+(`app.views.groups_page`, `api`).
 """
 
 from collections import Counter
@@ -10,16 +10,14 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
-import streamlit as st
-
 from imgret_assets.domain.images.files import label_of
 from imgret_assets.domain.images.library import library_stamp
 from imgret_assets.domain.review.decision_log import read_decisions
-from imgret_assets.domain.review.decisions import Decisions
 from imgret_assets.domain.review.group_names import assign_names, read_contents
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.stamped_cache import StampedCache
 
 BY_SIZE, BY_TIGHTNESS = "largest first", "tightest first"
 
@@ -105,6 +103,10 @@ class GroupList:
         return sorted(selected, key=lambda group: (-group.size, group.name))
 
 
+_lists: StampedCache[GroupList] = StampedCache()
+_names: StampedCache[Mapping[str, str]] = StampedCache()
+
+
 def list_groups(rows: Iterable[tuple[str, str, float]]) -> GroupList:
     """Return the groups from rows of the table: path, name of the group, score."""
     members: dict[str, list[GroupMember]] = {}
@@ -132,13 +134,7 @@ def read_names(home: Home, space: str, groups: GroupList) -> Mapping[str, str]:
     if not decisions.group_names():
         return {}
     stamp = (decisions.stamp, library_stamp(home), _stamp_of_table(home, space))
-    return _find_names(stamp, decisions, groups, home)
-
-
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _find_names(stamp: tuple[object, ...], _decisions: Decisions, _groups: GroupList, _home: Home) -> Mapping[str, str]:
-    del stamp
-    return assign_names(_decisions, _groups.group_by_path, read_contents(_home))
+    return _names.get(stamp, lambda: assign_names(decisions, groups.group_by_path, read_contents(home)))
 
 
 def _stamp_of_table(home: Home, space: str) -> tuple[str, int, int]:
@@ -153,11 +149,9 @@ def read_group_list(home: Home, space: str) -> GroupList:
     Raises:
         TableError: the table is missing or damaged.
     """
-    return _read(_stamp_of_table(home, space), home, space)
+    return _lists.get(_stamp_of_table(home, space), lambda: _read(home, space))
 
 
-@st.cache_resource(show_spinner=False, max_entries=2)
-def _read(stamp: tuple[str, int, int], _home: Home, _space: str) -> GroupList:
-    del stamp
-    table = tables.read(tables.groups_path(_home.warehouse, _space), ["path", "group", "score"])
+def _read(home: Home, space: str) -> GroupList:
+    table = tables.read(tables.groups_path(home.warehouse, space), ["path", "group", "score"])
     return list_groups(zip(*(table[name].to_pylist() for name in ("path", "group", "score")), strict=True))
