@@ -16,6 +16,7 @@ from neo4j import Driver
 
 from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
 from imgret_assets.defs.jobs import QUERY
+from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.search import find_similar as find_similar_module
 from imgret_assets.domain.search import find_similar as search
@@ -301,6 +302,40 @@ def test_without_gds_the_answers_are_the_same(
     monkeypatch.setattr(Database, "has_gds", False)
     assert [ask(graph, database, outside, mode=mode, **query).results for query in queries] == with_gds
     assert not any("gds." in statement for statement in sent)
+
+
+def test_the_clause_search_and_the_procedure_give_the_same_answers(
+    graph: Graph, database: Database, outside: QueryImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database.has_search
+    sent: list[str] = []
+    rows = Database.rows
+
+    def recording(self: Database, statement: str, parameters: dict[str, object] | None = None) -> object:
+        sent.append(statement)
+        return rows(self, statement, parameters)
+
+    monkeypatch.setattr(Database, "rows", recording)
+    images = [outside, inside(graph, COPIED), inside(graph, "blends/blend007.png")]
+    queries = [{"top_k": 20}, {"top_k": 5, "label": "family5"}, {"top_k": 1000}, {"top_k": 9, "min_score": 0.2}]
+    by_search = [ask(graph, database, image, **query).results for image in images for query in queries]
+    assert any("SEARCH" in statement for statement in sent)
+    assert not any("queryNodes" in statement for statement in sent)
+    sent.clear()
+    monkeypatch.setattr(Database, "has_search", False)
+    assert [ask(graph, database, image, **query).results for image in images for query in queries] == by_search
+    assert any("queryNodes" in statement for statement in sent)
+
+
+def test_a_server_is_asked_rightly_whether_it_has_the_clause_search(
+    graph: Graph, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Database, "version", "5.27-aura")
+    assert database.has_search
+    unknown = cypher.HAS_SEARCH.replace("SEARCH", "SEEK")
+    with graph.database() as other:
+        monkeypatch.setattr(cypher, "HAS_SEARCH", unknown)
+        assert not other.has_search
 
 
 @pytest.mark.parametrize("gds", [True, False])

@@ -5,7 +5,9 @@ what a statement does is tested on a real one (`server/`).
 """
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
+
+from neo4j import Driver
 
 from imgret_assets.domain.graph.connection import Database
 
@@ -16,19 +18,10 @@ class CannedDatabase(Database):
     """Answers each known statement with rows, or with what a function makes of its parameters."""
 
     def __init__(self, answers: Mapping[str, Answer], *, gds: bool = True, version: str = "2026.01.4") -> None:
-        self.uri = "bolt://canned"
+        super().__init__(cast("Driver", None), None, "bolt://canned", version)
         self.answers = dict(answers)
         self.asked: list[tuple[str, dict[str, Any]]] = []
-        self.gds = gds
-        self.server_version = version
-
-    @property
-    def version(self) -> str:
-        return self.server_version
-
-    @property
-    def has_gds(self) -> bool:
-        return self.gds
+        self._gds = gds
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         self.asked.append((statement, dict(parameters or {})))

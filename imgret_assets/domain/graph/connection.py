@@ -5,6 +5,7 @@ what server it is. Not here: the statements (`domain.graph.cypher`), starting an
 (`domain.neo4j_server.lifecycle`).
 """
 
+import re
 import ssl
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,10 +20,12 @@ from imgret_assets.errors import DatabaseError, UnreachableDatabaseError, first_
 from imgret_assets.settings import Settings
 
 if TYPE_CHECKING:
-    from neo4j import Driver, Record, Session, SummaryCounters
+    from neo4j import Driver, Record, ServerInfo, Session, SummaryCounters
 
-# The first server release whose Cypher 25 takes the driver's packed vectors.
-_PACKED_VECTORS_SINCE = (2025, 10)
+# The first server releases whose Cypher 25 takes the driver's packed vectors, and has the clause SEARCH.
+_PACKED_VECTORS_SINCE, _SEARCH_SINCE = (2025, 10), (2026, 1)
+# Neo4j Aura's version does not say what its server can: it stays at 5.27 while the server goes on.
+_AURA = "aura"
 # Rows that the server sends for one request of the driver.
 _FETCHED_ROWS = 10_000
 # An older connection is replaced before its next use: while a run was computing, a firewall may have forgotten it, and
@@ -33,12 +36,13 @@ _REPLACED_AFTER_S = 300.0
 class Database:
     """An open connection to one database of one server."""
 
-    def __init__(self, driver: "Driver", name: str | None, uri: str) -> None:
+    def __init__(self, driver: "Driver", name: str | None, uri: str, version: str) -> None:
         self.driver = driver
         self.name = name
         self.uri = uri
-        self._version: str | None = None
+        self._version = version
         self._gds: bool | None = None
+        self._search: bool | None = None
 
     def rows(self, statement: str, parameters: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
         """Run a reading statement and return its rows as dictionaries.
@@ -125,9 +129,6 @@ class Database:
     @property
     def version(self) -> str:
         """The server's version, such as `2026.01.4`."""
-        if self._version is None:
-            versions = {row["name"]: str(row["version"]) for row in self.rows(cypher.COMPONENTS)}
-            self._version = versions["Neo4j Kernel"]
         return self._version
 
     @property
@@ -140,8 +141,36 @@ class Database:
     @property
     def takes_packed_vectors(self) -> bool:
         """True if a vector can be sent as one value, which is over twice as fast as a list."""
-        numbers = [int(part) for part in self.version.split(".")[:2] if part.isdigit()]
-        return tuple(numbers) >= _PACKED_VECTORS_SINCE
+        return _release(self.version) >= _PACKED_VECTORS_SINCE
+
+    @property
+    def has_search(self) -> bool:
+        """True if the vector index is queried by the clause SEARCH, False if by a procedure, deprecated since 2026.04.
+
+        A server of Neo4j Aura is asked once, because its version does not tell.
+        """
+        if _AURA not in self.version:
+            return _release(self.version) >= _SEARCH_SINCE
+        if self._search is None:
+            self._search = self._accepts(cypher.HAS_SEARCH)
+        return self._search
+
+    def _accepts(self, statement: str) -> bool:
+        """Return False if the server finds an error in a statement's syntax."""
+        from neo4j.exceptions import ClientError, CypherSyntaxError
+
+        try:
+            self.rows(statement)
+        except DatabaseError as error:
+            if not isinstance(error.__cause__, ClientError):
+                raise
+            return not isinstance(error.__cause__, CypherSyntaxError)
+        return True
+
+
+def _release(version: str) -> tuple[int, ...]:
+    """Return the first two numbers of a version such as `2026.01.4` or `5.27-aura`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version)[:2])
 
 
 def _as_dictionary(record: "Record") -> dict[str, Any]:
@@ -237,12 +266,16 @@ def _connected(server: Connection, name: str | None) -> Iterator[Database]:
     )
     try:
         # First, because the driver repeats a query to an absent server for a while.
-        driver.verify_connectivity()
+        server_info = driver.get_server_info()
         if name:
             driver.execute_query(cypher.PING, database_=name)
-        yield Database(driver, name, server.uri)
+        yield Database(driver, name, server.uri, _version(server_info))
     finally:
         driver.close()
+
+
+def _version(server_info: "ServerInfo") -> str:
+    return server_info.agent.removeprefix("Neo4j/")
 
 
 def server_versions(server: Connection) -> tuple[str | None, str | None]:
@@ -263,7 +296,7 @@ def server_versions(server: Connection) -> tuple[str | None, str | None]:
                 **DRIVER_LIMITS,  # type: ignore[arg-type]
             ) as driver,
         ):
-            version = driver.get_server_info().agent.removeprefix("Neo4j/")
+            version = _version(driver.get_server_info())
             try:
                 return version, driver.execute_query(cypher.GDS_VERSION).records[0]["version"]
             except ClientError:

@@ -16,9 +16,14 @@ _KINDS_WITHOUT_SCORE = ", ".join(f"'{kind.name}'" for kind in KINDS if not kind.
 
 # The server.
 PING = "RETURN 1"
-COMPONENTS = "CALL dbms.components() YIELD name, versions RETURN name, versions[0] AS version"
 HAS_GDS = "SHOW FUNCTIONS YIELD name WHERE name = 'gds.similarity.cosine' RETURN count(*) AS functions"
 GDS_VERSION = "RETURN gds.version() AS version"
+# A server without the clause finds an error in the syntax, and one with it at most that there is no such index.
+HAS_SEARCH = """
+EXPLAIN CYPHER 25
+MATCH (n:Image) SEARCH n IN (VECTOR INDEX image_embeddings FOR [1.0] LIMIT 1)
+RETURN n
+"""
 
 # The article's statement that draws the graph. It must keep working on a graph that imgret builds.
 SHOW_SIMILARITY_GRAPH = f"MATCH (n1:Image)-[r:{SIMILAR_TO.name}]->(n2:Image) RETURN n1, r, n2 LIMIT 300"
@@ -219,7 +224,15 @@ RETURN a.path AS a, b.path AS b, relationships LIMIT 5
 # Queries. Each returns path, label, sha256 and the stored vector of its candidates.
 _CANDIDATE = "node.path AS path, node.label AS label, node.sha256 AS sha256, node.embeddings AS embedding"
 _FILTER = "($label IS NULL OR node.label = $label) AND NOT node.path IN $excluded_paths"
-NEAREST_BY_INDEX = f"""
+NEAREST_BY_SEARCH = f"""
+CYPHER 25
+MATCH (node:Image)
+SEARCH node IN (VECTOR INDEX image_embeddings FOR $vector LIMIT $candidates) SCORE AS score
+WHERE {_FILTER}
+RETURN {_CANDIDATE} ORDER BY score DESC LIMIT $limit
+"""
+# The same on a server without the clause SEARCH.
+NEAREST_BY_PROCEDURE = f"""
 CALL db.index.vector.queryNodes('image_embeddings', $candidates, $vector) YIELD node, score
 WHERE {_FILTER}
 RETURN {_CANDIDATE} ORDER BY score DESC LIMIT $limit

@@ -192,11 +192,12 @@ def _exact_statement(database: Database, metric: str) -> str:
 
 def _index_candidates(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
     """Read candidates from the vector index; request more while a filter leaves too few."""
+    statement = cypher.NEAREST_BY_SEARCH if database.has_search else cypher.NEAREST_BY_PROCEDURE
     nodes: int | None = None
     candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.top_k)
     limit = candidates
     while True:
-        rows = database.rows(cypher.NEAREST_BY_INDEX, {**parameters, "candidates": candidates, "limit": limit})
+        rows = database.rows(statement, {**parameters, "candidates": candidates, "limit": limit})
         if len(rows) >= query.top_k:
             return rows
         if nodes is None:

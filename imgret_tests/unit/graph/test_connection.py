@@ -5,15 +5,19 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
+from neo4j.exceptions import ClientError, CypherSyntaxError, ServiceUnavailable
 
 from imgret_assets.cli.db_shell import open_driver
+from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import open_database, server_versions
 from imgret_assets.domain.neo4j_server import time_limits
 from imgret_assets.domain.neo4j_server.run_file import Connection
 from imgret_assets.errors import DatabaseError
 from imgret_assets.settings import load_settings
+from imgret_tests.support.canned import CannedDatabase
 
 
 @contextmanager
@@ -96,3 +100,20 @@ def test_nothing_listens(tmp_path: Path) -> None:
     with listening(stay_silent) as address:
         pass
     assert "start it, or check NEO4J_URI" in message_of(f"bolt://{address}", tmp_path)
+
+
+def test_a_server_of_aura_is_asked_once_whether_it_has_the_clause_search() -> None:
+    def refuse(error: Exception) -> Callable[[dict[str, Any]], list[dict[str, Any]]]:
+        def answer(_: dict[str, Any]) -> list[dict[str, Any]]:
+            raise DatabaseError("refused") from error
+
+        return answer
+
+    no_such_clause, no_such_index = CypherSyntaxError("Invalid input 'SEARCH'"), ClientError("no such index")
+    for answer, has_search in (([], True), (refuse(no_such_index), True), (refuse(no_such_clause), False)):
+        aura = CannedDatabase({cypher.HAS_SEARCH: answer}, version="5.27-aura")
+        assert [aura.has_search, aura.has_search] == [has_search] * 2
+        assert len(aura.asked) == 1
+    lost = CannedDatabase({cypher.HAS_SEARCH: refuse(ServiceUnavailable("lost"))}, version="5.27-aura")
+    with pytest.raises(DatabaseError, match="refused"):
+        assert lost.has_search

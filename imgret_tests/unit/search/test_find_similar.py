@@ -42,7 +42,7 @@ def row(path: str, embedding: list[float], label: str | None = None) -> dict[str
 
 def test_hits_have_the_raw_cosine_best_first_ties_by_path() -> None:
     rows = [row("far", [0, 1, 0]), row("b", [2, 0, 0]), row("a", [5, 0, 0]), row("near", [3, 4, 0], "cars")]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: rows})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
     hits, mode = nearest(database, STATE, np.array([7, 0, 0], np.float32), Query(top_k=4))
     assert mode == "index"
     assert hits == [Hit("a", 1.0, None), Hit("b", 1.0, None), Hit("near", 0.6, "cars"), Hit("far", 0.0, None)]
@@ -52,7 +52,7 @@ def test_scores_are_those_of_the_stored_float32_numbers_in_float64(rng: np.rando
     stored = rng.normal(size=(50, 64)).astype(np.float32)
     query_vector = rng.normal(size=64).astype(np.float32)
     rows = [row(f"{number:02d}", vector.tolist()) for number, vector in enumerate(stored)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: rows})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
     hits, _ = nearest(database, STATE, query_vector, Query(top_k=50))
     x, y = stored.astype(np.float64), query_vector.astype(np.float64)
     truth = {f"{n:02d}": v @ y / np.linalg.norm(v) / np.linalg.norm(y) for n, v in enumerate(x)}
@@ -65,7 +65,7 @@ def test_scores_are_those_of_the_stored_float32_numbers_in_float64(rng: np.rando
 
 def test_hits_are_at_most_top_k_and_at_least_of_the_lowest_score() -> None:
     rows = [row(str(angle), [np.cos(angle / 10), np.sin(angle / 10), 0]) for angle in range(10)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: rows})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
     vector = np.array([1, 0, 0], np.float32)
     assert [hit.path for hit in nearest(database, STATE, vector, Query(top_k=3))[0]] == ["0", "1", "2"]
     good, _ = nearest(database, STATE, vector, Query(top_k=10, min_score=0.9))
@@ -74,15 +74,15 @@ def test_hits_are_at_most_top_k_and_at_least_of_the_lowest_score() -> None:
 
 
 def test_no_candidate_is_no_hit() -> None:
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: []})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: []})
     assert nearest(database, STATE, np.ones(3, np.float32), Query()) == ([], "index")
 
 
 def test_the_index_is_asked_for_more_candidates_than_hits() -> None:
     rows = [row(str(number), [1, number, 0]) for number in range(20)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: rows})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
     nearest(database, STATE, np.ones(3, np.float32), Query(top_k=20), excluded_paths=["itself"])
-    (asked,) = database.parameters_of(cypher.NEAREST_BY_INDEX)
+    (asked,) = database.parameters_of(cypher.NEAREST_BY_SEARCH)
     assert asked["candidates"] == 100
     assert (asked["excluded_paths"], asked["label"], asked["vector"]) == (["itself"], None, [1.0, 1.0, 1.0])
 
@@ -91,11 +91,26 @@ def test_a_filter_that_leaves_too_few_hits_requests_more_candidates_up_to_all_no
     def candidates(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] // 5000)]
 
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_INDEX: candidates})
+    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: candidates})
     hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(label="rare"))
-    assert [asked["candidates"] for asked in database.parameters_of(cypher.NEAREST_BY_INDEX)] == [50, 400, 3200, 25600]
+    assert [asked["candidates"] for asked in database.parameters_of(cypher.NEAREST_BY_SEARCH)] == [50, 400, 3200, 25600]
     assert len(hits) == 5
-    assert all(asked["label"] == "rare" for asked in database.parameters_of(cypher.NEAREST_BY_INDEX))
+    assert all(asked["label"] == "rare" for asked in database.parameters_of(cypher.NEAREST_BY_SEARCH))
+
+
+@pytest.mark.parametrize(
+    ("version", "statement"),
+    [
+        ("2026.01.4", cypher.NEAREST_BY_SEARCH),
+        ("2027.02.0", cypher.NEAREST_BY_SEARCH),
+        ("2025.12.1", cypher.NEAREST_BY_PROCEDURE),
+        ("5.26.0", cypher.NEAREST_BY_PROCEDURE),
+    ],
+)
+def test_the_index_is_queried_in_the_way_that_the_server_has(version: str, statement: str) -> None:
+    database = CannedDatabase({**INDEXED, statement: [row("a", [1, 0, 0])]}, version=version)
+    hits, mode = nearest(database, STATE, np.array([1, 0, 0], np.float32), Query(top_k=1))
+    assert (mode, [hit.path for hit in hits]) == ("index", ["a"])
 
 
 @pytest.mark.parametrize(
@@ -172,7 +187,7 @@ def answers(state: str = "ready", same: list[str] | None = None) -> dict[str, Ca
         **INDEXED,
         cypher.READ_STATE: [{**STATE.__dict__, "state": state, "dim": 48}],
         cypher.PATHS_OF_CONTENT: [{"path": path} for path in same or []],
-        cypher.NEAREST_BY_INDEX: by_index,
+        cypher.NEAREST_BY_SEARCH: by_index,
         cypher.SIMILAR_TO_OF: [
             {"path": "0.png", "relations": [["1.png", 0.9, None, True], ["3.png", 0.85, "x", False]]},
         ],
