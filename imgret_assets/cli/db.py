@@ -12,11 +12,12 @@ from typing import IO, Any
 import click
 
 from imgret_assets.cli.db_shell import Shell, open_driver
+from imgret_assets.cli.support.named_home import settings_of_home
 from imgret_assets.domain.graph.connection import server_versions, similarity_graph_url
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
 from imgret_assets.errors import SettingError
-from imgret_assets.settings import Settings, load_settings
+from imgret_assets.settings import Settings
 
 
 def home_option(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -134,7 +135,7 @@ def adopt(home: str | None, wipe: bool) -> None:
 
 
 def _load_settings(home: str | None) -> Settings:
-    settings = load_settings({"home": home})
+    settings = settings_of_home(home)
     for warning in settings.warnings:
         click.echo(f"warning: {warning}", err=True)
     return settings

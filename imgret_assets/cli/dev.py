@@ -16,11 +16,11 @@ import click
 
 from imgret_assets.cli.app import DEFAULT_PORT
 from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.cli.support.named_home import settings_of_home
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import end_dead_runs
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.locations import PROJECT, is_checkout
-from imgret_assets.settings import load_settings
 
 ADDRESS, PORT = "127.0.0.1", 3000
 STOP_TIMEOUT_S = 30.0
@@ -36,7 +36,7 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
 
     Ctrl-C stops all of them; the database keeps running.
     """
-    settings = load_settings({"home": home})
+    settings = settings_of_home(home)
     opened_home = open_home(settings)
     with open_instance(settings) as instance:
         end_dead_runs(instance, opened_home)

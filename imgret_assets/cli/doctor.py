@@ -9,8 +9,8 @@ from pathlib import Path
 
 import click
 
+from imgret_assets.cli.support.named_home import settings_of_home
 from imgret_assets.domain.operations.doctor import diagnose
-from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable
 
 
@@ -22,10 +22,11 @@ def doctor(home: Path | None, as_json: bool) -> int:
 
     Every line that begins with NO ends with its remedy. Nothing is started or changed.
     """
+    settings = settings_of_home(home)
     # Here, because Dagster takes longer to load than `imgret --help` does.
     from imgret_assets.defs.instance.dagster_home import check_storage
 
-    conditions = diagnose(load_settings({"home": home}), check_storage)
+    conditions = diagnose(settings, check_storage)
     if as_json:
         click.echo(json.dumps([asdict(condition) for condition in conditions]))
     else:

@@ -9,7 +9,7 @@ import click
 
 from imgret_assets.domain.models.resolution import resolve
 from imgret_assets.domain.operations.cleanup import remove_leftovers, spaces_with_tables
-from imgret_assets.domain.storage.home import open_home
+from imgret_assets.domain.storage.home import open_existing_home
 from imgret_assets.errors import DiskFullError
 from imgret_assets.settings import load_settings
 
@@ -19,7 +19,7 @@ from imgret_assets.settings import load_settings
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def gc(other_models: bool, home: Path | None) -> None:
     """Remove leftovers of killed runs and vectors that no table needs."""
-    opened = open_home(load_settings({"home": home}))
+    opened = open_existing_home(load_settings({"home": home}))
     keep = {resolve(opened).space.id} if other_models else None
     removed = remove_leftovers(opened, keep_spaces=keep)
     # Here: Dagster takes longer to load than `imgret --help` does.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from imgret_assets.cli.support.named_home import settings_of_home
 from imgret_assets.cli.support.text_table import align
 from imgret_assets.domain.storage import permissions
-from imgret_assets.domain.storage.home import open_home
+from imgret_assets.domain.storage.home import open_existing_home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
@@ -70,7 +71,7 @@ def compare(plot: Path | None, as_json: bool, home: Path | None) -> None:
     from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
     from imgret_assets.domain.embeddings.table_reader import labelled_vectors
 
-    opened = open_home(load_settings({"home": home}))
+    opened = open_existing_home(load_settings({"home": home}))
     found: dict[str, Quality] = {}
     named: dict[str, Quality] = {}
     for space, there in spaces_with_tables(opened).items():
@@ -122,7 +123,7 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
     """
     from imgret_assets.domain.embeddings.mean_centring import create_mean
 
-    opened = open_home(load_settings({"home": home}))
+    opened = open_existing_home(load_settings({"home": home}))
     with permissions.users_umask() if output else nullcontext():
         made = create_mean(opened, model, output and output.absolute())
     if as_json:
@@ -141,7 +142,7 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
 def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
     from imgret_assets.domain.embeddings.embedding_spaces import known_models
 
-    known = known_models(open_home(load_settings({"home": home})))
+    known = known_models(open_home(settings_of_home(home)))
     others = []
     if pattern:
         from imgret_assets.domain.models.families.timm_models import list_timm_models

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.domain.operations.reshard import reshard as rewrite
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.settings import load_settings
 
@@ -20,7 +20,7 @@ def reshard(shards: int, home: Path | None) -> None:
     """Rewrite the tables into SHARDS partitions (1 to 256) without embedding anything."""
     settings = load_settings({"home": home})
     record = read_record(settings.home)
-    opened = open_home(settings) if record is None else Home(settings, record)
+    opened = open_existing_home(settings) if record is None else Home(settings, record)
     changed = rewrite(opened, shards, progress=lambda line: click.echo(f"imgret: {line}", err=True))
     click.echo(
         f"{settings.home} has {changed.shards} shards. Set IMGRET_SHARDS to that number or remove it, reload the code "

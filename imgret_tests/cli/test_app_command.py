@@ -17,7 +17,9 @@ from click.testing import CliRunner
 
 from imgret_assets.cli import app as command
 from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import SettingError
+from imgret_assets.settings import load_settings
 
 READY_TIMEOUT_S = 90.0
 BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
@@ -50,6 +52,7 @@ def any_free_port() -> int:
 
 
 def test_the_address_is_on_stderr_and_the_home_in_the_environment(served_ports: list[int], tmp_path: Path) -> None:
+    open_home(load_settings({"home": tmp_path / "h"}))
     port = any_free_port()
     done = CliRunner().invoke(command.app, ["--port", str(port), "--home", str(tmp_path / "h")], catch_exceptions=False)
     assert done.exit_code == 0

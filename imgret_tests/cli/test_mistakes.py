@@ -71,10 +71,15 @@ def test_a_model_that_timm_does_not_have_is_found_before_the_run(
 
 @pytest.mark.parametrize(
     "words",
-    [["query", "a.jpg"], ["duplicates"], ["groups"], ["review"], ["export", "out"], ["explain", "a.jpg", "b.jpg"]],
-    ids=lambda words: words[0],
+    [
+        *(["query", "a.jpg"], ["duplicates"], ["groups"], ["review"], ["export", "out"], ["explain", "a.jpg", "b.jpg"]),
+        *(["app"], ["dev"], ["models"], ["models", "compare"], ["models", "centre"], ["gc"], ["doctor"]),
+        *(["db", "start"], ["db", "stop"], ["db", "status"], ["db", "browse"], ["db", "shell"], ["db", "adopt"]),
+        *(["reshard", "8"], ["run"]),
+    ],
+    ids=" ".join,
 )
-def test_a_command_that_reads_makes_no_home_and_names_the_one_beside(
+def test_a_command_that_needs_a_home_makes_none_and_names_the_one_beside(
     tmp_path: Path, words: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -83,6 +88,11 @@ def test_a_command_that_reads_makes_no_home_and_names_the_one_beside(
     (line,) = capsys.readouterr().err.splitlines()
     assert f"There is no home in {tmp_path / 'my-hone'}; did you mean my-home? What to do: correct --home" in line
     assert [entry.name for entry in tmp_path.iterdir()] == ["my-home"]
+
+
+def test_the_page_and_the_database_may_start_before_the_first_run(tmp_path: Path) -> None:
+    done = CliRunner().invoke(imgret, ["db", "status"], env={"IMGRET_HOME": str(tmp_path / "home")})
+    assert (done.exit_code, done.stdout) == (0, f"Neo4j is not running. Home: {tmp_path / 'home'}\n")
 
 
 @pytest.mark.parametrize(("word", "nearest"), [("querry", "query"), ("holidys", "holidays")])

@@ -50,7 +50,8 @@ def test_status_says_what_runs_and_hides_the_password(imgret: Imgret, tested_ser
 def test_status_of_a_given_server_asks_it(tested_server: TestedServer, tmp_path: Path) -> None:
     found = tested_server.connection
     env = {"NEO4J_URI": found.uri, "NEO4J_PASSWORD": found.password, "IMGRET_ENV_FILE": os.devnull}
-    said = CliRunner().invoke(db_commands.db, ["status", "--json", "--home", str(tmp_path)], env=env)
+    env["IMGRET_HOME"] = str(tmp_path)
+    said = CliRunner().invoke(db_commands.db, ["status", "--json"], env=env)
     report = json.loads(said.stdout)
     assert (report["running"], report["version"][:4], report["gds"][:2]) == (True, "2026", "2.")
     assert report["home"] == str(tmp_path)
@@ -59,8 +60,8 @@ def test_status_of_a_given_server_asks_it(tested_server: TestedServer, tmp_path:
 
 
 def test_a_given_server_that_does_not_answer_is_not_running(tmp_path: Path) -> None:
-    env = {"NEO4J_URI": "bolt://127.0.0.1:1", "IMGRET_ENV_FILE": os.devnull}
-    said = CliRunner().invoke(db_commands.db, ["status", "--json", "--home", str(tmp_path)], env=env)
+    env = {"NEO4J_URI": "bolt://127.0.0.1:1", "IMGRET_ENV_FILE": os.devnull, "IMGRET_HOME": str(tmp_path)}
+    said = CliRunner().invoke(db_commands.db, ["status", "--json"], env=env)
     assert json.loads(said.stdout)["running"] is False
 
 

@@ -7,7 +7,7 @@ what only the run itself can find out.
 from imgret_assets.domain.images.files import check_root
 from imgret_assets.domain.models.families.timm_models import TIMM
 from imgret_assets.domain.models.registry import family_of, find_weights
-from imgret_assets.domain.storage.home_record import read_record
+from imgret_assets.domain.storage.home_record import read_record, require_home
 from imgret_assets.errors import ModelError, did_you_mean
 from imgret_assets.settings import Settings
 
@@ -18,7 +18,7 @@ def check_before_run(settings: Settings) -> None:
     Raises:
         ModelError: a model or its weights file is unknown.
         RootError: the image root is missing or can't be listed.
-        HomeError: the record of the home can't be read.
+        HomeError: the record of the home can't be read, or there is neither a home nor a folder of images.
     """
     record = read_record(settings.home)
     if settings.model is not None:
@@ -31,6 +31,9 @@ def check_before_run(settings: Settings) -> None:
             find_weights(name, weights)
     if settings.images is not None:
         check_root(settings.images)
+    elif not (settings.home / "samples").is_dir():
+        # Neither a home that remembers its images nor the samples of one that was set up.
+        require_home(settings.home)
 
 
 def _check_model(name: str, recorded: str | None) -> None:

@@ -29,7 +29,7 @@ from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.operations.backlog import read_backlog
 from imgret_assets.domain.review.decision_log import verify_decisions
 from imgret_assets.domain.storage.atomic_files import as_imgret_error
-from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.locations import install_command
@@ -66,7 +66,7 @@ def diagnose(settings: Settings, check_dagster: Callable[[Settings], str]) -> li
         *(Condition("settings", True, warning) for warning in settings.warnings),
     ]
     try:
-        home = open_home(settings)
+        home = open_existing_home(settings)
     except (ImgretError, OSError) as error:
         return [*conditions, _failed("home", error)]
     checks: dict[str, Callable[[Home], str]] = {

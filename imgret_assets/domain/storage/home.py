@@ -12,8 +12,8 @@ from datetime import datetime
 from pathlib import Path
 
 from imgret_assets.domain.storage import locks, permissions, reshard_swap
-from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys, write_record
-from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError, did_you_mean
+from imgret_assets.domain.storage.home_record import HomeRecord, read_record, require_home, shard_keys, write_record
+from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
 from imgret_assets.settings import DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings, available_model
 
 
@@ -200,19 +200,14 @@ def open_home(settings: Settings) -> Home:
 
 
 def open_existing_home(settings: Settings) -> Home:
-    """Open the home for a command that only reads; nothing is made.
+    """Open the home for a command that needs one; nothing is made.
 
     Raises:
         HomeError: there is no home in the folder.
         SettingError: IMGRET_SHARDS contradicts the home.
     """
-    if read_record(settings.home) is None and not reshard_swap.is_ready(settings.home):
-        parent = settings.home.parent
-        homes = [file.parent.name for file in parent.glob("*/home.json")] if parent.is_dir() else []
-        raise HomeError(
-            f"There is no home in {settings.home}{did_you_mean(settings.home.name, homes)}",
-            remedy="correct --home or IMGRET_HOME, or make a home there with `imgret run --images FOLDER`",
-        )
+    if not reshard_swap.is_ready(settings.home):
+        require_home(settings.home)
     return open_home(settings)
 
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 from imgret_assets.domain.storage import atomic_files
-from imgret_assets.errors import HomeError
+from imgret_assets.errors import HomeError, did_you_mean
 from imgret_assets.locations import install_command
 from imgret_assets.settings import MAX_SHARDS
 
@@ -64,6 +64,21 @@ def shard_keys(count: int) -> list[str]:
 def record_path(folder: Path) -> Path:
     """Return the path of a home's record."""
     return folder / "home.json"
+
+
+def require_home(folder: Path) -> None:
+    """Check that a folder is a home.
+
+    Raises:
+        HomeError: it has no record; the message names the home beside it whose name is nearest.
+    """
+    if record_path(folder).is_file():
+        return
+    homes = [file.parent.name for file in folder.parent.glob("*/home.json")] if folder.parent.is_dir() else []
+    raise HomeError(
+        f"There is no home in {folder}{did_you_mean(folder.name, homes)}",
+        remedy="correct --home or IMGRET_HOME, or make a home there with `imgret run --images FOLDER`",
+    )
 
 
 def read_record(folder: Path) -> HomeRecord | None:
