@@ -28,7 +28,7 @@ from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
 from bench.homes import NO_ENV, open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Timing
-from imgret_assets.domain.graph import cypher, graph_state, image_nodes, similar_to
+from imgret_assets.domain.graph import cypher, graph_state, image_nodes, similar_to, vector_index
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -117,7 +117,7 @@ class _Bench:
         for number in range(rounds + 1):
             graph_state.adopt(self.database)
             image_nodes.sync_nodes(self.home, self.database, self.space, shards=())
-            self.database.schema(cypher.DROP_VECTOR_INDEX)
+            vector_index.drop_index(self.database)
             created = self._timed(article, number, lambda: self._article(few))
             self.say(f"  round {number}: the article's CREATE: {created:,.0f} nodes a second")
             graph_state.adopt(self.database)

@@ -24,7 +24,7 @@ NAMED = "cars/suv/ibex-plain.jpg"
 def examples(page: str) -> list[str]:
     """The indented blocks of a page that are Cypher."""
     text = (PROJECT / "docs" / page).read_text(encoding="utf-8")
-    return [block for block in BLOCK.findall(text) if re.match(r"    (MATCH|CALL|:embed|:param)\b", block)]
+    return [block for block in BLOCK.findall(text) if re.match(r"    (CYPHER|MATCH|CALL|:embed|:param)\b", block)]
 
 
 @pytest.fixture(scope="module")

@@ -34,3 +34,8 @@ def test_the_kinds_that_are_repaired_are_all_kinds() -> None:
 def test_every_property_of_a_node_is_listed() -> None:
     [properties] = re.findall(r"\(:Image \{([^}]*)\}\)", PAGE)
     assert set(properties.split(", ")) == {*cypher.NODE_FACTS, "embeddings", "shard", "group", "indexed_at"}
+
+
+def test_every_property_of_the_vector_index_is_listed() -> None:
+    [properties] = re.findall(r"the properties that queries filter by, too \(([^)]*)\)", PAGE)
+    assert re.findall(r"`(\w+)`", properties) == list(cypher.INDEXED_PROPERTIES)

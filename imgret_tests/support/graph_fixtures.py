@@ -146,8 +146,9 @@ class Graph:
             "threshold": threshold,
             "state": "ready",
         }
-        [index] = self.rows("SHOW VECTOR INDEXES YIELD name, options, state")
+        [index] = self.rows("SHOW VECTOR INDEXES YIELD name, properties, options, state")
         assert (index["name"], index["state"]) == ("image_embeddings", "ONLINE")
+        assert index["properties"] == ["embeddings", "label"]
         assert index["options"]["indexConfig"]["vector.dimensions"] == self.chain.space.dim
         names = [row["name"] for row in self.rows("SHOW CONSTRAINTS YIELD name, type")]
         assert "image_path" in names

@@ -6,7 +6,9 @@ deciding what to send (`domain.graph.image_nodes`, `domain.search.find_similar`)
 graph (`domain.neo4j_server.login`), Cypher that a user types (`cli.support.cypher_text`).
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from imgret_assets.domain.graph.relationship_kinds import DUPLICATE_OF, KINDS, SIMILAR_TO, RelationshipKind
 
@@ -46,15 +48,33 @@ CREATE_SCHEMA = (
     "CREATE INDEX image_label IF NOT EXISTS FOR (n:Image) ON (n.label)",
     "CREATE INDEX image_sha256 IF NOT EXISTS FOR (n:Image) ON (n.sha256)",
 )
-SHOW_VECTOR_INDEX = """
-SHOW VECTOR INDEXES YIELD name, options, state, populationPercent
-WHERE name = 'image_embeddings' RETURN options, state, populationPercent
+SHOW_VECTOR_INDEXES = """
+SHOW VECTOR INDEXES YIELD name, properties, options, state
+WHERE name STARTS WITH 'image_embeddings'
+RETURN name, properties, options.indexConfig['vector.dimensions'] AS dim, state
 """
-CREATE_VECTOR_INDEX = """
-CREATE VECTOR INDEX image_embeddings IF NOT EXISTS FOR (n:Image) ON (n.embeddings) OPTIONS $options
-"""
-DROP_VECTOR_INDEX = "DROP INDEX image_embeddings IF EXISTS"
 AWAIT_INDEXES = "CALL db.awaitIndexes($timeout_s)"
+
+
+def create_vector_index(name: str, properties: Sequence[str]) -> str:
+    """Return the statement that makes a vector index over all vectors; `$options` are its dimensions and similarity.
+
+    Args:
+        name: the index.
+        properties: of nodes, which the index has beside the vectors, for filters.
+    """
+    cypher_25, stored = "", ""
+    if properties:
+        cypher_25, stored = "CYPHER 25\n", f" WITH [{', '.join(f'n.{name}' for name in properties)}]"
+    return (
+        f"{cypher_25}CREATE VECTOR INDEX {name} IF NOT EXISTS FOR (n:Image) ON (n.embeddings){stored} OPTIONS $options"
+    )
+
+
+def drop_vector_index(name: str) -> str:
+    """Return the statement that removes a vector index."""
+    return f"DROP INDEX {name} IF EXISTS"
+
 
 # Nodes. Each of `rows` has path, properties (a map) and, for vectors, embedding.
 # READ_NODES returns lists of nodes, one row for each shard and first digit of their contents: one row for each node
@@ -221,19 +241,60 @@ WHERE a = b OR relationships > 1 OR NOT b:Image OR EXISTS {{ (b)-[:{SIMILAR_TO.n
 RETURN a.path AS a, b.path AS b, relationships LIMIT 5
 """
 
+
+@dataclass(frozen=True)
+class Filter:
+    """A filter of queries.
+
+    Attributes:
+        parameter: its parameter, and its name in `domain.search.query.Query.filters`; null leaves the filter out.
+        key: of a node's property; the vector index has it too, where the server can.
+        operator: how the property is compared with the parameter; the index knows `=`, `<`, `<=`, `>` and `>=`.
+    """
+
+    parameter: str
+    key: str
+    operator: str = "="
+
+    @property
+    def condition(self) -> str:
+        """The condition of a node."""
+        return f"node.{self.key} {self.operator} ${self.parameter}"
+
+
+# All of them: a new filter is one line here, one in `Query.filters`, and its property in the facts of nodes.
+FILTERS = (Filter("label", "label"),)
+INDEXED_PROPERTIES = tuple(dict.fromkeys(each.key for each in FILTERS))
+
 # Queries. Each returns path, label, sha256 and the stored vector of its candidates.
 _CANDIDATE = "node.path AS path, node.label AS label, node.sha256 AS sha256, node.embeddings AS embedding"
-_FILTER = "($label IS NULL OR node.label = $label) AND NOT node.path IN $excluded_paths"
-NEAREST_BY_SEARCH = f"""
+_FILTER = " AND ".join(
+    [*(f"(${each.parameter} IS NULL OR {each.condition})" for each in FILTERS), "NOT node.path IN $excluded_paths"]
+)
+
+
+@cache
+def nearest_by_search(index: str, filters: tuple[Filter, ...]) -> str:
+    """Return the statement that reads candidates from a vector index by the clause SEARCH.
+
+    Args:
+        index: its name, which can't be a parameter.
+        filters: those whose property the index has and whose parameter is not null; the others are applied to the
+            candidates.
+    """
+    condition = f" WHERE {' AND '.join(each.condition for each in filters)}" if filters else ""
+    return f"""
 CYPHER 25
 MATCH (node:Image)
-SEARCH node IN (VECTOR INDEX image_embeddings FOR $vector LIMIT $candidates) SCORE AS score
+SEARCH node IN (VECTOR INDEX {index} FOR $vector{condition} LIMIT $candidates) SCORE AS score
 WHERE {_FILTER}
 RETURN {_CANDIDATE} ORDER BY score DESC LIMIT $limit
 """
-# The same on a server without the clause SEARCH.
+
+
+# The same on a server without the clause SEARCH; all filters are applied to the candidates.
 NEAREST_BY_PROCEDURE = f"""
-CALL db.index.vector.queryNodes('image_embeddings', $candidates, $vector) YIELD node, score
+CALL db.index.vector.queryNodes($index, $candidates, $vector) YIELD node, score
 WHERE {_FILTER}
 RETURN {_CANDIDATE} ORDER BY score DESC LIMIT $limit
 """

@@ -11,6 +11,7 @@ from typing import Any
 
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.graph.vector_index import drop_index
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebuildingError, StaleTableError
@@ -96,7 +97,7 @@ def check_owner(database: Database, home: Home) -> GraphState | None:
 
 def adopt(database: Database) -> int:
     """Delete every :Image node and state, so that a home can build its graph there; return the number of nodes."""
-    database.schema(cypher.DROP_VECTOR_INDEX)
+    drop_index(database)
     delete_in_batches(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
     deleted = delete_in_batches(database, cypher.DELETE_OTHER_MODEL, {"model": ""}, "nodes_deleted")
     database.write((cypher.DELETE_STATE, {}))

@@ -1,8 +1,9 @@
 """The :Image nodes, kept equal to the usable rows of the tables by difference.
 
-Belongs here: comparing tables and nodes, validating and writing what differs, the vector index. Not here: statements
-(`domain.graph.cypher`), connections (`domain.graph.connection`), relationships (`domain.graph.similar_to`,
-`domain.graph.relationship_sync`), the property `group` (`domain.graph.node_groups`).
+Belongs here: comparing tables and nodes, validating and writing what differs. Not here: statements
+(`domain.graph.cypher`), connections (`domain.graph.connection`), the vector index (`domain.graph.vector_index`),
+relationships (`domain.graph.similar_to`, `domain.graph.relationship_sync`), the property `group`
+(`domain.graph.node_groups`).
 """
 
 import time
@@ -25,6 +26,7 @@ from imgret_assets.domain.graph.graph_state import (
     delete_in_batches,
     mark_refreshing,
 )
+from imgret_assets.domain.graph.vector_index import drop_index, drop_index_of_other_dim, ensure_index
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.numerics.vectors import unusable_vectors
@@ -37,7 +39,6 @@ from imgret_assets.wording import counted
 NODE_ROWS = 500
 # Shards are read together up to this number of images: a statement for each shard costs a round trip each.
 READ_ROWS = 20_000
-INDEX_WAIT_S = 1800
 
 
 @dataclass
@@ -133,7 +134,10 @@ def sync_nodes(
         ]
         orphan_nodes = _delete_orphan_nodes(home, database) if set(selected) == set(home.shards) else 0
         written = time.monotonic()
-        indexed = _ensure_vector_index(database, space)
+        # After the nodes, which is much faster than before them.
+        indexed = space.dim <= embedding_space.MAX_INDEXED_DIM
+        if indexed:
+            ensure_index(database, space.dim)
         ended = time.monotonic()
         return NodesReport(changes, rebuilt_from, orphan_nodes, indexed, ended - started, ended - written)
 
@@ -156,31 +160,14 @@ def _prepare(home: Home, database: Database, space: EmbeddingSpace) -> str | Non
         # Each step may find itself done already: a killed rebuild goes on here.
         if database.rows(cypher.COUNT_OTHER_MODEL, {"model": space.id})[0]["nodes"]:
             delete_in_batches(database, cypher.DELETE_ANY_RELATIONSHIPS, {}, "relationships_deleted")
-            database.schema(cypher.DROP_VECTOR_INDEX)
+            drop_index(database)
             delete_in_batches(database, cypher.DELETE_OTHER_MODEL, {"model": space.id}, "nodes_deleted")
-        _drop_index_of_other_dim(database, space)
+        drop_index_of_other_dim(database, space.dim)
     return former_space
 
 
 def _write_state(home: Home, database: Database, properties: dict[str, Any]) -> None:
     database.write((cypher.WRITE_STATE, {"home": home.record.id, "properties": properties}))
-
-
-def _drop_index_of_other_dim(database: Database, space: EmbeddingSpace) -> None:
-    rows = database.rows(cypher.SHOW_VECTOR_INDEX)
-    if rows and rows[0]["options"]["indexConfig"].get("vector.dimensions") != space.dim:
-        database.schema(cypher.DROP_VECTOR_INDEX)
-
-
-def _ensure_vector_index(database: Database, space: EmbeddingSpace) -> bool:
-    """Create the vector index if it is missing; after the nodes, which is much faster than before them."""
-    if space.dim > embedding_space.MAX_INDEXED_DIM:
-        return False
-    if not database.rows(cypher.SHOW_VECTOR_INDEX):
-        options = {"indexConfig": {"vector.dimensions": space.dim, "vector.similarity_function": "cosine"}}
-        database.schema(cypher.CREATE_VECTOR_INDEX, {"options": options})
-    database.rows(cypher.AWAIT_INDEXES, {"timeout_s": INDEX_WAIT_S})
-    return True
 
 
 def _delete_orphan_nodes(home: Home, database: Database) -> int:

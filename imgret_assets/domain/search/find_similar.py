@@ -17,6 +17,7 @@ import numpy as np
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphState, read_state, require_ready
+from imgret_assets.domain.graph.vector_index import VectorIndex, usable_index
 from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.numerics.exact_scores import cosines
@@ -126,7 +127,7 @@ def _read_stored(database: Database, parts: Sequence[QueryPart]) -> tuple[dict[s
     paths = [part.source.path for part in parts if isinstance(part.source, StoredImage)]
     if not paths:
         return {}, {}
-    rows = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": paths, "label": None, "excluded_paths": []})
+    rows = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": paths, **Query().filters, "excluded_paths": []})
     vectors = {row["path"]: np.array(row["embedding"], np.float32) for row in rows}
     return vectors, {row["path"]: row["sha256"] for row in rows}
 
@@ -161,15 +162,13 @@ def nearest(
     """
     parameters: dict[str, Any] = {
         "vector": vector.astype(np.float64).tolist(),
-        "label": query.label,
         "excluded_paths": list(excluded_paths),
+        **query.filters,
     }
-    if (
-        query.mode == "index"
-        and state.dim <= embedding_space.MAX_INDEXED_DIM
-        and database.rows(cypher.SHOW_VECTOR_INDEX)
-    ):
-        return _score(_index_candidates(database, parameters, query), vector, query), "index"
+    if query.mode == "index" and state.dim <= embedding_space.MAX_INDEXED_DIM:
+        candidates = _index_candidates(database, parameters, query)
+        if candidates is not None:
+            return _score(candidates, vector, query), "index"
     statement = _exact_statement(database, query.metric)
     rows = database.rows(statement, {**parameters, "limit": query.top_k + _EXACT_SLACK, "dim": len(vector)})
     return _score(rows, vector, query), "exact"
@@ -190,15 +189,36 @@ def _exact_statement(database: Database, metric: str) -> str:
     return cypher.NEAREST_BY_EUCLIDEAN if metric == "euclidean" else cypher.NEAREST_BY_DOT
 
 
-def _index_candidates(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]]:
-    """Read candidates from the vector index; request more while a filter leaves too few."""
-    statement = cypher.NEAREST_BY_SEARCH if database.has_search else cypher.NEAREST_BY_PROCEDURE
+def _index_candidates(database: Database, parameters: dict[str, Any], query: Query) -> list[dict[str, Any]] | None:
+    """Read candidates from the vector index; return None if there is none that can be queried."""
+    index = usable_index(database)
+    while index is not None:
+        try:
+            return _candidates_of(index, database, parameters, query)
+        except DatabaseError:
+            # A run may have replaced the index in between.
+            failed, index = index, usable_index(database)
+            if index == failed:
+                raise
+    return None
+
+
+def _candidates_of(
+    index: VectorIndex, database: Database, parameters: dict[str, Any], query: Query
+) -> list[dict[str, Any]]:
+    """Read candidates from an index; request more while filters that it does not know leave too few."""
+    used = [each for each in cypher.FILTERS if parameters[each.parameter] is not None]
+    indexed = tuple(each for each in used if each.key in index.properties) if database.has_search else ()
+    statement = cypher.nearest_by_search(index.name, indexed) if database.has_search else cypher.NEAREST_BY_PROCEDURE
     nodes: int | None = None
     candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.top_k)
-    limit = candidates
+    asked = {**parameters, "index": index.name, "limit": candidates}
     while True:
-        rows = database.rows(statement, {**parameters, "candidates": candidates, "limit": limit})
+        rows = database.rows(statement, {**asked, "candidates": candidates})
         if len(rows) >= query.top_k:
+            return rows
+        if used and len(indexed) == len(used) and len(rows) + len(parameters["excluded_paths"]) < candidates:
+            # The index has no more nodes that match.
             return rows
         if nodes is None:
             nodes = int(database.rows(cypher.COUNT_IMAGES)[0]["nodes"])
@@ -219,7 +239,7 @@ def _rerank(
     allowed = vectors.allowed_rows(label=query.label, excluded_paths=excluded_paths)
     while True:
         rank_scores = dict(vectors.rerank(vector, limit=limit, allowed=allowed))
-        parameters = {"paths": list(rank_scores), "label": query.label, "excluded_paths": list(excluded_paths)}
+        parameters = {"paths": list(rank_scores), **query.filters, "excluded_paths": list(excluded_paths)}
         hits = _score(database.rows(cypher.CANDIDATES_BY_PATH, parameters), vector, query, rank_scores)
         # Repeated with more images if a lowest score, or a graph older than the tables, leaves too few hits.
         if len(hits) >= query.top_k or len(rank_scores) < limit:

@@ -74,6 +74,11 @@ class Query:
     relations: bool = False
     metric: str = "cosine"
 
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The value of every filter of `domain.graph.cypher.FILTERS`; None where hits are not filtered by it."""
+        return {"label": self.label}
+
     def check(self) -> "Query":
         """Return this query if its values are in range.
 

@@ -30,7 +30,19 @@ from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes
 
 STATE = GraphState("home", "/images", "fake-1", 3, 0.8, "ready")
-INDEXED = {cypher.SHOW_VECTOR_INDEX: [{"name": "image_embeddings"}], cypher.COUNT_IMAGES: [{"nodes": 5000}]}
+
+
+def index_row(name: str = "image_embeddings", *properties: str, state: str = "ONLINE") -> dict[str, Any]:
+    return {"name": name, "dim": 3, "properties": ["embeddings", *properties], "state": state}
+
+
+INDEXED: dict[str, Canned] = {
+    cypher.SHOW_VECTOR_INDEXES: [index_row()],
+    cypher.COUNT_IMAGES: [{"nodes": 5000}],
+}
+COUNTED: dict[str, Canned] = {cypher.COUNT_IMAGES: [{"nodes": 1}]}
+BY_SEARCH = cypher.nearest_by_search("image_embeddings", ())
+BY_SEARCH_FILTERED = cypher.nearest_by_search("image_embeddings", cypher.FILTERS)
 
 
 def row(path: str, embedding: list[float], label: str | None = None) -> dict[str, Any]:
@@ -42,7 +54,7 @@ def row(path: str, embedding: list[float], label: str | None = None) -> dict[str
 
 def test_hits_have_the_raw_cosine_best_first_ties_by_path() -> None:
     rows = [row("far", [0, 1, 0]), row("b", [2, 0, 0]), row("a", [5, 0, 0]), row("near", [3, 4, 0], "cars")]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: rows})
     hits, mode = nearest(database, STATE, np.array([7, 0, 0], np.float32), Query(top_k=4))
     assert mode == "index"
     assert hits == [Hit("a", 1.0, None), Hit("b", 1.0, None), Hit("near", 0.6, "cars"), Hit("far", 0.0, None)]
@@ -52,7 +64,7 @@ def test_scores_are_those_of_the_stored_float32_numbers_in_float64(rng: np.rando
     stored = rng.normal(size=(50, 64)).astype(np.float32)
     query_vector = rng.normal(size=64).astype(np.float32)
     rows = [row(f"{number:02d}", vector.tolist()) for number, vector in enumerate(stored)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: rows})
     hits, _ = nearest(database, STATE, query_vector, Query(top_k=50))
     x, y = stored.astype(np.float64), query_vector.astype(np.float64)
     truth = {f"{n:02d}": v @ y / np.linalg.norm(v) / np.linalg.norm(y) for n, v in enumerate(x)}
@@ -65,7 +77,7 @@ def test_scores_are_those_of_the_stored_float32_numbers_in_float64(rng: np.rando
 
 def test_hits_are_at_most_top_k_and_at_least_of_the_lowest_score() -> None:
     rows = [row(str(angle), [np.cos(angle / 10), np.sin(angle / 10), 0]) for angle in range(10)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: rows})
     vector = np.array([1, 0, 0], np.float32)
     assert [hit.path for hit in nearest(database, STATE, vector, Query(top_k=3))[0]] == ["0", "1", "2"]
     good, _ = nearest(database, STATE, vector, Query(top_k=10, min_score=0.9))
@@ -74,15 +86,15 @@ def test_hits_are_at_most_top_k_and_at_least_of_the_lowest_score() -> None:
 
 
 def test_no_candidate_is_no_hit() -> None:
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: []})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: []})
     assert nearest(database, STATE, np.ones(3, np.float32), Query()) == ([], "index")
 
 
 def test_the_index_is_asked_for_more_candidates_than_hits() -> None:
     rows = [row(str(number), [1, number, 0]) for number in range(20)]
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: rows})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: rows})
     nearest(database, STATE, np.ones(3, np.float32), Query(top_k=20), excluded_paths=["itself"])
-    (asked,) = database.parameters_of(cypher.NEAREST_BY_SEARCH)
+    (asked,) = database.parameters_of(BY_SEARCH)
     assert asked["candidates"] == 100
     assert (asked["excluded_paths"], asked["label"], asked["vector"]) == (["itself"], None, [1.0, 1.0, 1.0])
 
@@ -91,18 +103,18 @@ def test_a_filter_that_leaves_too_few_hits_requests_more_candidates_up_to_all_no
     def candidates(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] // 5000)]
 
-    database = CannedDatabase({**INDEXED, cypher.NEAREST_BY_SEARCH: candidates})
+    database = CannedDatabase({**INDEXED, BY_SEARCH: candidates})
     hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(label="rare"))
-    assert [asked["candidates"] for asked in database.parameters_of(cypher.NEAREST_BY_SEARCH)] == [50, 400, 3200, 25600]
+    assert [asked["candidates"] for asked in database.parameters_of(BY_SEARCH)] == [50, 400, 3200, 25600]
     assert len(hits) == 5
-    assert all(asked["label"] == "rare" for asked in database.parameters_of(cypher.NEAREST_BY_SEARCH))
+    assert all(asked["label"] == "rare" for asked in database.parameters_of(BY_SEARCH))
 
 
 @pytest.mark.parametrize(
     ("version", "statement"),
     [
-        ("2026.01.4", cypher.NEAREST_BY_SEARCH),
-        ("2027.02.0", cypher.NEAREST_BY_SEARCH),
+        ("2026.01.4", BY_SEARCH),
+        ("2027.02.0", BY_SEARCH),
         ("2025.12.1", cypher.NEAREST_BY_PROCEDURE),
         ("5.26.0", cypher.NEAREST_BY_PROCEDURE),
     ],
@@ -111,6 +123,58 @@ def test_the_index_is_queried_in_the_way_that_the_server_has(version: str, state
     database = CannedDatabase({**INDEXED, statement: [row("a", [1, 0, 0])]}, version=version)
     hits, mode = nearest(database, STATE, np.array([1, 0, 0], np.float32), Query(top_k=1))
     assert (mode, [hit.path for hit in hits]) == ("index", ["a"])
+
+
+def test_a_filter_that_the_index_knows_is_not_requested_again() -> None:
+    rows = [row(str(number), [1, number, 0], "rare") for number in range(3)]
+    database = CannedDatabase(
+        {cypher.SHOW_VECTOR_INDEXES: [index_row("image_embeddings", "label")], BY_SEARCH_FILTERED: rows}
+    )
+    hits, mode = nearest(database, STATE, np.ones(3, np.float32), Query(label="rare"), excluded_paths=["itself"])
+    assert (len(hits), mode) == (3, "index")
+    (asked,) = database.parameters_of(BY_SEARCH_FILTERED)
+    assert (asked["label"], asked["candidates"], asked["excluded_paths"]) == ("rare", 50, ["itself"])
+
+
+def test_many_excluded_copies_do_not_hide_that_the_index_has_more() -> None:
+    def candidates(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] - 50)]
+
+    database = CannedDatabase(
+        {
+            **INDEXED,
+            cypher.SHOW_VECTOR_INDEXES: [index_row("image_embeddings", "label")],
+            BY_SEARCH_FILTERED: candidates,
+        }
+    )
+    copies = [f"copy{number}" for number in range(50)]
+    hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(label="rare"), excluded_paths=copies)
+    assert [asked["candidates"] for asked in database.parameters_of(BY_SEARCH_FILTERED)] == [50, 400]
+    assert len(hits) == 5
+
+
+def test_while_the_index_is_replaced_the_interim_one_is_queried() -> None:
+    interim = cypher.nearest_by_search("image_embeddings_interim", ())
+    found = [index_row(state="POPULATING"), index_row("image_embeddings_interim", "label", "shard")]
+    database = CannedDatabase({cypher.SHOW_VECTOR_INDEXES: found, interim: [row("a", [1, 0, 0])], **COUNTED})
+    assert nearest(database, STATE, np.ones(3, np.float32), Query())[1] == "index"
+
+
+def test_an_index_that_a_run_replaces_during_the_query_is_looked_up_again() -> None:
+    def refuse(_: dict[str, Any]) -> list[dict[str, Any]]:
+        raise DatabaseError("no such index")
+
+    states = iter([[index_row()], [index_row("image_embeddings_interim")], []])
+    canned = {
+        cypher.SHOW_VECTOR_INDEXES: lambda _: next(states),
+        BY_SEARCH: refuse,
+        cypher.nearest_by_search("image_embeddings_interim", ()): refuse,
+        cypher.NEAREST_OF_ALL_GDS: [row("a", [1, 0, 0])],
+    }
+    hits, mode = nearest(CannedDatabase(canned), STATE, np.ones(3, np.float32), Query())
+    assert (mode, [hit.path for hit in hits]) == ("exact", ["a"])
+    with pytest.raises(DatabaseError, match="no such index"):
+        nearest(CannedDatabase({**INDEXED, BY_SEARCH: refuse}), STATE, np.ones(3, np.float32), Query())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +191,7 @@ def test_without_the_index_every_node_is_compared(
     query: Query, state: GraphState, index: bool, gds: bool, statement: str
 ) -> None:
     answers: dict[str, Canned] = {
-        cypher.SHOW_VECTOR_INDEX: [{"name": "image_embeddings"}] if index else [],
+        cypher.SHOW_VECTOR_INDEXES: [index_row()] if index else [],
         statement: [row("a", [1, 0, 0])],
     }
     database = CannedDatabase(answers, gds=gds)
@@ -187,7 +251,7 @@ def answers(state: str = "ready", same: list[str] | None = None) -> dict[str, Ca
         **INDEXED,
         cypher.READ_STATE: [{**STATE.__dict__, "state": state, "dim": 48}],
         cypher.PATHS_OF_CONTENT: [{"path": path} for path in same or []],
-        cypher.NEAREST_BY_SEARCH: by_index,
+        BY_SEARCH: by_index,
         cypher.SIMILAR_TO_OF: [
             {"path": "0.png", "relations": [["1.png", 0.9, None, True], ["3.png", 0.85, "x", False]]},
         ],
