@@ -20,6 +20,7 @@ from imgret_assets.domain.duplicates import duplicates_table
 from imgret_assets.domain.embeddings.table_reader import embeddings_files
 from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION
+from imgret_assets.domain.images.optional_decoders import decodable_formats
 from imgret_assets.domain.similarity.neighbours_table import KEPT
 from imgret_assets.domain.storage.data_versions import version_of, version_of_inputs, version_of_rows
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
@@ -43,7 +44,9 @@ def code_versions(settings: Settings) -> dict[str, str]:
     }
     threshold = _OF_THE_HOME if settings.threshold is None else f"{settings.threshold:g}"
     return {
-        "raw_images": f"decoder {DECODER_VERSION}, inspection {INSPECTION_VERSION}",
+        "raw_images": ", ".join(
+            [f"decoder {DECODER_VERSION}", f"inspection {INSPECTION_VERSION}", *sorted(decodable_formats())]
+        ),
         "embeddings": ", ".join(f"{name} {value}" for name, value in model.items()),
         "similarity_pairs": f"threshold {threshold}, max_neighbours {settings.max_neighbours}",
         "nearest_neighbours": f"{KEPT} neighbours",

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.images.image_status import Status
+from imgret_tests.support.heif_files import heif
 from imgret_tests.support.pictures import picture
 
 # The limit of pixels under which the pictures below are judged.
@@ -99,8 +100,13 @@ def _broken() -> list[OddFile]:
             Status.NOT_AN_IMAGE,
         ),
         OddFile("svg.png", b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>", Status.NOT_AN_IMAGE),
-        OddFile("heic.heic", b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + bytes(64), Status.UNSUPPORTED),
-        OddFile("jpeg xl.jxl", b"\xff\x0a" + bytes(64), Status.UNSUPPORTED),
+        OddFile("header of a heic.heic", heif("halves")[:300], Status.TRUNCATED),
+        OddFile("half a heic.heic", heif("halves")[:480], decoded=Status.TRUNCATED, size=(64, 48), format="HEIF"),
+        OddFile("a heic.jpg", heif("halves"), size=(64, 48), format="HEIF"),
+        OddFile("a jpeg.heic", jpeg, size=(40, 30), format="JPEG"),
+        OddFile("zero bytes.heic", b"", Status.EMPTY),
+        OddFile("header of a jpeg xl.jxl", b"\xff\x0a\xcb", Status.TRUNCATED),
+        OddFile("photoshop.jpg", b"8BPS\0\1" + bytes(64), Status.UNSUPPORTED),
         OddFile("header of a jpeg.jpg", jpeg[:20], Status.TRUNCATED),
         OddFile("header of a png.png", png[:20], Status.TRUNCATED),
         OddFile("header of a gif.gif", b"GIF89a\x01", Status.TRUNCATED),

@@ -11,8 +11,9 @@ A file that can't be decoded raises `UnusableImageError`. Its status and reason 
 A picture that another version of this module decoded to other pixels has a `Header.decoding`, which its manifest row
 and its vector carry: that vector is computed anew, and no other (`domain.embeddings.shard_plan`).
 
-Frames are the pictures of a GIF, APNG, WebP or AVIF sequence, the pages of a TIFF, and the pictures of an MPO (the two
-views of a stereo camera, or what a phone adds to a photograph). The first one alone is embedded and hashed.
+Frames are the pictures of a GIF, APNG, WebP or AVIF sequence, the pages of a TIFF, the images of a HEIF file, and the
+pictures of an MPO (the two views of a stereo camera, or what a phone adds to a photograph). The first one alone, of a
+HEIF file the primary one, is embedded and hashed.
 """
 
 import io
@@ -28,10 +29,14 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
 from imgret_assets.domain.images.colour_profiles import profile_effect
-from imgret_assets.domain.images.failures import failure_of, failure_of_start
-from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
+from imgret_assets.domain.images.failures import failure_of, failure_of_format, failure_of_start
+from imgret_assets.domain.images.file_formats import HEIF, JPEG_XL, RAW, START_BYTES, TIFF, identify, missing_part
+from imgret_assets.domain.images.heif_decoding import heif_depth, open_heif, other_frames, reduced
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.jpegxl_decoding import decode_jpegxl, read_jpegxl_header
 from imgret_assets.domain.images.png_repair import has_late_metadata, repair_png
+from imgret_assets.domain.images.raw_decoding import decode_raw, is_raw_tiff, read_raw_size
+from imgret_assets.domain.images.raw_names import RAW_ENDINGS
 from imgret_assets.domain.images.rgb_conversion import is_transparent, to_rgb
 from imgret_assets.domain.images.stored_depth import StoredDepth, stored_depth
 from imgret_assets.domain.images.tiff_decoding import (
@@ -52,6 +57,8 @@ SECOND_TIFF_DECODER = "tiff1"
 BMP_RUNS = "runs1"
 PROFILE = "profile1"
 GROUND = "ground2"
+# A TIFF that is a camera raw file was decoded to its preview once.
+DEVELOPED = "raw1"
 
 # The setting `max_pixels` is checked on the header, before any pixel is decoded. Pillow's own limit would warn about
 # every large photograph, and can't be set by a user.
@@ -63,7 +70,8 @@ EXTENSIONS = frozenset(
     f".{ending}"
     for ending in (
         *("jpg", "jpeg", "jpe", "jfif", "png", "apng", "gif", "webp", "bmp", "dib", "tif", "tiff"),
-        *("avif", "heic", "heif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
+        *("avif", "heic", "heif", "hif", "jp2", "j2k", "jxl", "ppm", "pgm", "pbm", "tga", "ico"),
+        *RAW_ENDINGS,
     )
 )
 # Formats by content, whatever the file's name. EPS, WMF and similar formats are excluded: Pillow would start other
@@ -71,7 +79,11 @@ EXTENSIONS = frozenset(
 FORMATS = ("JPEG", "PNG", "GIF", "WEBP", "BMP", TIFF, "AVIF", "JPEG2000", "PPM", "ICO")
 # Formats without a signature, which are tried only on files that have no other one.
 _FORMATS_WITHOUT_SIGNATURE = ("DIB", "TGA")
+# Formats that only a decoder for whole files reads; their decoders rotate.
+_WHOLE_FILE_FORMATS = (JPEG_XL, RAW)
 _EXIF_ORIENTATION = 0x0112
+# Depth of a developed camera raw file: its sensor has 12 to 16 bits.
+_RAW_DEPTH = StoredDepth(3, 48)
 _BMP_RUNS_DECODER = "bmp_rle"
 _T = TypeVar("_T")
 
@@ -185,7 +197,9 @@ def _named_failures(data: bytes) -> Iterator[None]:
 
 
 def _read_header(file: BinaryIO, max_pixels: int) -> Header:
-    form = _identify(file.read(START_BYTES))
+    form = _identify(file)
+    if form in _WHOLE_FILE_FORMATS:
+        return _read_header_of_whole_file(file, form, max_pixels)
     if form == TIFF and (size := _size_by_second_decoder(file, max_pixels)) is not None:
         depth = _unless_fails(lambda: read_tiff_depth(file))
         frames = _unless_fails(lambda: count_pages(file))
@@ -209,6 +223,18 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
         return _header_of(image, file, decodes_pixels=True)
 
 
+def _read_header_of_whole_file(file: BinaryIO, form: str, max_pixels: int) -> Header:
+    file.seek(0)
+    data = file.read()
+    if form == RAW:
+        size = read_raw_size(data)
+        _check_pixels(size, max_pixels)
+        return Header(*size, RAW, DEVELOPED, depth=_RAW_DEPTH)
+    header = read_jpegxl_header(data)
+    _check_pixels((header.width, header.height), max_pixels)
+    return Header(header.width, header.height, JPEG_XL, frames=None if header.is_animated else 1)
+
+
 def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> Header:
     width, height = image.size
     size = (height, width) if _is_sideways(image, decodes_pixels=decodes_pixels) else (width, height)
@@ -219,7 +245,7 @@ def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> H
         GROUND: is_transparent(image),
     }
     decoding = "+".join(way for way, is_used in ways.items() if is_used)
-    depth = _unless_fails(lambda: stored_depth(image))
+    depth = _unless_fails(lambda: heif_depth(image) if image.format == HEIF else stored_depth(image))
     # Counting the frames of a GIF reads on in its file; nothing else is read of this image afterwards.
     frames = _unless_fails(lambda: count_pages(file) if image.format == TIFF else _frames_of(image))
     return Header(*size, image.format or "", decoding, effect.note, depth, frames)
@@ -277,22 +303,30 @@ class _Decoding:
 
     def count(self) -> int:
         """Return the number of frames."""
-        form = _identify(self._data[:START_BYTES])
+        form = _identify(io.BytesIO(self._data))
         if form == TIFF:
             return count_pages(io.BytesIO(self._data))
+        if form == JPEG_XL and read_jpegxl_header(self._data).is_animated:
+            raise UnusableImageError(Status.UNSUPPORTED, "the frames of an animated JPEG XL can't be counted")
+        if form in _WHOLE_FILE_FORMATS:
+            return 1
         with self._opened(form) as image:
             return _frames_of(image)
 
     def frames(self) -> Iterator[Image.Image]:
         """Yield each frame in any mode, rotated as EXIF says; nothing is read of a frame that nobody asks for."""
-        form = _identify(self._data[:START_BYTES])
+        form = _identify(io.BytesIO(self._data))
+        if form in _WHOLE_FILE_FORMATS:
+            yield self._decode_whole_file(form)
+            return
         if form == TIFF:
             yield self._page(0)
             yield from map(self._page, range(1, count_pages(io.BytesIO(self._data))))
             return
         with self._opened(form) as image:
+            others = other_frames(image) if form == HEIF else range(1, _frames_of(image))
             yield self._load(image)
-            for number in range(1, _frames_of(image)):
+            for number in others:
                 image.seek(number)
                 _check_pixels(image.size, self._max_pixels)
                 yield self._load(image)
@@ -306,6 +340,17 @@ class _Decoding:
             if profile is not None:
                 image.info["icc_profile"] = profile
             yield image
+
+    def _decode_whole_file(self, form: str) -> Image.Image:
+        """Return the only frame that is read of such a file, upright."""
+        if form == RAW:
+            width, height = read_raw_size(self._data)
+        else:
+            header = read_jpegxl_header(self._data)
+            width, height = header.width, header.height
+        _check_pixels((width, height), self._max_pixels)
+        self._acquire_once(width * height)
+        return decode_raw(self._data, min_size=self._min_size) if form == RAW else decode_jpegxl(self._data)
 
     def _page(self, number: int) -> Image.Image:
         """Return a page of a TIFF, upright."""
@@ -349,18 +394,32 @@ class _Decoding:
         if _has_bmp_runs(image):
             return _decode_bmp_runs(image, self._data)
         image.load()
+        if image.format == HEIF:
+            # The pixels themselves may be more than the header says.
+            _check_pixels(image.size, self._max_pixels)
+            return image if self._min_size is None else reduced(image, self._min_size)
         return _rotated(image)
 
 
-def _identify(start: bytes) -> str | None:
+def _identify(file: BinaryIO) -> str | None:
+    file.seek(0)
+    start = file.read(START_BYTES)
     if (failure := failure_of_start(start)) is not None:
         raise failure
-    return identify(start)
+    form = identify(start)
+    if form == TIFF and is_raw_tiff(file):
+        form = RAW
+        if (failure := failure_of_format(form)) is not None:
+            raise failure
+    return form
 
 
 def _open(file: BinaryIO, form: str | None, max_pixels: int) -> Image.Image:
     file.seek(0)
-    image = Image.open(file, formats=(form,) if form in FORMATS else _FORMATS_WITHOUT_SIGNATURE)
+    if form == HEIF:
+        image = open_heif(file)
+    else:
+        image = Image.open(file, formats=(form,) if form in FORMATS else _FORMATS_WITHOUT_SIGNATURE)
     try:
         _check_pixels(image.size, max_pixels)
     except UnusableImageError:
@@ -382,8 +441,8 @@ def _tags(image: Image.Image) -> Any:
 
 
 def _is_sideways(image: Image.Image, *, decodes_pixels: bool) -> bool:
-    if image.format == TIFF:
-        # Pillow rotates a TIFF itself, and its size is the rotated one.
+    if image.format in (TIFF, HEIF):
+        # Their decoders rotate, and their size is the rotated one.
         return False
     try:
         # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.

@@ -28,6 +28,7 @@ import PIL
 
 from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.optional_decoders import decoder_versions
 from imgret_assets.domain.storage.atomic_files import write_json
 from imgret_assets.errors import DiskFullError, HomeError
 from imgret_assets.wording import counted
@@ -126,7 +127,7 @@ class _Notes:
 
 
 def _decoders() -> str:
-    return f"{DECODER_VERSION} Pillow {PIL.__version__}"
+    return f"{DECODER_VERSION} Pillow {PIL.__version__}, {decoder_versions()}"
 
 
 _active: _Notes | None = None

@@ -11,9 +11,10 @@ import zlib
 
 from imgret_assets.domain.images.file_formats import START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.optional_decoders import missing_decoder
 
 # Formats that are recognised only to say what is missing.
-_WITHOUT_DECODER = ("HEIC/HEIF", "JPEG XL", "Photoshop", "PAM")
+_WITHOUT_DECODER = ("Photoshop", "PAM")
 # Words in decoders' messages about a form of a format that they don't know.
 _UNSUPPORTED_HINTS = ("not available", "not supported", "unsupported", "cannot handle", "unknown", "no decode",
                       "requires the", "not implemented", "unrecognized", "decoder error -2")  # fmt: skip
@@ -31,8 +32,14 @@ def failure_of_start(start: bytes) -> UnusableImageError | None:
         return UnusableImageError(Status.EMPTY, "the file has no bytes")
     form = identify(start)
     if form in _WITHOUT_DECODER:
-        return UnusableImageError(Status.UNSUPPORTED, f"{form} images need a decoder that is not installed")
-    return None
+        return UnusableImageError(Status.UNSUPPORTED, f"{form} images have no decoder here")
+    return failure_of_format(form)
+
+
+def failure_of_format(form: str | None) -> UnusableImageError | None:
+    """Return why a file of a format can't be decoded: its decoder is not installed; None if nothing is missing."""
+    missing = missing_decoder(form)
+    return None if missing is None else UnusableImageError(Status.UNSUPPORTED, missing)
 
 
 def failure_of(data: bytes, error: Exception) -> UnusableImageError:

@@ -13,8 +13,20 @@ from dataclasses import dataclass
 START_BYTES = 64
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 TIFF = "TIFF"
+# Formats that need a decoder besides Pillow and tifffile (`domain.images.optional_decoders`).
+HEIF = "HEIF"
+JPEG_XL = "JPEG XL"
+RAW = "RAW"
 _JP2_SIGNATURE = b"\0\0\0\x0cjP  "
 _SIGNATURES = (
+    # Camera raw files; those of other makers are TIFFs (`domain.images.raw_decoding`).
+    (b"FUJIFILMCCD-RAW", RAW),
+    (b"IIRO", RAW),
+    (b"IIRS", RAW),
+    (b"MMOR", RAW),
+    (b"IIU\0", RAW),
+    (b"FOVb", RAW),
+    (b"\0MRM", RAW),
     (PNG_SIGNATURE, "PNG"),
     (b"\xff\xd8\xff", "JPEG"),
     (b"GIF8", "GIF"),
@@ -26,13 +38,14 @@ _SIGNATURES = (
     (b"\xff\x4f\xff\x51", "JPEG2000"),
     (b"\0\0\1\0", "ICO"),
     (b"BM", "BMP"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", JPEG_XL),
+    (b"\0\0\0\x0cJXL ", JPEG_XL),
     (b"8BPS", "Photoshop"),
     (b"P7\n", "PAM"),
 )
 _PNM = re.compile(rb"P[1-6fFy0][\s#]")
 _AVIF_BRANDS = frozenset({b"avif", b"avis"})
+_CANON_RAW_BRAND = b"crx "
 _HEIF_BRANDS = frozenset(
     {b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"hevm", b"hevs", b"avci", b"avcs", b"mif1", b"mif2",
      b"msf1", b"miaf"}
@@ -75,7 +88,9 @@ def identify(start: bytes) -> str | None:
         # After the main brand come a version and the other brands, up to the length of the box.
         length = min(struct.unpack(">I", start[:4])[0], len(start))
         brands = {start[8:12], *(start[at : at + 4] for at in range(16, length, 4))}
-        return "AVIF" if brands & _AVIF_BRANDS else "HEIC/HEIF" if brands & _HEIF_BRANDS else None
+        if start[8:12] == _CANON_RAW_BRAND:
+            return RAW
+        return "AVIF" if brands & _AVIF_BRANDS else HEIF if brands & _HEIF_BRANDS else None
     return "PPM" if _PNM.match(start) else None
 
 
@@ -182,21 +197,31 @@ def _missing_in_ico(data: bytes) -> str | None:
 
 def _missing_in_boxes(data: bytes) -> str | None:
     pixels = {b"jp2c", b"mdat"}
+    names, end = _boxes(data)
+    if end > len(data) and not pixels & set(names[:-1]):
+        return f"its box {names[-1].decode('latin-1')!r} ends after the file"
+    return None if pixels & set(names) else "it ends before the pixels"
+
+
+def _missing_in_heif(data: bytes) -> str | None:
+    names, end = _boxes(data)
+    if end > len(data):
+        return f"its box {names[-1].decode('latin-1')!r} ends after the file"
+    return None if b"meta" in names else "it ends before the box 'meta'"
+
+
+def _boxes(data: bytes) -> tuple[list[bytes], int]:
+    """Return the names of a file's outer boxes, and where the last one ends, which may be after the file."""
     at, names = 0, []
     while at < len(data):
         length, name = struct.unpack_from(">I4s", data, at)
         names.append(name)
         if length == 1:
             length = struct.unpack_from(">Q", data, at + 8)[0]
-        if length == 0:
-            at = len(data)
-        elif length < 8:
-            return None
-        else:
-            at += length
-    if at > len(data) and not pixels & set(names[:-1]):
-        return f"its box {names[-1].decode('latin-1')!r} ends after the file"
-    return None if pixels & set(names) else "it ends before the pixels"
+        if 0 < length < 8:
+            break
+        at = len(data) if length == 0 else at + length
+    return names, at
 
 
 def _missing_in_jpeg2000(data: bytes) -> str | None:
@@ -260,6 +285,7 @@ _WALKS: dict[str, Callable[[bytes], str | None]] = {
     "BMP": _missing_in_bmp,
     "ICO": _missing_in_ico,
     "AVIF": _missing_in_boxes,
+    HEIF: _missing_in_heif,
     "JPEG2000": _missing_in_jpeg2000,
     "PPM": _missing_in_pnm,
     TIFF: _missing_in_tiff,

@@ -9,7 +9,7 @@ or exchanged image root. Not here: walking the folders (`domain.images.files`), 
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -20,10 +20,12 @@ import pyarrow as pa
 
 from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.decoder_crashes import watching
+from imgret_assets.domain.images.file_formats import TIFF
 from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION, inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.listing_spool import Listing, spool_candidates
+from imgret_assets.domain.images.optional_decoders import DECODERS, decodable_formats, decoder_versions
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.home import Home
@@ -108,7 +110,7 @@ class ScanReport:
         if reinspected:
             new_root += (
                 f"The headers of {counted(reinspected, 'unchanged file')} were read again, once, because this version "
-                "reads more from them (channels, bits, frames) or decodes some images otherwise. "
+                "reads more from them (channels, bits, frames), decodes some images otherwise or has other decoders. "
             )
         if not opened and not removed and not added:
             opened_text = "no other file was opened" if reinspected else "no file was opened"
@@ -243,6 +245,7 @@ class _ShardScanner:
             listed_to_ns=window_ns[1],
             decoder=DECODER_VERSION,
             inspection=INSPECTION_VERSION,
+            decoders=decoder_versions(),
         )
 
     def known_paths(self) -> set[str]:
@@ -259,13 +262,13 @@ class _ShardScanner:
         rows = [row for row in known.values() if self._in_unlistable_folder(row["path"])]
         any_known_inspected = False
         to_inspect: list[Row] = []
-        is_older = self._is_of_older_version()
+        needs_inspection = self._needs_inspection_anew()
         for row in self.listing.rows(self.shard):
             known_row = known.get(_key(row))
             if row["status"] is not None:
                 rows.append(row)
             elif known_row is not None and not self.verify and self._is_same_file(row, known_row):
-                if is_older and known_row["sha256"] is not None:
+                if known_row["sha256"] is not None and needs_inspection(known_row):
                     to_inspect.append({**row, "sha256": known_row["sha256"]})
                     scan.reinspected += 1
                     continue
@@ -294,11 +297,20 @@ class _ShardScanner:
     def _in_unlistable_folder(self, path: str) -> bool:
         return path.startswith(self.unlistable_folders)
 
-    def _is_of_older_version(self) -> bool:
-        """Return whether another version of the program inspected the files, so that their headers tell more now."""
+    def _needs_inspection_anew(self) -> Callable[[Row], bool]:
+        """Return a function that says whether the header of an unchanged file is read again, by its known row.
+
+        Another version of the program inspected the files, so that all headers tell more now; or the decoders besides
+        Pillow are others, which concerns what had none, what has lost its own, and a TIFF, which may be a camera raw
+        file.
+        """
         stored = self.known_metadata
-        versions = (DECODER_VERSION, INSPECTION_VERSION)
-        return stored is not None and (stored.decoder, stored.inspection) != versions
+        if stored is not None and (stored.decoder, stored.inspection) != (DECODER_VERSION, INSPECTION_VERSION):
+            return lambda _row: True
+        if stored is None or stored.decoders == self.new_metadata.decoders:
+            return lambda _row: False
+        lost = set(DECODERS) - set(decodable_formats())
+        return lambda row: row["status"] == Status.UNSUPPORTED or row["format"] in {TIFF, *lost}
 
     def _is_same_file(self, row: Row, known_row: Row) -> bool:
         """Return whether a listed file is certainly the one that the known row describes."""
@@ -336,7 +348,7 @@ class _ShardScanner:
         stored = self.known_metadata
         same_metadata = stored is not None and all(
             getattr(stored, name) == getattr(self.new_metadata, name)
-            for name in ("root", "shards", "max_pixels", "fingerprint", "decoder", "inspection")
+            for name in ("root", "shards", "max_pixels", "fingerprint", "decoder", "inspection", "decoders")
         )
         return same_metadata and tables.read(self.table).equals(table)
 

@@ -9,7 +9,6 @@ format (`domain.images.decode`), the status of a file that no decoder can decode
 import ctypes
 import io
 import logging
-import math
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -18,6 +17,7 @@ import numpy as np
 from PIL import Image, _imaging
 
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.images.sample_levels import as_bytes
 from imgret_assets.domain.images.stored_depth import StoredDepth, tiff_depth
 
 _BITS, _PHOTOMETRIC, _ORIENTATION, _PLANAR, _SAMPLE_FORMAT, _ICC_PROFILE = 258, 262, 274, 284, 339, 34675
@@ -193,7 +193,7 @@ def _as_image(values: np.ndarray, page: Any) -> Image.Image:
         return Image.fromarray(np.ascontiguousarray(colours.T.astype(np.uint8)[indices]))
     extra = [int(kind) for kind in page.extrasamples]
     has_alpha = photometric == _RGB and values.shape[-1] > channels and extra[:1] in ([_ASSOCIATED], [_UNASSOCIATED])
-    levels = _as_bytes(values[..., : channels + has_alpha], int(page.bitspersample))
+    levels = as_bytes(values[..., : channels + has_alpha], int(page.bitspersample))
     if photometric == _LAB:
         if int(page.bitspersample) != 8:
             raise UnusableImageError(Status.UNSUPPORTED, f"a TIFF in CIELAB ({_form(page)}) has no decoder here")
@@ -209,27 +209,3 @@ def _as_image(values: np.ndarray, page: Any) -> Image.Image:
     if has_alpha and extra[0] == _ASSOCIATED:
         return Image.frombytes("RGBa", image.size, image.tobytes()).convert("RGBA")
     return image
-
-
-def _as_bytes(values: np.ndarray, bits: int) -> np.ndarray:
-    """Return values of any kind of number as uint8, where 255 is the brightest.
-
-    Whole numbers of up to 16 bits have their full range. Deeper ones and floats often use a part of theirs: floats are
-    scaled to their largest if it is more than 1, and whole numbers have the smallest range of 8, 16, 24… bits that
-    holds them all.
-    """
-    if values.dtype == np.bool_:
-        return values.astype(np.uint8) * np.uint8(255)
-    if values.dtype.kind == "u" and bits <= 16:
-        top = 2**bits - 1
-        table = np.rint(np.arange(2 ** math.ceil(math.log2(top + 1))) * (255 / top)).astype(np.uint8)
-        return table[values]
-    finite = np.nan_to_num(values.astype(np.float32 if bits <= 16 else np.float64), nan=0.0, posinf=0.0, neginf=0.0)
-    top = float(finite.max(initial=0.0))
-    if values.dtype.kind == "f":
-        scale = 255.0 if top <= 1.0 else 255.0 / top
-    elif bits <= 16:
-        scale = 255.0 / (2 ** (bits - 1) - 1)
-    else:
-        scale = 255.0 / next(2.0**depth - 1 for depth in range(8, 72, 8) if top < 2.0**depth)
-    return np.clip(np.rint(finite * scale), 0, 255).astype(np.uint8)

@@ -83,6 +83,8 @@ def _rewrite(folder: Path, target: Path, shards: int) -> None:
     for key, choose, absent in (("listed_from_ns", min, "0"), ("listed_to_ns", max, "0"), *versions):
         if any(key in window for window in windows):
             metadata[key] = str(choose(int(window.get(key, absent)) for window in windows))
+    if len({window.get("decoders") for window in windows}) > 1:
+        metadata["decoders"] = ""
     target.mkdir(parents=True)
     with TemporaryDirectory(prefix="rows-", dir=target) as rows:
         parts = _distribute(sources, Path(rows), shards)

@@ -72,6 +72,8 @@ class ManifestMetadata(TableMetadata):
         listed_from_ns, listed_to_ns: start and end of the walk, nanoseconds since the epoch.
         decoder: version of the decoder that inspected the files (`domain.images.decode.DECODER_VERSION`).
         inspection: version of the facts that a row has (`domain.images.file_inspection.INSPECTION_VERSION`).
+        decoders: the decoders besides Pillow, with their versions (`domain.images.optional_decoders`); empty for a
+            version of the program that had none.
     """
 
     root: str
@@ -83,6 +85,7 @@ class ManifestMetadata(TableMetadata):
     listed_to_ns: int = 0
     decoder: int = 1
     inspection: int = 1
+    decoders: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -229,16 +229,12 @@ def test_a_whole_tiff_with_wrong_compressed_bytes_is_damaged() -> None:
 @pytest.mark.parametrize(
     "data",
     [
-        b"\0\0\0\x18ftyphevx\0\0\0\0mif1hevx" + bytes(99),
-        b"\0\0\0\x1cftypmif1\0\0\0\0mif1miafheic" + bytes(99),
-        b"\0\0\0\x18ftypheis\0\0\0\0msf1heis",
-        b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(40),
         b"8BPS\0\1" + bytes(99),
         b"P7\nWIDTH 3\nHEIGHT 3\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(27),
     ],
 )
 def test_a_format_without_a_decoder_is_unsupported_and_named(data: bytes) -> None:
-    with pytest.raises(UnusableImageError, match=r"^(HEIC/HEIF|JPEG XL|Photoshop|PAM) images need") as problem:
+    with pytest.raises(UnusableImageError, match=r"^(Photoshop|PAM) images have no decoder here") as problem:
         header_of(data)
     assert problem.value.status is Status.UNSUPPORTED
 

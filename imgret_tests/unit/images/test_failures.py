@@ -35,5 +35,5 @@ def test_first_bytes_alone_say_that_there_is_no_decoder() -> None:
     assert failure is not None
     assert (failure.status, failure.reason) == (
         Status.UNSUPPORTED,
-        "Photoshop images need a decoder that is not installed",
+        "Photoshop images have no decoder here",
     )

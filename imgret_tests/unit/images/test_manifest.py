@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
-from imgret_assets.domain.images import file_inspection, files
+from imgret_assets.domain.images import file_inspection, files, optional_decoders
 from imgret_assets.domain.images import manifest as manifest_module
 from imgret_assets.domain.images.file_reading import open_image_file
 from imgret_assets.domain.images.image_status import Status
@@ -32,6 +32,7 @@ from imgret_assets.errors import (
     TableError,
     VanishedFilesError,
 )
+from imgret_tests.support.heif_files import heif
 from imgret_tests.support.odd_files import MAX_PIXELS, odd_files
 from imgret_tests.support.older_decoder import as_of_older_decoder
 from imgret_tests.support.picture_forms import colours, tiff
@@ -61,11 +62,11 @@ def remember_as(home: Home, path: str, **columns: int) -> None:
     tables.write(table, pa.Table.from_pylist(rows, schema=tables.MANIFEST_SCHEMA), tables.read_metadata(table))
 
 
-def intercept_open(monkeypatch: pytest.MonkeyPatch, name: str, before_open: Callable[[str], None]) -> None:
-    """Call a function before one file is opened. File permissions are no help: tests may run as root."""
+def intercept_open(monkeypatch: pytest.MonkeyPatch, name: str | None, before_open: Callable[[str], None]) -> None:
+    """Call a function before one file is opened, or any. File permissions are no help: tests may run as root."""
 
     def opened(path: str, *, max_bytes: int) -> AbstractContextManager[BinaryIO]:
-        if Path(path).name == name:
+        if name in (None, Path(path).name):
             before_open(path)
         return open_image_file(path, max_bytes=max_bytes)
 
@@ -357,6 +358,57 @@ def test_the_manifest_of_an_older_decoder_is_refreshed_once_without_hashing(
     assert "The headers of 5 unchanged files were read again, once" in report.summary
     again = refresh_manifest(home)
     assert (total(again, "reinspected"), counts(again)) == (0, expected_counts())
+
+
+def test_a_file_is_tried_again_when_its_decoder_is_installed_and_others_are_not(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(images, range(3))
+    put(images, "phone.heic", heif("halves"))
+    put(images, "photoshop.jpg", b"8BPS\0\1" + bytes(64))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(optional_decoders, "is_installed", lambda _form: False)
+        refresh_manifest(home)
+        assert manifest(home)["phone.heic"]["status"] == "unsupported"
+        assert counts(refresh_manifest(home)) == expected_counts()
+    read: list[str] = []
+    intercept_open(monkeypatch, None, read.append)
+    report = refresh_manifest(home)
+    assert sorted(Path(path).name for path in read) == ["phone.heic", "photoshop.jpg"]
+    assert (total(report, "reinspected"), total(report, "opened"), total(report, "changed")) == (2, 0, 1)
+    row = manifest(home)["phone.heic"]
+    assert (row["status"], row["format"], row["width"], row["frames"], row["error"]) == ("ok", "HEIF", 64, 1, None)
+    assert counts(refresh_manifest(home)) == expected_counts()
+
+
+def test_a_file_whose_decoder_was_removed_is_unsupported(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(images, "phone.heic", heif("halves"))
+    put(images, "plain.png", picture_bytes(1))
+    refresh_manifest(home)
+    assert statuses(home) == {"phone.heic": "ok", "plain.png": "ok"}
+    monkeypatch.setattr(optional_decoders, "is_installed", lambda _form: False)
+    report = refresh_manifest(home)
+    assert statuses(home) == {"phone.heic": "unsupported", "plain.png": "ok"}
+    assert total(report, "reinspected") == 1
+
+
+def test_a_manifest_of_a_version_without_these_decoders_tries_only_what_had_none(
+    home: Home, images: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_pictures(images, range(3))
+    put(images, "phone.heic", heif("halves"))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(optional_decoders, "is_installed", lambda _form: False)
+        refresh_manifest(home)
+    for shard in home.shards:
+        file = tables.manifest_path(home.warehouse, shard)
+        metadata = {key: value for key, value in tables.read_metadata(file).items() if key != "decoders"}
+        tables.write(file, tables.read(file).replace_schema_metadata(None), metadata)
+    report = refresh_manifest(home)
+    assert (total(report, "reinspected"), total(report, "changed")) == (1, 1)
+    assert set(statuses(home).values()) == {"ok"}
 
 
 def test_a_change_in_place_with_the_same_size_and_mtime_is_found_by_the_ctime(home: Home, images: Path) -> None:
