@@ -62,6 +62,12 @@ def program() -> str:
     return ".venv/bin/imgret" if is_checkout() else "imgret"
 
 
-def install_command() -> str:
-    """Return the command that installs imgret with its packages again, for messages."""
-    return "make setup" if is_checkout() else "pip install --upgrade --force-reinstall imgret"
+def install_command(extra: str = "") -> str:
+    """Return the command that installs imgret with its packages again, for messages.
+
+    Args:
+        extra: the optional packages that it also installs; a checkout has those of all extras.
+    """
+    if is_checkout():
+        return "make setup"
+    return f"pip install 'imgret[{extra}]'" if extra else "pip install --upgrade --force-reinstall imgret"

@@ -425,7 +425,8 @@ import os, signal, threading, time
 from pathlib import Path
 import numpy as np
 import timm, torch
-from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
+from imgret_assets.domain.inference.converted_network import import_openvino
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.models.resolution import record_space
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings

@@ -106,13 +106,20 @@ def _read_reference(file: Path, dim: int) -> np.ndarray | None:
     return vectors
 
 
-def measure_agreement(reference: np.ndarray, vectors: np.ndarray, name: str) -> Agreement:
+def measure_agreement(
+    reference: np.ndarray,
+    vectors: np.ndarray,
+    name: str,
+    *,
+    remedy: str = "use precision float32, or set IMGRET_ENGINE=torch",
+) -> Agreement:
     """Compare two float32 (n, dim) arrays row by row.
 
     Args:
         reference: the right vectors.
         vectors: the vectors that are compared with them.
         name: of `vectors`, for messages: "The vectors of …".
+        remedy: what to do if they don't agree.
 
     Raises:
         ModelError: a cosine is below 0.9999, or the shapes differ.
@@ -125,7 +132,7 @@ def measure_agreement(reference: np.ndarray, vectors: np.ndarray, name: str) -> 
         raise ModelError(
             f"{name} have a cosine of {least:.6f} to torch's",
             expected=f"at least {MIN_AGREEMENT}",
-            remedy="use precision float32, or set IMGRET_ENGINE=torch",
+            remedy=remedy,
         )
     return Agreement(least, float(np.max(np.abs(a @ a.T - b @ b.T))))
 
@@ -145,13 +152,42 @@ def ensure_agreement(
     Raises:
         ModelError: the engine doesn't agree with the reference; it must not be used.
     """
-    file = folder / "agreement.json"
+    return _ensure(
+        folder / "agreement.json",
+        key,
+        lambda: measure_agreement(
+            reference_vectors(model, folder), embed(fixed_images()), f"The vectors of {model.space.model} by {key}"
+        ),
+        anew=anew,
+    )
+
+
+def ensure_text_agreement(
+    folder: Path, key: str, name: str, *, reference: Callable[[], np.ndarray], embed: Callable[[], np.ndarray]
+) -> Agreement:
+    """Return the agreement of a text engine with the model's own library; measure and record it at its first use.
+
+    Args:
+        folder: where the home keeps what belongs to the model's space.
+        key: all that may change the engine's numbers.
+        name: of the vectors, for messages: "The text vectors of …".
+        reference: returns the library's vectors float32 (n, dim) of a fixed set of texts.
+        embed: returns the engine's vectors float32 (n, dim) of these texts.
+
+    Raises:
+        ModelError: the engine doesn't agree with the reference; it must not be used.
+    """
+    return _ensure(
+        folder / "text-agreement.json",
+        key,
+        lambda: measure_agreement(reference(), embed(), f"{name} by {key}", remedy="use another model"),
+    )
+
+
+def _ensure(file: Path, key: str, measure: Callable[[], Agreement], *, anew: bool = False) -> Agreement:
     records = _read_records(file)
     if anew or key not in records:
-        agreement = measure_agreement(
-            reference_vectors(model, folder), embed(fixed_images()), f"The vectors of {model.space.model} by {key}"
-        )
-        records[key] = asdict(agreement)
+        records[key] = asdict(measure())
         atomic_files.write_json(file, records)
     return Agreement(**records[key])
 

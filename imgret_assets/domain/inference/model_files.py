@@ -1,7 +1,7 @@
 """Checks of the files of a converted model: what was written is what is read.
 
 Belongs here: recording and comparing the checks. Not here: converting and compiling
-(`domain.inference.openvino_engine`), the proof that vectors are right (`domain.inference.engine_agreement`).
+(`domain.inference.converted_network`), the proof that vectors are right (`domain.inference.engine_agreement`).
 
 A check is size and CRC-32, the fastest that finds any single changed bit: 2 GB a second, so that a query, whose process
 checks the files once, hardly takes longer. It is no protection from people who can write the home.
@@ -17,7 +17,7 @@ from typing import Any
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import ImgretError
 
-_NAME = "checks.json"
+NAME = "checks.json"
 _CHUNK_BYTES = 1 << 22
 
 
@@ -44,7 +44,7 @@ def record_checks(folder: Path, files: Iterable[Path]) -> None:
     """Record the checks of files as they are; a home that can't be written keeps none."""
     checks = {file.name: file_check(file) for file in files}
     with suppress(ImgretError, OSError):
-        atomic_files.write_json(folder / _NAME, checks)
+        atomic_files.write_json(folder / NAME, checks)
 
 
 def damaged_files(folder: Path) -> list[Path]:
@@ -80,7 +80,7 @@ def _present_check(path: Path) -> list[int] | None:
 def _read(folder: Path) -> dict[str, Any]:
     """Read the record; empty where it is missing or damaged."""
     try:
-        checks = json.loads((folder / _NAME).read_text(encoding="utf-8"))
+        checks = json.loads((folder / NAME).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return checks if isinstance(checks, dict) else {}

@@ -1,16 +1,11 @@
 """The OpenVINO engine: runs a model on the CPU at several times torch's rate, without importing torch.
 
-Belongs here: converting a network once, compiling it, asynchronous inference. Not here: models and weights
-(`domain.models`), choosing an engine (`domain.inference.engine_selection`), the proof that its vectors are right
-(`domain.inference.engine_agreement`).
+Belongs here: its input and precision, asynchronous inference. Not here: the files of a converted network
+(`domain.inference.converted_network`), models and weights (`domain.models`), choosing an engine
+(`domain.inference.engine_selection`), the proof that its vectors are right (`domain.inference.engine_agreement`).
 """
 
-import logging
-import shutil
-import sys
-import tempfile
 import threading
-import warnings
 from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -20,24 +15,27 @@ import numpy as np
 from PIL import Image
 
 from imgret_assets.domain.inference import engine_agreement, model_files
+from imgret_assets.domain.inference.converted_network import (
+    compile_network,
+    ensure_converted,
+    import_openvino,
+    infer_once_alone,
+    named_conversion_errors,
+    openvino_version,
+    record_conversion,
+    trace,
+    write_converted,
+)
 from imgret_assets.domain.inference.embedder import DEFAULT_BATCH_SIZE, check_choices
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.resolution import Model
-from imgret_assets.domain.storage import atomic_files, locks
-from imgret_assets.errors import DiskFullError, ModelError, SettingError, first_line
+from imgret_assets.errors import ModelError, SettingError, first_line
 from imgret_assets.settings import DEFAULT_LOCK_TIMEOUT_S
 
 if TYPE_CHECKING:
     import openvino
 
-_log = logging.getLogger(__name__)
-
-# The lock of a conversion, and what one that was killed leaves, in a space's folder.
-CONVERSION_LOCK = "converting"
-CONVERSION_LEFTOVERS = ".converting-*"
 _PRECISION_HINTS = {"float32": "f32", "bfloat16": "bf16"}
-_first_inference_lock = threading.Lock()
-_inferred_before = False
 
 
 class OpenVinoEmbedder:
@@ -105,7 +103,7 @@ class OpenVinoEmbedder:
     @property
     def converted(self) -> Path:
         """The file of the converted network; it depends on the space and on OpenVINO's version."""
-        return self.space_folder / f"openvino-{_version()}" / "model.xml"
+        return self.space_folder / f"openvino-{openvino_version()}" / "model.xml"
 
     def prepare(self, image: Image.Image) -> np.ndarray:
         """Return an RGB image as the engine takes it, uint8 (height, width, 3)."""
@@ -183,25 +181,11 @@ class OpenVinoEmbedder:
                     self._ensure_converted(damage=first_line(error))
                     self._compiled, self._precision = self._compile_named()
                 if not is_proven:
-                    self._record_conversion(self.converted.parent)
+                    record_conversion(self.converted.parent)
             return self._compiled
 
     def _ensure_converted(self, damage: str = "") -> None:
-        """Convert the network if its files are missing or damaged; with `damage`, which says how, in any case."""
-        if not damage and self.converted.is_file() and not model_files.damaged_files(self.converted.parent):
-            return
-        with locks.hold(
-            self.space_folder, [CONVERSION_LOCK], timeout_s=self._lock_timeout_s, purpose="converting a model"
-        ):
-            folder = self.converted.parent
-            damaged = model_files.damaged_files(folder)
-            if self.converted.is_file() and not damaged and not damage:
-                return
-            if folder.exists():
-                names = ", ".join(str(file) for file in damaged) or str(folder)
-                _log.warning("%s is damaged%s. The model is converted again.", names, f" ({damage})" if damage else "")
-                shutil.rmtree(folder)
-            self.convert()
+        ensure_converted(self.converted, self.convert, lock_timeout_s=self._lock_timeout_s, damage=damage)
 
     def _compile_named(self) -> "tuple[openvino.CompiledModel, str]":
         try:
@@ -212,11 +196,6 @@ class OpenVinoEmbedder:
                 remedy=f"remove {self.converted.parent} and run again, which converts the model again",
             ) from error
 
-    def _record_conversion(self, folder: Path) -> None:
-        model_files.record_checks(
-            folder, [file for file in (folder / "model.xml", folder / "model.bin") if file.is_file()]
-        )
-
     def convert(self) -> None:
         """Convert the network and move it to its place, whole or not at all. The caller holds the lock `converting`.
 
@@ -226,50 +205,12 @@ class OpenVinoEmbedder:
         """
         import torch
 
-        runtime = import_openvino()
-        network = self.model.build()
         height, width = self.space.preprocessing.size
-        example = torch.zeros(1, 3, height, width)
-        try:
-            with torch.inference_mode(), warnings.catch_warnings():
-                # OpenVINO traces in a way that torch deprecates: nothing a user can change.
-                warnings.simplefilter("ignore", FutureWarning)
-                converted = runtime.convert_model(network, example_input=example, input=[1, 3, height, width])
+        shape = (1, 3, height, width)
+        converted = trace(self.model.build(), torch.zeros(*shape), shape, self.space.model)
+        with named_conversion_errors(self.space.model):
             converted = self._prepend_normalising(converted)
-        except RuntimeError as error:
-            raise ModelError(
-                f"OpenVINO can't run {self.space.model} ({str(error).splitlines()[0]})",
-                remedy="set IMGRET_ENGINE=torch",
-            ) from error
-        with atomic_files.named_errors(self.space_folder):
-            for leftover in self.space_folder.glob(CONVERSION_LEFTOVERS):
-                # Of a conversion that was killed: the caller holds the lock.
-                shutil.rmtree(leftover, ignore_errors=True)
-            temporary = Path(tempfile.mkdtemp(prefix=".converting-", dir=self.space_folder))
-            try:
-                self._save(converted, temporary / "model.xml")
-                self._record_conversion(temporary)
-                temporary.replace(self.converted.parent)
-            finally:
-                shutil.rmtree(temporary, ignore_errors=True)
-
-    def _save(self, network: Any, file: Path) -> None:
-        """Write the converted network.
-
-        Raises:
-            DiskFullError: no room for it.
-        """
-        try:
-            import_openvino().save_model(network, file, compress_to_fp16=False)
-        except RuntimeError as error:
-            # OpenVINO reports a failed write as that of a C++ stream, which knows no cause.
-            if "basic_ios" not in str(error) and atomic_files.has_room(file.parent):
-                raise
-            raise DiskFullError(
-                f"No room on the disk for the converted model {self.space.model} in {self.space_folder}",
-                expected="4 bytes for each of its weights, and as many again for the compiled form",
-                remedy="free some space or move IMGRET_HOME to a larger disk, then run again: it goes on where it was",
-            ) from error
+        write_converted(self.converted.parent, converted, self.space.model)
 
     def compile(self) -> "tuple[openvino.CompiledModel, str]":
         """Compile the converted network in the requested precision and check its vectors; return it and the precision.
@@ -295,29 +236,15 @@ class OpenVinoEmbedder:
         return self._compile_in(core, "float32"), "float32"
 
     def _compile_in(self, core: "openvino.Core", precision: str) -> "openvino.CompiledModel":
-        cache = self.converted.parent / "compiled"
-        for file in model_files.remove_unchecked(cache, "*.blob"):
-            _log.warning("%s is damaged. The model is compiled again.", file)
-        stored = set(cache.glob("*.blob"))
-        compiled = core.compile_model(
-            self.converted,
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": _PRECISION_HINTS[precision],
-                "CACHE_DIR": str(cache),
-            },
-        )
-        if (compiled_files := set(cache.glob("*.blob"))) != stored:
-            model_files.record_checks(cache, sorted(compiled_files))
+        compiled = compile_network(core, self.converted, hint="THROUGHPUT", precision=_PRECISION_HINTS[precision])
         height, width = self.space.preprocessing.size
-        _infer_once_alone(compiled, np.zeros((1, height, width, 3), np.uint8))
+        infer_once_alone(compiled, np.zeros((1, height, width, 3), np.uint8))
 
         def embed_images(images: list[Image.Image]) -> np.ndarray:
             return np.stack([compiled(self.prepare(image)[np.newaxis])[0][0].copy() for image in images])
 
         processor = " ".join(str(core.get_property("CPU", "FULL_DEVICE_NAME")).split())
-        key = f"openvino-cpu-{precision} {_version()} on {processor}"
+        key = f"openvino-cpu-{precision} {openvino_version()} on {processor}"
         is_proven = model_files.has_checks(self.converted.parent)
         engine_agreement.ensure_agreement(self.model, self.space_folder, key, embed_images, anew=not is_proven)
         return compiled
@@ -335,36 +262,3 @@ class OpenVinoEmbedder:
             [255 * s for s in preprocessing.std]
         )
         return steps.build()
-
-
-def _infer_once_alone(compiled: "openvino.CompiledModel", image: np.ndarray) -> None:
-    """Run the first inference of this process while no other thread runs one.
-
-    In it OpenVINO's Python binding makes tables of its own: it holds their lock, releases the interpreter's lock and
-    asks for it again. Another thread that needs the tables at that moment holds the interpreter's lock and waits for
-    theirs: both wait for good, and with them all threads of the process. Two first queries at once did that every
-    second time.
-    """
-    global _inferred_before
-    with _first_inference_lock:
-        if _inferred_before:
-            return
-        request = compiled.create_infer_request()
-        request.start_async({0: image})
-        request.wait()
-        # Reading the result is part of it.
-        request.get_output_tensor(0).data.copy()
-        _inferred_before = True
-
-
-def import_openvino() -> Any:
-    """Import OpenVINO without its telemetry package, which would report to its makers at every import."""
-    if "openvino" not in sys.modules:
-        sys.modules["openvino_telemetry"] = None  # type: ignore[assignment]
-    import openvino
-
-    return openvino
-
-
-def _version() -> str:
-    return import_openvino().get_version().split("-")[0]

@@ -15,6 +15,8 @@ from imgret_assets.domain.models.preprocessing import Preprocessing
 
 # Neo4j's vector index takes vectors of at most this many numbers.
 MAX_INDEXED_DIM = 4096
+# A model may be named by a folder's path; names of files have at most 255 bytes.
+_LONGEST_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class EmbeddingSpace:
 
     Attributes:
         model: the model's name, as a user writes it.
-        weights_sha256: SHA-256 of the weights file, or of the bytes of all weights where there is no file.
+        weights_sha256: SHA-256 of the weights file, of that file and its configuration where it lies in a folder with
+            one, or of the bytes of all weights where there is no file.
         preprocessing: how images become input.
         dim: number of components of a vector.
         pooling: how the last features become a vector: `auto` for the model's own way, else `avg` or `gem`.
@@ -79,6 +82,7 @@ class EmbeddingSpace:
             interpolation=values["interpolation"],
             decoding=values.get("decoding", "full"),
             crop_mode=values.get("crop_mode", "center"),
+            border=tuple(values["border"]) if values.get("border") else None,
         )
         return cls(
             metadata["model"],
@@ -91,5 +95,5 @@ class EmbeddingSpace:
 
 
 def file_name_part(model: str) -> str:
-    """Return a model's name in the characters that names of files and spaces may have."""
-    return re.sub(r"[^a-z0-9_.-]", "_", model.lower())
+    """Return a model's name in the characters that names of files and spaces may have; the end of a long one."""
+    return re.sub(r"[^a-z0-9_.-]", "_", model.lower())[-_LONGEST_NAME:]

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from imgret_assets.domain.models.networks import BuiltNetwork, no_projection_error
+from imgret_assets.domain.models.networks import BuiltNetwork, BuiltTextTower, no_projection_error
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.weights import file_sha256
+from imgret_assets.errors import ModelError
 
 if TYPE_CHECKING:
     import torch
@@ -38,9 +39,11 @@ class ModelFamily(ABC):
 
     Attributes:
         auto_decoding: what IMGRET_DECODING=auto means.
+        has_text_tower: whether texts have vectors in the space of the images' vectors.
     """
 
     auto_decoding: Decoding
+    has_text_tower: bool = False
 
     @property
     @abstractmethod
@@ -84,6 +87,20 @@ class ModelFamily(ABC):
     @abstractmethod
     def build(self, name: str, weights: Path | None, pooling: str) -> BuiltNetwork:
         """Build the network and load its weights; arguments and errors are those of `define`."""
+
+    def defining_files(self, name: str, weights: Path | None) -> list[Path]:
+        """Return the files that define the model, by whose change its space is noticed to be another."""
+        del name
+        return [] if weights is None else [weights]
+
+    def build_text_tower(self, name: str, weights: Path | None) -> BuiltTextTower:
+        """Build the text tower of a family that has text towers, and load its weights.
+
+        Raises:
+            ModelError: the weights can't be loaded, or the family has none.
+        """
+        del weights
+        raise ModelError(f"{name} has no text tower")
 
 
 @dataclass(frozen=True)

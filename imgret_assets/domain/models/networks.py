@@ -1,16 +1,18 @@
 """Networks: what a model family builds, and the layers for pooling and centring that any network can get.
 
-Belongs here: the layers, the form of a built network. Not here: architectures (`domain.models.families`), reading a
-mean (`domain.models.means`), computing one (`domain.embeddings.mean_centring`), running a network
-(`domain.inference`). torch is imported by the functions that need it.
+Belongs here: the layers, the forms of a built network and of a built text tower. Not here: architectures
+(`domain.models.families`), reading a mean (`domain.models.means`), computing one (`domain.embeddings.mean_centring`),
+running a network (`domain.inference`). torch is imported by the functions that need it.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.text_tokenizer import TextTokenizer
 from imgret_assets.errors import ModelError
 
 if TYPE_CHECKING:
@@ -37,6 +39,21 @@ class BuiltNetwork:
     preprocessing: Preprocessing
     dim: int
     pooling: str
+
+
+@dataclass(frozen=True)
+class BuiltTextTower:
+    """A text tower with its weights.
+
+    Attributes:
+        network: maps tokens int64 (n, context_length) to vectors (n, dim) of the space of the model's images.
+        tokenizer: makes the tokens of a text.
+        reference: returns the vectors (n, dim) of texts by the tokenizer and the network of the model's own library.
+    """
+
+    network: "torch.nn.Module"
+    tokenizer: TextTokenizer
+    reference: "Callable[[list[str]], torch.Tensor]"
 
 
 def pooled_network(network: Any, pooling: str, layout: str) -> "torch.nn.Module":

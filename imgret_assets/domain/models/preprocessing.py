@@ -29,7 +29,7 @@ INTERPOLATIONS = {
 }
 # Fields that were added later, with the value that describes what was done before. A field with this value is left out
 # of a space's identity, so that the ids of older spaces stay as they were.
-_ADDED_FIELDS = {"decoding": "full", "crop_mode": "center"}
+_ADDED_FIELDS = {"decoding": "full", "crop_mode": "center", "border": None}
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Preprocessing:
         decoding: `full`, or `scaled`: a JPEG much larger than `size` is decoded at 1/2, 1/4 or 1/8 of its size.
         crop_mode: how an image is resized before the crop, by timm's names: `center` until it covers size / crop,
             `squash` to exactly size / crop, `border` until it fits into size / crop, with the rest filled with the
-            mean colour.
+            mean colour or `border`.
+        border: colour of that rest, 0..255; None for the mean colour.
     """
 
     size: tuple[int, int]
@@ -55,6 +56,7 @@ class Preprocessing:
     interpolation: str = "bilinear"
     decoding: str = "full"
     crop_mode: str = "center"
+    border: tuple[int, int, int] | None = None
 
     @property
     def min_decoded_size(self) -> tuple[int, int] | None:
@@ -102,6 +104,8 @@ class Preprocessing:
 
     @property
     def _border(self) -> tuple[int, int, int]:
+        if self.border is not None:
+            return self.border
         red, green, blue = (round(255 * value) for value in self.mean)
         return (red, green, blue) if self.crop_mode == "border" else (0, 0, 0)
 

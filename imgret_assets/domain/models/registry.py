@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgret_assets.domain.models.families.efficientnet_lite0 import EFFICIENTNET_LITE0
+from imgret_assets.domain.models.families.openclip_models import OPENCLIP
 from imgret_assets.domain.models.families.resnet50 import RESNET50
 from imgret_assets.domain.models.families.timm_models import TIMM
 from imgret_assets.domain.models.means import read_mean
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 # Both in the order in which messages and lists name them.
 NAMED_MODELS: tuple[NamedModel, ...] = (RESNET50, EFFICIENTNET_LITE0)
-FAMILIES: tuple[ModelFamily, ...] = (*NAMED_MODELS, TIMM)
+FAMILIES: tuple[ModelFamily, ...] = (*NAMED_MODELS, TIMM, OPENCLIP)
 
 
 def family_of(name: str, setting: str = "IMGRET_MODEL or --model") -> ModelFamily:
@@ -41,6 +42,16 @@ def family_of(name: str, setting: str = "IMGRET_MODEL or --model") -> ModelFamil
         expected=" or ".join(family.pattern for family in FAMILIES),
         remedy=f"correct {setting}",
     )
+
+
+def has_text_tower(name: str) -> bool:
+    """Return whether a model's images can be asked by text; False for an unknown name, which an old record may have."""
+    return any(family.has_text_tower for family in FAMILIES if family.matches(name))
+
+
+def text_tower_patterns() -> str:
+    """Return the names or patterns of the models whose images can be asked by text, for messages."""
+    return " or ".join(family.pattern for family in FAMILIES if family.has_text_tower)
 
 
 def auto_decoding(name: str) -> Decoding:

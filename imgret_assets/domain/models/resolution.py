@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from imgret_assets.domain.models import registry
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.means import check_source, find_mean, keep_mean, mean_digest, read_mean
+from imgret_assets.domain.models.networks import BuiltTextTower
 from imgret_assets.domain.models.space_records import (
     ModelChoice,
     read_current_space,
@@ -20,7 +21,7 @@ from imgret_assets.domain.models.space_records import (
     write_space,
 )
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import ModelError, TableError
+from imgret_assets.errors import ModelError, QueryError, TableError
 
 if TYPE_CHECKING:
     import torch
@@ -44,6 +45,39 @@ class Model:
         """Build the network and load its weights; it maps float32 (n, 3, height, width) to (n, dim)."""
         return registry.build_network(self.space.model, self.weights, self.space.pooling, self.mean)
 
+    def build_text_tower(self) -> BuiltTextTower:
+        """Build the text tower and load its weights.
+
+        Raises:
+            ModelError: the space has no text tower.
+        """
+        check_text_tower(self.space)
+        return registry.family_of(self.space.model).build_text_tower(self.space.model, self.weights)
+
+
+def has_text_tower(space: EmbeddingSpace) -> bool:
+    """Return whether the images of a space can be asked by text."""
+    return registry.has_text_tower(space.model) and not space.centre
+
+
+def check_text_tower(space: EmbeddingSpace) -> None:
+    """Raise an error if the images of a space can't be asked by text.
+
+    Raises:
+        QueryError: the model has no text tower, or a mean is subtracted from its vectors.
+    """
+    if not registry.has_text_tower(space.model):
+        raise QueryError(
+            f"The images of this home can't be asked by text: {space.model} has no text tower",
+            expected=f"a model with one: {registry.text_tower_patterns()}",
+            remedy="`imgret run --model NAME` builds the graph with it (docs/guide/words.md)",
+        )
+    if space.centre:
+        raise QueryError(
+            f"The images of {space.id} can't be asked by text: the mean of images is subtracted from their vectors",
+            remedy="`IMGRET_CENTRE=none imgret run` returns to the plain space",
+        )
+
 
 def resolve(
     home: Home,
@@ -61,7 +95,7 @@ def resolve(
 
     Args:
         home: the home; its model and weights are taken where `name` is None.
-        name: `resnet50`, `efficientnet_lite0` or `timm:<name>`.
+        name: a model's name, as `domain.models.registry` knows it.
         weights: a weights file instead of the model's usual one.
         decoding: `full`, `scaled`, or `auto`: the model family's own. What is in force (`chosen_decoding_and_pooling`)
             where None.
@@ -92,7 +126,7 @@ def record_space(
     if choice.centre and isinstance(setting, Path) and mean_digest(setting) == choice.centre:
         keep_mean(home, setting)
     model = _resolve_choice(home, choice)
-    write_space(home, choice, model.weights, model.space)
+    write_space(home, choice, _defining_files(choice, model.weights), model.space)
     return model
 
 
@@ -211,11 +245,15 @@ def _choose(
 
 def _resolve_choice(home: Home, choice: ModelChoice) -> Model:
     file, mean = registry.find_weights(choice.name, choice.weights), find_mean(home, choice.centre)
-    space = read_current_space(home, choice, file)
+    space = read_current_space(home, choice, _defining_files(choice, file))
     if space is None:
         space = _define_space(choice, file, mean)
         check_source(home, space)
     return Model(space, file, mean)
+
+
+def _defining_files(choice: ModelChoice, weights: Path | None) -> list[Path]:
+    return registry.family_of(choice.name).defining_files(choice.name, weights)
 
 
 def _define_space(choice: ModelChoice, weights: Path | None, mean: Path | None) -> EmbeddingSpace:

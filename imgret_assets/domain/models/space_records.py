@@ -6,7 +6,7 @@ Belongs here: what selects a space, where its record is, reading and writing it.
 
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -67,16 +67,16 @@ def read_space(home: Home, choice: ModelChoice) -> EmbeddingSpace | None:
     return _space(read_json_record(choice.record_path(home)))
 
 
-def read_current_space(home: Home, choice: ModelChoice, weights: Path | None) -> EmbeddingSpace | None:
-    """Return the recorded space of a choice if its record was made of this weights file as it is now, else None."""
+def read_current_space(home: Home, choice: ModelChoice, files: Sequence[Path]) -> EmbeddingSpace | None:
+    """Return the recorded space of a choice if its record was made of these files as they are now, else None."""
     record = read_json_record(choice.record_path(home))
-    return _space(record) if record.get("stamp", ()) == _stamp(weights) else None
+    return _space(record) if record.get("stamp", ()) == _stamp(files) else None
 
 
-def write_space(home: Home, choice: ModelChoice, weights: Path | None, space: EmbeddingSpace) -> None:
-    """Record the space of a choice, computed from this weights file."""
+def write_space(home: Home, choice: ModelChoice, files: Sequence[Path], space: EmbeddingSpace) -> None:
+    """Record the space of a choice, computed from these files."""
     record = {
-        "stamp": _stamp(weights),
+        "stamp": _stamp(files),
         "weights": str(choice.weights) if choice.weights else None,
         **space.as_metadata(),
     }
@@ -99,6 +99,7 @@ def _space(record: dict[str, Any]) -> EmbeddingSpace | None:
         return None
 
 
-def _stamp(file: Path | None) -> list[int] | None:
-    """Return size and modification time of a weights file, by which a change is noticed without hashing it."""
-    return None if file is None else [file.stat().st_size, file.stat().st_mtime_ns]
+def _stamp(files: Sequence[Path]) -> list[int] | None:
+    """Return size and modification time of each file, by which a change is noticed without hashing; None for none."""
+    numbers = [(file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return [number for pair in numbers for number in pair] or None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from imgret_assets.domain.embeddings.pending_vectors import PendingVectors
 from imgret_assets.domain.images.thumbnail_cache import unused_thumbnails
-from imgret_assets.domain.inference.openvino_engine import CONVERSION_LEFTOVERS, CONVERSION_LOCK
+from imgret_assets.domain.inference.converted_network import CONVERSION_LEFTOVERS, CONVERSION_LOCK
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
 

@@ -20,8 +20,8 @@ from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import check_owner
 from imgret_assets.domain.images.files import check_root, walk
+from imgret_assets.domain.inference.converted_network import import_openvino
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.inference.openvino_engine import import_openvino
 from imgret_assets.domain.models.resolution import recorded_space, resolve
 from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from imgret_assets.domain.inference import model_files
+from imgret_assets.domain.inference.converted_network import import_openvino
 from imgret_assets.domain.inference.engine_agreement import MIN_AGREEMENT, measure_agreement
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder, import_openvino
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.resolution import Model, resolve
@@ -134,7 +135,7 @@ with locks.hold(Path(sys.argv[1]), ["converting"], timeout_s=30, purpose="conver
 def test_openvino_sends_no_telemetry() -> None:
     script = (
         "import sys\n"
-        "from imgret_assets.domain.inference.openvino_engine import import_openvino\n"
+        "from imgret_assets.domain.inference.converted_network import import_openvino\n"
         "import_openvino().convert_model\n"
         "import openvino.tools.ovc.telemetry_utils as used\n"
         "print(used.tm.__name__)\n"
