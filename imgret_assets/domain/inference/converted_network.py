@@ -82,8 +82,10 @@ def trace(network: Any, example: Any, shape: Sequence[int], name: str) -> Any:
     with named_conversion_errors(name), warnings.catch_warnings():
         import torch
 
-        # OpenVINO traces in a way that torch deprecates: nothing a user can change.
+        # OpenVINO traces in a way that torch deprecates, and attention checks shapes that never change: nothing a user
+        # can change.
         warnings.simplefilter("ignore", FutureWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)
         with torch.inference_mode():
             return import_openvino().convert_model(network, example_input=example, input=list(shape))
 

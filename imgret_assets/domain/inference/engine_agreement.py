@@ -23,6 +23,7 @@ _log = logging.getLogger(__name__)
 
 # The least cosine between an engine's vector and the reference, for every image of the fixed set.
 MIN_AGREEMENT = 0.9999
+_REMEDY = "use precision float32, or set IMGRET_ENGINE=torch"
 # Before the checksum at the end of the file of reference vectors.
 _CHECK_MARK = b"CRC-32"
 # Width and height: wide, tall, square, smaller than any model's input, large enough for a scaled decode.
@@ -111,7 +112,7 @@ def measure_agreement(
     vectors: np.ndarray,
     name: str,
     *,
-    remedy: str = "use precision float32, or set IMGRET_ENGINE=torch",
+    remedy: str = _REMEDY,
 ) -> Agreement:
     """Compare two float32 (n, dim) arrays row by row.
 
@@ -177,10 +178,11 @@ def ensure_text_agreement(
     Raises:
         ModelError: the engine doesn't agree with the reference; it must not be used.
     """
+    name_by_key = f"{name} by {key}"
     return _ensure(
         folder / "text-agreement.json",
         key,
-        lambda: measure_agreement(reference(), embed(), f"{name} by {key}", remedy="use another model"),
+        lambda: measure_agreement(reference(), embed(), name_by_key, remedy="use another model"),
     )
 
 

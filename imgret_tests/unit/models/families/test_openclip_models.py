@@ -3,6 +3,7 @@
 import json
 import pickle
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +90,6 @@ def test_the_space_is_defined_by_checkpoint_and_configuration(home: Home, tmp_pa
     name = make_tiny_clip(folder)
     space = record_space(home, name).space
     assert resolve(home, name).space == space == resolve_space(home, space.id).space
-    assert space.id.endswith(space.id.rpartition("-")[2]) and len(space.id) <= 110
     # Other weights, then another activation of the same weights.
     make_tiny_clip(folder, seed=6)
     other_weights = resolve(home, name).space
@@ -110,8 +110,6 @@ def test_a_long_path_has_an_id_that_is_a_file_name(home: Home, tmp_path: Path) -
 
 
 def test_a_mean_that_is_subtracted_leaves_no_text_tower(home: Home, tiny: str) -> None:
-    from dataclasses import replace
-
     model = resolve(home, tiny)
     assert has_text_tower(model.space)
     centred = replace(model.space, centre="0" * 64)
