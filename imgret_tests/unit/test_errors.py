@@ -11,6 +11,7 @@ from imgret_assets.errors import (
     DecisionError,
     ImageError,
     ImgretError,
+    QueryError,
     SettingError,
     TableError,
     first_line,
@@ -32,7 +33,9 @@ def test_empty_parts_are_left_out_of_the_message() -> None:
 
 @pytest.mark.parametrize("kind", ALL, ids=lambda kind: kind.__name__)
 def test_the_exit_code_of_wrong_use_is_2_and_of_failure_1(kind: type[ImgretError]) -> None:
-    assert kind("x").exit_code == (EXIT_USAGE if kind in (SettingError, ImageError, DecisionError) else EXIT_FAILED)
+    assert kind("x").exit_code == (
+        EXIT_USAGE if kind in (SettingError, ImageError, QueryError, DecisionError) else EXIT_FAILED
+    )
 
 
 @pytest.mark.parametrize(("message", "line"), [("one\ntwo", "one"), ("", ""), ("\nsecond", "")])

@@ -19,13 +19,16 @@ from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphState, read_state, require_ready
 from imgret_assets.domain.graph.vector_index import VectorIndex, usable_index
 from imgret_assets.domain.inference.embedder import Embedder
+from imgret_assets.domain.inference.text_engine import TextEncoder, TextVector
 from imgret_assets.domain.models import embedding_space
+from imgret_assets.domain.models.resolution import check_text_tower
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
-from imgret_assets.domain.search.query_embedding import embed_part, query_embedder
+from imgret_assets.domain.search.query_embedding import embed_part, encode_texts, query_embedder, query_text_encoder
 from imgret_assets.domain.search.query_parts import (
     QueryPart,
+    QueryText,
     StoredImage,
     check_parts,
     combine_vectors,
@@ -47,6 +50,7 @@ def find_similar(
     *,
     database: Database | None = None,
     embedder: Embedder | None = None,
+    text_encoder: TextEncoder | None = None,
     skip_unusable: bool = False,
 ) -> Answer:
     """Find the images that are similar to a query image, or to all parts of a query together.
@@ -59,12 +63,13 @@ def find_similar(
         query: number of hits, mode and filters; `min_score` is about the score with the combined vector.
         database: an open connection; one is opened if None.
         embedder: an embedder of the graph's space; the process's own if None.
+        text_encoder: a text encoder of the graph's space; the process's own if None.
         skip_unusable: an image that can't be used is left out of the query and named in `Answer.unusable`, as long as
             another is left. An unusable image that is `less` stays an error.
 
     Raises:
         SettingError: the query is out of range.
-        QueryError: the parts contradict each other.
+        QueryError: the parts contradict each other, or there is a text and the graph's space has no text tower.
         ImageError: a query image can't be used.
         DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
         ReshardedError: reranking has read tables while a reshard replaced them.
@@ -76,9 +81,16 @@ def find_similar(
         state = require_ready(read_state(opened), opened.uri)
         chosen = embedder or query_embedder(home, state.model)
         # Before the clock starts: loading is not part of the search.
-        chosen.load()
+        if any(isinstance(part.source, QueryImage) for part in parts):
+            chosen.load()
+        encoder = None
+        if any(isinstance(part.source, QueryText) for part in parts):
+            check_text_tower(chosen.space)
+            encoder = text_encoder or query_text_encoder(home, state.model)
+            encoder.load()
         started = time.monotonic()
-        usable, vector, unusable = _query_vector(home, opened, chosen, parts, skip_unusable=skip_unusable)
+        texts = encode_texts(encoder, parts) if encoder else {}
+        usable, vector, unusable = _query_vector(home, opened, chosen, parts, texts, skip_unusable=skip_unusable)
         query_paths = _paths_in_graph(opened, usable)
         excluded_paths = query_paths if query.exclude_self else []
         if query.mode == "rerank":
@@ -93,13 +105,31 @@ def find_similar(
         refreshing = REFRESHING in (state.state, final_state.state if final_state else REFRESHING)
         took_ms = round((time.monotonic() - started) * 1000, 1)
     name, described = query_name(parts), [] if isinstance(image, QueryImage) else [part.as_json() for part in usable]
+    truncated = [QueryText(text).name for text, encoded in texts.items() if encoded.truncated]
     return Answer(
-        name, state.model, mode, took_ms, refreshing, hits, query_paths, query.metric, vector, described, unusable
+        query=name,
+        model=state.model,
+        mode=mode,
+        took_ms=took_ms,
+        refreshing=refreshing,
+        results=hits,
+        query_paths=query_paths,
+        metric=query.metric,
+        vector=vector,
+        parts=described,
+        unusable=unusable,
+        truncated=truncated,
     )
 
 
 def _query_vector(
-    home: Home, database: Database, embedder: Embedder, parts: Sequence[QueryPart], *, skip_unusable: bool
+    home: Home,
+    database: Database,
+    embedder: Embedder,
+    parts: Sequence[QueryPart],
+    texts: Mapping[str, TextVector],
+    *,
+    skip_unusable: bool,
 ) -> tuple[list[QueryPart], np.ndarray, list[str]]:
     """Return the usable parts, the vector of the query float32 (dim,), and the messages about unusable parts."""
     stored, contents = _read_stored(database, parts)
@@ -109,7 +139,7 @@ def _query_vector(
     errors: list[ImageError] = []
     for part in parts:
         try:
-            vector = embed_part(embedder, part, max_pixels=home.settings.max_pixels, stored=stored)
+            vector = embed_part(embedder, part, max_pixels=home.settings.max_pixels, stored=stored, texts=texts)
         except ImageError as error:
             if part.less or not skip_unusable:
                 raise

@@ -117,6 +117,7 @@ class Answer:
         vector: the query's vector, float32 (dim,); not part of the JSON.
         parts: what the query was made of, as `QueryPart.as_json`; empty for one whole image.
         unusable: the messages about images that could not be used and were left out of the query.
+        truncated: names of texts that are longer than the model's context, whose end has no part in the scores.
     """
 
     query: str
@@ -130,6 +131,7 @@ class Answer:
     vector: np.ndarray | None = field(default=None, repr=False, compare=False)
     parts: list[dict[str, Any]] = field(default_factory=list)
     unusable: list[str] = field(default_factory=list)
+    truncated: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """Return the answer as `imgret query --json` prints it."""
@@ -138,7 +140,7 @@ class Answer:
             document.pop(name)
         if self.metric == "cosine":
             document.pop("metric")
-        for name in ("parts", "unusable"):
+        for name in ("parts", "unusable", "truncated"):
             if not document[name]:
                 document.pop(name)
         for hit, row in zip(self.results, document["results"], strict=True):

@@ -1,12 +1,12 @@
 """Embedding of query images and texts.
 
-Belongs here: the embedder that a process keeps for queries, the vector of a query image or another part of a query.
-Not here: combining them (`domain.search.query_parts`), finding similar images (`domain.search.find_similar`), engines
-(`domain.inference`).
+Belongs here: the embedder and the text encoder that a process keeps for queries, the vector of a query image or another
+part of a query. Not here: combining them (`domain.search.query_parts`), finding similar images
+(`domain.search.find_similar`), engines (`domain.inference`).
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +19,17 @@ from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.inference.embedder import Embedder, embed_one
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.models.resolution import resolve, resolve_space
+from imgret_assets.domain.inference.text_engine import TextEncoder, TextVector
+from imgret_assets.domain.models.resolution import check_text_tower, resolve, resolve_space
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.search.query import QueryImage, read_query
 from imgret_assets.domain.search.query_parts import QueryPart, QueryText, QueryVector, StoredImage
 from imgret_assets.domain.storage.home import Home, open_home
-from imgret_assets.errors import ImageError, ModelError, QueryError
+from imgret_assets.errors import ImageError, QueryError
 from imgret_assets.settings import Settings
 
 _embedders: dict[tuple[str, str, str], Embedder] = {}
+_text_encoders: dict[tuple[str, str], TextEncoder] = {}
 _embedders_lock = threading.Lock()
 
 
@@ -47,6 +49,22 @@ def query_embedder(home: Home, space: str | None) -> Embedder:
         return _embedders[key]
 
 
+def query_text_encoder(home: Home, space: str) -> TextEncoder:
+    """Return the text encoder of a space, created once per process; nothing is loaded yet.
+
+    Raises:
+        QueryError: the model of the space has no text tower.
+        ModelError: the home doesn't know the space.
+    """
+    key = (str(home.path), space)
+    with _embedders_lock:
+        if key not in _text_encoders:
+            model = resolve_space(home, space)
+            folder, timeout_s = home.path / "models", home.settings.lock_timeout_s
+            _text_encoders[key] = TextEncoder(model, folder, lock_timeout_s=timeout_s)
+        return _text_encoders[key]
+
+
 def _query_engine(home: Home, device: str) -> str:
     # A library that was embedded on a GPU is queried on machines without one. There OpenVINO is faster than torch in a
     # precision made for GPUs, and as close to the reference.
@@ -55,7 +73,12 @@ def _query_engine(home: Home, device: str) -> str:
 
 
 def embed_part(
-    embedder: Embedder, part: QueryPart, *, max_pixels: int, stored: Mapping[str, np.ndarray] | None = None
+    embedder: Embedder,
+    part: QueryPart,
+    *,
+    max_pixels: int,
+    stored: Mapping[str, np.ndarray] | None = None,
+    texts: Mapping[str, TextVector] | None = None,
 ) -> np.ndarray:
     """Return the vector of one part of a query, float32 (dim,).
 
@@ -64,11 +87,11 @@ def embed_part(
         part: an image file, an image of the graph, a text or a vector.
         max_pixels: an image with more pixels is refused.
         stored: the stored vectors of images of the graph, by path.
+        texts: the vectors of texts (`encode_texts`).
 
     Raises:
         ImageError: the image can't be used, is not in the graph, or the crop is not inside it.
-        ModelError: the model of the space has no text tower.
-        QueryError: the vector is of another dimension, or has no direction.
+        QueryError: the model of the space has no text tower, or the vector is of another dimension or has no direction.
     """
     match part.source:
         case QueryImage() as image:
@@ -79,8 +102,11 @@ def embed_part(
             return np.asarray(stored[path], np.float32)
         case QueryVector(vector=vector):
             return _checked_vector(embedder, part.name, vector)
-        case QueryText():
-            return _embed_text(embedder, part.source)
+        case QueryText(text=text):
+            if texts is None or text not in texts:
+                check_text_tower(embedder.space)
+                raise QueryError(f"The text {part.name!r} has no vector")
+            return texts[text].vector
 
 
 def _checked_vector(embedder: Embedder, name: str, vector: np.ndarray) -> np.ndarray:
@@ -93,11 +119,14 @@ def _checked_vector(embedder: Embedder, name: str, vector: np.ndarray) -> np.nda
     return rows
 
 
-def _embed_text(embedder: Embedder, text: QueryText) -> np.ndarray:
-    raise ModelError(
-        f"{embedder.space.model} has no text tower, so it can't be searched with the words {text.text[:100]!r}",
-        remedy="search with an image",
-    )
+def encode_texts(encoder: TextEncoder, parts: Sequence[QueryPart]) -> dict[str, TextVector]:
+    """Return the vectors of the texts of a query, by text.
+
+    Raises:
+        QueryError: a text has no words.
+        ModelError: the text tower can't be used.
+    """
+    return {part.source.text: encoder.encode(part.source.text) for part in parts if isinstance(part.source, QueryText)}
 
 
 def embed_image(embedder: Embedder, image: QueryImage, *, max_pixels: int, crop: Crop | None = None) -> np.ndarray:

@@ -23,6 +23,9 @@ from imgret_assets.errors import QueryError
 LESS_SHARE = 0.5
 # Names of more parts would make the name of a query unreadable.
 _MAX_NAMES = 3
+_MAX_TEXT_NAME = 80
+# A text of more characters is a mistake; a text tower reads a hundred words or less.
+MAX_TEXT_CHARACTERS = 10_000
 # A combined vector that is shorter than this, of unit vectors, has no direction but that of rounding.
 _MIN_LENGTH = 1e-3
 
@@ -35,8 +38,9 @@ class QueryText:
 
     @property
     def name(self) -> str:
-        """The text itself."""
-        return self.text
+        """The text in one line; the beginning of a long one."""
+        line = " ".join(self.text.split())
+        return line if len(line) <= _MAX_TEXT_NAME else f"{line[:_MAX_TEXT_NAME]}…"
 
 
 @dataclass(frozen=True)
@@ -98,7 +102,8 @@ def check_parts(parts: Sequence[QueryPart], contents: Mapping[str, str] | None =
 
     Raises:
         QueryError: no part is of the side that the hits shall resemble, the same image or text is on both sides, a
-            weight is not greater than zero, or a crop is of something else than an image file.
+            weight is not greater than zero, a crop is of something else than an image file, or a text is empty or has
+            more than `MAX_TEXT_CHARACTERS` characters.
     """
     if not any(not part.less for part in parts):
         raise QueryError(
@@ -109,6 +114,8 @@ def check_parts(parts: Sequence[QueryPart], contents: Mapping[str, str] | None =
             raise QueryError(f"The weight of {part.name} is {part.weight:g}", expected="a number greater than 0")
         if part.crop is not None and not isinstance(part.source, QueryImage):
             raise QueryError(f"{part.name} has a crop", expected="a crop of an image file only")
+        if isinstance(part.source, QueryText):
+            _check_text(part.source.text)
     more = {key for part in parts if not part.less for key in _keys(part, contents or {})}
     for part in parts:
         if part.less and more.intersection(_keys(part, contents or {})):
@@ -116,6 +123,15 @@ def check_parts(parts: Sequence[QueryPart], contents: Mapping[str, str] | None =
                 f"{part.name} is on both sides: the hits can't be more like it and less like it",
                 remedy="name it once",
             )
+
+
+def _check_text(text: str) -> None:
+    if not text.strip():
+        raise QueryError("The text of the query is empty", expected="words, such as `a red car in a forest`")
+    if len(text) > MAX_TEXT_CHARACTERS:
+        raise QueryError(
+            f"The text of the query has {len(text):,} characters", expected=f"at most {MAX_TEXT_CHARACTERS:,}"
+        )
 
 
 def _keys(part: QueryPart, contents: Mapping[str, str]) -> set[tuple[str, str, Crop | None]]:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -40,7 +41,7 @@ def encoder(clip_home: Home, model: Model) -> TextEncoder:
 
 def reference(model: Model) -> np.ndarray:
     name = model.space.model.removeprefix("openclip:")
-    original = open_clip.create_model(name, require_pretrained=True)
+    original: Any = open_clip.create_model(name, require_pretrained=True)
     with torch.inference_mode():
         return original.eval().encode_text(open_clip.get_tokenizer(name)(TEXTS)).numpy()
 

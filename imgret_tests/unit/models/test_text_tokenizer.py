@@ -34,7 +34,6 @@ TEXTS = [
     "1234567890 12 3",
     "!?.,;:",
 ]
-STARTS = open_clip.SimpleTokenizer(context_length=CONTEXT)
 
 
 def original(clean: str) -> open_clip.SimpleTokenizer:
@@ -48,8 +47,9 @@ def tokenizers() -> dict[str, tuple[open_clip.SimpleTokenizer, TextTokenizer]]:
     for clean in ("lower", "canonicalize", "whitespace"):
         theirs = original(clean)
         ids = {token: number for token, number in theirs.encoder.items() if number not in theirs.all_special_ids}
+        merges = [(first, second) for first, second in theirs.bpe_ranks]
         rules = TokenizerRules(CONTEXT, clean, theirs.sot_token_id, theirs.eot_token_id)
-        pairs[clean] = theirs, TextTokenizer.create(ids, list(theirs.bpe_ranks), rules)
+        pairs[clean] = theirs, TextTokenizer.create(ids, merges, rules)
     return pairs
 
 

@@ -11,6 +11,7 @@ from imgret_assets.domain.graph.graph_state import GraphState
 from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.inference.embedder import embed_one
+from imgret_assets.domain.inference.text_engine import TextEncoder, TextVector
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.search.find_similar import find_similar, nearest
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
@@ -20,7 +21,6 @@ from imgret_assets.errors import (
     DatabaseError,
     GraphRebuildingError,
     ImageError,
-    ModelError,
     QueryError,
     SettingError,
 )
@@ -339,7 +339,7 @@ def picture_query(seed: int) -> QueryImage:
     return QueryImage(f"query{seed}.png", picture_bytes(seed))
 
 
-def search_parts(home: Home, parts: list[QueryPart], query: Query, **options: bool) -> Answer:
+def search_parts(home: Home, parts: list[QueryPart], query: Query, *, skip_unusable: bool = False) -> Answer:
     canned = answers()
     canned[cypher.PATHS_OF_CONTENT] = lambda parameters: [
         {"path": f"{seed}.png"} for seed in range(5) if picture_query(seed).sha256 == parameters["sha256"]
@@ -349,7 +349,8 @@ def search_parts(home: Home, parts: list[QueryPart], query: Query, **options: bo
         for path in parameters["paths"]
         if path in {f"{seed}.png" for seed in range(5)}
     ]
-    return find_similar(home, parts, query, database=CannedDatabase(canned), embedder=FakeEmbedder(), **options)
+    database = CannedDatabase(canned)
+    return find_similar(home, parts, query, database=database, embedder=FakeEmbedder(), skip_unusable=skip_unusable)
 
 
 def test_images_together_are_scored_with_the_mean_of_their_unit_vectors(home: Home) -> None:
@@ -406,8 +407,90 @@ def test_an_unusable_image_is_named_and_the_others_answer(home: Home) -> None:
 
 
 def test_words_need_a_model_with_a_text_tower(home: Home) -> None:
-    with pytest.raises(ModelError, match="fake has no text tower"):
+    with pytest.raises(QueryError, match=r"fake has no text tower.*openclip:<architecture>/<pretrained>"):
         search_parts(home, [QueryPart(QueryText("a red car"))], Query())
+
+
+class FakeTextEncoder(TextEncoder):
+    """Gives a text the vector of the picture whose number it names, three times as long."""
+
+    def __init__(self) -> None:
+        self.loaded = 0
+
+    def load(self) -> Any:
+        self.loaded += 1
+
+    def encode(self, text: str) -> TextVector:
+        return TextVector(3 * np.array(vector_of(int(text.split()[1])), np.float32), truncated="long" in text)
+
+
+def search_words(home: Home, parts: list[QueryPart], query: Query, encoder: TextEncoder | None = None) -> Answer:
+    class WordsEmbedder(FakeEmbedder):
+        def load(self) -> None:
+            loads.append(self)
+
+    loads: list[FakeEmbedder] = []
+    answer = find_similar(
+        home,
+        parts,
+        query,
+        database=CannedDatabase(answers()),
+        embedder=WordsEmbedder("openclip:fake/fake"),
+        text_encoder=encoder or FakeTextEncoder(),
+    )
+    # The image tower is loaded where there is an image.
+    assert len(loads) == any(isinstance(part.source, QueryImage) for part in parts)
+    return answer
+
+
+def test_words_are_a_query(home: Home) -> None:
+    encoder = FakeTextEncoder()
+    answer = search_words(home, [QueryPart(QueryText("picture 1"))], Query(top_k=2), encoder)
+    assert answer.results[0].path == "1.png"
+    assert answer.results[0].score == pytest.approx(1.0)
+    assert (answer.query, answer.query_paths, answer.truncated, encoder.loaded) == ("picture 1", [], [], 1)
+    assert answer.as_json()["parts"] == [{"name": "picture 1", "less": False, "weight": 1.0}]
+    assert "truncated" not in answer.as_json()
+
+
+def test_words_and_an_image_make_one_vector(home: Home) -> None:
+    parts = [
+        QueryPart(picture_query(0)),
+        QueryPart(QueryText("picture 1"), weight=2.0),
+        QueryPart(QueryText("picture 2"), less=True),
+    ]
+    answer = search_words(home, parts, Query(top_k=5))
+    u, v, w = (np.array(vector_of(seed)) / np.linalg.norm(vector_of(seed)) for seed in range(3))
+    combined = (u + 2 * v) / 3 - LESS_SHARE * w
+    assert answer.vector is not None
+    np.testing.assert_allclose(
+        answer.vector / np.linalg.norm(answer.vector), combined / np.linalg.norm(combined), atol=1e-6
+    )
+    assert answer.query == "query0.png + picture 1 - picture 2"
+
+
+def test_the_end_of_a_text_that_is_not_read_is_reported(home: Home) -> None:
+    text = "picture 1 long " + "word " * 100
+    answer = search_words(home, [QueryPart(QueryText(text))], Query())
+    [name] = answer.truncated
+    assert len(name) < 100
+    assert name.endswith("…")
+    assert answer.as_json()["truncated"] == [name]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("", "text of the query is empty"), (" \n", "is empty"), ("w" * 10_001, "has 10,001 characters.*at most 10,000")],
+)
+def test_a_text_that_is_empty_or_too_long_is_refused(home: Home, text: str, message: str) -> None:
+    with pytest.raises(QueryError, match=message):
+        search_words(home, [QueryPart(QueryText(text))], Query())
+
+
+def test_contradicting_words_are_refused(home: Home) -> None:
+    parts = [QueryPart(QueryText("picture 1")), QueryPart(QueryText("Picture  1"), less=True)]
+    with pytest.raises(QueryError, match="on both sides"):
+        search_words(home, parts, Query())
 
 
 @pytest.mark.parametrize("vector", [np.ones(3), np.zeros(48), np.full(48, np.nan)])

@@ -48,7 +48,8 @@ def test_names(name: str, known: bool) -> None:
 
 
 def test_image_vectors_are_open_clip_s(home: Home, tiny: str) -> None:
-    original, transform = open_clip.create_model_from_pretrained(tiny.removeprefix("openclip:"))
+    create: Any = open_clip.create_model_from_pretrained
+    original, transform = create(tiny.removeprefix("openclip:"))
     images = [picture(seed, size) for seed, size in enumerate([(500, 375), (32, 32), (40, 90)])]
     with torch.inference_mode():
         truth = original.eval().encode_image(torch.stack([transform(image) for image in images])).numpy()
@@ -62,10 +63,11 @@ def test_image_vectors_are_open_clip_s(home: Home, tiny: str) -> None:
 @pytest.mark.parametrize("size", [32, (32, 32), (48, 20)])
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_preprocessing_is_open_clip_s(mode: str, size: Any, interpolation: str) -> None:
-    config = {"size": size, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "fill_color": 40}
+    config: dict[str, Any] = {"size": size, "mean": (0.5, 0.4, 0.3), "std": (0.2, 0.3, 0.4), "fill_color": 40}
     config |= {"resize_mode": mode, "interpolation": interpolation}
     pair = size if isinstance(size, tuple) else (size, size)
-    reference: Any = image_transform_v2(PreprocessCfg(**(config | {"size": pair})), is_train=False)
+    original: dict[str, Any] = config | {"size": pair}
+    reference: Any = image_transform_v2(PreprocessCfg(**original), is_train=False)
     preprocessing = open_clip_preprocessing(config)
     # Images of more than 64 times as many pixels across as down are cut before: see `MAX_ASPECT_RATIO`.
     for number, shape in enumerate(shape for shape in SIZES if max(shape) <= 40 * min(shape)):
