@@ -85,7 +85,7 @@ def trace(network: Any, example: Any, shape: Sequence[int], name: str) -> Any:
         # OpenVINO traces in a way that torch deprecates, and attention checks shapes that never change: nothing a user
         # can change.
         warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", torch.jit.TracerWarning)  # pyright: ignore[reportPrivateImportUsage]
         with torch.inference_mode():
             return import_openvino().convert_model(network, example_input=example, input=list(shape))
 
