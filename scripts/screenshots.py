@@ -44,6 +44,7 @@ NOT_COPIED = ("samples", "neo4j", "cache", "models", "locks", "decisions.jsonl",
 LIGHT, DARK = "light", "dark"
 # Charts are drawn after everything else; only the canvas of a chart shows that it is drawn.
 GRAPH, HISTOGRAM, TABLE = "canvas[data-zr-dom-id]", ".marks", "[data-testid=stDataFrame]"
+MAP = "canvas[data-loaded]"
 EQUAL_SCREENSHOTS = 3
 
 
@@ -162,6 +163,7 @@ def choose_views(home: Home) -> list[View]:
             last_element=TABLE,
         ),
         View("groups", navigation.GROUPS),
+        View("map", navigation.GRAPH, {"at": start}, height=1000, width=1440, last_element=MAP),
         View("graph", navigation.GRAPH, {"image": start}, height=960, last_element=GRAPH),
         View("review", navigation.REVIEW, last_element=TABLE),
         View("overview", navigation.OVERVIEW, height=1450, last_element=TABLE),

@@ -84,11 +84,25 @@ def page(
     return page_test("graph")
 
 
-def test_without_a_start_the_page_asks_for_one(page: AppTest, chart: FakeChart) -> None:
+def test_without_a_start_the_page_shows_the_map_and_asks_for_an_image(page: AppTest, chart: FakeChart) -> None:
     page.run()
     assert not page.exception
-    assert "starts with one image" in page.info[0].value
+    # This home has no map yet: `test_map_view` has homes with one.
+    assert "map table is missing" in page.error[0].value
+    assert page.selectbox(key="graph-pick")
     assert not chart.drawn
+
+
+def test_the_graph_leads_back_to_the_map(page: AppTest, library: list[str]) -> None:
+    page.query_params["image"] = library[0]
+    page.run()
+    page.button(key="panel-map").click().run()
+    assert page.query_params["at"] in (library[0], [library[0]])
+    assert "image" not in page.query_params
+    page.query_params["image"] = library[0]
+    page.run()
+    page.button(key="graph-map").click().run()
+    assert "image" not in page.query_params
 
 
 def test_an_image_is_shown_with_its_related_images(page: AppTest, chart: FakeChart, library: list[str]) -> None:

@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from imgret_assets.app.components import map_canvas
 from imgret_assets.app.graph_chart import neighbourhood
 from imgret_assets.domain.analysis import calibration, clustering
 from imgret_assets.domain.duplicates import confirmation, duplicate_search, enlargement, fingerprints, keepers
@@ -39,6 +40,8 @@ FIGURES = [
     ("guide/thresholds.md", r"Up to ([\d,]+) images, all pairs", calibration.EXACT_IMAGES),
     ("guide/thresholds.md", r"larger collections, ([\d,]+) images", calibration.SAMPLED_IMAGES),
     ("guide/page.md", r"most (\d+) (?:pictures|images) are", neighbourhood.MAX_NODES),
+    ("guide/page.md", r"at most ([\d,]+) images in view", map_canvas.THUMBNAILS_FROM),
+    ("guide/page.md", r"up to (\d+) of them are drawn as thumbnails", map_canvas.MAX_THUMBNAILS),
     ("operate/settings.md", r"partitions, 1 to (\d+)", MAX_SHARDS),
 ]
 

@@ -24,6 +24,7 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.app import navigation
+from imgret_assets.app.graph_chart.map_points import PALETTES
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
 from imgret_tests.support.browser import (
     accessibility_faults,
@@ -509,6 +510,193 @@ def click_a_node(page: "Page", *, besides: str) -> str:
                 page.mouse.click(box["x"] + x, box["y"] + y)
                 return named[0]
     raise AssertionError("no image in the chart")
+
+
+def open_map(view: View, **query: object) -> "Locator":
+    """Open the map and return its canvas, with all points on it."""
+    view.open(navigation.GRAPH, **query)
+    canvas = view.page.locator("canvas[data-loaded]")
+    canvas.wait_for()
+    return canvas
+
+
+def click_an_image(page: "Page", canvas: "Locator") -> str:
+    """Point at the map until a hint names an image, click it, and return its path."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    hint = page.locator(".hint span")
+    for y in range(20, int(box["height"]), 30):
+        for x in range(20, int(box["width"]), 30):
+            page.mouse.move(box["x"] + x, box["y"] + y)
+            page.wait_for_timeout(120)
+            if hint.is_visible():
+                named = hint.inner_text()
+                page.mouse.click(box["x"] + x, box["y"] + y)
+                return named
+    raise AssertionError("no image on the map")
+
+
+def test_a_click_on_the_map_selects_an_image_and_a_link_restores_it(view: View) -> None:
+    from playwright.sync_api import expect
+
+    canvas = open_map(view)
+    expect(canvas).to_have_role("application")
+    expect(canvas).to_have_accessible_name(re.compile(r"^Map of \d+ images, coloured by group$"))
+    path = click_an_image(view.page, canvas)
+    expect(view.names).to_have_text([path])
+    wait_until_drawn(view.page)
+    assert view.query["at"] == path
+    view.page.goto("about:blank")
+    open_map(view, at=path)
+    expect(view.names).to_have_text([path])
+    view.button("Neighbourhood").click()
+    view.page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("image") == [path])
+    view.button("On the map").click()
+    view.page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("at") == [path])
+    view.button("Similar").click()
+    view.expect_query(path)
+
+
+def test_the_map_is_used_by_keys(view: View) -> None:
+    from playwright.sync_api import expect
+
+    canvas = open_map(view)
+    page = view.page
+    canvas.focus()
+    status = page.get_by_role("status").filter(has_text="in view")
+    count = status.inner_text().split()[0]
+    for _ in range(12):
+        page.keyboard.press("+")
+    expect(status).to_contain_text("nearest to the middle")
+    expect(status).not_to_have_text(re.compile(rf"^{count} of"))
+    page.keyboard.press("0")
+    expect(status).to_have_text(
+        re.compile(rf"^{count} of {count} images in view · nearest to the middle: \S+\.(png|jpg)")
+    )
+    nearest = status.inner_text().partition("middle: ")[2].removesuffix(" (Enter selects it)")
+    page.keyboard.press("Enter")
+    expect(view.names).to_have_text([nearest])
+    wait_until_drawn(page)
+    for _ in range(6):
+        page.keyboard.press("ArrowLeft")
+    expect(status).not_to_have_text(re.compile(rf"^{count} of"))
+
+
+def test_a_lasso_on_the_map_makes_a_list_of_files(view: View, place: Place) -> None:
+    from playwright.sync_api import expect
+
+    canvas = open_map(view)
+    page = view.page
+    count = int(canvas.get_attribute("aria-label").split()[2])  # type: ignore[union-attr]
+    view.button("Lasso").click()
+    # Around the left half.
+    draw(page, canvas, [(0.5, 0.01), (0.01, 0.01), (0.01, 0.99), (0.5, 0.99)])
+    heading = page.get_by_role("heading", name=re.compile(r"^\d+ images selected$"))
+    expect(heading).to_be_visible()
+    wait_until_drawn(page)
+    assert 0 < int(heading.inner_text().split()[0]) < count
+    draw(page, canvas, [(0.01, 0.01), (0.99, 0.01), (0.99, 0.99), (0.01, 0.99)])
+    expect(heading).to_have_text(f"{count} images selected")
+    wait_until_drawn(page)
+    with page.expect_download() as download:
+        view.button("List of files").click()
+    listed = Path(download.value.path()).read_text(encoding="utf-8").splitlines()
+    assert len(listed) == count
+    assert str(place.images / ODD) in listed
+    assert all(Path(file).is_file() for file in listed)
+    view.button("Clear").click()
+    expect(heading).to_have_count(0)
+
+
+def draw(page: "Page", canvas: "Locator", corners: Sequence[tuple[float, float]]) -> None:
+    """Drag over the canvas along corners, as shares of its width and height."""
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    assert box is not None
+    places = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for corner in places[1:]:
+        page.mouse.move(*corner, steps=5)
+    page.mouse.up()
+
+
+# How many pixels of the canvas have each colour of the palette, and how many any other.
+COLOURS_DRAWN = """(canvas, palette) => {
+  const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height);
+  const counts = Object.fromEntries(palette.map((colour) => [colour, 0]));
+  for (let i = 0; i < data.length; i += 4) {
+    const colour = '#' + [0, 1, 2].map((j) => data[i + j].toString(16).padStart(2, '0')).join('');
+    if (data[i + 3] === 255 && colour in counts) counts[colour] += 1;
+  }
+  return counts;
+}"""
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_the_map_is_coloured_and_the_legend_highlights_a_category(view: View, theme: str) -> None:
+    from playwright.sync_api import expect
+
+    view.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+    palette = list(PALETTES[theme])
+    canvas = open_map(view, colour="folder")
+    page = view.page
+    legend = page.get_by_role("group", name="Legend").get_by_role("button")
+    names = legend.all_inner_texts()
+    # Five families of four, the photos, and copies of them.
+    assert {name.rsplit(" (", 1)[0] for name in names} >= {"photos", "copies", "family0"}
+    view.button("Thumbnails").click()
+    used = palette[: min(len(names), len(palette))]
+    page.wait_for_function(
+        "([canvas, palette, count]) => Object.values((" + COLOURS_DRAWN + ")(canvas, palette)).every((n) => n > 10)",
+        arg=[canvas.element_handle(), used, len(used)],
+    )
+    legend.first.click()
+    expect(legend.first).to_have_attribute("aria-pressed", "true")
+    page.wait_for_function(
+        "([canvas, palette]) => Object.values((" + COLOURS_DRAWN + ")(canvas, palette)).filter((n) => n).length === 1",
+        arg=[canvas.element_handle(), palette],
+    )
+    assert canvas.evaluate(COLOURS_DRAWN, palette)[palette[0]] > 10
+    page.get_by_role("radio", name="status").click()
+    expect(page.get_by_role("group", name="Legend").get_by_text(re.compile(r"near-duplicate \(\d+\)"))).to_be_visible()
+    assert accessibility_faults(page) == []
+
+
+def test_the_map_fits_a_narrow_window_and_zooms_by_touch(browser: "Browser", place: Place) -> None:
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    context.set_default_timeout(WITHIN_MS)
+    try:
+        view = View(context.new_page(), place.address)
+        canvas = open_map(view)
+        page = view.page
+        box = canvas.bounding_box()
+        assert box is not None
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 390
+        # Around it, a finger scrolls the page.
+        assert box["height"] < 0.8 * 844
+        status = page.get_by_role("status").filter(has_text="in view")
+        whole = status.inner_text()
+        spread_fingers(context, page, box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+        page.wait_for_function(
+            "([status, whole]) => status.textContent !== whole", arg=[status.element_handle(), whole]
+        )
+        assert int(status.inner_text().split()[0]) < int(whole.split()[0])
+        assert accessibility_faults(page) == []
+        wait_until_drawn(page)
+    finally:
+        context.close()
+
+
+def spread_fingers(context: "BrowserContext", page: "Page", x: float, y: float) -> None:
+    """Touch the page with two fingers at a place and draw them apart."""
+    session = context.new_cdp_session(page)
+    for kind, distance in [("touchStart", 20), *(("touchMove", 20 + 10 * step) for step in range(1, 12))]:
+        fingers = [{"x": x - distance, "y": y, "id": 0}, {"x": x + distance, "y": y, "id": 1}]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
 
 
 @pytest.mark.parametrize("colours", ["light", "dark"])

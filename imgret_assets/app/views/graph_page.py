@@ -1,7 +1,8 @@
-"""The page Graph: the relationships around one image or one group, expanded by clicks.
+"""The page Graph: a map of all images, or the relationships around one image or one group, expanded by clicks.
 
-Belongs here: the chart, its controls, the panel of the selected image. Not here: which images and edges are shown
-(`app.graph_chart.neighbourhood`), their positions (`app.graph_chart.layout`).
+Belongs here: the chart of relationships, its controls, the panel of the selected image. Not here: the map
+(`app.views.map_view`), which images and edges are shown (`app.graph_chart.neighbourhood`), their positions
+(`app.graph_chart.layout`).
 """
 
 import zlib
@@ -11,7 +12,6 @@ from typing import Any
 
 import streamlit as st
 
-from imgret_assets.app.components.library_picker import pickable_paths
 from imgret_assets.app.components.thumbnails import framed_symbol, home_thumbnail, image_facts
 from imgret_assets.app.data_access import (
     read_nearest,
@@ -36,6 +36,7 @@ from imgret_assets.app.graph_chart.neighbourhood import MAX_NODES, neighbourhood
 from imgret_assets.app.navigation import COMPARE, GRAPH, GROUPS, SEARCH, open_page
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import chart_text, markdown_text
+from imgret_assets.app.views.map_view import AT, show_map, show_picker
 from imgret_assets.domain.images.files import image_file, label_of
 from imgret_assets.domain.review.group_list import GroupList, list_groups, read_group_list
 from imgret_assets.domain.search.relations import Edge
@@ -88,13 +89,20 @@ class Controls:
 
 
 def show_graph() -> None:
-    """Draw the page that the address (`image` or `group`, `expand`, `hops`, `least`, `nearest`) describes."""
+    """Draw the page that the address describes.
+
+    Without `image` and `group` it is the map (`at`, `colour`), otherwise the graph (`expand`, `hops`, `least`,
+    `nearest`).
+    """
     context = open_context()
     if context is None or context.facts is None:
         return
     space = context.facts.state.model
     groups = _read_groups(context, space)
-    start = _choose_start(context, groups)
+    if not {"group", "image"} & set(st.query_params):
+        show_map(context, space, groups)
+        return
+    start = _find_start(context, groups)
     if start is None:
         return
     _reset_if_start_changed(context, start)
@@ -119,8 +127,8 @@ def _read_groups(context: PageContext, space: str) -> GroupList:
         return list_groups([])
 
 
-def _choose_start(context: PageContext, groups: GroupList) -> Start | None:
-    """Return the start that the address names; if it names none, show a picker and return None."""
+def _find_start(context: PageContext, groups: GroupList) -> Start | None:
+    """Return the start that the address names; if there is no such image or group, show why and return None."""
     name = st.query_params.get("group")
     if name is not None:
         group = groups.find(name) or groups.find(groups.group_of(name) or "")
@@ -128,23 +136,12 @@ def _choose_start(context: PageContext, groups: GroupList) -> Start | None:
             st.info(f"{markdown_text(name)} is not in a group. What to do: choose a group on the page Groups.")
             return None
         return Start([member.path for member in group.members], is_group=True)
-    path = st.query_params.get("image")
-    if path is None:
-        _show_picker(context)
-        return None
+    path = st.query_params["image"]
     if path not in set(context.library.paths):
         st.error(f"There is no image {markdown_text(path)} in the library. What to do: choose another one.")
-        _show_picker(context)
+        show_picker(context)
         return None
     return Start([path])
-
-
-def _show_picker(context: PageContext) -> None:
-    st.info("A graph starts with one image: choose it here, or press Graph below an image on another page.")
-    paths, _ = pickable_paths(context.library.paths, "Path contains")
-    chosen = st.selectbox("Image", paths, index=None, placeholder="choose", filter_mode="contains", key="graph-pick")
-    if chosen is not None:
-        open_page(GRAPH, image=chosen)
 
 
 def _reset_if_start_changed(context: PageContext, start: Start) -> None:
@@ -161,6 +158,8 @@ def _reset_if_start_changed(context: PageContext, start: Start) -> None:
 def _show_controls(threshold: float | None) -> Controls:
     lowest = -1.0 if threshold is None else threshold
     with st.container(horizontal=True, vertical_alignment="bottom"):
+        if st.button("Map", key="graph-map", icon=":material/arrow_back:", help="The map of all images"):
+            open_page(GRAPH)
         min_score = st.slider(
             "Minimum score of lines",
             min_value=min(0.0, lowest),
@@ -336,6 +335,8 @@ def _show_buttons(groups: GroupList, start: Start, path: str) -> None:
         open_page(COMPARE, a=first, b=path)
     if st.button("Similar", key="panel-similar", help="Search with this image"):
         open_page(SEARCH, image=path)
+    if st.button("On the map", key="panel-map", help="Show where it lies among all images"):
+        open_page(GRAPH, **{AT: path})
     group = groups.group_of(path)
     if group is not None and st.button("Group", key="panel-group", help=f"Open the group of {markdown_text(group)}"):
         open_page(GROUPS, group=group)
