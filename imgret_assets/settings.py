@@ -9,10 +9,10 @@ import difflib
 import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import IPv6Address
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, TypeVar
 from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
@@ -36,6 +36,10 @@ DEFAULT_MEMORY_GB = 2.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "openvino", "torch")
 DEFAULT_APP_URL = "http://127.0.0.1:8501"
+DEFAULT_API_HOST, DEFAULT_API_PORT = "127.0.0.1", 8600
+DEFAULT_API_MAX_BYTES = 50_000_000
+DEFAULT_API_TIMEOUT_S = 30.0
+DEFAULT_API_WAITING = 200
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
 READERS = ("owner", "group", "all")
@@ -50,6 +54,10 @@ _PATH_WITHOUT = re.compile(r"[%?\x00-\x1f\x7f]")
 # The files of a home add up to some 100 bytes, and SQLite opens no path of more than 512 bytes.
 LONGEST_HOME_BYTES, LONGEST_NAME_BYTES = 384, 255
 
+LOOPBACK = ("127.0.0.1", "::1", "localhost")
+# 16 random hexadecimal digits are out of reach of guessing over a network.
+_TOKEN = re.compile(r"[\x21-\x7e]{16,512}")
+
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
@@ -58,6 +66,7 @@ _PREFIXED_FLAGS = (
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
+    *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
 )
 # The environment variable of every setting, by the setting's name as a flag.
 VARIABLES: Mapping[str, str] = {flag: f"{_PREFIX}{flag.upper()}" for flag in _PREFIXED_FLAGS} | {
@@ -74,6 +83,9 @@ _OTHER_VARIABLES = (
     *("IMGRET_NEO4J_BOLT_PORT", "IMGRET_NEO4J_HTTP_PORT", "IMGRET_WEBSERVER_PORT", "IMGRET_PAGE_PORT"),
 )
 KNOWN_VARIABLES = frozenset({*VARIABLES.values(), *_OTHER_VARIABLES})
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True)
@@ -100,6 +112,43 @@ class Neo4jSettings:
     def __repr__(self) -> str:
         """Leave the password out: it must not reach a log."""
         return f"Neo4jSettings(uri={self.uri!r}, username={self.username!r}, database={self.database!r})"
+
+
+@dataclass(frozen=True)
+class ApiSettings:
+    """How the HTTP API is served (`imgret serve`).
+
+    Attributes:
+        host: address that it listens on.
+        port: port that it listens on; None for `DEFAULT_API_PORT`.
+        token: what a client has to send as its Bearer token; None for no token.
+        max_bytes: a larger body of a request is refused while it is read.
+        timeout_s: seconds that a request may take, for its body and for its answer.
+        threads: searches at the same time; None for a number that suits this machine.
+        waiting: requests that may wait beside those at work; more are refused.
+    """
+
+    host: str = DEFAULT_API_HOST
+    port: int | None = None
+    # Not shown: it must not reach a log.
+    token: str | None = field(default=None, repr=False)
+    max_bytes: int = DEFAULT_API_MAX_BYTES
+    timeout_s: float = DEFAULT_API_TIMEOUT_S
+    threads: int | None = None
+    waiting: int = DEFAULT_API_WAITING
+
+    def require_safe(self) -> None:
+        """Raise an error if others could reach the API without a token.
+
+        Raises:
+            SettingError: it listens elsewhere than on this machine, and there is no token.
+        """
+        if self.token is None and self.host.strip("[]") not in LOOPBACK:
+            raise SettingError(
+                f"The API would listen on {self.host} without a token",
+                expected="a token as soon as it listens elsewhere than on 127.0.0.1",
+                remedy="set IMGRET_API_TOKEN, such as to the output of `openssl rand -hex 24`, or leave --host out",
+            )
 
 
 @dataclass(frozen=True)
@@ -141,6 +190,7 @@ class Settings:
         readable_by: `owner`, `group` or `all`: who may read the home's files beside their owner.
         app_url: address of the web page, for links to it, without a slash at its end.
         allowed_hosts: names of this machine, beside localhost, under which browsers reach Dagster's UI and the page.
+        api: of the HTTP API.
         warnings: messages about the settings, such as one that is ignored.
     """
 
@@ -173,6 +223,7 @@ class Settings:
     readable_by: str = "owner"
     app_url: str = DEFAULT_APP_URL
     allowed_hosts: tuple[str, ...] = ()
+    api: ApiSettings = ApiSettings()
     warnings: tuple[str, ...] = ()
 
 
@@ -252,6 +303,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         readable_by=_choice(values, "IMGRET_READABLE_BY", READERS),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
         allowed_hosts=_hosts(values.get("IMGRET_ALLOWED_HOSTS", "")),
+        api=_api(values),
         warnings=warnings,
     )
 
@@ -316,7 +368,7 @@ def check_threshold(threshold: float, name: str = "threshold") -> float:
     return threshold
 
 
-def _value_or(value: float | None, default: float) -> float:
+def _value_or(value: Number | None, default: Number) -> Number:
     return default if value is None else value
 
 
@@ -407,6 +459,26 @@ def _is_ipv6(host: str) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _api(values: Mapping[str, str]) -> ApiSettings:
+    """Return the settings of the HTTP API; no message repeats the token."""
+    token = values.get("IMGRET_API_TOKEN")
+    if token is not None and not _TOKEN.fullmatch(token):
+        raise SettingError(
+            f"IMGRET_API_TOKEN has {len(token)} characters, or one that a header can't have (not shown here)",
+            expected="16 to 512 letters, digits and signs without spaces",
+            remedy="set it to the output of `openssl rand -hex 24`",
+        )
+    return ApiSettings(
+        host=values.get("IMGRET_API_HOST", DEFAULT_API_HOST),
+        port=_integer(values, "IMGRET_API_PORT", 1, 65535),
+        token=token,
+        max_bytes=_integer(values, "IMGRET_API_MAX_BYTES", 1000, 2**40) or DEFAULT_API_MAX_BYTES,
+        timeout_s=_real(values, "IMGRET_API_TIMEOUT_S", 0.1, 3600) or DEFAULT_API_TIMEOUT_S,
+        threads=_integer(values, "IMGRET_API_THREADS", 1, 1024),
+        waiting=_value_or(_integer(values, "IMGRET_API_WAITING", 0, 100_000), DEFAULT_API_WAITING),
+    )
 
 
 def _choice(values: Mapping[str, str], name: str, choices: Sequence[str]) -> str:

@@ -36,6 +36,7 @@ COMMANDS = {
     "export": ("imgret_assets.cli.export", "Write nodes and relationships as parquet, CSV or GraphML."),
     "db": ("imgret_assets.cli.db", "Manage the Neo4j database: start, stop, status, shell, browse, adopt."),
     "app": ("imgret_assets.cli.app", "Start the web page."),
+    "serve": ("imgret_assets.cli.serve", "Serve the HTTP API for other programs."),
     "dev": ("imgret_assets.cli.dev", "Start Dagster's webserver and daemon, and the web page."),
     "models": ("imgret_assets.cli.models", "List and compare models and embedding spaces."),
     "samples": ("imgret_assets.cli.samples", "Draw the sample catalogue, or download a public data set."),

@@ -10,11 +10,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from imgret_assets.cli.main import imgret
-from imgret_assets.cli.support import image_arguments
 from imgret_assets.domain.analysis.groups_table import refresh_groups
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.models import resolution
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
@@ -60,7 +60,7 @@ def library(home: Home, images: Path, monkeypatch: pytest.MonkeyPatch) -> Librar
     write_photos(images)
     embedder = FakeEmbedder()
     # The fake model has no record of its own that a home could remember.
-    monkeypatch.setattr(image_arguments, "space_of_last_run", lambda _: embedder.space)
+    monkeypatch.setattr(resolution, "space_of_last_run", lambda _: embedder.space)
     found = Library(home, embedder.space, embedder)
     found.build()
     return found

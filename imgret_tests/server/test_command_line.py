@@ -33,7 +33,7 @@ PAGE = PROJECT / "docs/guide/command-line.md"
 EXIT_CODES = {"--fail-on-found": 11}
 WITHIN_S = 600.0
 # They stay, download, or change a machine: each has tests of its own.
-NOT_RUN = {"setup", "samples", "demo", "app", "dev"}
+NOT_RUN = {"setup", "samples", "demo", "app", "dev", "serve"}
 ODD = "new \t\n\x1b[2J <b>.png"
 
 

@@ -20,7 +20,7 @@ PAGES = (
 COMMAND_LINE = "command-line.md"
 IMGRET = ("imgret", ".venv/bin/imgret")
 # A block with one of them in it is one of commands.
-_SIGNS = {*IMGRET, "make", "docker", "tar"}
+_SIGNS = {*IMGRET, "make", "docker", "tar", "curl"}
 
 # Line, without remark and place of `imgret` -> why no test of the documentation runs it. It is taken apart all the
 # same: commands, options, values, settings, make targets have to exist.
@@ -28,6 +28,8 @@ NOT_RUN = {
     r"make .*": "builds an environment, or stays; the targets exist",
     r"imgret (demo|setup)( .*)?": "build or download; run by their own tests and by `make demo`",
     r"imgret (app|dev)( .*)?": "stay until they are stopped; run by their own tests",
+    r"(IMGRET_API_TOKEN=\S+ .* )?imgret serve( .*)?": "stays until it is stopped; run by docs.test_api_examples",
+    r"curl .*": "needs the HTTP API; run by docs.test_api_examples",
     r"imgret ~/Pictures": "stays until it is stopped; run by its own tests",
     r"imgret samples .*": "downloads or draws; run by its own tests",
     r"imgret db (start|stop|browse|adopt --wipe)": "tests have a server of their own; run by its own tests",

@@ -55,6 +55,7 @@ class FakeServer:
         }
         self.failure: Exception | None = None
         self.duplicates: list[tuple[str, str]] = []
+        self.relationships: list[dict[str, Any]] = []
         self.opened: list[FakeDatabase] = []
 
     @contextmanager
@@ -65,6 +66,7 @@ class FakeServer:
             cypher.READ_STATE: [self.state] if self.state else [],
             cypher.COUNT_IMAGES: [{"nodes": 12 if self.state else 0}],
             cypher.COUNT_SIMILAR_TO: [{"relationships": 3}],
+            cypher.BEST_RELATIONSHIPS_OF: self.relationships,
             cypher.DUPLICATES_OF: [{"path": path, "duplicate": other} for path, other in self.duplicates],
         }
         database = FakeDatabase(answers)

@@ -93,6 +93,7 @@ def test_every_setting_is_read(flag: str) -> None:
     """A known name that nothing reads would be ignored without a message."""
     values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
     values |= {"pair_search": "brute_force", "orientations": "on", "neo4j_uri": "bolt://y", "readable_by": "group"}
+    values |= {"api_token": "0123456789abcdef", "api_max_bytes": "3000"}
     uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
     assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
         {} if flag == "neo4j_uri" else uri
