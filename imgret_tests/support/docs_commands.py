@@ -28,7 +28,7 @@ NOT_RUN = {
     r"make .*": "builds an environment, or stays; the targets exist",
     r"imgret (demo|setup)( .*)?": "build or download; run by their own tests and by `make demo`",
     r"imgret (app|dev)( .*)?": "stay until they are stopped; run by their own tests",
-    r"(IMGRET_API_TOKEN=\S+ .* )?imgret serve( .*)?": "stays until it is stopped; run by docs.test_api_examples",
+    r"imgret serve( .*)?": "stays until it is stopped; run by docs.test_api_examples",
     r"curl .*": "needs the HTTP API; run by docs.test_api_examples",
     r"imgret ~/Pictures": "stays until it is stopped; run by its own tests",
     r"imgret samples .*": "downloads or draws; run by its own tests",
