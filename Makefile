@@ -36,9 +36,18 @@ test-all: setup ## run the tests with every point at which a run is killed
 test-compose: $(READY) ## start, kill and restart the containers of docker-compose.yml; needs Docker
 	@$(BIN)/python scripts/compose_round.py
 
-bench: setup ## measure the speed and compare it with alternatives (half an hour on an idle machine)
+bench: setup ## measure speed and quality (half an hour on an idle machine); `make bench quality` measures one part
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --group bench
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(PARTS)
+
+# Words after `bench` are parts of the benchmark, not targets.
+ifeq (bench,$(firstword $(MAKECMDGOALS)))
+PARTS := $(wordlist 2,99,$(MAKECMDGOALS))
+ifneq (,$(PARTS))
+.PHONY: $(PARTS)
+$(PARTS): ; @:
+endif
+endif
 
 screenshots: setup ## take the screenshots of the documentation from the home of the demo; needs Chromium
 	$(BIN)/python scripts/screenshots.py

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import copies, embedding, graph, pairs, quality
+from bench import copies, embedding, graph, pairs, quality, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs", "graph", "quality", "copies")
+SECTIONS = ("embedding", "memory", "pairs", "graph", "quality", "ways", "copies")
 
 
 def main() -> None:
@@ -44,6 +44,8 @@ def main() -> None:
             graph.run(report, sources, work, rounds=min(given.rounds, 3), sizes=graph.Sizes(), say=_say)
         if "quality" in sections:
             quality.run(report, sources, work, say=_say)
+        if "quality" in sections or "ways" in sections:
+            ways.run(report, sources, work, say=_say)
         if "copies" in sections:
             copies.run(report, sources, work, say=_say)
     print(report.table())

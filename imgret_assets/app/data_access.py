@@ -16,7 +16,8 @@ from imgret_assets.domain.graph.graph_state import GraphFacts
 from imgret_assets.domain.graph.shared_connection import DatabaseHolder
 from imgret_assets.domain.search import relations
 from imgret_assets.domain.search.find_similar import find_similar
-from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage
+from imgret_assets.domain.search.query import Answer, Hit, Query
+from imgret_assets.domain.search.query_parts import QueryPart
 from imgret_assets.domain.search.relations import NEAREST, Edge
 from imgret_assets.domain.search.vector_cache import cached_vectors
 from imgret_assets.domain.storage.home import Home
@@ -42,9 +43,11 @@ def read_facts(home: Home) -> GraphFacts:
     return database_holder(home.settings).use(lambda database: graph_state.read_facts(home, database))
 
 
-def search(home: Home, image: QueryImage, query: Query) -> Answer:
-    """Return `find_similar` over the shared connection; raise what it raises."""
-    return database_holder(home.settings).use(lambda database: find_similar(home, image, query, database=database))
+def search(home: Home, parts: Sequence[QueryPart], query: Query) -> Answer:
+    """Return `find_similar` over the shared connection, unusable images left out; raise what it raises."""
+    return database_holder(home.settings).use(
+        lambda database: find_similar(home, parts, query, database=database, skip_unusable=True)
+    )
 
 
 def read_duplicates(home: Home, hits: Sequence[Hit]) -> list[tuple[str, str]]:

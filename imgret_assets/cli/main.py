@@ -29,6 +29,7 @@ COMMANDS = {
     "setup": ("imgret_assets.cli.setup", "Set up the default model, the home, Dagster's storage and secrets."),
     "run": ("imgret_assets.cli.run", "Refresh tables and graph from the image files."),
     "query": ("imgret_assets.cli.query", "Find images similar to a query image."),
+    "known": ("imgret_assets.cli.known", "List the files of a folder that are already in the library."),
     "duplicates": ("imgret_assets.cli.duplicates", "List exact duplicates and near-duplicates."),
     "review": ("imgret_assets.cli.review", "Decide about duplicates; list, undo and export decisions."),
     "groups": ("imgret_assets.cli.groups", "List groups of similar images, or the members of a group."),

@@ -1,4 +1,4 @@
-"""`imgret query`: find images similar to one or several query images.
+"""`imgret query`: find images similar to one or several query images, to each or to all of them together.
 
 Belongs here: options and printing. Not here: the search (`domain.search.find_similar`), formats of output
 (`cli.support.output`). Imports neither dagster nor pandas.
@@ -25,9 +25,11 @@ from imgret_assets.cli.support.output import (
 )
 from imgret_assets.cli.support.served_home import note_state
 from imgret_assets.domain.graph.connection import open_database
+from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.search.find_similar import find_similar
-from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, Relation, read_query
+from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, QueryImage, Relation, read_query
+from imgret_assets.domain.search.query_parts import QueryPart
 from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
@@ -44,8 +46,44 @@ class Answers:
     unusable: int
 
 
+@dataclass(frozen=True)
+class Request:
+    """What is searched for: the files, and what the query of each of them, or of all together, contains besides.
+
+    Attributes:
+        files: the query images.
+        together: all files make one query.
+        less: what the hits shall not resemble.
+        crop: the part of each of the files.
+        query: number of hits, mode and filters.
+    """
+
+    files: list[Path]
+    together: bool
+    less: list[QueryPart]
+    crop: Crop | None
+    query: Query
+
+    def parts(self, images: Sequence[QueryImage]) -> list[QueryPart]:
+        """Return the parts of the query of these images together."""
+        return [*(QueryPart(image, crop=self.crop) for image in images), *self.less]
+
+
 @click.command()
 @click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--together", is_flag=True, help="Make one query of all images: the mean of their vectors.")
+@click.option(
+    "--less",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="IMAGE",
+    help="An image, or a folder of images, that the hits shall not resemble; repeatable.",
+)
+@click.option(
+    "--crop",
+    metavar="X,Y,W,H",
+    help="Search with this part of each IMAGE: pixels of the upright image, or percent as in 10%,5%,50%,50%.",
+)
 @click.option("-k", "--top-k", default=5, show_default=True, help="Number of hits.")
 @click.option(
     "--mode",
@@ -73,6 +111,9 @@ class Answers:
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def query(
     images: tuple[Path, ...],
+    together: bool,
+    less: tuple[Path, ...],
+    crop: str | None,
     top_k: int,
     mode: str,
     metric: str,
@@ -87,23 +128,28 @@ def query(
 ) -> int:
     """Find images of the graph similar to IMAGE: a file, a folder of files, or a path under the image root.
 
-    Each of several query images gets its own answer. An unusable one is reported on stderr; the command fails only if
-    all are unusable.
+    Each of several query images gets its own answer, with --together all get one. An unusable one is reported on stderr
+    and left out; the command fails only if all are unusable.
     """
     import_driver_without_pandas()
     parameters = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
+    rectangle = None if crop is None else Crop.parse(crop)
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
     opened = served_home(open_existing_home(load_settings({"home": home})))
-    several = len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images)
+    several = not together and (len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images))
+    if sheet is not None and (together or less or crop):
+        raise click.UsageError("--sheet draws the answer to one whole image, without --together, --less and --crop")
     if sheet is not None and (several or sheet.suffix.lower() != ".png"):
         raise click.UsageError("--sheet draws the answer to one query image; its file must end with .png")
-    found = _search(opened, files_in(images, opened.images), parameters, several=several)
+    less_parts = [QueryPart(_read(opened, file), less=True) for file in files_in(less, opened.images)]
+    request = Request(files_in(images, opened.images), together, less_parts, rectangle, parameters)
+    found = _search_together(opened, request) if together else _search(opened, request, several=several)
     answers = [answer for _, answer in found.answers]
     # The graph may be ahead of the tables: then the answer says that it is being written.
     if not any(answer.refreshing for answer in answers):
         note_state(opened)
-    _report(found, several=several, excluded=not include_self)
+    _report(found, several=several, together=together, excluded=not include_self)
     if sheet is not None:
         _draw(*found.answers[0], sheet, opened)
     documents = [_document(answer) for answer in answers]
@@ -119,25 +165,50 @@ def query(
     return exit_code(any_result=any(answer.results for answer in answers), fail_on_found=fail_on_found)
 
 
-def _search(home: Home, files: Sequence[Path], parameters: Query, *, several: bool) -> Answers:
+def _read(home: Home, file: Path) -> QueryImage:
+    return read_query(file, home.images, max_bytes=home.settings.max_bytes)
+
+
+def _search(home: Home, request: Request, *, several: bool) -> Answers:
     """Search for one file after another over one connection; a single file that can't be used is an error."""
     answers: list[tuple[Path, Answer]] = []
     unusable = 0
     if not several:
         # A mistyped name is an error before a database is started for it.
-        read_query(files[0], home.images, max_bytes=home.settings.max_bytes)
-    with open_database(home.settings) as database, _progress_bar(len(files), shown=several) as step:
-        for file in files:
+        _read(home, request.files[0])
+    with open_database(home.settings) as database, progress_bar(len(request.files), shown=several) as step:
+        for file in request.files:
             try:
-                image = read_query(file, home.images, max_bytes=home.settings.max_bytes)
-                answers.append((file, find_similar(home, image, parameters, database=database)))
+                parts = request.parts([_read(home, file)])
+                answers.append((file, find_similar(home, parts, request.query, database=database)))
             except ImageError as error:
                 if not several:
                     raise
                 unusable += 1
-                click.echo(f"imgret: {printable(str(error))}", err=True)
+                _report_unusable(str(error))
             step()
     return Answers(answers, unusable)
+
+
+def _search_together(home: Home, request: Request) -> Answers:
+    """Search once with all files that can be used; the others are reported."""
+    images: list[QueryImage] = []
+    errors: list[ImageError] = []
+    for file in request.files:
+        try:
+            images.append(_read(home, file))
+        except ImageError as error:
+            errors.append(error)
+    if not images:
+        raise errors[0]
+    answer = find_similar(home, request.parts(images), request.query, skip_unusable=True)
+    for message in [*map(str, errors), *answer.unusable]:
+        _report_unusable(message)
+    return Answers([(request.files[0], answer)], len(errors) + len(answer.unusable))
+
+
+def _report_unusable(message: str) -> None:
+    click.echo(f"imgret: {printable(message)}", err=True)
 
 
 def _columns(answers: Sequence[Answer], parameters: Query, *, several: bool, table: bool) -> list[str]:
@@ -167,20 +238,22 @@ def _document(answer: Answer) -> dict[str, Any]:
     return {**COSINE, **answer.as_json(), **ranking}
 
 
-def _report(found: Answers, *, several: bool, excluded: bool) -> None:
+def _report(found: Answers, *, several: bool, together: bool, excluded: bool) -> None:
     """Print notes about the answers to stderr."""
     answers = [answer for _, answer in found.answers]
     if any(answer.refreshing for answer in answers):
         click.echo(
             "imgret: a run is writing to the graph, or the last one did not end; hits may be incomplete", err=True
         )
-    if several:
+    if several or together:
         unusable = f"; {found.unusable:,} could not be used" if found.unusable else ""
-        click.echo(f"imgret: {len(answers):,} query images{unusable}", err=True)
-    elif answers[0].query_paths:
+        used = sum(not part["less"] for part in answers[0].parts) or 1 if together else len(answers)
+        click.echo(f"imgret: {used:,} query images{' in one query' if together else ''}{unusable}", err=True)
+    if not several and answers[0].query_paths:
         state = "left out" if excluded else "included"
         names = printable(", ".join(answers[0].query_paths))
-        click.echo(f"imgret: the query image is in the graph as {names} ({state})", err=True)
+        of_query = "the query image is" if len(answers[0].parts) <= 1 else "images of the query are"
+        click.echo(f"imgret: {of_query} in the graph as {names} ({state})", err=True)
     if not any(answer.results for answer in answers):
         click.echo("imgret: no similar image was found", err=True)
     if answers:
@@ -197,7 +270,7 @@ def _draw(file: Path, answer: Answer, sheet: Path, home: Home) -> None:
 
 
 @contextmanager
-def _progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
+def progress_bar(total: int, *, shown: bool) -> Iterator[Callable[[], object]]:
     """Show a progress bar on stderr if it is a terminal; yield the function that advances it."""
     if not shown or not sys.stderr.isatty():
         yield lambda: None

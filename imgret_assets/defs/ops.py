@@ -3,8 +3,9 @@
 Belongs here: `SimilarityQuery`, the op, the answer as Markdown. Not here: the search (`domain.search.find_similar`).
 """
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlencode
 
 import dagster as dg
@@ -13,9 +14,11 @@ from pydantic import Field
 from imgret_assets.defs.resources.neo4j import Neo4jResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.images.contact_sheets import data_uri
+from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.search.find_similar import find_similar
-from imgret_assets.domain.search.query import Answer, Query, read_query
+from imgret_assets.domain.search.query import Answer, Query, QueryImage, read_query
+from imgret_assets.domain.search.query_parts import QueryPart, check_parts
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError
 from imgret_assets.wording import score_text
@@ -23,6 +26,7 @@ from imgret_assets.wording import score_text
 THUMBNAIL_PIXELS = 96
 # Dagster stores metadata in its event log, which more thumbnails would make too large.
 MAX_THUMBNAILS = 16
+MAX_QUERY_THUMBNAILS = 5
 
 
 class SimilarityQuery(dg.Config):
@@ -31,6 +35,17 @@ class SimilarityQuery(dg.Config):
     image_path: str = Field(
         default="",
         description="Query image: a file on the machine that runs the job. If empty: an image of the home.",
+    )
+    together: list[str] = Field(
+        default_factory=list, description="Further query images, files likewise: all make one query."
+    )
+    less: list[str] = Field(
+        default_factory=list, description="Images, files likewise, that the hits shall not resemble."
+    )
+    crop: str | None = Field(
+        default=None,
+        description="Search with this part of image_path: x,y,width,height in pixels of the upright image, or in "
+        "percent, as in 10%,5%,50%,50%.",
     )
     top_k: int = Field(default=5, description="Number of hits, 1 to 1000.")
     mode: Literal["index", "exact", "rerank"] = Field(
@@ -51,17 +66,17 @@ class SimilarityQuery(dg.Config):
 def find_similar_images(
     context: dg.OpExecutionContext, config: SimilarityQuery, warehouse: WarehouseResource, neo4j: Neo4jResource
 ) -> dict:
-    """Find the images of the graph that are similar to a query image."""
+    """Find the images of the graph that are similar to a query image, or to several together."""
     home = warehouse.open()
-    query = Query(**config.model_dump(exclude={"image_path"})).check()
+    query = Query(**config.model_dump(exclude={"image_path", "together", "less", "crop"})).check()
     path = Path(config.image_path).expanduser() if config.image_path else _example(home)
-    image = read_query(path, home.images, max_bytes=home.settings.max_bytes)
+    parts = query_parts(home, path, config)
     with neo4j.open(home) as database:
-        answer = find_similar(home, image, query, database=database)
+        answer = find_similar(home, parts, query, database=database)
     context.add_output_metadata(
         {
             "similar_images": dg.MetadataValue.md(answer_markdown(answer, path, home.images)),
-            "on_the_page": dg.MetadataValue.url(page_link(home.settings.app_url, answer, query)),
+            "on_the_page": dg.MetadataValue.url(page_link(home.settings.app_url, answer, query, parts)),
             "model": answer.model,
             "mode": answer.mode,
             "metric": answer.metric,
@@ -70,6 +85,33 @@ def find_similar_images(
         }
     )
     return answer.as_json()
+
+
+def query_parts(home: Home, path: Path, config: SimilarityQuery) -> list[QueryPart]:
+    """Return the parts of the query that a configuration describes, checked before the database is asked.
+
+    Args:
+        home: the home.
+        path: the query image.
+        config: what the query contains besides.
+
+    Raises:
+        ImageError: a file can't be read.
+        QueryError: an image is on both sides.
+        SettingError: the crop is no rectangle.
+    """
+    crop = None if config.crop is None else Crop.parse(config.crop)
+
+    def read(file: Path) -> QueryImage:
+        return read_query(file, home.images, max_bytes=home.settings.max_bytes)
+
+    parts = [
+        QueryPart(read(path), crop=crop),
+        *(QueryPart(read(Path(name).expanduser())) for name in config.together),
+        *(QueryPart(read(Path(name).expanduser()), less=True) for name in config.less),
+    ]
+    check_parts(parts)
+    return parts
 
 
 def _example(home: Home) -> Path:
@@ -87,18 +129,24 @@ def _example(home: Home) -> Path:
     return path
 
 
-def page_link(app_url: str, answer: Answer, query: Query) -> str:
-    """Return the address of the same query on the web page; of its first view if the image is not in the library."""
-    if not answer.query_paths:
+def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryPart]) -> str:
+    """Return the address of the same query on the web page; of its first view if an image is not in the library."""
+    paths = [part.source.path for part in parts if isinstance(part.source, QueryImage)]
+    first = answer.query_paths[0] if len(parts) == 1 and answer.query_paths else paths[0]
+    if first is None or None in paths[1:] or not answer.query_paths:
         return app_url
     parameters = {
-        "image": answer.query_paths[0],
+        "image": first,
+        "more": [path for part, path in zip(parts[1:], paths[1:], strict=True) if not part.less],
+        "less": [path for part, path in zip(parts[1:], paths[1:], strict=True) if part.less],
+        "crop": parts[0].crop,
         "k": query.top_k,
         "mode": query.mode,
         "min": query.min_score,
         "label": query.label,
     }
-    return f"{app_url}/?{urlencode({name: value for name, value in parameters.items() if value is not None})}"
+    values = {name: value for name, value in parameters.items() if value is not None}
+    return f"{app_url}/?{urlencode(values, doseq=True)}"
 
 
 def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
@@ -112,6 +160,7 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
 
     lines = [
         f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
+        *_part_lines(answer.parts),
         "",
         "| | score |" + rank_score_cell("rank score") + " label | path |" + relations_cell("relations"),
         "|---|---|" + rank_score_cell("---") + "---|---|" + relations_cell("---"),
@@ -129,6 +178,18 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
     if not answer.results:
         lines.append("| | | | no hits |")
     return "\n".join(lines)
+
+
+def _part_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a line for the crop of the first image and for each further image, the first ones with thumbnails."""
+    crops = [f"crop {escape(parts[0]['crop'])}"] if parts and "crop" in parts[0] else []
+    lines = []
+    for number, part in enumerate(parts[1:]):
+        file = Path(part["name"])
+        thumbnail = f"![query]({data_uri(file, THUMBNAIL_PIXELS)}) " if number < MAX_QUERY_THUMBNAILS else ""
+        lines.append(f"{thumbnail}{'less' if part['less'] else 'more'} like {escape(file.name)}")
+    # A blank line before each, or Markdown joins them.
+    return [text for line in (*crops, *lines) for text in ("", line)]
 
 
 def escape(text: str) -> str:

@@ -2,10 +2,13 @@ from collections.abc import Callable
 
 import pytest
 from streamlit.testing.v1 import AppTest
+from streamlit.testing.v1.element_tree import Slider
 
 from imgret_assets.app.components import library_picker
 from imgret_assets.app.views import search_page
+from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_assets.domain.search.query import Query
+from imgret_assets.domain.search.query_parts import StoredImage
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
 from imgret_tests.support.fake_search import FakeSearch, FakeServer, hit, page_test
@@ -315,3 +318,111 @@ def test_a_wrong_setting_is_reported(page: AppTest, monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("IMGRET_DEVICE", "toaster")
     page.run()
     assert "toaster" in page.error[0].value
+
+
+# More like this, less like this
+
+
+def names_of(search: FakeSearch) -> tuple[list[str], list[str]]:
+    """Return the names of what was searched with last, on each side."""
+    parts = search.parts[-1]
+    return [part.name for part in parts if not part.less], [part.name for part in parts if part.less]
+
+
+def test_hits_are_marked_and_removed_and_back_returns(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[1], 0.9), hit(library[2], 0.8)]
+    page.query_params["image"] = library[0]
+    page.run()
+    assert names_of(search) == ([library[0]], [])
+    page.button(key=f"more-hit-0-{library[1]}").click().run()
+    page.button(key=f"less-hit-1-{library[2]}").click().run()
+    assert names_of(search) == ([library[0], library[1]], [library[2]])
+    # Marked hits are images of the graph: their stored vectors count, and no file is read.
+    assert [type(part.source) for part in search.parts[-1][1:]] == [StoredImage, StoredImage]
+    assert "More like these" in texts(page)
+    assert "Less like this" in texts(page)
+    link = {name: page.query_params[name] for name in ("image", "more", "less")}
+    assert link == {"image": [library[0]], "more": [library[1]], "less": [library[2]]}
+    page.button(key=f"remove-more-1-{library[1]}").click().run()
+    assert names_of(search) == ([library[0]], [library[2]])
+    next(button for button in page.button if button.label == "Back").click().run()
+    assert names_of(search) == ([library[0], library[1]], [library[2]])
+    next(button for button in page.button if button.label == "Clear").click().run()
+    assert not {"image", "more", "less"} & set(page.query_params)
+
+
+def test_a_mark_changes_sides_and_is_never_on_both(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[1], 0.9)]
+    page.query_params["image"] = library[0]
+    page.run()
+    page.button(key=f"more-hit-0-{library[1]}").click().run()
+    page.button(key=f"less-hit-0-{library[1]}").click().run()
+    assert names_of(search) == ([library[0]], [library[1]])
+    # The only image that hits can resemble can't be marked as its opposite.
+    search.hits = [hit(library[0], 0.9)]
+    page.run()
+    page.button(key=f"less-hit-0-{library[0]}").click().run()
+    assert names_of(search) == ([library[0]], [library[1]])
+
+
+def test_the_first_image_can_be_removed(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[1], 0.9)]
+    page.run()
+    upload(page, "mine.png", picture_bytes(5))
+    page.button(key=f"more-hit-0-{library[1]}").click().run()
+    assert names_of(search) == (["mine.png", library[1]], [])
+    page.button(key="remove-more-0-mine.png").click().run()
+    assert names_of(search) == ([library[1]], [])
+    assert page.query_params["image"] in (library[1], [library[1]])
+
+
+def test_a_link_restores_a_query_of_several_images_and_a_crop(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    page.query_params["image"] = library[0]
+    page.query_params["more"] = library[1:3]
+    page.query_params["less"] = library[3:5]
+    page.query_params["crop"] = "10%,20%,50%,60%"
+    page.run()
+    assert names_of(search) == (library[:3], library[3:5])
+    assert search.parts[-1][0].crop == Crop(10, 20, 50, 60, PERCENT)
+    assert "Remove" in [button.label for button in page.button]
+
+
+@pytest.mark.parametrize("crop", ["nonsense", "90%,0%,50%,50%", ""])
+def test_a_crop_that_is_none_in_a_link_shows_the_whole_image(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], crop: str
+) -> None:
+    page.query_params["image"] = library[0]
+    page.query_params["crop"] = crop
+    page.run()
+    assert search.parts[-1][0].crop is None
+
+
+def slider(page: AppTest, label: str) -> Slider:
+    return next(element for element in page.slider if element.label.startswith(label))
+
+
+def test_sliders_crop_the_query_image(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    page.query_params["image"] = library[0]
+    page.run()
+    slider(page, "From left").set_range(25, 75).run()
+    slider(page, "From top").set_range(0, 50).run()
+    assert search.parts[-1][0].crop == Crop(25, 0, 50, 50, PERCENT)
+    assert page.query_params["crop"] in ("25%,0%,50%,50%", ["25%,0%,50%,50%"])
+    slider(page, "From left").set_range(100, 100).run()
+    assert search.parts[-1][0].crop == Crop(95, 0, 5, 50, PERCENT)
+    next(button for button in page.button if button.label == "Whole image").click().run()
+    assert search.parts[-1][0].crop is None
+    assert "crop" not in page.query_params
+    slider(page, "From left").set_range(25, 75).run()
+    slider(page, "From left").set_range(0, 100).run()
+    assert search.parts[-1][0].crop is None

@@ -4,12 +4,14 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
 from imgret_assets.app.components.thumbnails import (
     TILE_PX,
     ImageFacts,
+    cropped_thumbnail,
     data_thumbnail,
     equal_tiles,
     file_thumbnail,
@@ -17,6 +19,7 @@ from imgret_assets.app.components.thumbnails import (
     image_facts,
     readable_bytes,
 )
+from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_tests.support.pictures import picture, picture_bytes
 
 LIMIT = 1_000_000
@@ -97,3 +100,18 @@ def test_the_frame_is_part_of_the_size() -> None:
     uri, width, height = frame_thumbnail(picture_bytes(1, form="JPEG"), "#ff0000", frame_px=3)
     assert uri.startswith("data:image/jpeg;base64,")
     assert (width, height) == (46, 36)
+
+
+def test_a_crop_is_bright_and_the_rest_dim() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (80, 40), "white").save(file, "PNG")
+    cropped = cropped_thumbnail(file.getvalue(), Crop(50, 0, 50, 100, PERCENT), 40, max_pixels=LIMIT)
+    assert cropped is not None
+    assert cropped == cropped_thumbnail(file.getvalue(), Crop(40, 0, 40, 40), 40, max_pixels=LIMIT)
+    shown = np.asarray(Image.open(io.BytesIO(cropped)).convert("L"))
+    assert shown.shape == (20, 40)
+    assert shown[:, :16].max() < 100
+    assert shown[:, 24:].min() > 200
+    assert cropped_thumbnail(b"no picture", None, 40, max_pixels=LIMIT) is None
+    whole = data_thumbnail(file.getvalue(), 40, max_pixels=LIMIT)
+    assert cropped_thumbnail(file.getvalue(), Crop(100, 0, 5, 5), 40, max_pixels=LIMIT) == whole

@@ -1,16 +1,20 @@
 """The query job: its configuration and its answer. Queries against a graph are in `server/test_find_similar.py`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import dagster as dg
 import pytest
 
 from imgret_assets.defs.jobs import QUERY
-from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape
+from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape, page_link
+from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.search.query import Answer, Hit, Relation
-from imgret_assets.errors import ImageError, ImgretError, SettingError
+from imgret_assets.domain.search.query import Answer, Hit, Query, Relation, read_query
+from imgret_assets.domain.search.query_parts import QueryPart
+from imgret_assets.errors import ImageError, ImgretError, QueryError, SettingError
 from imgret_assets.samples.folders import sample_query
 from imgret_tests.support.chain import QUIET, Chain
 from imgret_tests.support.pictures import picture_bytes, write_pictures
@@ -67,6 +71,9 @@ def test_omitted_fields_have_defaults(job: dg.JobDefinition) -> None:
     config = dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png"}}}})
     assert config["ops"][OP]["config"] == {
         "image_path": "a.png",
+        "together": [],
+        "less": [],
+        "crop": None,
         "top_k": 5,
         "mode": "index",
         "metric": "cosine",
@@ -103,6 +110,9 @@ def test_wrong_configuration_is_an_error_at_launch(job: dg.JobDefinition, values
         ({"top_k": 1001}, SettingError, "top_k is 1001"),
         ({"min_score": 1.5}, SettingError, "min_score is 1.5. Expected: a cosine"),
         ({"image_path": "/no/such.png"}, ImageError, r"/no/such.png can't be read \(No such file"),
+        ({"together": ["/no/such.png"]}, ImageError, r"/no/such.png can't be read \(No such file"),
+        ({"less": ["/no/such.png"]}, ImageError, r"/no/such.png can't be read \(No such file"),
+        ({"crop": "1,2,3"}, SettingError, r"crop is '1,2,3'. Expected: x,y,width,height"),
     ],
 )
 def test_a_value_out_of_range_is_an_error_before_a_connection(
@@ -113,6 +123,14 @@ def test_a_value_out_of_range_is_an_error_before_a_connection(
     # Nothing listens on the port of the server: a DatabaseError would mean that the connection came first.
     with pytest.raises(error, match=message):
         job.execute_in_process(_config(**({"image_path": str(image)} | values)))
+
+
+def test_the_same_image_on_both_sides_is_an_error(job: dg.JobDefinition, images: Path) -> None:
+    for name in ("a.png", "copy.png"):
+        (images / name).write_bytes(picture_bytes(1))
+    config = _config(image_path=str(images / "a.png"), less=[str(images / "copy.png")])
+    with pytest.raises(QueryError, match=r"copy\.png is on both sides"):
+        job.execute_in_process(config)
 
 
 def _answer(hits: list[Hit]) -> Answer:
@@ -138,6 +156,36 @@ def test_an_answer_shows_the_relations_of_each_hit(images: Path) -> None:
     assert "0.900 other0<br>0.900 other1<br>" in text
     assert "other9" in text
     assert "other10" not in text
+
+
+def test_an_answer_shows_all_parts_of_the_query(images: Path) -> None:
+    paths = [str(images / path) for path in write_pictures(images, 10)]
+    parts = [{"name": path, "less": number > 1, "weight": 1.0} for number, path in enumerate(paths)]
+    parts[0]["crop"] = "10%,10%,50%,50%"
+    answer = replace(_answer([Hit("a.png", 0.5, None)]), parts=parts)
+    lines = answer_markdown(answer, Path(paths[0]), images).splitlines()
+    assert lines[2] == "crop 10%,10%,50%,50%"
+    assert lines[4].startswith("![query](data:image/")
+    assert lines[4].endswith("more like " + escape(Path(paths[1]).name))
+    assert lines[6].endswith("less like " + escape(Path(paths[2]).name))
+    assert lines[20] == "less like " + escape(Path(paths[9]).name)
+    assert lines[22].startswith("| | score |")
+
+
+def test_the_page_is_linked_with_the_whole_query(images: Path) -> None:
+    paths = write_pictures(images, 3)
+    query_images = [read_query(images / path, images) for path in paths]
+    parts = [
+        QueryPart(query_images[0], crop=Crop(10, 0, 50, 50, PERCENT)),
+        QueryPart(query_images[1]),
+        QueryPart(query_images[2], less=True),
+    ]
+    answer = replace(_answer([]), query_paths=paths)
+    link = urlsplit(page_link("http://127.0.0.1:8501", answer, Query(top_k=7), parts))
+    expected = {"image": [paths[0]], "more": [paths[1]], "less": [paths[2]], "crop": ["10%,0%,50%,50%"]}
+    assert parse_qs(link.query) == expected | {"k": ["7"], "mode": ["index"]}
+    outside = [*parts, QueryPart(read_query(images / paths[0]))]
+    assert page_link("http://127.0.0.1:8501", answer, Query(), outside) == "http://127.0.0.1:8501"
 
 
 def test_an_answer_without_hits(images: Path) -> None:

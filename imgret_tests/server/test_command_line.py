@@ -30,7 +30,7 @@ from imgret_tests.support.pictures import write_pictures
 pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
 PAGE = PROJECT / "docs/guide/command-line.md"
-EXIT_CODES = {"--fail-on-found": 11}
+EXIT_CODES = {"--fail-on-found": 11, "imgret known": 11}
 WITHIN_S = 600.0
 # They stay, download, or change a machine: each has tests of its own.
 NOT_RUN = {"setup", "samples", "demo", "app", "dev", "serve"}
@@ -140,6 +140,58 @@ def test_json_is_all_there_is_on_stdout_with_bars_on(place: Place) -> None:
     assert {answer["schema"] for answer in answers} == {1}
     assert "images" in shown
     assert "4/4" in shown
+
+
+def test_images_together_are_one_query(place: Place) -> None:
+    done = place.run("query", "query.png", ORIGINAL, "new-pictures", "--together", "--json")
+    answer = json.loads(done.stdout)
+    assert done.returncode == 0
+    assert [part["name"] for part in answer["parts"]][:1] == ["query.png"]
+    assert len(answer["parts"]) == 4
+    assert ORIGINAL not in [hit["path"] for hit in answer["results"]]
+    notes = done.stderr.decode()
+    assert "no picture.jpg can't be used as a query: not_an_image" in notes
+    assert "imgret: 4 query images in one query; 1 could not be used" in notes
+    # One of the folder's files has the same bytes.
+    assert f"images of the query are in the graph as {ORIGINAL}, copies/same bytes.png (left out)" in notes
+    none = place.run("query", "new-pictures/no picture.jpg", "nowhere.png", "--together")
+    assert none.returncode == 2
+
+
+def test_less_like_an_image_moves_its_kind_down(place: Place) -> None:
+    query, avoided = "family1/picture0001.png", "family2/picture0002.png"
+
+    def scores(*options: str) -> dict[str, float]:
+        done = place.run("query", query, "-k", "30", "--json", *options)
+        assert done.returncode == 0, done.stderr.decode()
+        return {hit["path"]: hit["score"] for hit in json.loads(done.stdout)["results"]}
+
+    plain, less = scores(), scores("--less", avoided)
+    assert set(plain) - set(less) == {avoided}
+    alike = "family2/picture0007.png"
+    assert less[alike] < plain[alike]
+    for arguments, message in (
+        ((query, "--less", query), "is on both sides"),
+        ((query, "--less", "new-pictures/no picture.jpg"), "shall not resemble, "),
+        ((query, avoided, "--less", "nowhere.png"), "nowhere.png"),
+    ):
+        done = place.run("query", *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr.decode()
+
+
+def test_a_crop_is_searched_with(place: Place) -> None:
+    photo(1).resize((500, 400)).crop((100, 50, 400, 350)).save(place.folder / "cut.png")
+    cut = place.run("query", "cut.png", "-k", "3", "--json")
+    for crop in ("100,50,300,300", "20%,12.5%,60%,75%"):
+        done = place.run("query", "query.png", "--crop", crop, "-k", "3", "--json")
+        answer = json.loads(done.stdout)
+        assert answer["results"] == json.loads(cut.stdout)["results"]
+        assert answer["parts"][0]["crop"] == crop
+    for crop, message in (("400,0,200,10", "is not inside the image, which has 500 x 400"), ("1,2,3", "x,y,width")):
+        done = place.run("query", "query.png", "--crop", crop)
+        assert done.returncode == 2
+        assert message in done.stderr.decode()
 
 
 def test_a_query_finds_the_copies(place: Place) -> None:
@@ -288,3 +340,43 @@ def test_every_example_does_what_it_says(place: Place, line: str) -> None:
     assert b"Traceback" not in done.stderr
     if "--json" in line:
         assert json.loads(done.stdout)
+
+
+# Files that the library has already
+
+
+def test_known_files_are_named_with_what_they_are(place: Place) -> None:
+    folder = place.folder / "card"
+    folder.mkdir()
+    (folder / "same.png").write_bytes((place.images / ORIGINAL).read_bytes())
+    photo(1).resize((500, 400)).save(folder / "smaller.jpg", quality=80)
+    photo(9).save(folder / "new.jpg")
+    (folder / "no picture.jpg").write_text("only text")
+    done = place.run("known", "card", "--json")
+    assert done.returncode == 11, done.stderr.decode()
+    document = json.loads(done.stdout)
+    kinds = {row["file"]: row["kind"] for row in document["files"]}
+    assert kinds == {"card/same.png": "exact", "card/smaller.jpg": "near"}
+    assert document["unusable"] == 1
+    notes = done.stderr.decode()
+    assert "no picture.jpg can't be used" in notes
+    assert "imgret: 2 of 3 files are known (1 exact, 1 near); 1 new; 1 could not be used" in notes
+
+    new = place.run("known", "card", "--new", "-0")
+    assert new.returncode == 11
+    assert new.stdout.decode() == f"{folder / 'new.jpg'}\0"
+    only_new = place.run("known", "card/new.jpg")
+    assert (only_new.returncode, only_new.stdout.decode().splitlines()) == (0, ["file\tknown_as\tkind\tscore"])
+    by_score = place.run("known", "card/new.jpg", "--min-score", "-1", "--json")
+    assert by_score.returncode == 11
+    assert json.loads(by_score.stdout)["files"][0]["kind"] == "similar"
+    assert place.run("known", "card/no picture.jpg").returncode == 1
+    assert place.run("known", "card", "--min-score", "2").returncode == 2
+
+
+def test_a_file_of_the_library_is_not_known_as_itself(place: Place) -> None:
+    alone = json.loads(place.run("known", "family1/picture0001.png", "--new", "--json").stdout)
+    assert [row["file"].endswith("family1/picture0001.png") for row in alone["files"]] == [True]
+    copied = json.loads(place.run("known", ORIGINAL, "--json").stdout)["files"][0]
+    assert copied["kind"] == "exact"
+    assert copied["known_as"] != ORIGINAL

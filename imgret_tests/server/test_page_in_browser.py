@@ -149,6 +149,10 @@ class View:
     def button(self, name: str) -> "Locator":
         return self.page.get_by_role("button", name=name)
 
+    def exact_button(self, label: str) -> "Locator":
+        """All buttons with this label, whatever icon is before it."""
+        return self.page.locator("[data-testid=stButton] button").filter(has=self.page.get_by_text(label, exact=True))
+
 
 # Schemes of addresses that the window makes itself.
 OWN = ("data", "blob")
@@ -276,6 +280,47 @@ def test_an_upload_finds_similar_images_and_each_hit_can_be_searched_with(view: 
     view.expect_query("mine.png")
     expect(view.names.nth(1)).to_have_text(first)
     assert "image" not in view.query
+
+
+def test_marked_hits_and_a_crop_refine_the_query(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.SEARCH, image=ORIGINAL, fold="false")
+    view.expect_query(ORIGINAL)
+    liked, disliked = view.names.nth(2).inner_text(), view.names.nth(5).inner_text()
+    view.exact_button("More").nth(1).click()
+    expect(page.get_by_text("More like these")).to_be_visible()
+    # By the keyboard: the focus is on the first button of a hit, and its marks come after its other buttons.
+    view.exact_button("Less").nth(3).focus()
+    marked = view.names.nth(3).inner_text()
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Less like this")).to_be_visible()
+    wait_until_drawn(page)
+    assert not {ORIGINAL, liked, marked} & set(view.names.all_inner_texts())
+    assert disliked == marked
+    expect(view.exact_button("Remove")).to_have_count(3)
+    assert (view.query["more"], view.query["less"]) == (liked, marked)
+
+    view.button("Crop").click()
+    left = page.get_by_role("slider", name="From left to right (%)").first
+    left.focus()
+    page.keyboard.press("PageUp")
+    page.wait_for_url(re.compile("[?&]crop="))
+    wait_until_drawn(page)
+    faults = accessibility_faults(page)
+    page.keyboard.press("Escape")
+    page.set_viewport_size({"width": 390, "height": 800})
+    wait_until_drawn(page)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert faults + accessibility_faults(page) == []
+
+    page.reload()
+    expect(view.exact_button("Remove")).to_have_count(3)
+    view.exact_button("Remove").nth(2).click()
+    expect(view.exact_button("Remove")).to_have_count(2)
+    wait_until_drawn(page)
+    assert "less" not in view.query
+    assert marked in view.names.all_inner_texts()
 
 
 # As the browser gives it to the page, wherever it is dropped or pasted; false until the page takes it.

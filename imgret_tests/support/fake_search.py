@@ -4,7 +4,7 @@ Belongs here: a database that answers from a table, a search that always finds t
 (`app/conftest.py`), a real Neo4j (`support/neo4j_server.py`).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
@@ -15,6 +15,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.images.files import label_of
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
+from imgret_assets.domain.search.query_parts import QueryPart, is_plain, query_name
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.settings import Settings
 
@@ -76,7 +77,7 @@ class FakeServer:
 
 
 class FakeSearch:
-    """Answers every query with the same hits, and records the queries."""
+    """Answers every query with the same hits, and records the queries: first image, all parts, settings."""
 
     def __init__(self) -> None:
         self.hits: list[Hit] = []
@@ -84,12 +85,20 @@ class FakeSearch:
         self.failure: Exception | None = None
         self.refreshing = False
         self.queries: list[tuple[QueryImage, Query]] = []
+        self.parts: list[list[QueryPart]] = []
 
-    def __call__(self, home: Home, image: QueryImage, query: Query, *, database: Database) -> Answer:
-        self.queries.append((image, query))
+    def __call__(
+        self, home: Home, parts: Sequence[QueryPart], query: Query, *, database: Database, skip_unusable: bool
+    ) -> Answer:
+        first = parts[0].source
+        assert isinstance(first, QueryImage)
+        self.queries.append((first, query))
+        self.parts.append(list(parts))
         if self.failure is not None:
             raise self.failure
-        return Answer(image.name, "fake-00000000", query.mode, 12.3, self.refreshing, self.hits, self.query_paths)
+        described = [] if is_plain(parts) else [part.as_json() for part in parts]
+        facts = (self.refreshing, self.hits, self.query_paths)
+        return Answer(query_name(parts), "fake-00000000", query.mode, 12.3, *facts, parts=described)
 
 
 def hit(path: str, score: float, *relations: tuple[str, float, bool]) -> Hit:

@@ -1,7 +1,7 @@
-"""Images as tiles with their facts and buttons: the query image, hits, examples.
+"""Images as tiles with their facts and buttons: hits, examples.
 
-Belongs here: tiles and their buttons. Not here: which images are shown (`app.views.search_page`), thumbnails
-(`app.components.thumbnails`).
+Belongs here: tiles and their buttons. Not here: which images are shown (`app.views.search_page`), the query
+(`app.components.query_row`), thumbnails (`app.components.thumbnails`).
 """
 
 from collections.abc import Callable, Sequence
@@ -11,23 +11,19 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from imgret_assets.app.components.page_keys import GRID_KEY
-from imgret_assets.app.components.query_choice import LIBRARY, Choice, choose, samples_folder
+from imgret_assets.app.components.query_choice import LIBRARY, Choice, choose, mark, samples_folder
 from imgret_assets.app.components.thumbnails import (
     TILE_PX,
-    data_thumbnail,
     home_tiles,
     image_facts,
-    readable_bytes,
 )
 from imgret_assets.app.navigation import GRAPH, open_page
 from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.files import image_file
-from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.domain.storage.home import Home
 
 # A tile's border and padding are drawn around the image.
 CARD_PX = TILE_PX + 34
-_QUERY_PX = 300
 
 
 @dataclass(frozen=True)
@@ -39,22 +35,14 @@ class Tile:
         headline: Markdown above its path.
         label: its folder, if that is worth a line of its own.
         compare: shows the image of a path beside the query image; None if there is no query image.
+        can_mark: the image can be added to either side of the query.
     """
 
     choice: Choice
     headline: str = ""
     label: str | None = None
     compare: Callable[[str], None] | None = None
-
-
-def show_query_image(image: QueryImage, *, kind_text: str, max_pixels: int) -> None:
-    """Show the query image with its name and size."""
-    preview = data_thumbnail(image.data, _QUERY_PX, max_pixels=max_pixels)
-    if preview is not None:
-        st.image(preview, alt=image.name)
-    with st.container(width="content"):
-        st.text(image.name)
-        st.caption(f"{kind_text} · {readable_bytes(len(image.data))}")
+    can_mark: bool = False
 
 
 def tile_grid(key: str) -> DeltaGenerator:
@@ -109,3 +97,25 @@ def _show_buttons(tile: Tile, *, key: str, readable: bool) -> None:
             tile.compare(tile.choice.name)
         if st.button("Graph", key=f"graph-{key}", help="Show the images it is related to", type="tertiary"):
             open_page(GRAPH, image=tile.choice.name)
+    if tile.can_mark:
+        _show_marks(tile, key)
+
+
+def _show_marks(tile: Tile, key: str) -> None:
+    """Show the buttons that add the image to either side of the query."""
+    marks = (
+        ("More", "thumb_up", "Search for more like this, too"),
+        ("Less", "thumb_down", "Search for less like this"),
+    )
+    with st.container(horizontal=True, gap="small"):
+        for label, icon, text in marks:
+            st.button(
+                label,
+                key=f"{label.lower()}-{key}",
+                icon=f":material/{icon}:",
+                help=text,
+                on_click=mark,
+                args=(tile.choice.name,),
+                kwargs={"less": label == "Less"},
+                type="tertiary",
+            )

@@ -12,15 +12,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageEnhance, ImageOps
 
 from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
+from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.decode import decode, read_header
 from imgret_assets.domain.images.file_reading import open_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.errors import ImageError
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 TILE_PX = 224
@@ -116,6 +118,26 @@ def data_thumbnail(data: bytes, size: int, *, max_pixels: int) -> bytes | None:
     return _encode(image, "JPEG")
 
 
+@lru_cache(maxsize=16)
+def cropped_thumbnail(data: bytes, crop: Crop | None, size: int, *, max_pixels: int) -> bytes | None:
+    """Return an image file's bytes as a small JPEG whose part inside the crop is bright and whose rest is dim.
+
+    None if they are no usable image. A crop that is not inside the image is not drawn.
+    """
+    thumbnail = data_thumbnail(data, size, max_pixels=max_pixels)
+    if thumbnail is None or crop is None:
+        return thumbnail
+    image = Image.open(io.BytesIO(thumbnail)).convert("RGB")
+    header = read_header(io.BytesIO(data), max_pixels=max_pixels)
+    try:
+        box = crop.in_percent(header.width, header.height).box(*image.size)
+    except ImageError:
+        return thumbnail
+    dim = ImageEnhance.Brightness(image).enhance(0.3)
+    dim.paste(image.crop(box), box)
+    return _encode(dim, "JPEG")
+
+
 def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
     """Return `file_thumbnail` with the home's limits of pixels and bytes and its folder of thumbnails."""
     limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
@@ -127,21 +149,21 @@ def home_tiles(home: Home, files: Sequence[Path | None]) -> list[str]:
     return equal_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
 
 
-def equal_tiles(thumbnails: list[bytes]) -> list[str]:
-    """Return thumbnails centred on transparent tiles, TILE_PX wide and as high as the highest, as data URIs of WebP.
+def equal_tiles(thumbnails: list[bytes], width: int = TILE_PX) -> list[str]:
+    """Return thumbnails centred on transparent tiles, of one width and as high as the highest, as data URIs of WebP.
 
     As URIs, because Streamlit would make a PNG of each tile's bytes, ten times as large and again in every run.
     """
     images = [Image.open(io.BytesIO(data)) for data in thumbnails]
     height = max((image.height for image in images), default=0)
-    return [_cached_tile(data, height) for data in thumbnails]
+    return [_cached_tile(data, width, height) for data in thumbnails]
 
 
 @lru_cache(maxsize=_CACHED_THUMBNAILS)
-def _cached_tile(thumbnail: bytes, height: int) -> str:
+def _cached_tile(thumbnail: bytes, width: int, height: int) -> str:
     image = Image.open(io.BytesIO(thumbnail))
-    tile = Image.new("RGBA", (TILE_PX, height))
-    tile.paste(image, ((TILE_PX - image.width) // 2, (height - image.height) // 2))
+    tile = Image.new("RGBA", (width, height))
+    tile.paste(image, ((width - image.width) // 2, (height - image.height) // 2))
     return f"data:image/webp;base64,{base64.b64encode(_encode(tile, 'WEBP')).decode()}"
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 from imgret_assets.app.components.comparison import show_comparison
 from imgret_assets.app.components.duplicate_hits import GroupedHit, group_duplicates
 from imgret_assets.app.components.hit_relationships import show_relationships
-from imgret_assets.app.components.image_tiles import Tile, show_query_image, show_tiles
+from imgret_assets.app.components.image_tiles import Tile, show_tiles
 from imgret_assets.app.components.library_picker import pickable_paths
 from imgret_assets.app.components.page_keys import UPLOADER_KEY, add_keys
 from imgret_assets.app.components.query_choice import (
@@ -20,14 +20,17 @@ from imgret_assets.app.components.query_choice import (
     SAMPLE,
     UPLOAD,
     Choice,
+    ChosenQuery,
     can_go_back,
     choose,
-    current_choice,
+    current_query,
     go_back,
     load_choice,
+    load_parts,
     sample_names,
     uploader_version,
 )
+from imgret_assets.app.components.query_row import show_query
 from imgret_assets.app.components.score_histogram import SELECTION, count_scores, histogram_chart, selected_score
 from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail
 from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
@@ -44,7 +47,6 @@ from imgret_assets.wording import counted, score_text
 MAX_TOP_K = 240
 DEFAULT_TOP_K = HITS_PER_PAGE = 24
 EXAMPLES = 8
-_KIND_TEXT = {UPLOAD: "Uploaded image", LIBRARY: "From the library", SAMPLE: "Sample query"}
 
 
 @dataclass(frozen=True)
@@ -61,16 +63,16 @@ def show_search() -> None:
     if opened is None:
         return
     home, library = opened
-    choice = current_choice()
+    chosen = current_query()
     with st.sidebar:
         _show_pickers(library, sample_names(home))
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
     add_keys()
-    if choice is None:
+    if chosen is None:
         _show_examples(context)
     else:
-        _show_answer(context, choice, controls)
+        _show_answer(context, chosen, controls)
 
 
 def _show_pickers(library: Library, samples: list[str]) -> None:
@@ -168,13 +170,13 @@ def _show_examples(context: PageContext) -> None:
             show_tiles(context.home, [Tile(choice) for choice in choices], key=key)
 
 
-def _show_answer(context: PageContext, choice: Choice, controls: Controls) -> None:
-    image = try_or_show_error(lambda: load_choice(choice, context.home))
+def _show_answer(context: PageContext, chosen: ChosenQuery, controls: Controls) -> None:
+    image = try_or_show_error(lambda: load_choice(chosen.images[0], context.home))
     with st.container(horizontal=True, gap="medium"):
         if image is not None:
-            show_query_image(image, kind_text=_KIND_TEXT[choice.kind], max_pixels=context.home.settings.max_pixels)
+            show_query(context.home, chosen, image)
         with st.container(width="content"):
-            st.button("Back", on_click=go_back, disabled=not can_go_back(), help="Return to the previous query image")
+            st.button("Back", on_click=go_back, disabled=not can_go_back(), help="Return to the previous query")
             st.button("Clear", on_click=choose, args=(None,), help="Start again without a query image")
         scores = st.container(width="stretch")
     if image is None or context.facts is None:
@@ -182,13 +184,13 @@ def _show_answer(context: PageContext, choice: Choice, controls: Controls) -> No
     with scores:
         min_score = _show_min_score()
     query = replace(controls.query, min_score=min_score)
-    answer = _show_hits(context, image, query, groups_duplicates=controls.groups_duplicates)
+    answer = _show_hits(context, chosen, image, query, groups_duplicates=controls.groups_duplicates)
     if answer is None:
         return
     with scores:
         _show_histogram(context, answer, min_score)
     if answer.results:
-        _show_relationships(context, image, answer)
+        _show_relationships(context, chosen, image, answer)
 
 
 def _show_min_score() -> float | None:
@@ -236,11 +238,15 @@ def _choose_min_score(key: str) -> None:
         st.session_state["min"] = score
 
 
-def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_duplicates: bool) -> Answer | None:
+def _show_hits(
+    context: PageContext, chosen: ChosenQuery, image: QueryImage, query: Query, *, groups_duplicates: bool
+) -> Answer | None:
     with st.spinner("Searching (the first search loads the model) …", show_time=True):
-        answer = try_or_show_error(lambda: search(context.home, image, query))
+        answer = try_or_show_error(lambda: search(context.home, load_parts(chosen, image), query))
     if answer is None:
         return None
+    for message in answer.unusable:
+        st.warning(f"Searched without an image: {markdown_text(message)}")
     if answer.refreshing:
         st.warning("A run was writing during the search: hits or relationships may be missing. Search again later.")
     pairs = try_or_show_error(lambda: read_duplicates(context.home, answer.results)) if groups_duplicates else None
@@ -253,13 +259,14 @@ def _show_hits(context: PageContext, image: QueryImage, query: Query, *, groups_
     page_key = f"hits-{uploader_version()}"
     number = st.pagination(pages, key=page_key) if pages > 1 else 1
     start = (number - 1) * HITS_PER_PAGE
-    compare = _compare_with(context, image, answer)
+    compare = _compare_with(context, chosen, image, answer)
     tiles = [
         Tile(
             Choice(LIBRARY, grouped.hit.path),
             _headline(rank, grouped),
             label=grouped.hit.label,
             compare=compare,
+            can_mark=True,
         )
         for rank, grouped in enumerate(hits[start : start + HITS_PER_PAGE], start + 1)
     ]
@@ -274,12 +281,15 @@ def _show_more(top_k: int, page_key: str, number: int) -> None:
     st.session_state[page_key] = number
 
 
-def _compare_with(context: PageContext, image: QueryImage, answer: Answer) -> Callable[[str], None]:
-    """Return a function that shows a hit beside the query image; if both are in the library, on the page Compare."""
+def _compare_with(
+    context: PageContext, chosen: ChosenQuery, image: QueryImage, answer: Answer
+) -> Callable[[str], None]:
+    """Return a function that shows a hit beside the first image; if both are in the library, on the page Compare."""
+    own_paths = answer.query_paths if chosen.is_one_image else [image.path] if image.path is not None else []
 
     def compare(path: str) -> None:
-        if answer.query_paths:
-            open_page(COMPARE, a=answer.query_paths[0], b=path)
+        if own_paths:
+            open_page(COMPARE, a=own_paths[0], b=path)
         else:
             _compare_upload(context.home, answer.model, image, path)
 
@@ -301,8 +311,11 @@ def _headline(rank: int, grouped: GroupedHit) -> str:
 
 
 @st.fragment
-def _show_relationships(context: PageContext, image: QueryImage, answer: Answer) -> None:
+def _show_relationships(context: PageContext, chosen: ChosenQuery, image: QueryImage, answer: Answer) -> None:
     threshold = context.facts.state.threshold if context.facts else None
+    if not chosen.is_one_image:
+        # The scores are those of all images together, of which none is the node of the query.
+        answer = replace(answer, query_paths=[])
     show_relationships(answer, _node_thumbnails(context.home, image), threshold=threshold)
 
 
@@ -313,7 +326,8 @@ def _summary(answer: Answer, query: Query, shown: int) -> str:
         parts.insert(1, f"{counted(count - shown, 'duplicate')} grouped")
     if answer.query_paths:
         paths = ", ".join(markdown_text(path) for path in answer.query_paths)
-        parts.append(f"query image in the library: {paths} ({'left out' if query.exclude_self else 'included'})")
+        of_query = "query image" if len(answer.parts) <= 1 else "images of the query"
+        parts.append(f"{of_query} in the library: {paths} ({'left out' if query.exclude_self else 'included'})")
     return " · ".join(parts)
 
 

@@ -85,6 +85,18 @@ class Crop:
             )
         return left, top, max(right, left + 1), max(bottom, top + 1)
 
+    def in_percent(self, width: int, height: int) -> "Crop":
+        """Return the same part of an image of this size in percent, for the same image in another size.
+
+        Raises:
+            ImageError: it is not wholly inside the image.
+        """
+        if self.unit == PERCENT:
+            return self
+        self.box(width, height)
+        across, down = 100 / width, 100 / height
+        return Crop(self.x * across, self.y * down, self.width * across, self.height * down, PERCENT)
+
     def cut(self, image: Image.Image) -> Image.Image:
         """Return this part of an upright image.
 

@@ -24,9 +24,10 @@ from imgret_assets.domain.duplicates.duplicate_search import (
     NEAR,
     have_like_proportions,
 )
-from imgret_assets.domain.duplicates.fingerprints import Fingerprint, correlate, fingerprint_bytes
+from imgret_assets.domain.duplicates.fingerprints import Fingerprint, fingerprint_bytes
 from imgret_assets.domain.duplicates.keepers import RADIUS_BITS
 from imgret_assets.domain.duplicates.orientation_search import find_orientation
+from imgret_assets.domain.duplicates.pair_comparison import compare_fingerprints, may_be_near
 from imgret_assets.domain.duplicates.pixel_comparison import compare_bytes
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.embeddings.table_reader import find_embedding
@@ -172,14 +173,14 @@ def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> 
     left, right = (measured.vector[np.newaxis] for measured in (first, second))
     cosine = float(cosines(left, right)[0])
     euclidean = float(np.linalg.norm(left.astype(np.float64) - right.astype(np.float64)))
-    phash_bits, correlation = _compare_fingerprints(first.fingerprint, second.fingerprint)
+    phash_bits, correlation = compare_fingerprints(first.fingerprint, second.fingerprint)
     dhash_bits = None
     if first.dhash is not None and second.dhash is not None:
         dhash_bits = int(np.count_nonzero(first.dhash != second.dhash))
     same_bytes = first.image.sha256 == second.image.sha256
     like_proportions = have_like_proportions(_as_usable(first.image), _as_usable(second.image))
     comparison = None
-    if not same_bytes and _is_candidate(phash_bits, correlation) and like_proportions:
+    if not same_bytes and may_be_near(phash_bits, correlation) and like_proportions:
         # In the order in which a run compares two images.
         data = sorted([(first.image.sha256, a.data), (second.image.sha256, b.data)])
         comparison = compare_bytes(data[0][1], data[1][1], max_pixels=home.settings.max_pixels)
@@ -224,25 +225,8 @@ def explain(home: Home, space: EmbeddingSpace, a: QueryImage, b: QueryImage) -> 
     )
 
 
-def _compare_fingerprints(a: Fingerprint, b: Fingerprint) -> tuple[int | None, float | None]:
-    """Return differing bits and correlation of two fingerprints; None where an image has nothing to measure."""
-    bits = correlation = None
-    if a.hash is not None and b.hash is not None:
-        x, y = (np.frombuffer(hash_bytes, np.uint8) for hash_bytes in (a.hash, b.hash))
-        bits = int(np.bitwise_count(x ^ y).sum())
-    if a.grey is not None and b.grey is not None:
-        correlation = float(correlate(a.grey, b.grey[np.newaxis])[0])
-    return bits, correlation
-
-
 def _as_usable(image: ExplainedImage) -> UsableImage:
     return UsableImage(image.file, image.sha256, image.bytes, image.width, image.height)
-
-
-def _is_candidate(phash_bits: int | None, correlation: float | None) -> bool:
-    if phash_bits is None or correlation is None:
-        return False
-    return phash_bits <= RADIUS_BITS and correlation >= MIN_CORRELATION
 
 
 def judge(

@@ -32,10 +32,11 @@ from imgret_assets.domain.search.query_parts import (
     StoredImage,
     check_parts,
     combine_vectors,
+    is_plain,
     query_name,
 )
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import DatabaseError, ImageError
+from imgret_assets.errors import DatabaseError, ImageError, QueryError
 
 # The index is approximate and quantised: it returns more candidates than hits, and these are scored exactly.
 CANDIDATES_PER_HIT = 5
@@ -65,11 +66,12 @@ def find_similar(
         embedder: an embedder of the graph's space; the process's own if None.
         text_encoder: a text encoder of the graph's space; the process's own if None.
         skip_unusable: an image that can't be used is left out of the query and named in `Answer.unusable`, as long as
-            another is left. An unusable image that is `less` stays an error.
+            another is left.
 
     Raises:
         SettingError: the query is out of range.
-        QueryError: the parts contradict each other, or there is a text and the graph's space has no text tower.
+        QueryError: the parts contradict each other, there is a text and the graph's space has no text tower, or an
+            image that is `less` can't be used: without it, the answer would be to another question.
         ImageError: a query image can't be used.
         DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
         ReshardedError: reranking has read tables while a reshard replaced them.
@@ -104,7 +106,7 @@ def find_similar(
         final_state = read_state(opened)
         refreshing = REFRESHING in (state.state, final_state.state if final_state else REFRESHING)
         took_ms = round((time.monotonic() - started) * 1000, 1)
-    name, described = query_name(parts), [] if isinstance(image, QueryImage) else [part.as_json() for part in usable]
+    name, described = query_name(parts), [] if is_plain(usable) else [part.as_json() for part in usable]
     truncated = [QueryText(text).name for text, encoded in texts.items() if encoded.truncated]
     return Answer(
         query=name,
@@ -141,7 +143,9 @@ def _query_vector(
         try:
             vector = embed_part(embedder, part, max_pixels=home.settings.max_pixels, stored=stored, texts=texts)
         except ImageError as error:
-            if part.less or not skip_unusable:
+            if part.less:
+                raise QueryError(f"Of what the hits shall not resemble, {error}", remedy="leave it out") from error
+            if not skip_unusable:
                 raise
             errors.append(error)
             continue

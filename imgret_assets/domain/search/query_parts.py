@@ -20,7 +20,7 @@ from imgret_assets.domain.search.query import QueryImage
 from imgret_assets.errors import QueryError
 
 # Share of the mean of `less` parts that is subtracted from the mean of the others; measured in docs/guide/queries.md.
-LESS_SHARE = 0.5
+LESS_SHARE = 0.25
 # Names of more parts would make the name of a query unreadable.
 _MAX_NAMES = 3
 _MAX_TEXT_NAME = 80
@@ -188,10 +188,12 @@ def combine_vectors(parts: Sequence[QueryPart], vectors: Sequence[np.ndarray]) -
 
 
 def query_name(parts: Sequence[QueryPart]) -> str:
-    """Return a name for the whole query: the names of its first parts, with their signs."""
-    if len(parts) == 1:
-        return parts[0].name
-    ordered = sorted(parts, key=lambda part: part.less)
-    names = [f"{'-' if part.less else '+'} {part.name}" for part in ordered[:_MAX_NAMES]]
-    more = f" and {len(parts) - _MAX_NAMES} more" if len(parts) > _MAX_NAMES else ""
-    return " ".join(names).removeprefix("+ ") + more
+    """Return a name for the whole query: the names of the first parts that the hits shall resemble."""
+    names = [part.name for part in parts if not part.less]
+    more = f" and {len(names) - _MAX_NAMES} more" if len(names) > _MAX_NAMES else ""
+    return " + ".join(names[:_MAX_NAMES]) + more
+
+
+def is_plain(parts: Sequence[QueryPart]) -> bool:
+    """Return True if the parts are one whole image, which needs no description beyond its name."""
+    return len(parts) == 1 and isinstance(parts[0].source, QueryImage) and parts[0].crop is None

@@ -63,3 +63,11 @@ def test_the_pixels_are_cut_out() -> None:
     pixels = np.arange(30 * 40 * 3, dtype=np.uint32).reshape(30, 40, 3).astype(np.uint8)
     cut = np.asarray(Crop(5, 7, 20, 10).cut(Image.fromarray(pixels)))
     np.testing.assert_array_equal(cut, pixels[7:17, 5:25])
+
+
+def test_pixels_in_percent_are_the_same_part_in_another_size() -> None:
+    crop = Crop(100, 50, 200, 150).in_percent(400, 200)
+    assert crop == Crop(25, 25, 50, 75, PERCENT)
+    assert crop.in_percent(7, 7) == crop
+    with pytest.raises(ImageError, match="not inside the image"):
+        Crop(100, 50, 200, 151).in_percent(400, 200)

@@ -98,8 +98,8 @@ def test_only_an_image_file_has_a_crop(source: StoredImage | QueryText | QueryVe
 
 def test_a_name_for_all_parts() -> None:
     assert query_name(more(A)) == "a.png"
-    assert query_name([QueryPart(C, less=True), *more(A, B)]) == "a.png + b.png - c.png"
-    assert query_name([*more(A, B, C, A), QueryPart(B, less=True)]) == "a.png + b.png + c.png and 2 more"
+    assert query_name([QueryPart(C, less=True), *more(A, B)]) == "a.png + b.png"
+    assert query_name([*more(A, B, C, A), QueryPart(B, less=True)]) == "a.png + b.png + c.png and 1 more"
 
 
 def test_a_part_is_described_with_its_crop() -> None:
