@@ -36,12 +36,8 @@ class SimilarityQuery(dg.Config):
         default="",
         description="Query image: a file on the machine that runs the job. If empty: an image of the home.",
     )
-    together: list[str] = Field(
-        default_factory=list, description="Further query images, files likewise: all make one query."
-    )
-    less: list[str] = Field(
-        default_factory=list, description="Images, files likewise, that the hits shall not resemble."
-    )
+    together: list[str] = Field(default=[], description="Further query images, files likewise: all make one query.")
+    less: list[str] = Field(default=[], description="Images, files likewise, that the hits shall not resemble.")
     crop: str | None = Field(
         default=None,
         description="Search with this part of image_path: x,y,width,height in pixels of the upright image, or in "
