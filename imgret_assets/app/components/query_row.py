@@ -96,8 +96,9 @@ def _show_crop(query: ChosenQuery) -> None:
     across, down = _percents(query.crop)
     # Of another image, or after the way back, the sliders start anew.
     key = f"crop-{uploader_version()}-{query.images[0].name}-{query.crop}"
-    label = "Crop" if query.crop is None else f"Crop: {across[0]}–{across[1]} % × {down[0]}–{down[1]} %"
-    with st.popover(label, icon=":material/crop:", help="Search with a part of the first image", key="crop-popover"):
+    of_image = "Crop" if query.is_one_image else "Crop the first image"
+    label = of_image if query.crop is None else f"{of_image}: {across[0]}–{across[1]} % × {down[0]}–{down[1]} %"
+    with st.popover(label, icon=":material/crop:", help="Search with a part of the image", key="crop-popover"):
         st.slider("From left to right (%)", 0, 100, across, key=f"across-{key}", on_change=_crop_by, args=(key,))
         st.slider("From top to bottom (%)", 0, 100, down, key=f"down-{key}", on_change=_crop_by, args=(key,))
         st.button("Whole image", on_click=set_crop, args=(None,), disabled=query.crop is None)

@@ -46,7 +46,7 @@ def library(home: Home, monkeypatch: pytest.MonkeyPatch) -> CannedDatabase:
         {
             cypher.READ_STATE: [STATE.__dict__],
             cypher.PATHS_OF_CONTENT: paths_of_content,
-            cypher.SHOW_VECTOR_INDEX: [],
+            cypher.SHOW_VECTOR_INDEXES: [],
             cypher.NEAREST_OF_ALL_GDS: rows,
         }
     )
