@@ -382,6 +382,27 @@ def test_the_first_image_can_be_removed(
     assert page.query_params["image"] in (library[1], [library[1]])
 
 
+def test_further_images_are_added_to_the_query(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], home: Home
+) -> None:
+    (home.path / "queries").mkdir()
+    (home.path / "queries/ask.png").write_bytes(picture_bytes(77))
+    page.run()
+    assert page.toggle(key="add-to-query").disabled
+    upload(page, "mine.png", picture_bytes(5))
+    page.toggle(key="add-to-query").set_value(True).run()
+    page.selectbox(key="pick-image-0").select(library[6]).run()
+    page.selectbox(key="pick-sample-1").select("ask.png").run()
+    upload(page, "second.png", picture_bytes(6))
+    assert names_of(search) == (["mine.png", library[6], "ask.png", "second.png"], [])
+    page.file_uploader[0].clear().run()
+    upload(page, "third.png", picture_bytes(7))
+    assert names_of(search)[0][-2:] == ["second.png", "third.png"]
+    page.toggle(key="add-to-query").set_value(False).run()
+    page.selectbox(key="pick-image-2").select(library[7]).run()
+    assert names_of(search) == ([library[7]], [])
+
+
 def test_a_link_restores_a_query_of_several_images_and_a_crop(
     page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
 ) -> None:

@@ -115,7 +115,7 @@ def _show_marks(tile: Tile, key: str) -> None:
                 icon=f":material/{icon}:",
                 help=text,
                 on_click=mark,
-                args=(tile.choice.name,),
+                args=(tile.choice,),
                 kwargs={"less": label == "Less"},
                 type="tertiary",
             )

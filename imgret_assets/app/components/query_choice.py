@@ -112,16 +112,26 @@ def choose(choice: Choice | None, *, keep_upload: bool = False) -> None:
     _write_link()
 
 
-def mark(path: str, *, less: bool) -> None:
-    """Add an image of the library to the query, on one of its sides only; for a widget's callback."""
+def mark(choice: Choice, *, less: bool) -> None:
+    """Add an image to the query, on one of its sides only; for a widget's callback."""
     query: ChosenQuery | None = st.session_state.get(_CHOICE)
-    choice = Choice(LIBRARY, path)
     rest = query.without(choice) if query is not None else None
     if rest is None:
         return
     marked = replace(rest, less=(*rest.less, choice)) if less else replace(rest, images=(*rest.images, choice))
     _set_query(marked)
     _write_link()
+
+
+def add(choice: Choice) -> None:
+    """Search with this image, too; with this image alone if there is no query yet. For a widget's callback."""
+    if st.session_state.get(_CHOICE) is None:
+        choose(choice, keep_upload=choice.kind == UPLOAD)
+        return
+    mark(choice, less=False)
+    if choice.kind != UPLOAD:
+        # A list that was chosen from is empty again.
+        st.session_state[_UPLOADER_VERSION] = uploader_version() + 1
 
 
 def unmark(choice: Choice) -> None:
@@ -236,23 +246,23 @@ def load_choice(choice: Choice, home: Home) -> QueryImage:
     return QueryImage(choice.name, data, choice.name if choice.kind == LIBRARY else None)
 
 
-def load_parts(query: ChosenQuery, first: QueryImage) -> list[QueryPart]:
+def load_parts(query: ChosenQuery, first: QueryImage, home: Home) -> list[QueryPart]:
     """Return the parts of a query; images of the library but the first by their stored vectors.
 
     Args:
-        query: with `images` of which the first was loaded.
-        first: the loaded image.
+        query: what is searched with.
+        first: its first image, loaded.
+        home: the home.
 
     Raises:
         ImageError: an image can't be read.
     """
     return [
         QueryPart(first, crop=query.crop),
-        *(QueryPart(_load_source(choice)) for choice in query.images[1:]),
-        *(QueryPart(_load_source(choice), less=True) for choice in query.less),
+        *(QueryPart(_load_source(choice, home)) for choice in query.images[1:]),
+        *(QueryPart(_load_source(choice, home), less=True) for choice in query.less),
     ]
 
 
-def _load_source(choice: Choice) -> QueryImage | StoredImage:
-    # Only a hit is marked, and all hits are images of the library.
-    return StoredImage(choice.name) if choice.data is None else QueryImage(choice.name, choice.data)
+def _load_source(choice: Choice, home: Home) -> QueryImage | StoredImage:
+    return StoredImage(choice.name) if choice.kind == LIBRARY else load_choice(choice, home)

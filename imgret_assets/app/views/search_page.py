@@ -21,6 +21,7 @@ from imgret_assets.app.components.query_choice import (
     UPLOAD,
     Choice,
     ChosenQuery,
+    add,
     can_go_back,
     choose,
     current_query,
@@ -47,6 +48,7 @@ from imgret_assets.wording import counted, score_text
 MAX_TOP_K = 240
 DEFAULT_TOP_K = HITS_PER_PAGE = 24
 EXAMPLES = 8
+_ADDS = "add-to-query"
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def show_search() -> None:
     home, library = opened
     chosen = current_query()
     with st.sidebar:
-        _show_pickers(library, sample_names(home))
+        _show_pickers(library, sample_names(home), has_query=chosen is not None)
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
     add_keys()
@@ -75,7 +77,7 @@ def show_search() -> None:
         _show_answer(context, chosen, controls)
 
 
-def _show_pickers(library: Library, samples: list[str]) -> None:
+def _show_pickers(library: Library, samples: list[str], *, has_query: bool) -> None:
     st.subheader("Query image", anchor=False)
     key = f"{UPLOADER_KEY}{uploader_version()}"
     st.file_uploader(
@@ -89,6 +91,12 @@ def _show_pickers(library: Library, samples: list[str]) -> None:
         _show_library_picker(library)
     if samples:
         _show_picker("Or a sample query", SAMPLE, samples)
+    st.toggle(
+        "Add to the query",
+        key=_ADDS,
+        disabled=not has_query,
+        help="Search with the next image together with those of the query, instead of with it alone.",
+    )
 
 
 def _show_library_picker(library: Library) -> None:
@@ -114,13 +122,18 @@ def _show_picker(label: str, kind: str, names: list[str]) -> None:
 
 def _choose_upload(key: str) -> None:
     file = st.session_state[key]
+    if st.session_state.get(_ADDS):
+        # The uploader empties itself before it takes another file.
+        if file is not None:
+            add(Choice(UPLOAD, file.name, file.getvalue()))
+        return
     choose(Choice(UPLOAD, file.name, file.getvalue()) if file else None, keep_upload=True)
 
 
 def _choose_picked(key: str, kind: str) -> None:
     name = st.session_state[key]
     if name is not None:
-        choose(Choice(kind, name))
+        (add if st.session_state.get(_ADDS) else choose)(Choice(kind, name))
 
 
 def _show_controls(library: Library) -> Controls:
@@ -242,7 +255,7 @@ def _show_hits(
     context: PageContext, chosen: ChosenQuery, image: QueryImage, query: Query, *, groups_duplicates: bool
 ) -> Answer | None:
     with st.spinner("Searching (the first search loads the model) …", show_time=True):
-        answer = try_or_show_error(lambda: search(context.home, load_parts(chosen, image), query))
+        answer = try_or_show_error(lambda: search(context.home, load_parts(chosen, image, context.home), query))
     if answer is None:
         return None
     for message in answer.unusable:
