@@ -8,11 +8,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import copies, embedding, graph, pairs, quality, ways
+from bench import api, copies, embedding, graph, pairs, quality, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs", "graph", "quality", "ways", "copies")
+SECTIONS = ("embedding", "memory", "pairs", "graph", "quality", "ways", "copies", "api")
 
 
 def main() -> None:
@@ -48,6 +48,8 @@ def main() -> None:
             ways.run(report, sources, work, say=_say)
         if "copies" in sections:
             copies.run(report, sources, work, say=_say)
+        if "api" in sections:
+            api.run(report, sources, work, sizes=api.Sizes(), say=_say)
     print(report.table())
     report.write(given.json)
     _say(f"Written to {given.json}")

@@ -79,17 +79,17 @@ def run(
     vectors, asked = grown[: sizes.nodes], grown[sizes.nodes :]
     home = open_bench_home(work / "graph", model="efficientnet_lite0", images=work)
     space = replace(resolve(home).space, dim=sizes.dim)
-    _write_tables(home, space, vectors)
-    with _served(home.settings), open_database(home.settings) as database:
+    write_tables(home, space, vectors)
+    with served(home.settings), open_database(home.settings) as database:
         bench = _Bench(report, home, space, database, say)
         bench.nodes(vectors[: sizes.article], rounds)
-        bench.relationships(_threshold_for(vectors, sizes.relationships), rounds)
+        bench.relationships(threshold_for(vectors, sizes.relationships), rounds)
         bench.queries(vectors, asked, sizes.exact, rounds)
     _from_files(report, sources, work, sizes.files, say)
 
 
 @contextmanager
-def _served(settings: Settings) -> Iterator[None]:
+def served(settings: Settings) -> Iterator[None]:
     """The home's own server for the block, stopped whatever happens."""
     try:
         lifecycle.ensure_running(settings)
@@ -249,14 +249,14 @@ def _best(vectors: np.ndarray, asked: np.ndarray) -> np.ndarray:
     return -np.sort(-(wanted @ stored.T), axis=1)[:, :TOP_K]
 
 
-def _threshold_for(vectors: np.ndarray, count: int) -> float:
+def threshold_for(vectors: np.ndarray, count: int) -> float:
     """The cosine above which about `count` pairs are, judged by a sample of the rows."""
     unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
     some = unit[:1000] @ unit.T
     return round(float(np.quantile(some, 1 - 2 * count / len(unit) ** 2)), 2)
 
 
-def _write_tables(home: Home, space: EmbeddingSpace, vectors: np.ndarray) -> None:
+def write_tables(home: Home, space: EmbeddingSpace, vectors: np.ndarray) -> None:
     """Manifest and embeddings of made-up pictures with all the facts that nodes carry."""
     rows: dict[str, list[int]] = {shard: [] for shard in home.shards}
     paths = [f"folder{row % 97:02d}/picture{row:06d}.jpg" for row in range(len(vectors))]
@@ -292,7 +292,7 @@ def _from_files(report: Report, sources: Sequence[Path], work: Path, count: int,
     say(f"Writing {count:,} pictures")
     _parts(sources, range(count), folder)
     home = open_bench_home(work / "files-home", model="efficientnet_lite0", images=folder)
-    with _served(home.settings):
+    with served(home.settings):
         full = _run(home, folder)
         say(f"  everything over {count:,} files: {full['seconds']:.1f} s")
         same = _run(home, folder)

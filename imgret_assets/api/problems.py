@@ -91,6 +91,7 @@ _UNPROCESSABLE = HTTPStatus.UNPROCESSABLE_ENTITY
 # Error -> name, status, title, seconds until the same may succeed. The first that fits counts: special ones are first.
 _KINDS: Sequence[tuple[type[ImgretError], str, int, str, int | None]] = (
     (errors.ImageError, "unusable-image", _UNPROCESSABLE, "The query can't be used", None),
+    (errors.QueryError, "invalid-request", _UNPROCESSABLE, "The parts of the query make no query", None),
     (errors.SettingError, "invalid-request", _UNPROCESSABLE, "The request has wrong values", None),
     (errors.GraphRebuildingError, "rebuilding", _UNAVAILABLE, "The graph is being rebuilt", 30),
     (errors.ReshardedError, "resharded", _UNAVAILABLE, "The tables are being rewritten", RETRY_AFTER_S),

@@ -14,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 from imgret_assets.domain.review.group_list import ImageGroup
 from imgret_assets.domain.search.image_details import ImageDetails
 from imgret_assets.domain.search.query import MAX_TOP_K, Answer, Hit, Query, Relation
+from imgret_assets.domain.search.query_parts import MAX_TEXT_CHARACTERS
 
 MAX_QUERIES = 16
 MAX_PATH_CHARACTERS = 4096
@@ -54,16 +55,36 @@ def _as_list(value: Any) -> Any:
 
 
 LibraryPath = Annotated[str, Field(min_length=1, max_length=MAX_PATH_CHARACTERS)]
+Texts = Annotated[
+    list[Annotated[str, Field(max_length=MAX_TEXT_CHARACTERS)]],
+    BeforeValidator(_as_list),
+    Field(max_length=MAX_QUERIES),
+]
 Paths = Annotated[list[LibraryPath], BeforeValidator(_as_list), Field(max_length=MAX_QUERIES)]
 
 
 class SimilarFields(BaseModel):
-    """What is asked, beside the uploaded images."""
+    """What is searched for, beside the uploaded images."""
 
     model_config = ConfigDict(extra="forbid")
 
     path: Paths = Field(
         default_factory=list, description="Images of the library to search with, by their path; one or several."
+    )
+    text: Texts = Field(
+        default_factory=list,
+        description="Words that describe images, one text or several; only for a model with a text tower.",
+    )
+    together: bool = Field(False, description="Make one query of all images, paths and texts.")
+    less: Paths = Field(
+        default_factory=list, description="Images of the library that the hits shall not resemble, by their path."
+    )
+    less_text: Texts = Field(default_factory=list, description="Words for what the hits shall not resemble.")
+    crop: str | None = Field(
+        None,
+        max_length=200,
+        description="Search with this part of each image: x,y,width,height in pixels of the upright image, or in "
+        "percent as in 10%,5%,50%,50%.",
     )
     k: int = Field(5, ge=1, le=MAX_TOP_K, description="Number of hits of each answer.")
     mode: Mode = Field(
@@ -129,23 +150,37 @@ class HitModel(BaseModel):
         )
 
 
-class AnswerModel(BaseModel):
-    """The answer to one query image."""
+class PartModel(BaseModel):
+    """A part of a query."""
 
-    query: str = Field(description="Name of the upload, or path of the image.")
-    query_paths: list[str] = Field(description="Paths under which the query image is in the library.")
+    name: str
+    less: bool = Field(description="Whether the hits shall not resemble it.")
+    weight: float
+    crop: str | None = None
+
+
+class AnswerModel(BaseModel):
+    """The answer to one query."""
+
+    query: str = Field(description="Name of the upload, path of the image, or text; of several parts, all.")
+    query_paths: list[str] = Field(description="Paths under which images of the query are in the library.")
     model: str = Field(description="Embedding space of all scores.")
     mode: str = Field(description="How the hits were found.")
     metric: str
     higher_is_closer: bool = Field(description="Whether a higher score of the metric is a closer image.")
     took_ms: float
     refreshing: bool = Field(description="A run was writing: hits may be incomplete.")
+    parts: list[PartModel] | None = Field(None, description="What the query was made of, if not of one whole image.")
+    truncated: list[str] | None = Field(None, description="Texts whose end the model did not read.")
     results: list[HitModel] = Field(description="Best first.")
 
     @classmethod
     def of(cls, answer: Answer) -> "AnswerModel":
         """Return an answer of the search as it is answered here."""
+        # What is not set is not in the answer.
+        further: dict[str, Any] = {name: getattr(answer, name) for name in ("parts", "truncated")}
         return cls(
+            **{name: value for name, value in further.items() if value},
             query=answer.query,
             query_paths=answer.query_paths,
             model=answer.model,

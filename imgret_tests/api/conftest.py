@@ -1,6 +1,7 @@
 """A served home: its tables are built over a few pictures, its database and its search are fakes.
 
-Belongs here: fixtures. Not here: the fakes themselves (`support/fake_search.py`), a real graph (`server/test_api.py`).
+Belongs here: fixtures. Not here: the fakes themselves (`support/fake_search.py`, `support/api_server.py`), a real graph
+(`docs/test_api_examples.py`).
 """
 
 import shutil
@@ -17,10 +18,10 @@ from imgret_assets.domain.models import resolution
 from imgret_assets.domain.operations import complete_state
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import ApiSettings, load_settings
-from imgret_tests.support.api_server import client_of
+from imgret_tests.support.api_server import PartsSearch, client_of
 from imgret_tests.support.caught_up import catch_up
 from imgret_tests.support.fake_model import FakeEmbedder
-from imgret_tests.support.fake_search import FakeSearch, FakeServer
+from imgret_tests.support.fake_search import FakeServer
 from imgret_tests.support.photos import write_photos
 from imgret_tests.support.pictures import write_pictures
 
@@ -32,7 +33,7 @@ class Served:
     home: Home
     embedder: FakeEmbedder
     server: FakeServer
-    search: FakeSearch
+    search: PartsSearch
 
     def client(self, api: ApiSettings | None = None) -> TestClient:
         return client_of(self.home.settings, api)
@@ -57,7 +58,7 @@ def served(built: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serv
     settings = replace(built.settings, home=tmp_path / "served")
     shutil.copytree(built.path, settings.home)
     home = open_home(settings)
-    embedder, server, search = FakeEmbedder(), FakeServer(home), FakeSearch()
+    embedder, server, search = FakeEmbedder(), FakeServer(home), PartsSearch()
     # The fake model has no record of its own that a home could remember.
     for module in (resolution, complete_state):
         monkeypatch.setattr(module, "space_of_last_run", lambda _: embedder.space)

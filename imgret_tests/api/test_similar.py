@@ -9,11 +9,13 @@ from starlette.testclient import TestClient
 from imgret_assets.api.schemas import MAX_QUERIES
 from imgret_assets.domain.operations.complete_state import keep_complete_state
 from imgret_assets.domain.search.query import MAX_TOP_K, Query
+from imgret_assets.domain.search.query_parts import QueryText
 from imgret_assets.errors import (
     DatabaseError,
     GraphRebuildingError,
     ImageError,
     ImgretError,
+    QueryError,
     ReshardedError,
     StaleTableError,
 )
@@ -177,7 +179,7 @@ def test_bodies_of_another_form_are_problems(
 
 
 def test_too_many_uploads_are_refused(client: TestClient, served: Served) -> None:
-    uploads = [("image", (f"{number}.png", b"x")) for number in range(MAX_QUERIES + 1)]
+    uploads = [("image", (f"{number}.png", b"x")) for number in range(2 * MAX_QUERIES + 1)]
     response = client.post("/v1/similar", files=uploads)
     assert response.status_code == 400
     assert "files" in problem(response)["detail"]
@@ -219,6 +221,77 @@ def test_refreshing_is_that_of_the_graph_or_of_the_tables(client: TestClient, se
     assert keep_complete_state(served.home)
     next((served.home.path / "warehouse" / "nearest").rglob("*.parquet")).unlink()
     assert client.post("/v1/similar", json={"path": ORIGINAL}).json()["refreshing"] is True
+
+
+def test_parts_of_one_query_are_searched_with_together(client: TestClient, served: Served) -> None:
+    data = {"path": ORIGINAL, "text": "a red car", "less": OTHER, "less_text": "rain", "crop": "10%,5%,50%,50%"}
+    files = [("image", ("a.png", picture_bytes(1))), ("less_image", ("b.png", picture_bytes(2)))]
+    response = client.post("/v1/similar", files=files, data={**data, "together": "true"})
+    assert response.status_code == 200, response.text
+    [(parts, _, skips_unusable)] = served.search.asked
+    assert skips_unusable
+    assert [(part.name, part.less, part.crop and str(part.crop)) for part in parts] == [
+        ("a.png", False, "10%,5%,50%,50%"),
+        (ORIGINAL, False, "10%,5%,50%,50%"),
+        ("a red car", False, None),
+        ("b.png", True, None),
+        (OTHER, True, None),
+        ("rain", True, None),
+    ]
+    [answer] = response.json()["answers"]
+    assert [part["name"] for part in answer["parts"]] == ["a.png", ORIGINAL, "a red car", "b.png", OTHER, "rain"]
+
+
+def test_less_belongs_to_each_query_that_has_its_own_answer(client: TestClient, served: Served) -> None:
+    files = [("image", (f"{seed}.png", picture_bytes(seed))) for seed in (1, 2)]
+    files.append(("less_image", ("less.png", picture_bytes(3))))
+    response = client.post("/v1/similar", files=files)
+    assert len(response.json()["answers"]) == 2
+    for parts, _, _ in served.search.asked:
+        assert [part.less for part in parts] == [False, True]
+        assert parts[1].source.data == picture_bytes(3)  # type: ignore[union-attr]
+
+
+def test_unusable_parts_of_one_query_are_named(client: TestClient, served: Served) -> None:
+    served.search.unusable = ["b.png can't be used: truncated"]
+    response = client.post("/v1/similar", json={"path": [ORIGINAL, "gone.png"], "together": True})
+    assert len(response.json()["answers"]) == 1
+    details = [failed["detail"] for failed in response.json()["failed"]]
+    assert "gone.png" in details[0]
+    assert "truncated" in details[1]
+
+
+@pytest.mark.parametrize(
+    "failure", [QueryError("x is on both sides", remedy="name it once"), QueryError("no tower", remedy="use openclip")]
+)
+def test_parts_that_make_no_query_are_a_problem_with_the_remedy(
+    client: TestClient, served: Served, failure: QueryError
+) -> None:
+    served.search.failure = failure
+    response = client.post("/v1/similar", json={"text": "words"})
+    assert set(wrong_fields(response)) == {"words"}
+    assert problem(response)["remedy"] == failure.remedy
+
+
+@pytest.mark.parametrize("crop", ["0,0,10", "-1,0,10,10", "0,0,0,10", "90%,0%,20%,10%", "a,b,c,d"])
+def test_a_crop_that_is_none_is_a_problem(client: TestClient, served: Served, crop: str) -> None:
+    response = client.post("/v1/similar", json={"path": ORIGINAL, "crop": crop})
+    assert response.status_code == 422
+    assert "crop" in problem(response)["detail"]
+    assert served.search.asked == []
+
+
+@pytest.mark.parametrize("text", ["x" * 10_001, ["a"] * 17])
+def test_too_much_text_is_named(client: TestClient, text: Any) -> None:
+    [field] = wrong_fields(client.post("/v1/similar", json={"text": text}))
+    assert field.startswith("text")
+
+
+@pytest.mark.parametrize("text", ["ein rotes Auto", "κόκκινο αυτοκίνητο", "赤い車", "🚗" * 2000, "\u202e\0"])
+def test_words_of_any_script_reach_the_search(client: TestClient, served: Served, text: str) -> None:
+    assert client.post("/v1/similar", json={"text": text}).status_code == 200
+    [([part], _, _)] = served.search.asked
+    assert part.source == QueryText(text)
 
 
 @pytest.mark.parametrize("name", ["x" * 1000 + ".png", "名前.png", '"quoted".png'])

@@ -17,16 +17,19 @@ from imgret_assets.errors import ImgretError
 NEO4J_PASSWORD = "IMGRET_COMPOSE_NEO4J_PASSWORD"  # noqa: S105
 POSTGRES_PASSWORD = "IMGRET_COMPOSE_POSTGRES_PASSWORD"  # noqa: S105
 VARIABLES = (NEO4J_PASSWORD, POSTGRES_PASSWORD)
+# Of the service `api`, which runs only with its profile; files of earlier versions don't have it.
+API_TOKEN = "IMGRET_COMPOSE_API_TOKEN"  # noqa: S105
 PASSWORD_BYTES = 24
 
 _HEADER = """\
 # Passwords of the databases in docker-compose.yml, written by `imgret setup`, which never overwrites them.
 # Each is fixed when its volume is first used; docs/operate/compose.md describes how to start over.
+# The token is what clients of the HTTP API send; it may be changed at any time.
 """
 
 
 def write_compose_env(path: Path) -> bool:
-    """Write new random passwords, readable by their owner only, unless `path` exists.
+    """Write new random passwords and a token, readable by their owner only, unless `path` exists.
 
     Args:
         path: the file, usually `compose.env` in the folder of docker-compose.yml.
@@ -38,7 +41,7 @@ def write_compose_env(path: Path) -> bool:
         ImgretError: the file can't be written.
     """
     # Hexadecimal: the Neo4j image passes the password to a program, which would take a leading "-" for an option.
-    lines = [f"{name}={secrets.token_hex(PASSWORD_BYTES)}\n" for name in VARIABLES]
+    lines = [f"{name}={secrets.token_hex(PASSWORD_BYTES)}\n" for name in (*VARIABLES, API_TOKEN)]
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

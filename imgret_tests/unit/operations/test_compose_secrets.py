@@ -8,12 +8,12 @@ import pytest
 import yaml
 from dotenv import dotenv_values
 
-from imgret_assets.domain.operations.compose_secrets import VARIABLES, write_compose_env
+from imgret_assets.domain.operations.compose_secrets import API_TOKEN, VARIABLES, write_compose_env
 from imgret_assets.errors import ImgretError
 
 PROJECT = Path(__file__).resolve().parents[3]
 COMPOSE = PROJECT / "docker-compose.yml"
-SERVICES = {"neo4j", "postgres", "setup", "code", "webserver", "daemon", "page"}
+SERVICES = {"neo4j", "postgres", "setup", "code", "webserver", "daemon", "page", "api"}
 # ${NAME}, ${NAME:-default} or ${NAME:?message}, but not the $${…} that a container's shell gets.
 VARIABLE = re.compile(r"(?<!\$)\$\{(?P<name>\w+)(?P<rest>[^}]*)\}")
 PINNED = re.compile(r"[\w./-]+:\d+(\.\d+){1,2}(-[a-z][a-z-]*)?")
@@ -46,7 +46,7 @@ def test_no_password_is_written_in_the_file(services: dict[str, dict[str, Any]])
     for name, key, value in secrets:
         found = VARIABLE.fullmatch(value.removeprefix("neo4j/"))
         assert found, f"{name}: {key} is not from a variable alone"
-        assert found["name"] in VARIABLES, f"{name}: {key}"
+        assert found["name"] in (*VARIABLES, API_TOKEN), f"{name}: {key}"
 
 
 def test_a_missing_secret_stops_compose_and_says_what_to_do() -> None:
@@ -63,9 +63,17 @@ def test_every_other_variable_has_a_default() -> None:
         assert found["name"] in VARIABLES or found["rest"].startswith(":-"), found[0]
 
 
+def test_the_api_runs_only_by_its_profile_and_gets_its_token(services: dict[str, dict[str, Any]]) -> None:
+    """Files of secrets that earlier versions wrote have no token: it must not be required of everybody."""
+    assert {name for name, service in services.items() if "profiles" in service} == {"api"}
+    assert services["api"]["command"][:4] == ["imgret", "serve", "--host", "0.0.0.0"]  # noqa: S104
+    assert services["api"]["environment"]["IMGRET_API_TOKEN"] == f"${{{API_TOKEN}:-}}"
+    assert "api" in (PROJECT / "docker/requirements.py").read_text(encoding="utf-8")
+
+
 def test_ports_are_published_on_this_machine_only(services: dict[str, dict[str, Any]]) -> None:
     published = {name: service["ports"] for name, service in services.items() if "ports" in service}
-    assert set(published) == {"neo4j", "webserver", "page"}
+    assert set(published) == {"neo4j", "webserver", "page", "api"}
     for name, ports in published.items():
         assert all(port.startswith("127.0.0.1:") for port in ports), name
 
@@ -73,7 +81,7 @@ def test_ports_are_published_on_this_machine_only(services: dict[str, dict[str, 
 def test_what_browsers_reach_refuses_other_sites(services: dict[str, dict[str, Any]]) -> None:
     assert services["webserver"]["command"][:3] == ["python", "-m", "imgret_assets.defs.webserver"]
     assert services["page"]["command"][:2] == ["imgret", "app"]
-    for name in ("webserver", "page"):
+    for name in ("webserver", "page", "api"):
         assert services[name]["environment"]["IMGRET_ALLOWED_HOSTS"] == "${IMGRET_ALLOWED_HOSTS:-}", name
 
 
@@ -133,7 +141,7 @@ def test_what_keeps_running_says_whether_it_is_well(services: dict[str, dict[str
 
 def test_set_up_ends_and_is_waited_for(services: dict[str, dict[str, Any]]) -> None:
     assert services["setup"]["restart"] == "no"
-    for name in ("code", "page"):
+    for name in ("code", "page", "api"):
         assert services[name]["depends_on"]["setup"] == {"condition": "service_completed_successfully"}
 
 
@@ -155,7 +163,7 @@ def test_no_container_runs_as_root_or_gets_the_docker_socket(services: dict[str,
 
 
 def test_images_are_mounted_read_only_and_never_created(services: dict[str, dict[str, Any]]) -> None:
-    for name in ("setup", "code", "page"):
+    for name in ("setup", "code", "page", "api"):
         (mount,) = [volume for volume in services[name]["volumes"] if isinstance(volume, dict)]
         assert mount["target"] == "/images", name
         assert mount["read_only"] is True, name
@@ -210,7 +218,7 @@ def test_secrets_are_long_different_and_plain(tmp_path: Path) -> None:
     for name in ("a.env", "b.env"):
         write_compose_env(tmp_path / name)
         made = dotenv_values(tmp_path / name)
-        assert tuple(made) == VARIABLES
+        assert tuple(made) == (*VARIABLES, API_TOKEN)
         values += [value or "" for value in made.values()]
     assert len(set(values)) == len(values)
     # No first character that a program takes for an option, none that a URL, a shell or compose would change.
