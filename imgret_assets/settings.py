@@ -65,7 +65,7 @@ _PREFIXED_FLAGS = (
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
-    *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
+    *("neo4j_ca", "neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
 )
 # The environment variable of every setting, by the setting's name as a flag.
@@ -93,6 +93,8 @@ Number = TypeVar("Number", int, float)
 class Neo4jSettings:
     """How to reach Neo4j; without a `uri` it is the embedded server of the home.
 
+    `ca` is a file with the certificates to trust in place of the system's.
+
     `heap`, `pagecache` (such as `2g`), `version` and `gds_version` are the embedded server's.
     """
 
@@ -100,6 +102,7 @@ class Neo4jSettings:
     username: str
     password: str | None
     database: str | None
+    ca: Path | None = None
     heap: str = "2g"
     pagecache: str = "1g"
     version: str | None = None
@@ -259,7 +262,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
 
     home = _storage_path(values, "IMGRET_HOME") or locations.default_home()
     uri = _neo4j_uri(values)
-    ignored = [key for key in ("NEO4J_USERNAME", "NEO4J_PASSWORD") if not uri and key in values]
+    of_another_server = ("NEO4J_USERNAME", "NEO4J_PASSWORD", "IMGRET_NEO4J_CA")
+    ignored = [key for key in of_another_server if not uri and key in values]
     warnings = (
         (f"{' and '.join(ignored)} ignored: without NEO4J_URI the embedded server and its own password are used",)
         if ignored
@@ -284,6 +288,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             username=(values.get("NEO4J_USERNAME") if uri else None) or "neo4j",
             password=values.get("NEO4J_PASSWORD") if uri else None,
             database=values.get("NEO4J_DATABASE"),
+            ca=_path(values.get("IMGRET_NEO4J_CA")) if uri else None,
             heap=values.get("IMGRET_NEO4J_HEAP", "2g"),
             pagecache=values.get("IMGRET_NEO4J_PAGECACHE", "1g"),
             version=values.get("IMGRET_NEO4J_VERSION"),

@@ -17,8 +17,8 @@ import click
 
 from imgret_assets.cli.support import cypher_text
 from imgret_assets.cli.support.cypher_text import Command
+from imgret_assets.domain.neo4j_server import drivers
 from imgret_assets.domain.neo4j_server.run_file import Connection
-from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
 from imgret_assets.errors import DatabaseError, ImageError, ImgretError, SettingError
 from imgret_assets.settings import Settings
 from imgret_assets.terminal import message_of
@@ -153,18 +153,11 @@ def open_driver(server: Connection) -> Iterator["Driver"]:
     Raises:
         DatabaseError: the server can't be reached or refuses the login.
     """
-    from neo4j import GraphDatabase
-
     # The shell prints the server's notifications itself. Each of the article's queries has one about deprecation.
     logging.getLogger("neo4j.notifications").setLevel(logging.ERROR)
     with (
         _named_errors(),
-        GraphDatabase.driver(
-            server.uri,
-            auth=(server.username, server.password),
-            notifications_disabled_classifications=["DEPRECATION"],
-            **DRIVER_LIMITS,  # type: ignore[arg-type]
-        ) as driver,
+        drivers.open_driver(server, notifications_disabled_classifications=["DEPRECATION"]) as driver,
     ):
         yield driver
 

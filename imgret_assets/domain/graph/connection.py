@@ -13,9 +13,9 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.neo4j_server.drivers import open_driver
 from imgret_assets.domain.neo4j_server.lifecycle import browser_url, connection
 from imgret_assets.domain.neo4j_server.run_file import Connection
-from imgret_assets.domain.neo4j_server.time_limits import DRIVER_LIMITS
 from imgret_assets.errors import DatabaseError, UnreachableDatabaseError, first_line
 from imgret_assets.settings import Settings
 
@@ -28,6 +28,18 @@ _PACKED_VECTORS_SINCE, _SEARCH_SINCE = (2025, 10), (2026, 1)
 _AURA = "aura"
 # Rows that the server sends for one request of the driver.
 _FETCHED_ROWS = 10_000
+# By OpenSSL's number of the fault that it finds in a server's certificate.
+_WRONG_NAME = "write NEO4J_URI with a name that the server's certificate has, or give the server one with this name"
+_CERTIFICATE_REMEDIES = {
+    9: "the certificate is not valid yet: look at the clocks of both machines",
+    10: "the server's certificate has expired: give it a new one",
+    62: _WRONG_NAME,
+    64: _WRONG_NAME,
+}
+_UNTRUSTED = (
+    "name the file of the authority that signed the server's certificate in IMGRET_NEO4J_CA, use a certificate that "
+    "this machine trusts, or a scheme ending in +ssc, which accepts any certificate"
+)
 # An older connection is replaced before its next use: while a run was computing, a firewall may have forgotten it, and
 # nothing would answer.
 _REPLACED_AFTER_S = 300.0
@@ -255,15 +267,7 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
 
 @contextmanager
 def _connected(server: Connection, name: str | None) -> Iterator[Database]:
-    from neo4j import GraphDatabase
-
-    driver = GraphDatabase.driver(
-        server.uri,
-        auth=(server.username, server.password),
-        notifications_min_severity="OFF",
-        max_connection_lifetime=_REPLACED_AFTER_S,
-        **DRIVER_LIMITS,  # type: ignore[arg-type]
-    )
+    driver = open_driver(server, notifications_min_severity="OFF", max_connection_lifetime=_REPLACED_AFTER_S)
     try:
         # First, because the driver repeats a query to an absent server for a while.
         server_info = driver.get_server_info()
@@ -284,18 +288,10 @@ def server_versions(server: Connection) -> tuple[str | None, str | None]:
     Raises:
         DatabaseError: the server refuses the login, or its address is not usable.
     """
-    from neo4j import GraphDatabase
     from neo4j.exceptions import ClientError, ServiceUnavailable
 
     try:
-        with (
-            translated(server.uri),
-            GraphDatabase.driver(
-                server.uri,
-                auth=(server.username, server.password),
-                **DRIVER_LIMITS,  # type: ignore[arg-type]
-            ) as driver,
-        ):
+        with translated(server.uri), open_driver(server) as driver:
             version = _version(driver.get_server_info())
             try:
                 return version, driver.execute_query(cypher.GDS_VERSION).records[0]["version"]
@@ -334,8 +330,8 @@ def translated(uri: str) -> Iterator[None]:
         ) from error
     except (exceptions.ServiceUnavailable, exceptions.SessionExpired) as error:
         raise UnreachableDatabaseError(
-            f"Neo4j at {uri} can't be reached or the connection was lost ({first_line(error) or 'no answer'})",
-            remedy=_connection_remedy(error),
+            f"Neo4j at {uri} can't be reached or the connection was lost ({_connection_fault(error)})",
+            remedy=_connection_remedy(error, uri),
         ) from error
     except exceptions.Neo4jError as error:
         message = f"Neo4j at {uri} refused a statement: {error.message} ({error.code})"
@@ -350,15 +346,35 @@ def _remedy(code: str) -> str:
     return ""
 
 
-def _connection_remedy(error: BaseException) -> str:
+def _connection_fault(error: Exception) -> str:
+    """Return what the driver says in one line: of a refused certificate why, of everything else its first line."""
+    refused = _certificate_error(error)
+    if refused:
+        return f"its certificate is refused: {refused.verify_message.rstrip('.')}"
+    return first_line(error) or "no answer"
+
+
+def _certificate_error(error: BaseException) -> ssl.SSLCertVerificationError | None:
+    refused = (cause for cause in _causes(error) if isinstance(cause, ssl.SSLCertVerificationError))
+    return next(refused, None)
+
+
+def _connection_remedy(error: BaseException, uri: str) -> str:
     """Return what to do about a connection that was not made or was lost."""
+    refused = _certificate_error(error)
+    if refused:
+        return _CERTIFICATE_REMEDIES.get(refused.verify_code, _UNTRUSTED)
     causes = list(_causes(error))
-    if any(isinstance(cause, ssl.SSLCertVerificationError) for cause in causes):
-        return "use a certificate that this machine trusts, or a scheme ending in +ssc, which accepts any certificate"
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return "the server does not speak TLS on this port: write NEO4J_URI without +s or +ssc, or turn on its TLS"
     if any("looks like HTTP" in str(cause) for cause in causes):
         return "NEO4J_URI names the port of Neo4j's pages; the driver's port is usually 7687"
+    closed = any("handshake response" in str(cause) for cause in causes)
+    if closed and not any(isinstance(cause, TimeoutError) for cause in causes) and "+s" not in uri:
+        return (
+            "the server closed the connection at the first word: if it requires TLS, write NEO4J_URI with +s or +ssc; "
+            "else check its port"
+        )
     return "start it, or check NEO4J_URI; without NEO4J_URI imgret runs its own server"
 
 

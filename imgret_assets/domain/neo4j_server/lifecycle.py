@@ -63,7 +63,7 @@ def external_server(settings: Settings) -> Connection | None:
     neo4j = settings.neo4j
     if neo4j.uri is None:
         return None
-    return Connection(uri=neo4j.uri, username=neo4j.username, password=neo4j.password or "")
+    return Connection(uri=neo4j.uri, username=neo4j.username, password=neo4j.password or "", ca=neo4j.ca)
 
 
 def status(settings: Settings) -> Connection | None:

@@ -6,6 +6,7 @@ Belongs here: the folder, reading and checking the record. Not here: starting an
 
 import json
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 from imgret_assets.domain.neo4j_server import host
 from imgret_assets.domain.storage.atomic_files import named_errors, write_json
@@ -27,6 +28,7 @@ class Connection:
         http_port: of the Neo4j Browser; None for a server that imgret did not start.
         pid: the server's process; None for a server that imgret did not start.
         version: of the server; None where only the server itself knows it.
+        ca: file of the certificates to trust under a scheme ending in +s; None for the system's.
     """
 
     uri: str
@@ -35,6 +37,7 @@ class Connection:
     http_port: int | None = None
     pid: int | None = None
     version: str | None = None
+    ca: Path | None = None
 
 
 @dataclass(frozen=True)

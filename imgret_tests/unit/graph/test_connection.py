@@ -90,6 +90,18 @@ def test_the_port_of_the_browser_is_named(scheme: str, tmp_path: Path) -> None:
         assert "NEO4J_URI names the port of Neo4j's pages" in message_of(f"{scheme}://{address}", tmp_path)
 
 
+@pytest.mark.parametrize("scheme", ["bolt", "neo4j"])
+def test_a_server_that_closes_the_connection_may_require_tls(scheme: str, tmp_path: Path) -> None:
+    with listening(close_at_once) as address:
+        assert "if it requires TLS, write NEO4J_URI with +s or +ssc" in message_of(f"{scheme}://{address}", tmp_path)
+
+
+@pytest.mark.usefixtures("short_limits")
+def test_a_server_that_says_nothing_is_not_taken_for_one_with_tls(tmp_path: Path) -> None:
+    with listening(stay_silent) as address:
+        assert "start it, or check NEO4J_URI" in message_of(f"bolt://{address}", tmp_path)
+
+
 @pytest.mark.parametrize("scheme", ["bolt+s", "bolt+ssc", "neo4j+s", "neo4j+ssc"])
 def test_a_server_without_tls_is_named(scheme: str, tmp_path: Path) -> None:
     with listening(close_at_once) as address:
