@@ -46,6 +46,8 @@ _COLUMN_DESCRIPTIONS = {
     "channels": "colour channels as stored: 1 grey, 3 colours (also by a palette), 4 CMYK; without transparency",
     "bits": "bits per pixel as stored, without transparency",
     "frames": "frames or pages of the file; null if they can't be counted",
+    "raw_of": "the JPEG of the same shot that counts instead of this camera raw file",
+    "shot": "check of the JPEG files of the same shot; null if there are none",
     "hard_links": "number of names that the file has in its file system; more than 1 for hard links",
     "link": "path of the file that a symbolic link leads to in the end; null for a file",
     "rank": "1 is the nearest",

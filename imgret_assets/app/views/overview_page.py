@@ -20,6 +20,7 @@ from imgret_assets.domain.embeddings.embedding_spaces import known_models
 from imgret_assets.domain.operations.backlog import CURRENT, DAMAGED, MISSING, OLDER
 from imgret_assets.domain.operations.overview import Overview, read_overview
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.wording import counted
 
 if TYPE_CHECKING:
     from imgret_assets.defs.instance.last_runs import LastRun
@@ -132,6 +133,10 @@ def _show_unusable(overview: Overview) -> None:
     st.subheader("Unusable files", anchor=False)
     if not overview.unusable:
         st.caption("None: every file of the library is in the embeddings table.")
+    if overview.raw_of_images:
+        st.caption(
+            f"{counted(overview.raw_of_images, 'camera raw file')} beside a JPEG of the same shot: one image each."
+        )
     for reason in overview.unusable:
         text = _REASONS.get(reason.status, reason.status)
         with st.expander(f"{reason.count:,} × {text}"):

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from imgret_assets.domain.embeddings.table_reader import read_shard, shard_metadata, usable_batches
-from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.images.image_status import FINE_STATUSES, Status
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
@@ -105,7 +105,7 @@ def check_unusable_share(home: Home, space: str | None, *, limit: float) -> Find
             statuses.update(failed)
             statuses[Status.OK] -= failed.total()
     files = statuses.total()
-    unusable = files - statuses[Status.OK]
+    unusable = files - sum(statuses[status] for status in FINE_STATUSES)
     share = unusable / files if files else 0.0
     facts = {"files": files, "unusable": unusable, "share": share, "limit": limit}
     facts |= {f"status_{status}": count for status, count in sorted(statuses.items()) if status != Status.OK}

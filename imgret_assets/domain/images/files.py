@@ -14,6 +14,7 @@ from pathlib import Path, PurePosixPath
 from imgret_assets.domain.images.decode import EXTENSIONS
 from imgret_assets.domain.images.file_reading import failure_of_kind
 from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.images.raw_names import jpegs_of_shots
 from imgret_assets.errors import RootError, did_you_mean
 
 # A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
@@ -35,6 +36,7 @@ class Candidate:
             None for a file and for a link that leads out of the root.
         status: None for a file that is still to be inspected.
         error: the reason of the status.
+        shot: of a camera raw file, the JPEG files of the same folder with the same name before the ending, sorted.
         is_unlistable_folder: whether this is a folder that exists and can't be listed; files known in it stay known.
     """
 
@@ -49,6 +51,7 @@ class Candidate:
     is_unlistable_folder: bool = False
     hard_links: int = 1
     link: str | None = None
+    shot: "tuple[Candidate, ...]" = ()
 
     @property
     def stat_fingerprint(self) -> tuple[int, int, int, int]:
@@ -171,7 +174,20 @@ def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tu
             candidates.append(_list_file(entry, relative))
         else:
             counts.ignored += 1
-    return candidates, subfolders
+    return _with_shots(candidates), subfolders
+
+
+def _with_shots(candidates: list[Candidate]) -> list[Candidate]:
+    """Return the candidates of a folder, the camera raw files with the JPEG files of the same shot."""
+    by_name = {PurePosixPath(each.path).name: each for each in candidates if each.status is None}
+    shots = jpegs_of_shots(by_name)
+    if not shots:
+        return candidates
+    jpegs = {by_name[raw].path: tuple(by_name[name] for name in names) for raw, names in shots.items()}
+    return [
+        replace(each, shot=jpegs[each.path]) if each.status is None and each.path in jpegs else each
+        for each in candidates
+    ]
 
 
 @dataclass
@@ -186,6 +202,8 @@ class ListingFingerprint:
         text = f"{candidate.path}\0{candidate.stat_fingerprint}\0{candidate.status or ''}"
         if candidate.link is not None:
             text += f"\0{candidate.link}"
+        for jpeg in candidate.shot:
+            text += f"\0{jpeg.path}\0{jpeg.stat_fingerprint}"
         digest = hashlib.blake2b(text.encode("utf-8", "surrogateescape"), digest_size=8).digest()
         self.files += 1
         self.total = (self.total + int.from_bytes(digest, "big")) % 2**64

@@ -11,6 +11,7 @@ class Status(StrEnum):
     """Whether a file is a usable image, or why not."""
 
     OK = "ok"
+    RAW_OF_IMAGE = "raw_of_image"
     EMPTY = "empty"
     TRUNCATED = "truncated"
     DAMAGED = "damaged"
@@ -24,6 +25,8 @@ class Status(StrEnum):
     BAD_NAME = "bad_name"
 
 
+# A row with one of these lacks nothing: it is an image, or a further file of one.
+FINE_STATUSES = frozenset({Status.OK, Status.RAW_OF_IMAGE})
 # A later run may find such a file readable, so it tries the file again.
 RETRIED_STATUSES = frozenset({Status.VANISHED, Status.UNREADABLE})
 

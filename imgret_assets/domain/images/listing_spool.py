@@ -13,6 +13,7 @@ from typing import Any
 import pyarrow as pa
 
 from imgret_assets.domain.images.files import Candidate, ListingFingerprint, label_of, shard_of
+from imgret_assets.domain.images.raw_pairs import shot_text
 from imgret_assets.domain.storage.home_record import shard_keys
 
 # Candidates of a shard that are held in memory before they are written.
@@ -29,6 +30,7 @@ _SCHEMA = pa.schema(
         ("link", pa.string()),
         ("status", pa.string()),
         ("error", pa.string()),
+        ("shot", pa.string()),
     ]
 )
 
@@ -112,6 +114,7 @@ def _as_batch(candidates: Sequence[Candidate]) -> pa.RecordBatch:
         [candidate.link for candidate in candidates],
         [candidate.status for candidate in candidates],
         [candidate.error for candidate in candidates],
+        [shot_text(candidate.shot) for candidate in candidates],
     ]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, _SCHEMA, strict=True)]
     return pa.RecordBatch.from_arrays(arrays, schema=_SCHEMA)

@@ -23,9 +23,10 @@ from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.file_formats import TIFF
 from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION, inspect_file
 from imgret_assets.domain.images.files import WalkCounts, check_root, walk
-from imgret_assets.domain.images.image_status import Status
+from imgret_assets.domain.images.image_status import FINE_STATUSES, Status
 from imgret_assets.domain.images.listing_spool import Listing, spool_candidates
 from imgret_assets.domain.images.optional_decoders import DECODERS, decodable_formats, decoder_versions
+from imgret_assets.domain.images.raw_pairs import shot_stamp, shot_times
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.home import Home
@@ -60,7 +61,7 @@ class ShardScan:
         reinspected: number of unchanged files whose header was read because an older version wrote their rows.
         written: whether the table was written; an unchanged one is not.
         examples: some usable paths that were added or changed.
-        unusable: path, status and reason of each row that is not ok.
+        unusable: path, status and reason of each row that is neither ok nor a further file of an image.
     """
 
     shard: str
@@ -268,12 +269,13 @@ class _ShardScanner:
             if row["status"] is not None:
                 rows.append(row)
             elif known_row is not None and not self.verify and self._is_same_file(row, known_row):
-                if known_row["sha256"] is not None and needs_inspection(known_row):
+                is_older = needs_inspection(known_row)
+                if known_row["sha256"] is not None and (is_older or not self._is_same_shot(row, known_row)):
                     to_inspect.append({**row, "sha256": known_row["sha256"]})
-                    scan.reinspected += 1
-                    continue
-                # How many names a file has, and where a link leads, is known from the listing alone.
-                rows.append(known_row | {key: row[key] for key in ("hard_links", "link")})
+                    scan.reinspected += is_older
+                else:
+                    # How many names a file has, and where a link leads, is known from the listing alone.
+                    rows.append(known_row | {key: row[key] for key in ("hard_links", "link")})
             else:
                 any_known_inspected = any_known_inspected or known_row is not None
                 to_inspect.append(row)
@@ -291,7 +293,9 @@ class _ShardScanner:
             scan.written = True
         scan.rows = table.num_rows
         scan.statuses = Counter(table["status"].to_pylist())
-        scan.unusable = [(row["path"], row["status"], row["error"] or "") for row in rows if row["status"] != Status.OK]
+        scan.unusable = [
+            (row["path"], row["status"], row["error"] or "") for row in rows if row["status"] not in FINE_STATUSES
+        ]
         return scan
 
     def _in_unlistable_folder(self, path: str) -> bool:
@@ -325,8 +329,26 @@ class _ShardScanner:
         was_read = known_row["sha256"] is not None
         if was_read != (row["bytes"] <= self.home.settings.max_bytes):
             return False
+        return not self._is_racy([row["mtime_ns"], row["ctime_ns"]])
+
+    def _is_same_shot(self, row: Row, known_row: Row) -> bool:
+        """Return whether the JPEG files beside a camera raw file are certainly those that its known row was made of."""
+        settings, metadata = self.home.settings, self.known_metadata
+        if shot_stamp(row["shot"], max_bytes=settings.max_bytes) != known_row.get("shot"):
+            return False
+        # As for any file, another limit is of no concern to an image that is listed, and may admit one that was not.
+        may_be_admitted = row["shot"] is not None and known_row["status"] != Status.RAW_OF_IMAGE
+        if may_be_admitted and metadata is not None and metadata.max_pixels != settings.max_pixels:
+            return False
+        return not self._is_racy(shot_times(row["shot"]))
+
+    def _is_racy(self, times_ns: Sequence[int]) -> bool:
+        """Return whether a file with such times may have changed in the clock tick of the last listing."""
+        metadata = self.known_metadata
+        if metadata is None:
+            return True
         earliest, latest = metadata.listed_from_ns - RACY_NS, metadata.listed_to_ns + RACY_NS
-        return not any(earliest < row[key] < latest for key in ("mtime_ns", "ctime_ns"))
+        return any(earliest < time < latest for time in times_ns)
 
     def _count_differences(self, rows: Sequence[Row], known: dict[tuple[str, bool], Row], scan: ShardScan) -> None:
         present = set()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from imgret_assets.domain.images.file_formats import HEIF, JPEG_XL, RAW
+from imgret_assets.locations import install_command
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,20 @@ class OptionalDecoder:
     Attributes:
         module: name that is imported.
         package: name that is installed.
-        requirement: what the user installs where it is missing.
+        extra: the extra of imgret that installs it; None for a package that imgret always needs.
         title: of the format, in messages.
     """
 
     module: str
     package: str
-    requirement: str
+    extra: str | None
     title: str
 
 
 DECODERS = {
-    HEIF: OptionalDecoder("pi_heif", "pi-heif", "pi-heif", "HEIC/HEIF"),
-    JPEG_XL: OptionalDecoder("imagecodecs", "imagecodecs", "imagecodecs", "JPEG XL"),
-    RAW: OptionalDecoder("rawpy", "rawpy", "imgret[raw]", "camera raw"),
+    HEIF: OptionalDecoder("pi_heif", "pi-heif", None, "HEIC/HEIF"),
+    JPEG_XL: OptionalDecoder("imagecodecs", "imagecodecs", None, "JPEG XL"),
+    RAW: OptionalDecoder("rawpy", "rawpy", "raw", "camera raw"),
 }
 
 
@@ -49,10 +50,9 @@ def missing_decoder(form: str | None) -> str | None:
     decoder = DECODERS.get(form or "")
     if decoder is None or form is None or is_installed(form):
         return None
-    return (
-        f"{decoder.title} images need a decoder that is not installed: "
-        f"`pip install '{decoder.requirement}'`, then `imgret run`"
-    )
+    command = install_command(decoder.extra or "")
+    name = decoder.package if decoder.extra is None else f"the extra imgret[{decoder.extra}]"
+    return f"{decoder.title} images need {name}, which is not installed: `{command}`, then `imgret run`"
 
 
 def decodable_formats() -> list[str]:

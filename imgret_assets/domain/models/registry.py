@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imgret_assets.domain.models.families.efficientnet_lite0 import EFFICIENTNET_LITE0
+from imgret_assets.domain.models.families.efficientnet_lite2 import EFFICIENTNET_LITE2
 from imgret_assets.domain.models.families.openclip_models import OPENCLIP
 from imgret_assets.domain.models.families.resnet50 import RESNET50
 from imgret_assets.domain.models.families.timm_models import TIMM
@@ -19,8 +20,8 @@ from imgret_assets.errors import ModelError, did_you_mean
 if TYPE_CHECKING:
     import torch
 
-# Both in the order in which messages and lists name them.
-NAMED_MODELS: tuple[NamedModel, ...] = (RESNET50, EFFICIENTNET_LITE0)
+# In the order in which messages and lists name them.
+NAMED_MODELS: tuple[NamedModel, ...] = (RESNET50, EFFICIENTNET_LITE0, EFFICIENTNET_LITE2)
 FAMILIES: tuple[ModelFamily, ...] = (*NAMED_MODELS, TIMM, OPENCLIP)
 
 

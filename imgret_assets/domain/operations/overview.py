@@ -54,13 +54,17 @@ class Unusable:
 
 @dataclass(frozen=True)
 class Overview:
-    """The tables of a home and one space, what is behind, number and size of the files, and the unusable files."""
+    """The tables of a home and one space, what is behind, number and size of the files, and the unusable files.
+
+    `raw_of_images` is the number of camera raw files that belong to the JPEG of the same shot.
+    """
 
     files: int
     bytes: int
     tables: list[AssetTable]
     unusable: list[Unusable]
     backlog: Backlog
+    raw_of_images: int = 0
 
 
 def read_overview(home: Home, space: str | None) -> Overview:
@@ -70,6 +74,7 @@ def read_overview(home: Home, space: str | None) -> Overview:
         home: the home.
         space: id of the embedding space; None if nothing has been embedded yet.
     """
+    raw_of_images = 0
     files, size_bytes, statuses, examples = 0, 0, Counter[str](), dict[str, list[tuple[str, str]]]()
     manifests = [tables.manifest_path(home.warehouse, shard) for shard in home.shards]
     parts: list[pa.Table] = []
@@ -86,7 +91,9 @@ def read_overview(home: Home, space: str | None) -> Overview:
     for part in parts:
         columns = part.select(["path", "status", "error"]).to_pydict()
         for path, status, error in zip(*columns.values(), strict=True):
-            if status != Status.OK:
+            if status == Status.RAW_OF_IMAGE:
+                raw_of_images += 1
+            elif status != Status.OK:
                 statuses[status] += 1
                 named_files = examples.setdefault(status, [])
                 if len(named_files) < EXAMPLES:
@@ -96,7 +103,7 @@ def read_overview(home: Home, space: str | None) -> Overview:
     ]
     backlog = read_backlog(home, space)
     asset_tables = [_asset_table(state, files) for state, files in _files_of_tables(home, space, backlog)]
-    return Overview(files, size_bytes, asset_tables, unusable, backlog)
+    return Overview(files, size_bytes, asset_tables, unusable, backlog, raw_of_images)
 
 
 def _files_of_tables(home: Home, space: str | None, backlog: Backlog) -> Iterator[tuple[AssetState, list[Path]]]:

@@ -21,7 +21,7 @@ class Totals:
     """Counts after a run.
 
     Attributes:
-        images: rows of the manifest.
+        images: rows of the manifest; a camera raw file beside the JPEG of the same shot is no further image.
         usable: images that have a vector.
         embedded: images that this run embedded.
         nodes: nodes of the graph.
@@ -67,7 +67,8 @@ def count_totals(home: Home, database: Database, space: str, *, embedded: int, s
     images = 0
     statuses: Counter[str] = Counter()
     for shard in home.shards:
-        images += tables.read(tables.manifest_path(home.warehouse, shard), ["path"]).num_rows
+        listed = Counter(tables.read(tables.manifest_path(home.warehouse, shard), ["status"])["status"].to_pylist())
+        images += listed.total() - listed[Status.RAW_OF_IMAGE]
         statuses.update(read_shard(home, space, shard, ["status"])["status"].to_pylist())
     return Totals(
         images=images,

@@ -40,6 +40,8 @@ MANIFEST_SCHEMA = pa.schema(
         ("channels", pa.int32()),
         ("bits", pa.int32()),
         ("frames", pa.int32()),
+        ("raw_of", pa.string()),
+        ("shot", pa.string()),
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])

