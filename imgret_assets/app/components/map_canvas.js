@@ -6,6 +6,8 @@
 const MAX_STORED = 400, MAX_FETCHES = 6;
 const MAX_ZOOM = 4000, MIN_ZOOM = 0.5, FIT_MARGIN = 0.94;
 const CLICK_PX = 5, PICK_PX = 14, HOVER_MS = 90, SETTLED_MS = 140;
+// Until the page has its colours after the system's have changed.
+const THEME_MS = 400;
 // Fewer visible points than these are drawn as smooth circles.
 const SMOOTH_POINTS = 3000;
 
@@ -47,6 +49,12 @@ class MapView {
       else this.resize();
     });
     this.resizing.observe(this.stage);
+    const theme = matchMedia('(prefers-color-scheme: dark)');
+    const follow = () => {
+      if (!this.canvas.isConnected) theme.removeEventListener('change', follow);
+      else setTimeout(() => { this.recolour(); this.showLegend(); }, THEME_MS);
+    };
+    theme.addEventListener('change', follow);
   }
 
   // What Python says ------------------------------------------------------------------------------------------------
@@ -247,11 +255,12 @@ class MapView {
     const { width, height } = this.canvas;
     const scale = this.scale * this.ratio;
     const [left, top] = [width / 2 - this.centre[0] * scale, height / 2 - this.centre[1] * scale];
-    const visible = this.visible ??= new Uint32Array(this.count);
+    if (this.visible?.length !== this.count) this.visible = new Uint32Array(this.count);
+    const { count, order, visible, x, y } = this;
     let seen = 0;
-    for (let i = 0; i < this.count; i++) {
-      const row = this.order[i];
-      const px = this.x[row] * scale + left, py = this.y[row] * scale + top;
+    for (let i = 0; i < count; i++) {
+      const row = order[i];
+      const px = x[row] * scale + left, py = y[row] * scale + top;
       if (px >= 0 && py >= 0 && px < width && py < height) visible[seen++] = row;
     }
     this.seen = seen;
@@ -264,20 +273,20 @@ class MapView {
 
   paintPixels(scale, left, top) {
     const { width, height } = this.canvas;
-    const { pixels, visible, x, y, colour } = this;
+    const { pixels, visible, x, y, colour, seen } = this;
     pixels.fill(0);
     const radius = this.radius * this.ratio, rows = [];
     for (let dy = -Math.ceil(radius); dy <= radius; dy++)
       if (radius * radius >= dy * dy) rows.push([dy, Math.floor(Math.sqrt(radius * radius - dy * dy))]);
     const [offsets, halves] = [Int32Array.from(rows, (row) => row[0]), Int32Array.from(rows, (row) => row[1])];
-    const edge = Math.ceil(radius) + 1;
-    for (let i = 0; i < this.seen; i++) {
-      const row = visible[i];
+    const edge = Math.ceil(radius) + 1, lines = offsets.length;
+    for (let i = 0; i < seen; i++) {
+      const row = visible[i], number = colour[row];
       const px = (x[row] * scale + left) | 0, py = (y[row] * scale + top) | 0;
       if (px < edge || py < edge || px >= width - edge || py >= height - edge) continue;
-      for (let j = 0; j < offsets.length; j++) {
-        const middle = (py + offsets[j]) * width + px;
-        pixels.fill(colour[row], middle - halves[j], middle + halves[j] + 1);
+      for (let j = 0; j < lines; j++) {
+        const middle = (py + offsets[j]) * width + px, half = halves[j];
+        for (let pixel = middle - half; pixel <= middle + half; pixel++) pixels[pixel] = number;
       }
     }
     this.context.putImageData(this.image, 0, 0);
