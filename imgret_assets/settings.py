@@ -65,7 +65,8 @@ _PREFIXED_FLAGS = (
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
-    *("neo4j_ca", "neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
+    *("neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
+    *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
 )
 # The environment variable of every setting, by the setting's name as a flag.
@@ -93,7 +94,8 @@ Number = TypeVar("Number", int, float)
 class Neo4jSettings:
     """How to reach Neo4j; without a `uri` it is the embedded server of the home.
 
-    `ca` is a file with the certificates to trust in place of the system's.
+    `ca` is a file with the certificates to trust in place of the system's. A run that would make more than `max_nodes`
+    nodes or `max_relationships` relationships in the database fails before it writes them.
 
     `heap`, `pagecache` (such as `2g`), `version` and `gds_version` are the embedded server's.
     """
@@ -103,6 +105,8 @@ class Neo4jSettings:
     password: str | None
     database: str | None
     ca: Path | None = None
+    max_nodes: int | None = None
+    max_relationships: int | None = None
     heap: str = "2g"
     pagecache: str = "1g"
     version: str | None = None
@@ -289,6 +293,8 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             password=values.get("NEO4J_PASSWORD") if uri else None,
             database=values.get("NEO4J_DATABASE"),
             ca=_path(values.get("IMGRET_NEO4J_CA")) if uri else None,
+            max_nodes=_integer(values, "IMGRET_NEO4J_MAX_NODES", 1, 2**40),
+            max_relationships=_integer(values, "IMGRET_NEO4J_MAX_RELATIONSHIPS", 1, 2**40),
             heap=values.get("IMGRET_NEO4J_HEAP", "2g"),
             pagecache=values.get("IMGRET_NEO4J_PAGECACHE", "1g"),
             version=values.get("IMGRET_NEO4J_VERSION"),

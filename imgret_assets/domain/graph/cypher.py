@@ -38,6 +38,11 @@ RETURN s.home AS home, s.root AS root, s.model AS model, s.dim AS dim, s.thresho
 WRITE_STATE = "MERGE (s:ImgretState {home: $home}) SET s += $properties"
 MARK_STATE = "MATCH (s:ImgretState {home: $home}) WHERE s.state = $from_state SET s.state = $state"
 DELETE_STATE = "MATCH (s:ImgretState) DELETE s"
+COUNT_NODES_OF_OTHER_SHARDS = """
+MATCH (n) WITH count(n) AS total
+RETURN total - COUNT { MATCH (i:Image) WHERE i.shard IN $shards } AS nodes
+"""
+COUNT_RELATIONSHIPS = "MATCH ()-[r]->() RETURN count(r) AS relationships"
 COUNT_IMAGES = "MATCH (n:Image) RETURN count(n) AS nodes"
 
 # The schema.

@@ -26,6 +26,7 @@ from imgret_assets.domain.graph.graph_state import (
     delete_in_batches,
     mark_refreshing,
 )
+from imgret_assets.domain.graph.limits import check_nodes
 from imgret_assets.domain.graph.vector_index import drop_index, drop_index_of_other_dim, ensure_index
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
@@ -119,6 +120,7 @@ def sync_nodes(
     Raises:
         TableError, StaleTableError: a shard's tables are missing, don't belong together, or hold a wrong vector.
         ForeignDatabaseError: the database belongs to another home.
+        DatabaseError: the nodes are more than the database may hold.
         LockTimeoutError: another run works on a shard or on the graph.
     """
     selected = list(home.shards if shards is None else shards)
@@ -127,6 +129,7 @@ def sync_nodes(
     with home.hold(names, "writing image nodes"), recorded(home, space.id, entries):
         started = time.monotonic()
         rebuilt_from = _prepare(home, database, space)
+        check_nodes(home, database, space.id, selected)
         begin_writing = cache(lambda: mark_refreshing(home, database))
         changes = [
             _sync_shard(home, database, space, shard, table, stored, begin_writing)

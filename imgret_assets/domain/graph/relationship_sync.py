@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.embeddings.table_reader import Listing
-from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.graph import cypher, limits
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_record import recorded
 from imgret_assets.domain.graph.graph_state import check_owner, check_space, refreshing
@@ -128,7 +128,8 @@ def sync_kind(
     Raises:
         TableError: the source is missing, or holds what must not reach the graph.
         StaleTableError: source or nodes are older than the embeddings, or the graph holds another space.
-        DatabaseError: afterwards the number of relationships is not the expected one.
+        DatabaseError: the relationships are more than the database may hold, or afterwards their number is not the
+            expected one.
         ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
@@ -137,6 +138,7 @@ def sync_kind(
         state = check_space(check_owner(database, home), space)
         expected = read_expected(home, space.id)
         _require_listed_properties(kind, expected)
+        limits.check_relationships(home, database, kind, len(expected.properties))
         present, extra_ids = _compare(database, kind, expected)
         missing = [ends for ends in expected.properties if ends not in present]
         created = deleted = 0

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from imgret_assets.domain.embeddings.table_checks import Finding
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, stored_vector_keys
-from imgret_assets.domain.graph import cypher
+from imgret_assets.domain.graph import cypher, limits
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_record import recorded
 from imgret_assets.domain.graph.graph_state import (
@@ -65,7 +65,8 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
     Raises:
         TableError: the pairs are missing or hold what must not reach the graph.
         StaleTableError: pairs or nodes are older than the embeddings.
-        DatabaseError: afterwards the number of relationships is not the expected one.
+        DatabaseError: the relationships are more than the database may hold, or afterwards their number is not the
+            expected one.
         ForeignDatabaseError: the database belongs to another home.
         LockTimeoutError: another run writes the graph.
     """
@@ -78,6 +79,7 @@ def sync_relationships(home: Home, database: Database, space: EmbeddingSpace) ->
         pairs, threshold = load_valid_pairs(home, space.id, keys)
         expected = _ExpectedPairs(sorted(keys), pairs)
         _check_nodes(database, check_owner(database, home), space, len(keys))
+        limits.check_relationships(home, database, SIMILAR_TO, len(pairs))
         unwritten, extra_ids = _compare(expected, stored_relationships(home, database, space.id, len(pairs)))
         if extra_ids or len(unwritten):
             mark_refreshing(home, database)
