@@ -44,6 +44,8 @@ from imgret_assets.locations import PROJECT
 from imgret_assets.settings import Settings
 
 TOP_K = 10
+# Folders of the made-up pictures.
+FOLDERS = 97
 # Candidates asked of the index, to show what recall costs; the default is what `search` asks for 10 hits.
 CANDIDATES = (10, 30, 100, 300)
 
@@ -85,6 +87,7 @@ def run(
         bench.nodes(vectors[: sizes.article], rounds)
         bench.relationships(threshold_for(vectors, sizes.relationships), rounds)
         bench.queries(vectors, asked, sizes.exact, rounds)
+        bench.ways(vectors, asked[: 20 * sizes.exact], rounds)
     _from_files(report, sources, work, sizes.files, say)
 
 
@@ -96,6 +99,14 @@ def served(settings: Settings) -> Iterator[None]:
         yield
     finally:
         lifecycle.stop(settings)
+
+
+class _OlderServer(Database):
+    """The same server, queried as one without the clause SEARCH."""
+
+    @property
+    def has_search(self) -> bool:
+        return False
 
 
 @dataclass(frozen=True)
@@ -214,6 +225,36 @@ class _Bench:
             self.report.measures.append(Measure(name, recall, 0.99 if candidates == usual else None))
             self.say(f"  {name}: {recall:.4f}")
 
+    def ways(self, vectors: np.ndarray, asked: np.ndarray, rounds: int) -> None:
+        """A query by the procedure and by SEARCH, among all images and within one folder."""
+        state = graph_state.require_ready(graph_state.read_state(self.database), self.database.uri)
+        older = _OlderServer(self.database.driver, self.database.name, self.database.uri, self.database.version)
+        folder, row_numbers = "folder07", range(7, len(vectors), FOLDERS)
+        best = _best(vectors[row_numbers], asked)
+        took: dict[str, list[float]] = {}
+        recalls: dict[str, float] = {}
+        # The first round warms up.
+        for number in range(rounds + 1):
+            for label in (None, folder):
+                for name, database in (("the procedure", older), ("SEARCH", self.database)):
+                    name = f"{name}, one folder of {FOLDERS}" if label else f"{name}, all images"
+                    seconds, found = [], 0
+                    for vector, scores in zip(asked, best, strict=True):
+                        query = query_module.Query(top_k=TOP_K, label=label)
+                        started = time.perf_counter()
+                        hits, _ = find_similar.nearest(database, state, vector, query)
+                        seconds.append(time.perf_counter() - started)
+                        found += sum(hit.score >= scores[-1] - 1e-6 for hit in hits)
+                    took.setdefault(name, []).extend(seconds if number else [])
+                    if label:
+                        recalls[name] = found / best.size
+        for name, seconds in took.items():
+            recall = f", recall@{TOP_K} {recalls[name]:.3f}" if name in recalls else ""
+            self.report.measures.append(Measure(f"query by {name}{recall}", 1000 * median(seconds), unit="ms"))
+            self.say(f"  query by {name}: {1000 * median(seconds):.1f} ms{recall}")
+        before, after = (median(took[f"{way}, one folder of {FOLDERS}"]) for way in ("the procedure", "SEARCH"))
+        self.report.measures.append(Measure("queries in one folder: before / after", before / after, 3.0, unit="x"))
+
     def _article_query(self, vector: np.ndarray) -> float:
         started = time.perf_counter()
         found = {"query_embeddings": vector.astype(np.float64).tolist(), "top_k": TOP_K}
@@ -259,7 +300,7 @@ def threshold_for(vectors: np.ndarray, count: int) -> float:
 def write_tables(home: Home, space: EmbeddingSpace, vectors: np.ndarray) -> None:
     """Manifest and embeddings of made-up pictures with all the facts that nodes carry."""
     rows: dict[str, list[int]] = {shard: [] for shard in home.shards}
-    paths = [f"folder{row % 97:02d}/picture{row:06d}.jpg" for row in range(len(vectors))]
+    paths = [f"folder{row % FOLDERS:02d}/picture{row:06d}.jpg" for row in range(len(vectors))]
     for row in sorted(range(len(paths)), key=paths.__getitem__):
         rows[shard_of(paths[row], home.record.shards)].append(row)
     for shard, chosen in rows.items():
