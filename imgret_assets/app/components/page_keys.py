@@ -13,8 +13,9 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component
 
-# Elements with these prefixes of their keys: the uploader that receives images, and grids of tiles.
-UPLOADER_KEY, GRID_KEY = "upload-", "tiles-"
+# Elements with these prefixes of their keys: the uploader that receives images, grids of tiles, and the buttons that
+# decide about a set.
+UPLOADER_KEY, GRID_KEY, DECIDE_KEY = "upload-", "tiles-", "decide-"
 _SCRIPT = """
 export default function () {
   const controller = new AbortController();
@@ -85,6 +86,10 @@ _STYLES = f"""<style>
 [class*="st-key-{GRID_KEY}"] [data-testid=stImage] {{ display: flex; justify-content: center; width: 100%; }}
 [class*="st-key-{GRID_KEY}"] [data-testid=stImage] img {{ max-width: 100%; height: auto; }}
 [class*="st-key-{GRID_KEY}"] > :focus-within {{ outline: 2px solid currentColor; border-radius: .5rem; }}
+/* Below the page's header, as long as the set itself is in view. */
+[class*="st-key-{DECIDE_KEY}"] {{
+  position: sticky; top: 3.75rem; z-index: 90; padding: .5rem 0; background: var(--st-background-color, Canvas);
+}}
 @media (max-width: 640px) {{ [data-testid=stMainBlockContainer] {{ padding-left: 1rem; padding-right: 1rem; }} }}
 </style>"""
 

@@ -95,6 +95,13 @@ def file_thumbnail(
     return _cached_thumbnail(file, status.st_mtime_ns, status.st_size, size, (max_pixels, max_bytes), folder)
 
 
+def file_preview(file: Path, size: int, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+    """Return a file as `file_thumbnail` does, made anew each time: large ones would fill memory and disk."""
+    if image_facts(file, max_pixels=max_pixels, max_bytes=max_bytes).width is None:
+        return thumbnail(Path(), size=TILE_PX)
+    return thumbnail(file, size=size)
+
+
 @lru_cache(maxsize=_CACHED_THUMBNAILS)
 def _cached_thumbnail(
     file: Path, mtime_ns: int, length: int, size: int, limits: tuple[int, int], folder: Path | None

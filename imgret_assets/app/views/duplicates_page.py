@@ -12,42 +12,46 @@ from imgret_assets.app.components.decision_buttons import (
     record_decisions,
     show_decider,
     show_last_decision,
+    skipped_sets,
 )
 from imgret_assets.app.components.image_tiles import CARD_PX
+from imgret_assets.app.components.page_keys import DECIDE_KEY
+from imgret_assets.app.components.set_texts import (
+    KIND_HELP,
+    describe_keep_all,
+    describe_proposal,
+    describe_selection,
+    file_badges,
+    file_facts,
+    kind_name,
+    set_facts,
+    set_key,
+    set_reason,
+    what_is_left,
+)
 from imgret_assets.app.components.thumbnails import TILE_PX, home_tiles, readable_bytes
+from imgret_assets.app.components.triage import show_triage, show_triage_button, triage_is_open
 from imgret_assets.app.navigation import COMPARE, REVIEW, SEARCH, open_page, show_link
 from imgret_assets.app.page_frame import PageContext, open_context, try_or_show_error
 from imgret_assets.app.plain_text import markdown_text
-from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_FIRST, LOOK_KINDS, MIRRORED, NEAR, ROTATED
+from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_KINDS, MIRRORED, NEAR, ROTATED
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
-from imgret_assets.domain.review.review_sets import SIMILAR, Member, Page, ReviewSet
-from imgret_assets.wording import counted, score_text
+from imgret_assets.domain.review.review_sets import Member, ReviewSet
+from imgret_assets.wording import counted
 
 SETS_PER_PAGE = 10
 # Of a larger set so many files are shown; all of them are decided about.
 _SHOWN_MEMBERS = 24
 _LISTED = 1000
-_KIND_HELP = {
-    EXACT: "Files with the same bytes, largest first.",
-    NEAR: "The same image saved again, made smaller, slightly cropped or made brighter; most alike first.",
-    LOOK_FIRST: "Two images of one scene that differ in one place, or one of them has no colour: no duplicates. "
-    "Compare them before you decide; nothing is proposed.",
-    MIRRORED: "Mirrored copies: the same picture, seen in a mirror; it may be meant so. Nothing is proposed.",
-    ROTATED: "Copies that are rotated by quarter turns, as by a program that lost the camera's orientation. "
-    "Nothing is proposed: keep the one that is upright.",
-    SIMILAR: "Two images with a score above the graph's threshold that are not duplicates.",
-}
 # Kinds of which files are proposed for removal; of the others, people alone decide.
 _PROPOSED_KINDS = (EXACT, NEAR)
 # Kinds that are shown only where there are such pairs: they are searched only by a setting.
 _OPTIONAL_KINDS = (MIRRORED, ROTATED)
-# Session state: the files to keep of the skipped sets.
-_SKIPPED = "duplicates-skipped"
 
 
 def show_duplicates() -> None:
-    """Draw the page that the address (`kind`, `page`) describes."""
+    """Draw the page that the address (`kind`, `page`, `triage`) describes."""
     context = open_context()
     if context is None or not context.library.paths:
         return
@@ -62,71 +66,52 @@ def show_duplicates() -> None:
         show_link(REVIEW, "Review decisions")
     for note in queue.notes:
         st.caption(markdown_text(note))
-    counts = {**queue.counts, **queue.look_counts}
+    counts = queue.all_counts
     requested = st.query_params.get("kind")
-    kinds = [kind for kind in _KIND_HELP if counts[kind] or kind not in _OPTIONAL_KINDS or kind == requested]
+    kinds = [kind for kind in KIND_HELP if counts[kind] or kind not in _OPTIONAL_KINDS or kind == requested]
     # The options are the names without counts: they are part of the address.
     kind = st.segmented_control(
         "Kind",
         kinds,
         default=next((kind for kind in kinds if counts[kind]), EXACT),
-        format_func=_kind_name,
+        format_func=kind_name,
         required=True,
         key="kind",
         bind="query-params",
         label_visibility="collapsed",
     )
-    left = " · ".join(f"{_kind_name(name)} {counts[name]:,}" for name in kinds)
-    st.caption(f"Left to decide: {left}. {_KIND_HELP[kind]}")
-    show_last_decision(context.home)
-    if not counts[kind]:
-        st.info(f"Nothing is left to decide here. {_other_kinds(counts)}")
+    left = " · ".join(f"{kind_name(name)} {counts[name]:,}" for name in kinds)
+    st.caption(f"Left to decide: {left}. {KIND_HELP[kind]}")
+    if triage_is_open():
+        show_triage(context.home, kind)
         return
+    show_last_decision(context.home, queue)
+    if not counts[kind]:
+        st.info(f"Nothing is left to decide here. {what_is_left(queue)}")
+        return
+    show_triage_button()
     if kind in _PROPOSED_KINDS:
         _show_all_proposals(context, queue, kind)
     _show_sets(context, queue, kind, counts[kind])
-
-
-def _kind_name(kind: str) -> str:
-    return kind.replace("_", " ")
-
-
-def _other_kinds(counts: dict[str, int]) -> str:
-    others = [f"{_kind_name(kind)} {counts[kind]:,}" for kind in _KIND_HELP if counts[kind]]
-    return (
-        f"Still to decide: {', '.join(others)}."
-        if others
-        else "New duplicates appear here after the next `imgret run`."
-    )
 
 
 def _show_sets(context: PageContext, queue: ReviewQueue, kind: str, total: int) -> None:
     number = 1
     if total > SETS_PER_PAGE:
         number = st.pagination(-(-total // SETS_PER_PAGE), key="page", bind="query-params")
-    page = _read_page(queue, kind, number)
-    skipped: set[str] = st.session_state.setdefault(_SKIPPED, set())
-    shown = [review_set for review_set in page.sets if review_set.keep.path not in skipped]
+    page = queue.any_page(kind, number, SETS_PER_PAGE)
+    skipped = skipped_sets()
+    shown = [review_set for review_set in page.sets if set_key(review_set) not in skipped]
     if len(shown) < len(page.sets):
         st.button(f"Show {len(page.sets) - len(shown):,} skipped", on_click=skipped.clear)
     if shown:
-        activate_set(_key(shown[0]))
+        activate_set(set_key(shown[0]))
     for place, review_set in enumerate(shown):
         _show_set(context, review_set, first=place == 0)
 
 
-def _read_page(queue: ReviewQueue, kind: str, number: int) -> Page:
-    if kind in LOOK_KINDS:
-        return queue.look_page(kind, number, SETS_PER_PAGE)
-    return queue.page(kind, number, SETS_PER_PAGE)
-
-
-def _key(review_set: ReviewSet) -> str:
-    return f"{review_set.kind}-{review_set.keep.path}-{review_set.other_members[0].path}"
-
-
 def _show_set(context: PageContext, review_set: ReviewSet, *, first: bool) -> None:
-    key = _key(review_set)
+    key = set_key(review_set)
     with st.container(border=True):
         st.markdown(_headline(review_set))
         visible = review_set.members[:_SHOWN_MEMBERS]
@@ -141,20 +126,9 @@ def _show_set(context: PageContext, review_set: ReviewSet, *, first: bool) -> No
 
 
 def _headline(review_set: ReviewSet) -> str:
-    parts = [f"**{len(review_set.members):,} files**"]
-    if review_set.proposed_bytes:
-        parts.append(f"{readable_bytes(review_set.proposed_bytes)} not needed")
-    if review_set.weakest_cosine is not None and review_set.kind != EXACT:
-        parts.append(f"lowest score {score_text(review_set.weakest_cosine)}")
-    reason = markdown_text(review_set.reason)
-    parts.append(
-        f":orange-badge[{_kind_name(review_set.kind)}] {reason}"
-        if review_set.kind in LOOK_KINDS
-        else reason
-        if review_set.kind == SIMILAR
-        else f"keep the first: {reason}"
-    )
-    return " · ".join(parts)
+    files, *others = set_facts(review_set)
+    kind = f":orange-badge[{kind_name(review_set.kind)}] " if review_set.kind in LOOK_KINDS else ""
+    return " · ".join([f"**{files}**", *others, kind + markdown_text(set_reason(review_set))])
 
 
 def _show_members(context: PageContext, review_set: ReviewSet, members: tuple[Member, ...], key: str) -> list[str]:
@@ -167,13 +141,12 @@ def _show_members(context: PageContext, review_set: ReviewSet, members: tuple[Me
         for member, tile in zip(members, tiles, strict=True):
             with st.container(border=True, width=CARD_PX, gap="xsmall"):
                 st.image(tile, width=TILE_PX, alt=member.path)
-                # Of two images to look at, neither is the one to keep, and no box is ticked.
+                # Of two images to look at, no box is ticked.
                 is_look_first = review_set.kind in LOOK_KINDS
-                st.markdown(_badges(member, is_first=member is review_set.keep and not is_look_first))
+                badges = file_badges(review_set, member)
+                st.markdown(" ".join(f":{colour}-badge[{text}]" for colour, text in badges))
                 st.text(member.path)
-                st.caption(
-                    f"{member.width:,} × {member.height:,} px · {readable_bytes(member.bytes)}{_measurements(member)}"
-                )
+                st.caption(file_facts(member))
                 if st.checkbox(
                     "keep", value=not member.proposed and not is_look_first, key=f"keep-{key}-{member.path}"
                 ):
@@ -188,40 +161,14 @@ def _show_members(context: PageContext, review_set: ReviewSet, members: tuple[Me
     return kept + [member.path for member in review_set.members[len(members) :] if not member.proposed]
 
 
-def _badges(member: Member, *, is_first: bool) -> str:
-    badges = []
-    if is_first:
-        badges.append(":green-badge[keep]")
-    elif member.proposed:
-        badges.append(":orange-badge[not needed]")
-    if member.kind is not None:
-        badges.append(f":gray-badge[{_kind_name(member.kind)}]")
-    if member.protected:
-        badges.append(":blue-badge[protected]")
-    if member.kept:
-        badges.append(":violet-badge[decided: no duplicate]")
-    if member.removal is not None:
-        badges.append(":orange-badge[decided: not needed]")
-    return " ".join(badges)
-
-
-def _measurements(member: Member) -> str:
-    parts = []
-    if member.cosine is not None and member.kind != EXACT:
-        parts.append(f"score {score_text(member.cosine)}")
-    if member.distance:
-        parts.append(f"{member.distance} of 256 bits differ")
-    return "".join(f" · {part}" for part in parts)
-
-
 def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str], key: str, *, first: bool) -> None:
     # Only the first set has keys: after a decision the next set is first, with buttons of its own.
     shortcuts = {"suggested": "k", "all": "a", "skip": "s"} if first else {}
     active_name, prefix = (key, "first-") if first else (None, "")
-    home, name = context.home, review_set.keep.path
-    skipped: set[str] = st.session_state[_SKIPPED]
+    home, skipped = context.home, skipped_sets()
     proposed = sum(member.proposed for member in review_set.members)
-    with st.container(horizontal=True, gap="small"):
+    # Its styles keep it in view while the set is (`app.components.page_keys`).
+    with st.container(key=f"{DECIDE_KEY}{prefix}{key}", horizontal=True, gap="small"):
         if proposed:
             st.button(
                 f"Accept proposal ({proposed:,} not needed)",
@@ -231,9 +178,7 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
                 on_click=act_if_active,
                 args=(
                     active_name,
-                    lambda: record_decisions(
-                        home, review_set.decide_proposal(), f"{name} is kept, {proposed:,} not needed"
-                    ),
+                    lambda: record_decisions(home, review_set.decide_proposal(), describe_proposal(review_set)),
                 ),
             )
         st.button(
@@ -243,9 +188,7 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
             on_click=act_if_active,
             args=(
                 active_name,
-                lambda: record_decisions(
-                    home, review_set.decide_keep_all(), f"{name} and others: all {len(review_set.members):,} files kept"
-                ),
+                lambda: record_decisions(home, review_set.decide_keep_all(), describe_keep_all(review_set)),
             ),
         )
         st.button(
@@ -254,7 +197,7 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
             disabled=not chosen,
             help="Files with a tick are kept, the others are not needed",
             on_click=lambda: record_decisions(
-                home, review_set.decide_keep(chosen), f"{counted(len(chosen), 'file')} of {name}'s set kept"
+                home, review_set.decide_keep(chosen), describe_selection(review_set, len(chosen))
             ),
         )
         st.button(
@@ -263,7 +206,7 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
             shortcut=shortcuts.get("skip"),
             help="Decide later: the set comes back when the page is opened again",
             on_click=act_if_active,
-            args=(active_name, lambda: skipped.add(name)),
+            args=(active_name, lambda: skipped.add(key)),
         )
 
 

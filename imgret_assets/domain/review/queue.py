@@ -17,7 +17,7 @@ Nothing in a protected folder (`Settings.protected`) is proposed for removal, an
 same holds for a file that a link in such a folder leads to. Links are in no set and no pair.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from itertools import combinations
@@ -121,6 +121,11 @@ class ReviewQueue:
         """How many pairs to look at are left to decide, of each kind."""
         return {kind: len(pairs) for kind, pairs in self._open_look_pairs.items()}
 
+    @property
+    def all_counts(self) -> dict[str, int]:
+        """How many sets and pairs to look at are left to decide, by kind."""
+        return {**self.counts, **self.look_counts}
+
     def look_page(self, kind: str, number: int = 1, size: int = PAGE_SIZE) -> Page:
         """Return a page of the pairs to look at of a kind, closest first; the last page if there are fewer pages.
 
@@ -130,6 +135,18 @@ class ReviewQueue:
         number, pages = _clamp_page(number, len(pairs), size)
         shown = [self._look_pair_to_review(pair) for pair in pairs[(number - 1) * size : number * size]]
         return Page(shown, number, pages, len(pairs))
+
+    def any_page(self, kind: str, number: int = 1, size: int = PAGE_SIZE) -> Page:
+        """Return a page of a kind of sets, as `page` does, or of pairs to look at, as `look_page` does."""
+        return (self.look_page if kind in LOOK_KINDS else self.page)(kind, number, size)
+
+    def freed_by(self, batches: Collection[str]) -> tuple[int, int]:
+        """Return the number and the bytes of the files that only decisions of these batches make removable.
+
+        The bytes are what their removal frees together with all other removable files.
+        """
+        freed = [removal.bytes for removal in self._removals.values() if removal.decision.batch in batches]
+        return len(freed), sum(freed)
 
     def find(self, path: str) -> ReviewSet | None:
         """Return the undecided set of duplicates that has a file; None if there is none."""
