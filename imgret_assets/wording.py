@@ -1,6 +1,6 @@
-"""Counts and scores in messages.
+"""Counts, scores and shares in messages.
 
-Belongs here: a count with its noun, and a score, as every message and page writes them. Not here: messages.
+Belongs here: a count with its noun, a score, and a share, as every message and page writes them. Not here: messages.
 """
 
 # Rounding of float64: a score that is nearer to 1 is that of two equal vectors.
@@ -31,3 +31,8 @@ def score_text(score: float, digits: int = 3) -> str:
     if score < 1 - _EQUAL and float(text) >= 1:
         return f"{1 - 10**-digits:.{digits}f}"
     return text
+
+
+def percent_text(share: float, digits: int = 1) -> str:
+    """Return a share as a percentage with a fixed number of decimals; only the whole is written as 100%."""
+    return f"{float(score_text(share, digits + 2)):.{digits}%}"

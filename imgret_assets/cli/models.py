@@ -18,7 +18,7 @@ from imgret_assets.domain.storage import permissions
 from imgret_assets.domain.storage.home import open_existing_home, open_home
 from imgret_assets.errors import TableError
 from imgret_assets.settings import load_settings
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 if TYPE_CHECKING:
     from imgret_assets.domain.analysis.ranking_quality import Quality
@@ -199,7 +199,7 @@ def _show_comparison(found: "dict[str, Quality]") -> None:
             _number(quality.labelled),
             _number(quality.labels),
             *(
-                "-" if value is None else f"{value:.3f}"
+                "-" if value is None else score_text(value)
                 for value in (
                     quality.precision_1,
                     quality.precision_10,
@@ -251,7 +251,7 @@ def _number(value: int | None) -> str:
 
 
 def _real(value: float | None) -> str:
-    return "-" if value is None else f"{value:.3f}"
+    return "-" if value is None else score_text(value)
 
 
 def _size(size: tuple[int, int]) -> str:

@@ -287,6 +287,11 @@ def test_review_shows_decisions_and_files_not_needed(review: AppTest, page: AppT
     assert review.dataframe[1].value["not needed"].tolist() == ["copies/half.png"]
     assert "imgret review --apply --home" in review.code[0].value
     press(page, "Undo")
+    review.pills(key="review-states").set_value([]).run()
+    rows = review.dataframe[0].value
+    assert rows["verdict"].tolist() == ["undo", "duplicate"]
+    # An undo is about no images: nothing, rather than None, is in their cells.
+    assert rows.loc[0, ["kept", "image A", "image B"]].tolist() == ["", "", ""]
     review.pills(key="review-states").set_value(["undone"]).run()
     assert review.dataframe[0].value["verdict"].tolist() == ["duplicate"]
     assert any("no decision makes a file removable" in caption.value for caption in review.caption)

@@ -210,8 +210,8 @@ def test_a_group_is_drawn_whole_with_the_nearest_of_its_members(
     assert chart.paths == {*members, library[1]}
     lines = page.dataframe[0].value
     assert list(zip(lines["score"], lines["line"], lines["from"], lines["to"], strict=True)) == [
-        (0.9, "SIMILAR_TO", library[0], library[1]),
-        (0.3, "nearest", library[0], library[7]),
+        ("0.900000", "SIMILAR_TO", library[0], library[1]),
+        ("0.300000", "nearest", library[0], library[7]),
     ]
     assert "group of 3" in " ".join(caption.value for caption in page.caption)
     page.query_params["group"] = library[9]

@@ -118,7 +118,7 @@ def test_an_upload_is_searched_with_and_its_hits_are_shown(
     assert "40 × 30 px" in shown
     assert {library[0], library[5], "mine.png"} <= {text.value for text in page.text}
     assert page.expander[0].label == "Table of relationships (1)"
-    assert page.dataframe[0].value.to_dict("records") == [{"score": 0.91, "from": library[0], "to": library[1]}]
+    assert page.dataframe[0].value.to_dict("records") == [{"score": "0.910000", "from": library[0], "to": library[1]}]
 
 
 def test_an_upload_is_not_written_to_disk(

@@ -471,6 +471,70 @@ def test_keys_decide_about_the_first_set(view: View) -> None:
     assert first not in view.names.all_inner_texts()
 
 
+def test_the_triage_is_worked_by_keys_alone(view: View) -> None:
+    from playwright.sync_api import expect
+
+    page = view.open(navigation.DUPLICATES, kind="near")
+    count = view.button("Keep all (no duplicates)").count()
+    page.keyboard.press("t")
+    dialog = page.get_by_role("dialog", name="Triage")
+    place, shown, freed = (dialog.locator(f".{name}") for name in ("place", "shown", "freed"))
+    expect(place).to_have_text(f"near 1 of {count}")
+    first = shown.inner_text()
+    assert first.startswith("1: ")
+
+    # Two images in turn at one place, by the key and by themselves.
+    images = dialog.locator(".pictures img")
+    expect(images).to_have_count(2)
+    boxes = [images.nth(number).bounding_box() for number in (0, 1)]
+    assert boxes[0] == boxes[1]
+    assert images.evaluate_all("images => images.every((image) => image.complete && image.naturalWidth > 0)")
+    page.keyboard.press("Space")
+    expect(shown).to_have_text(re.compile("^2: "))
+    expect(dialog.locator(".pictures img.visible")).to_have_count(1)
+    page.keyboard.press("b")
+    expect(shown).to_have_text(first)
+    expect(shown).to_have_text(re.compile("^2: "))
+    page.keyboard.press("d")
+    expect(shown).to_have_text(re.compile("^Black where both are equal"))
+    expect(dialog.locator(".pictures img.visible")).to_have_count(2)
+    page.keyboard.press("ArrowUp")
+    expect(shown).to_have_text(first)
+
+    page.keyboard.press("ArrowRight")
+    expect(place).to_have_text(f"near 2 of {count}")
+    page.keyboard.press("ArrowLeft")
+    expect(shown).to_have_text(first)
+    for key, place_text, freed_text in (
+        ("k", f"near 1 of {count - 1}", re.compile("^This session: 1 file not needed, ")),
+        ("u", f"near 1 of {count}", ""),
+        ("a", f"near 1 of {count - 1}", ""),
+        ("u", f"near 1 of {count}", ""),
+        ("s", f"near 2 of {count}", ""),
+        ("k", f"near 2 of {count - 1}", re.compile("^This session: 1 file not needed, ")),
+    ):
+        page.keyboard.press(key)
+        expect(place).to_have_text(place_text)
+        expect(freed).to_have_text(freed_text)
+    page.keyboard.press("Escape")
+    expect(dialog).to_have_count(0)
+    wait_until_drawn(page)
+    assert "triage" not in view.query
+    expect(view.button("Keep all (no duplicates)")).to_have_count(count - 2)
+    expect(page.get_by_text("this session")).to_be_visible()
+
+
+def test_the_buttons_of_a_set_stay_in_view_while_it_does(view: View) -> None:
+    page = view.open(navigation.DUPLICATES, kind="near")
+    page.set_viewport_size({"width": 390, "height": 500})
+    wait_until_drawn(page)
+    # So far that the top of the first set has left the window, and its second image fills it.
+    page.locator("[class*=st-key-compare-near]").first.scroll_into_view_if_needed()
+    box = view.button("Accept proposal (").first.bounding_box()
+    assert box is not None
+    assert 0 < box["y"] < 500 - box["height"]
+
+
 # Streamlit keeps old elements until the new ones are drawn: for a moment two buttons have the key.
 PRESS_WHEN_TWO_HAVE_IT = """key => {
   const two = () => document.querySelectorAll(`button [aria-label="Shortcut ${key.toUpperCase()}"]`).length > 1;
@@ -764,10 +828,18 @@ def test_no_page_has_serious_faults_of_accessibility(view: View, colours: str) -
             chart = page.get_by_role("img", name=re.compile(r"^Graph of \d+ images and \d+ lines$"))
             chart.wait_for()
         if name == navigation.DUPLICATES:
+            page.keyboard.press("t")
+            page.get_by_role("dialog", name="Triage").wait_for()
+            for view_name, key in (("triage", "Space"), ("difference", "d")):
+                page.keyboard.press(key)
+                faults[view_name] = accessibility_faults(page)
+            page.keyboard.press("Escape")
+            page.get_by_role("dialog").wait_for(state="detached")
+            wait_until_drawn(page)
             # For the page Review, which has less to show without a decision.
             page.keyboard.press("k")
             page.get_by_text("is kept, 1 not needed").wait_for()
-    assert faults == {name: [] for name in PAGES}
+    assert faults == {name: [] for name in (*PAGES, "triage", "difference")}
 
 
 def test_a_key_acts_after_a_choice_in_a_list(view: View) -> None:

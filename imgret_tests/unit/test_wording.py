@@ -1,8 +1,8 @@
-"""Counts with their nouns, and scores."""
+"""Counts with their nouns, scores and shares."""
 
 import pytest
 
-from imgret_assets.wording import counted, score_text
+from imgret_assets.wording import counted, percent_text, score_text
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,10 @@ def test_a_count_has_its_noun(count: int, noun: str, text: str) -> None:
 )
 def test_only_the_score_of_equal_vectors_is_written_as_one(score: float, digits: int, text: str) -> None:
     assert score_text(score, digits) == text
+
+
+@pytest.mark.parametrize(
+    ("share", "text"), [(1.0, "100.0%"), (0.9997, "99.9%"), (0.905, "90.5%"), (0.0, "0.0%"), (2 / 3, "66.7%")]
+)
+def test_only_the_whole_is_written_as_a_hundred_percent(share: float, text: str) -> None:
+    assert percent_text(share) == text

@@ -150,6 +150,10 @@ def show_last_decision(home: Home, queue: ReviewQueue) -> None:
         return
     with st.container(horizontal=True, vertical_alignment="center"):
         st.markdown(f":green-badge[decided] {markdown_text(decided[-1].summary)}")
-        st.button("Undo", key="undo-last", shortcut="u", on_click=try_or_show_error, args=(lambda: undo_last(home),))
+        st.button("Undo", key="undo-last", shortcut="u", on_click=_undo_or_show_error, args=(home,))
         if freed := freed_text(home, queue):
             st.markdown(f":orange-badge[this session] {freed}")
+
+
+def _undo_or_show_error(home: Home) -> None:
+    try_or_show_error(lambda: undo_last(home))

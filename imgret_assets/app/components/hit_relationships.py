@@ -22,6 +22,7 @@ from imgret_assets.app.graph_chart.echarts_options import (
 from imgret_assets.app.graph_chart.graph_view import HIT, QUERY, RELATED, GraphNode, GraphView
 from imgret_assets.app.graph_chart.hit_graph import hit_graph, hit_relationships
 from imgret_assets.domain.search.query import Answer
+from imgret_assets.wording import score_text
 
 _FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
 
@@ -74,13 +75,13 @@ def show_relationships(
         with st.expander(f"Table of relationships ({len(relationships):,})"):
             st.dataframe(
                 {
-                    "score": [edge.score for edge in relationships],
+                    "score": [score_text(edge.score, 6) for edge in relationships],
                     "from": [edge.source for edge in relationships],
                     "to": [edge.target for edge in relationships],
                 },
                 hide_index=True,
                 column_config={
-                    "score": st.column_config.NumberColumn(format="%.6f", width="small"),
+                    "score": st.column_config.TextColumn(width="small"),
                     "from": st.column_config.TextColumn(width="large"),
                     "to": st.column_config.TextColumn(width="large"),
                 },

@@ -20,7 +20,7 @@ from imgret_assets.domain.analysis.threshold_samples import SamplePair, Threshol
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.wording import score_text
+from imgret_assets.wording import percent_text, score_text
 
 PAIRS_SHOWN = 6
 _PAIR_PX = 76
@@ -76,9 +76,9 @@ def _show_figures(report: ThresholdReport, row: ThresholdRow, current: Threshold
         ):
             st.metric(title, value, change, delta_color="off", delta_arrow="off", border=True, width="content")
         if row.precision is not None:
-            st.metric("Right by the labels", f"{row.precision:.1%}", border=True, width="content")
+            st.metric("Right by the labels", percent_text(row.precision), border=True, width="content")
         if row.recall is not None:
-            st.metric("Of all right pairs", f"{row.recall:.1%}", border=True, width="content")
+            st.metric("Of all right pairs", percent_text(row.recall), border=True, width="content")
 
 
 def _change(count: float, current: float | None) -> str | None:

@@ -96,6 +96,7 @@ def _describe(home: Home, kind: str, number: int) -> dict[str, Any]:
         "set": None,
         "left": what_is_left(queue),
     }
+    number = max(1, min(number, total))
     number = _not_skipped(queue, kind, number, 1) or _not_skipped(queue, kind, number, -1) or 0
     if not number:
         data["skipped"] = total

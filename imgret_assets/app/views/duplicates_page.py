@@ -38,7 +38,7 @@ from imgret_assets.domain.duplicates.duplicate_search import EXACT, LOOK_KINDS, 
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.review.queue import ReviewQueue, read_review_queue
 from imgret_assets.domain.review.review_sets import Member, ReviewSet
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 SETS_PER_PAGE = 10
 # Of a larger set so many files are shown; all of them are decided about.
@@ -210,6 +210,10 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
         )
 
 
+def _score(member: Member) -> str:
+    return "" if member.cosine is None else score_text(member.cosine, 4)
+
+
 def _show_all_proposals(context: PageContext, queue: ReviewQueue, kind: str) -> None:
     """Show all proposals of a kind in one table, to be accepted at once."""
     with st.expander(f"All proposals ({counted(queue.counts[kind], 'set')})"):
@@ -228,7 +232,7 @@ def _show_all_proposals(context: PageContext, queue: ReviewQueue, kind: str) -> 
                 "kept": [review_set.keep.path for review_set, _ in not_needed[:_LISTED]],
                 "reason": [review_set.reason for review_set, _ in not_needed[:_LISTED]],
                 "bytes": [member.freed_bytes for _, member in not_needed[:_LISTED]],
-                "score": [member.cosine for _, member in not_needed[:_LISTED]],
+                "score": [_score(member) for _, member in not_needed[:_LISTED]],
             },
             hide_index=True,
         )

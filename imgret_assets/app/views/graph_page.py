@@ -41,7 +41,7 @@ from imgret_assets.domain.images.files import image_file, label_of
 from imgret_assets.domain.review.group_list import GroupList, list_groups, read_group_list
 from imgret_assets.domain.search.relations import Edge
 from imgret_assets.errors import TableError
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 _HOPS = (1, 2, 3)
 _NEAREST = 10
@@ -359,14 +359,14 @@ def _show_table(view: GraphView) -> None:
     with st.expander(f"Table of lines ({len(view.edges):,})"):
         st.dataframe(
             {
-                "score": [edge.score for edge in view.edges],
+                "score": [score_text(edge.score, 6) for edge in view.edges],
                 "line": [edge.kind for edge in view.edges],
                 "from": [edge.source for edge in view.edges],
                 "to": [edge.target for edge in view.edges],
             },
             hide_index=True,
             column_config={
-                "score": st.column_config.NumberColumn(format="%.6f", width="small"),
+                "score": st.column_config.TextColumn(width="small"),
                 "line": st.column_config.TextColumn(width="small"),
                 "from": st.column_config.TextColumn(width="large"),
                 "to": st.column_config.TextColumn(width="large"),

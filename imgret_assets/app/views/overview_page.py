@@ -20,7 +20,7 @@ from imgret_assets.domain.embeddings.embedding_spaces import known_models
 from imgret_assets.domain.operations.backlog import CURRENT, DAMAGED, MISSING, OLDER
 from imgret_assets.domain.operations.overview import Overview, read_overview
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.wording import counted
+from imgret_assets.wording import counted, score_text
 
 if TYPE_CHECKING:
     from imgret_assets.defs.instance.last_runs import LastRun
@@ -186,19 +186,19 @@ def _show_measures(report: ThresholdReport) -> None:
         st.caption("There are no labels (folders) to measure with.")
         return
     with st.container(horizontal=True):
-        st.metric("Precision of 1 hit (P@1)", f"{report.precision_1:.3f}", border=True, width="content")
+        st.metric("Precision of 1 hit (P@1)", score_text(report.precision_1), border=True, width="content")
         if report.precision_10 is not None:
-            st.metric("Precision of 10 hits (P@10)", f"{report.precision_10:.3f}", border=True, width="content")
+            st.metric("Precision of 10 hits (P@10)", score_text(report.precision_10), border=True, width="content")
         if report.mean_average_precision is not None:
             st.metric(
-                "Mean average precision (mAP)", f"{report.mean_average_precision:.3f}", border=True, width="content"
+                "Mean average precision (mAP)", score_text(report.mean_average_precision), border=True, width="content"
             )
         if report.gain is not None:
             gain = report.gain.average_reranked - report.gain.average
             effect = "better here" if report.gain.helps else "no better here"
             st.metric(
                 f"mAP of mode rerank: {effect}",
-                f"{report.gain.average_reranked:.3f}",
+                score_text(report.gain.average_reranked),
                 f"{gain:+.3f}",
                 border=True,
                 width="content",

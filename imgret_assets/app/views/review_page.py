@@ -99,8 +99,13 @@ def _show_history(home: Home, entries: list[HistoryEntry]) -> None:
         "batch": [decision["batch"] for decision in decisions],
     }
     table = st.dataframe(
-        # Most decisions have no reason and no name; their columns would only take room from the paths.
-        {name: values for name, values in columns.items() if any(values) or name not in ("name", "reason")},
+        # Most decisions have no reason and no name; their columns would only take room from the paths. Without a value
+        # a cell is empty: the table would write None.
+        {
+            name: [value or "" for value in values]
+            for name, values in columns.items()
+            if any(values) or name not in ("name", "reason")
+        },
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",

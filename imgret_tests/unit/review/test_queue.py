@@ -181,6 +181,17 @@ def test_pages_have_each_set_once_in_order(duplicated: Home) -> None:
         queue.page("other")
 
 
+def test_what_decisions_free_is_counted_by_batch_until_it_is_undone(duplicated: Home) -> None:
+    first, second = read_review_queue(duplicated).sets(NEAR)
+    batches = [record(duplicated, review_set.decide_proposal()) for review_set in (first, second)]
+    queue = read_review_queue(duplicated)
+    assert queue.freed_by(batches[:1]) == (len(first.other_members), first.proposed_bytes)
+    assert queue.freed_by(batches) == (len(list_removals(duplicated).files), list_removals(duplicated).bytes)
+    assert queue.freed_by([]) == (0, 0)
+    undo(duplicated, batches[0])
+    assert read_review_queue(duplicated).freed_by(batches) == (len(second.other_members), second.proposed_bytes)
+
+
 def test_a_set_is_found_by_any_of_its_files(duplicated: Home) -> None:
     assert set_of(duplicated, "copies/0-half.png").keep.path == "scene0.png"
     assert read_review_queue(duplicated).find("scene3.png") is None
