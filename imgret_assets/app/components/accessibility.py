@@ -43,8 +43,8 @@ button[data-variant][data-selected=true], button[data-variant][data-selected=tru
 /* Squeezed into a narrow window, the graph's images would cover each other: its middle is shown, to be
    dragged. */
 @media (max-width: 640px) {
-  [class*="st-key-graph-chart-"] { overflow-x: hidden; }
-  [class*="st-key-graph-chart-"] .echarts-container {
+  :is([class*="st-key-graph-chart-"], .st-key-relations) { overflow-x: hidden; }
+  :is([class*="st-key-graph-chart-"], .st-key-relations) .echarts-container {
     min-width: 47rem; left: calc((100% - 47rem) / 2);
   }
 }

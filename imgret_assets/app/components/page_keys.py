@@ -87,10 +87,18 @@ _STYLES = f"""<style>
 [class*="st-key-{GRID_KEY}"] [data-testid=stImage] img {{ max-width: 100%; height: auto; }}
 [class*="st-key-{GRID_KEY}"] > :focus-within {{ outline: 2px solid currentColor; border-radius: .5rem; }}
 /* Below the page's header, as long as the set itself is in view. */
-[class*="st-key-{DECIDE_KEY}"] {{
+[data-testid=stLayoutWrapper]:has(> [class*="st-key-{DECIDE_KEY}"]) {{
   position: sticky; top: 3.75rem; z-index: 90; padding: .5rem 0; background: var(--st-background-color, Canvas);
 }}
-@media (max-width: 640px) {{ [data-testid=stMainBlockContainer] {{ padding-left: 1rem; padding-right: 1rem; }} }}
+@media (max-width: 640px) {{
+  [data-testid=stMainBlockContainer] {{ padding-left: 1rem; padding-right: 1rem; }}
+  /* Three buttons below an image fit beside each other. */
+  [class*="st-key-{GRID_KEY}"] [data-testid=stVerticalBlock] {{ padding: .5rem; }}
+  [class*="st-key-{GRID_KEY}"] [data-testid=stVerticalBlock] [data-testid=stHorizontalBlock],
+  [class*="st-key-{GRID_KEY}"] [data-testid=stVerticalBlock] [class*="st-key-"] {{ gap: 0 .4rem; }}
+  [class*="st-key-{GRID_KEY}"] button {{ font-size: .85rem; }}
+  [class*="st-key-{GRID_KEY}"] button * {{ font-size: inherit; }}
+}}
 </style>"""
 
 

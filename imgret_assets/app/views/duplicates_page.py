@@ -116,7 +116,8 @@ def _show_set(context: PageContext, review_set: ReviewSet, *, first: bool) -> No
         st.markdown(_headline(review_set))
         visible = review_set.members[:_SHOWN_MEMBERS]
         # Above the images, so that they are in view and few presses of Tab away; filled when the choice is known.
-        buttons = st.container()
+        # The container's styles keep it in view as long as the set is (`app.components.page_keys`).
+        buttons = st.container(key=f"{DECIDE_KEY}{key}", horizontal=True, gap="small")
         chosen = _show_members(context, review_set, visible, key)
         hidden = len(review_set.members) - len(visible)
         if hidden:
@@ -167,47 +168,45 @@ def _show_buttons(context: PageContext, review_set: ReviewSet, chosen: list[str]
     active_name, prefix = (key, "first-") if first else (None, "")
     home, skipped = context.home, skipped_sets()
     proposed = sum(member.proposed for member in review_set.members)
-    # Its styles keep it in view while the set is (`app.components.page_keys`).
-    with st.container(key=f"{DECIDE_KEY}{prefix}{key}", horizontal=True, gap="small"):
-        if proposed:
-            st.button(
-                f"Accept proposal ({proposed:,} not needed)",
-                key=f"suggested-{prefix}{key}",
-                type="primary",
-                shortcut=shortcuts.get("suggested"),
-                on_click=act_if_active,
-                args=(
-                    active_name,
-                    lambda: record_decisions(home, review_set.decide_proposal(), describe_proposal(review_set)),
-                ),
-            )
+    if proposed:
         st.button(
-            "Keep all (no duplicates)",
-            key=f"all-{prefix}{key}",
-            shortcut=shortcuts.get("all"),
+            f"Accept proposal ({proposed:,} not needed)",
+            key=f"suggested-{prefix}{key}",
+            type="primary",
+            shortcut=shortcuts.get("suggested"),
             on_click=act_if_active,
             args=(
                 active_name,
-                lambda: record_decisions(home, review_set.decide_keep_all(), describe_keep_all(review_set)),
+                lambda: record_decisions(home, review_set.decide_proposal(), describe_proposal(review_set)),
             ),
         )
-        st.button(
-            "Keep selected",
-            key=f"chosen-{key}",
-            disabled=not chosen,
-            help="Files with a tick are kept, the others are not needed",
-            on_click=lambda: record_decisions(
-                home, review_set.decide_keep(chosen), describe_selection(review_set, len(chosen))
-            ),
-        )
-        st.button(
-            "Skip",
-            key=f"skip-{prefix}{key}",
-            shortcut=shortcuts.get("skip"),
-            help="Decide later: the set comes back when the page is opened again",
-            on_click=act_if_active,
-            args=(active_name, lambda: skipped.add(key)),
-        )
+    st.button(
+        "Keep all (no duplicates)",
+        key=f"all-{prefix}{key}",
+        shortcut=shortcuts.get("all"),
+        on_click=act_if_active,
+        args=(
+            active_name,
+            lambda: record_decisions(home, review_set.decide_keep_all(), describe_keep_all(review_set)),
+        ),
+    )
+    st.button(
+        "Keep selected",
+        key=f"chosen-{key}",
+        disabled=not chosen,
+        help="Files with a tick are kept, the others are not needed",
+        on_click=lambda: record_decisions(
+            home, review_set.decide_keep(chosen), describe_selection(review_set, len(chosen))
+        ),
+    )
+    st.button(
+        "Skip",
+        key=f"skip-{prefix}{key}",
+        shortcut=shortcuts.get("skip"),
+        help="Decide later: the set comes back when the page is opened again",
+        on_click=act_if_active,
+        args=(active_name, lambda: skipped.add(key)),
+    )
 
 
 def _score(member: Member) -> str:

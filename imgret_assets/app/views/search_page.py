@@ -67,18 +67,22 @@ def show_search() -> None:
     home, library = opened
     chosen = current_query()
     with st.sidebar:
+        st.subheader("Query image", anchor=False)
+        if chosen is not None:
+            _show_uploader()
         _show_pickers(library, sample_names(home), has_query=chosen is not None)
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
     add_keys()
     if chosen is None:
+        # In the middle: a narrow window hides the sidebar.
+        _show_uploader()
         _show_examples(context)
     else:
         _show_answer(context, chosen, controls)
 
 
-def _show_pickers(library: Library, samples: list[str], *, has_query: bool) -> None:
-    st.subheader("Query image", anchor=False)
+def _show_uploader() -> None:
     key = f"{UPLOADER_KEY}{uploader_version()}"
     st.file_uploader(
         "Upload, drop or paste",
@@ -87,6 +91,9 @@ def _show_pickers(library: Library, samples: list[str], *, has_query: bool) -> N
         args=(key,),
         help="Drop an image anywhere on the page, or paste it with Ctrl+V. It stays in memory and is not stored.",
     )
+
+
+def _show_pickers(library: Library, samples: list[str], *, has_query: bool) -> None:
     if library.paths:
         _show_library_picker(library)
     if samples:
@@ -175,9 +182,7 @@ def _show_examples(context: PageContext) -> None:
     samples = [Choice(SAMPLE, name) for name in sample_names(context.home)[:EXAMPLES]]
     library = [Choice(LIBRARY, path) for path in context.library.spread(EXAMPLES)]
     if samples or library:
-        st.subheader(
-            "Drop or paste an image anywhere, upload one at the left, or start with one of these", anchor=False
-        )
+        st.subheader("Drop or paste an image anywhere, upload one, or start with one of these", anchor=False)
     for key, choices in (("sample", samples), ("start", library)):
         if choices:
             show_tiles(context.home, [Tile(choice) for choice in choices], key=key)
