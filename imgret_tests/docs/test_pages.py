@@ -244,6 +244,8 @@ def test_keys_are_those_of_the_page() -> None:
     files = (PROJECT / "imgret_assets/app").rglob("*.py")
     source = "\n".join(file.read_text(encoding="utf-8") for file in files)
     bound = set(re.findall(r'shortcut="(\w)"', source)) | set(re.findall(r'": "(\w)"[,}]', source))
+    script = (PROJECT / "imgret_assets/app/components/triage_dialog.js").read_text(encoding="utf-8")
+    bound |= set(re.findall(r"\b(\w): '\w+'", script))
     table = re.findall(r"^\| ((?:`\w`(?:, )?)+) \|", text_of("docs/guide/page.md"), re.MULTILINE)
     assert {key for row in table for key in re.findall(r"`(\w)`", row)} == bound
 
