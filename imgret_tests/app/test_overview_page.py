@@ -8,8 +8,12 @@ from imgret_assets.app.components import threshold_picker
 from imgret_assets.app.views import overview_page
 from imgret_assets.domain.analysis.calibration import ThresholdReport, ThresholdRow
 from imgret_assets.domain.analysis.threshold_samples import ThresholdSamples
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.fake_search import FakeServer, page_test
+from imgret_tests.support.odd_files import saved
+from imgret_tests.support.pictures import picture
+from imgret_tests.support.tree import put
 
 
 @pytest.fixture
@@ -36,6 +40,17 @@ def test_missing_tables_are_named_with_the_next_step(page: AppTest, server: Fake
     assert "imgret run" in page.warning[0].value
     assert any("no similarity report yet" in caption.value for caption in page.caption)
     assert any("no run of this home" in caption.value for caption in page.caption)
+
+
+@pytest.mark.usefixtures("library")
+def test_raw_files_beside_a_jpeg_are_counted_apart(page: AppTest, server: FakeServer, home: Home) -> None:
+    put(home.images, "a.nef", b"FUJIFILMCCD-RAW")
+    put(home.images, "a.jpg", saved(picture(1), "JPEG"))
+    refresh_manifest(home)
+    page.run()
+    assert not page.exception
+    assert {metric.label: metric.value for metric in page.metric}["Unusable"] == "0"
+    assert any("1 camera raw file beside a JPEG" in caption.value for caption in page.caption)
 
 
 @pytest.mark.usefixtures("library")

@@ -132,7 +132,7 @@ def _duration(run: "LastRun") -> str:
 def _show_unusable(overview: Overview) -> None:
     st.subheader("Unusable files", anchor=False)
     if not overview.unusable:
-        st.caption("None: every file of the library is in the embeddings table.")
+        st.caption("None: every image of the library is in the embeddings table.")
     if overview.raw_of_images:
         st.caption(
             f"{counted(overview.raw_of_images, 'camera raw file')} beside a JPEG of the same shot: one image each."

@@ -2,6 +2,8 @@
 
 import pytest
 
+from imgret_assets.domain.embeddings.table_checks import check_unusable_share
+from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.operations.backlog import CURRENT, DAMAGED, MISSING, OLDER
 from imgret_assets.domain.operations.overview import read_overview
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
@@ -9,7 +11,9 @@ from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.chain import Chain
-from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.odd_files import saved
+from imgret_tests.support.pictures import picture, picture_bytes, write_pictures
+from imgret_tests.support.tree import put
 
 
 def states(home: Home, space: str | None) -> dict[str, str]:
@@ -40,6 +44,17 @@ def test_files_bytes_and_reasons(chain: Chain, home: Home) -> None:
     [(path, error)] = next(reason.examples for reason in found.unusable if reason.status == "truncated")
     assert path == "half.png"
     assert error
+
+
+def test_a_raw_file_beside_its_jpeg_is_not_unusable(home: Home) -> None:
+    put(home.images, "a.nef", b"FUJIFILMCCD-RAW")
+    put(home.images, "a.jpg", saved(picture(1), "JPEG"))
+    refresh_manifest(home)
+    found = read_overview(home, None)
+    assert (found.files, found.unusable, found.raw_of_images) == (2, [], 1)
+    finding = check_unusable_share(home, None, limit=0.1)
+    assert finding.passed
+    assert (finding.facts["unusable"], finding.facts["status_raw_of_image"]) == (0, 1)
 
 
 def test_tables_are_current_older_missing_or_damaged(chain: Chain, home: Home) -> None:
