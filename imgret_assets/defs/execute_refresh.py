@@ -32,6 +32,7 @@ from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.graph.connection import keep_connections, open_database
 from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.storage.home import open_home
+from imgret_assets.domain.storage.kept_tables import keep_tables
 from imgret_assets.errors import ImgretError, first_line
 from imgret_assets.settings import Settings
 
@@ -73,7 +74,7 @@ def refresh(
         KeyboardInterrupt: the run was interrupted; Dagster has recorded its end.
     """
     # The partitions and the run's range of shards must be those of every step.
-    with open_home(settings).share_layout("refreshing"), keep_connections():
+    with open_home(settings).share_layout("refreshing"), keep_connections(), keep_tables():
         return _refresh_with_fixed_shards(
             settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose
         )

@@ -108,8 +108,7 @@ def changes(*, state: Mapping[str, int] | None = None, **counts: int) -> Mapping
     """
     said = [f"{count:,} {name}" for name, count in counts.items() if count]
     rest = [f"{count:,} {name}" for name, count in (state or {}).items() if count]
-    numbers = {f"changes_{name}": count for name, count in counts.items()}
-    return {"changes": ", ".join([*(said or ["nothing changed"]), *rest]), **numbers, **(state or {})}
+    return {"changes": ", ".join([*(said or ["nothing changed"]), *rest]), **counts, **(state or {})}
 
 
 def rows_by_kind(path: Path, column: str | None = None) -> Counter[str]:

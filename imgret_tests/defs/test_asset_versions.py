@@ -99,7 +99,7 @@ def test_a_materialisation_says_first_what_has_changed(materialised: Chain, inst
         (materialised.root / f"{name}.png").write_bytes(first)
     outcome = materialised.run(assets=ASSETS, instance=instance)
     assert all(next(iter(metadata)) == "changes" for name in ASSETS[:-1] for metadata in outcome.metadata(name))
-    assert sum(row["changes_new"] for row in outcome.metadata("raw_images")) == 4
+    assert sum(row["new"] for row in outcome.metadata("raw_images")) == 4
     assert sum(row["unusable"] for row in outcome.metadata("raw_images")) == 1
     assert "+2 exact" in outcome.metadata("duplicates")[0]["changes"]
     assert outcome.metadata("nearest_neighbours")[0]["changes_rows"] > 0

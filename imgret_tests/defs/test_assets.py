@@ -87,7 +87,7 @@ def test_metadata_has_rows_columns_and_speed(chain: Chain) -> None:
     write_pictures(chain.root, 40)
     outcome = chain.run(assets=TABLES)
     assert outcome.total("raw_images", "dagster/partition_row_count") == 40
-    assert outcome.total("raw_images", "added") == 40
+    assert outcome.total("raw_images", "new") == 40
     assert outcome.total("embeddings", "dagster/partition_row_count") == 40
     assert {row["embedded_in_this_run"] for row in outcome.metadata("embeddings")} == {40}
     (stages,) = {
@@ -183,7 +183,7 @@ def test_only_what_changed_is_embedded(chain: Chain) -> None:
     write_pictures(chain.root, 2, start=100)
     outcome = chain.run(assets=TABLES)
     assert outcome.embedded == 3
-    assert outcome.total("raw_images", "added") == 4
+    assert outcome.total("raw_images", "new") == 4
     assert outcome.total("raw_images", "changed") == 1
     assert outcome.total("raw_images", "removed") == 2
     how = "5 new or changed images against all 26; 2 removed"

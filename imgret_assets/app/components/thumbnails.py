@@ -27,6 +27,7 @@ from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 TILE_PX = 224
 _CACHED_THUMBNAILS = 2048
+_CACHED_FACTS = 16_384
 # Symbols are made of thumbnails in few sizes, so that cached ones serve all charts; larger than drawn, for zooming.
 _SYMBOL_SOURCES_PX = (64, 128)
 
@@ -62,15 +63,22 @@ def image_facts(file: Path | None, *, max_pixels: int, max_bytes: int = DEFAULT_
     """Return the sizes of an image, read from its header."""
     if file is None:
         return ImageFacts()
-    length: int | None = None
     try:
-        length = file.stat().st_size
+        status = file.stat()
+        return _cached_facts(file, status.st_mtime_ns, status.st_size, max_pixels, max_bytes)
+    except OSError:
+        return ImageFacts()
+
+
+@lru_cache(maxsize=_CACHED_FACTS)
+def _cached_facts(file: Path, mtime_ns: int, length: int, max_pixels: int, max_bytes: int) -> ImageFacts:
+    # The time is part of the key only: a changed file is read again.
+    del mtime_ns
+    try:
         with open_image_file(file, max_bytes=max_bytes) as opened:
             header = read_header(opened, max_pixels=max_pixels)
     except UnusableImageError:
         return ImageFacts(bytes=length)
-    except OSError:
-        return ImageFacts()
     return ImageFacts(header.width, header.height, length)
 
 

@@ -1,14 +1,15 @@
-"""SQLAlchemy engines that are kept while Dagster's SQLite storage is open.
+"""SQLAlchemy engines and their connections, kept while Dagster's SQLite storage is open.
 
-Belongs here: one engine for each database file of the storage. Not here: opening the storage
+Belongs here: one engine with one open connection for each database file of the storage. Not here: opening the storage
 (`defs.instance.dagster_home`), what is stored in it.
 
-For each event Dagster makes an engine, compiles its statements for it, and forgets both. A run without changes stores
-two hundred events.
+For each event Dagster makes several engines, opens a connection with each, compiles its statements, and forgets all. A
+run without changes stores two hundred events.
 """
 
 import importlib
 import threading
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
@@ -18,34 +19,60 @@ _MODULES = (
     "dagster._core.storage.event_log.sqlite.sqlite_event_log",
     "dagster._core.storage.runs.sqlite.sqlite_run_storage",
 )
+# Files whose connections stay open: a run needs three. Reading all runs opens a file for each of them.
+MAX_OPEN = 8
 
 
 @contextmanager
 def kept_engines() -> Iterator[None]:
-    """Within the block, give Dagster's SQLite storage the same engine for the same file again.
+    """Within the block, give Dagster's SQLite storage the same engine and connection for the same file again.
 
-    An engine of a file has no open connections (its pool keeps none), so that keeping it keeps neither files nor locks.
-    A version of Dagster that makes its engines elsewhere is not changed.
+    The storage is in WAL mode, in which an open connection that does nothing hinders no other process. A version of
+    Dagster that makes its engines elsewhere is not changed.
     """
     with ExitStack() as stack:
         for name in _MODULES:
             module = importlib.import_module(name)
             if callable(original := getattr(module, "create_engine", None)):
+                engines = _Engines(original)
+                stack.callback(engines.close)
                 stack.callback(setattr, module, "create_engine", original)
-                module.create_engine = _keeping(original)  # type: ignore[attr-defined]
+                module.create_engine = engines.create  # type: ignore[attr-defined]
         yield
 
 
-def _keeping(create: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a `create_engine` that makes one engine for equal arguments."""
-    engines: dict[tuple[str, str], Any] = {}
-    lock = threading.Lock()
+class _Engines:
+    """A `create_engine` that returns the same engine for equal arguments."""
 
-    def create_engine(address: str, **options: Any) -> Any:
+    def __init__(self, create: Callable[..., Any]) -> None:
+        self._create = create
+        self._engines: OrderedDict[tuple[str, str], Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def create(self, address: str, **options: Any) -> Any:
+        """Return the engine of an address; make it if there is none."""
+        from sqlalchemy.pool import QueuePool
+
         key = (address, repr(sorted(options.items(), key=lambda option: option[0])))
-        with lock:
-            if key not in engines:
-                engines[key] = create(address, **options)
-            return engines[key]
+        with self._lock:
+            if key not in self._engines:
+                # One connection stays open; a second one at the same time is closed after its use.
+                engine = self._create(address, **options | {"poolclass": QueuePool, "pool_size": 1})
+                # Dagster disposes of an engine after each use, which would close the connection.
+                engine.dispose = lambda: None
+                self._engines[key] = engine
+            self._engines.move_to_end(key)
+            while len(self._engines) > MAX_OPEN:
+                _dispose(self._engines.popitem(last=False)[1])
+            return self._engines[key]
 
-    return create_engine
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            while self._engines:
+                _dispose(self._engines.popitem()[1])
+
+
+def _dispose(engine: Any) -> None:
+    del engine.dispose
+    engine.dispose()

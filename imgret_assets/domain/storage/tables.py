@@ -1,9 +1,10 @@
 """The parquet tables: their schemas and files, reading them, and writing them whole or not at all.
 
 Belongs here: schemas, paths, reading and writing files. Not here: the checks within a file
-(`domain.storage.checked_parquet`), verifying and removing damaged files (`domain.storage.verification`), metadata
-records (`domain.storage.table_metadata`), the rows (`domain.images.manifest`, `domain.embeddings.embeddings_table`,
-`domain.similarity.pairs_table`), the home (`domain.storage.home`).
+(`domain.storage.checked_parquet`), keeping what was read (`domain.storage.kept_tables`), verifying and removing damaged
+files (`domain.storage.verification`), metadata records (`domain.storage.table_metadata`), the rows
+(`domain.images.manifest`, `domain.embeddings.embeddings_table`, `domain.similarity.pairs_table`), the home
+(`domain.storage.home`).
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -17,6 +18,7 @@ import pyarrow.parquet as pq
 
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.checked_parquet import CHECK_KEY, CheckedParquetFile, CheckedParquetWriter
+from imgret_assets.domain.storage.kept_tables import kept
 from imgret_assets.errors import TableError
 
 MANIFEST_SCHEMA = pa.schema(
@@ -177,10 +179,18 @@ def read_metadata(path: Path) -> dict[str, str]:
     Raises:
         TableError: the file is damaged, or not a parquet file.
     """
+    return dict(kept(path, "metadata", lambda: _read_metadata(path), _text_bytes))
+
+
+def _read_metadata(path: Path) -> dict[str, str]:
     with open_parquet(path) as file:
         metadata = file.schema_arrow.metadata or {}
         own = {key: value for key, value in metadata.items() if not key.startswith(b"ARROW:") and key != CHECK_KEY}
         return {key.decode(): value.decode() for key, value in own.items()}
+
+
+def _text_bytes(metadata: Mapping[str, str]) -> int:
+    return sum(len(key) + len(value) for key, value in metadata.items())
 
 
 @contextmanager
@@ -195,11 +205,16 @@ def open_parquet(path: Path) -> Iterator[CheckedParquetFile]:
 
 
 def read(path: Path, columns: list[str] | None = None) -> pa.Table:
-    """Return the rows of one file.
+    """Return the rows of one file, within `keep_tables` those that were read of the same file before.
 
     Raises:
         TableError: the file is damaged, or not a parquet file.
     """
+    part = None if columns is None else tuple(columns)
+    return kept(path, part, lambda: _read(path, columns), lambda table: table.nbytes)
+
+
+def _read(path: Path, columns: list[str] | None) -> pa.Table:
     with CheckedParquetFile(path) as file:
         return file.read(columns=columns)
 

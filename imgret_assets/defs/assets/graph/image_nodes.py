@@ -49,10 +49,6 @@ def _metadata(report: NodesReport, shard: ShardNodes) -> dict[str, object]:
     return {
         **changes(created=shard.created, replaced=shard.replaced, updated=shard.updated, deleted=shard.deleted),
         "dagster/partition_row_count": shard.nodes,
-        "created": shard.created,
-        "replaced": shard.replaced,
-        "updated": shard.updated,
-        "deleted": shard.deleted,
         "vector_index": report.indexed,
         "nodes_per_second": report.nodes_per_second,
         "index_seconds": round(report.index_seconds, 1),

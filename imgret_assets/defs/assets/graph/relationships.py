@@ -99,8 +99,6 @@ def build_relationship_asset(
             **changes(created=report.created, deleted=report.deleted),
             "dagster/row_count": report.relationships,
             **report.counts,
-            "created": report.created,
-            "deleted": report.deleted,
             "relationships_per_second": rate(report.created + report.deleted, report.seconds),
             **metadata(home),
         }
@@ -119,7 +117,6 @@ def _image_node_groups_metadata(_home: Home, report: NodeGroupsReport) -> dict[s
         **changes(changed=report.changed),
         "nodes": report.nodes,
         "grouped": report.grouped,
-        "changed": report.changed,
         "nodes_per_second": rate(report.changed, report.seconds),
     }
 

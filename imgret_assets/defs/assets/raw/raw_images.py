@@ -54,9 +54,6 @@ def _metadata(home: Home, report: ScanReport, scan: ShardScan) -> dict[str, dg.M
     return {
         **changes(new=scan.added, changed=scan.changed, removed=scan.removed, state={"unusable": unusable}),
         "dagster/partition_row_count": scan.rows,
-        "added": scan.added,
-        "changed": scan.changed,
-        "removed": scan.removed,
         "files_opened": scan.opened,
         "written": scan.written,
         "images_per_second": rate(sum(shard.opened for shard in report.shards), report.seconds),
