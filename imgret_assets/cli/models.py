@@ -141,6 +141,7 @@ def centre(model: str | None, output: Path | None, as_json: bool, home: Path | N
 
 def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
     from imgret_assets.domain.embeddings.embedding_spaces import known_models
+    from imgret_assets.domain.models.registry import text_tower_patterns
 
     known = known_models(open_home(settings_of_home(home)))
     others = []
@@ -154,8 +155,21 @@ def _show_list(pattern: str | None, as_json: bool, home: Path | None) -> None:
             said["timm"] = [model.__dict__ for model in others]
         click.echo(json.dumps(said))
         return
-    head = ("model", "numbers", "input", "decoding", "pooling", "weights", "images", "pairs", "images/s", "space")
+    head = (
+        "model",
+        "numbers",
+        "input",
+        "decoding",
+        "pooling",
+        "asked by",
+        "weights",
+        "images",
+        "pairs",
+        "images/s",
+        "space",
+    )
     click.echo(_table(head, [_row(model) for model in known]))
+    click.echo(f"Models that can be asked by words: {text_tower_patterns()} (docs/guide/words.md)")
     if pattern:
         rows = [
             (f"timm:{model.name}", _number(model.dim), _size(model.size), "joint with texts" if model.joint else "")
@@ -180,6 +194,7 @@ def _row(model: "KnownModel") -> Sequence[str]:
         _size(model.size),
         model.decoding or "-",
         model.pooling or "-",
+        "images, words" if model.asks_by_text else "images",
         model.weights,
         _number(there.rows if there else None),
         _number(there.pairs if there else None),

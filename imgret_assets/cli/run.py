@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--images", type=click.Path(path_type=Path), help="Folder of the image files.")
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-@click.option("--model", help="resnet50, efficientnet_lite0, efficientnet_lite2 or timm:<name>.")
+@click.option("--model", help="resnet50, efficientnet_lite0, efficientnet_lite2, timm:<name> or openclip:<name>.")
 @click.option("--weights", type=click.Path(path_type=Path), help="File with the model's weights.")
 @click.option("--beside", multiple=True, help="Additional model to embed with: name or name=weights file.")
 @click.option("--threshold", type=float, help="Raw cosine above which two images are related, -1 to 1.")

@@ -25,7 +25,7 @@ NEXT_STEPS = (
 @click.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
-@click.option("--model", help="resnet50, efficientnet_lite0, efficientnet_lite2 or timm:<name>.")
+@click.option("--model", help="resnet50, efficientnet_lite0, efficientnet_lite2, timm:<name> or openclip:<name>.")
 @click.option("--port", type=click.IntRange(1, 65535), help="Port of the page.")
 @click.option("--open/--no-open", "open_browser", default=True, help="Open the page in a browser, or do not.")
 def start(folder: Path, home: Path | None, model: str | None, port: int | None, open_browser: bool) -> None:

@@ -54,7 +54,7 @@ def test_the_list_needs_no_command(home: Home, two_spaces: tuple[EmbeddingSpace,
     assert (done.exit_code, done.stderr) == (0, "")
     assert done.stdout == run("list", "--home", str(home.path)).stdout
     assert line_of(done, "model").split()[:4] == ["model", "numbers", "input", "decoding"]
-    assert "1,280  224 x 224  scaled    auto     here" in line_of(done, "efficientnet_lite0")
+    assert "1,280  224 x 224  scaled    auto     images    here" in line_of(done, "efficientnet_lite0")
     assert line_of(done, "efficientnet_lite0").endswith(f"{own.id} * in the graph")
     assert "12.3 fake" in line_of(done, "fake")
     assert "  20  " in line_of(done, "other")

@@ -31,8 +31,8 @@ class EmbedderResource(dg.ConfigurableResource):
 
     model: str | None = Field(
         default=None,
-        description="resnet50, efficientnet_lite0, efficientnet_lite2 or timm:<name>; IMGRET_MODEL or the home's "
-        "record where empty.",
+        description="resnet50, efficientnet_lite0, efficientnet_lite2, timm:<name> or openclip:<name>; "
+        "IMGRET_MODEL or the home's record where empty.",
     )
     weights: str | None = Field(default=None, description="File with the model's weights; IMGRET_WEIGHTS where empty.")
     # Not a Literal: Dagster has no config type for an optional one. The settings check it.

@@ -14,7 +14,7 @@ from typing import Any
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.models.registry import NAMED_MODELS, weights_state
-from imgret_assets.domain.models.resolution import space_of_last_run
+from imgret_assets.domain.models.resolution import has_text_tower, space_of_last_run
 from imgret_assets.domain.models.space_records import recorded_spaces
 from imgret_assets.domain.storage import atomic_files, tables
 from imgret_assets.domain.storage.home import Home
@@ -51,6 +51,7 @@ class KnownModel:
         size: height and width of its input in pixels.
         decoding, pooling: of the space; None where the home has not used the model.
         space: id of the space; None where the home has not used the model.
+        asks_by_text: whether its images can be asked by text.
         weights: `here`, `missing`, or `at the hub`: not on this machine, and downloaded when the model is used.
         tables: tables of the space; None where there are none.
         in_graph: whether the home's last run was in this space, so that the graph is expected to be in it.
@@ -63,6 +64,7 @@ class KnownModel:
     decoding: str | None
     pooling: str | None
     space: str | None
+    asks_by_text: bool
     weights: str
     tables: SpaceTables | None
     in_graph: bool
@@ -77,7 +79,18 @@ class KnownModel:
         """Return the document that `imgret models --json` prints."""
         document = {
             key: getattr(self, key)
-            for key in ("name", "space", "dim", "size", "decoding", "pooling", "weights", "in_graph", "exact_only")
+            for key in (
+                "name",
+                "space",
+                "dim",
+                "size",
+                "decoding",
+                "pooling",
+                "asks_by_text",
+                "weights",
+                "in_graph",
+                "exact_only",
+            )
         }
         counts = None
         if self.tables:
@@ -139,6 +152,7 @@ def known_models(home: Home) -> list[KnownModel]:
             decoding=space.preprocessing.decoding,
             pooling=space.pooling,
             space=space.id,
+            asks_by_text=has_text_tower(space),
             weights=state,
             tables=space_tables.get(space.id),
             in_graph=last is not None and last.id == space.id,
@@ -155,6 +169,7 @@ def known_models(home: Home) -> list[KnownModel]:
             decoding=None,
             pooling=None,
             space=None,
+            asks_by_text=model.has_text_tower,
             weights=weights_state(model.name, None),
             tables=None,
             in_graph=False,

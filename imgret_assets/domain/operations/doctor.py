@@ -22,7 +22,7 @@ from imgret_assets.domain.graph.graph_state import check_owner
 from imgret_assets.domain.images.files import check_root, walk
 from imgret_assets.domain.inference.converted_network import import_openvino
 from imgret_assets.domain.inference.engine_selection import choose_embedder
-from imgret_assets.domain.models.resolution import recorded_space, resolve
+from imgret_assets.domain.models.resolution import has_text_tower, recorded_space, resolve
 from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
@@ -205,7 +205,9 @@ def _check_tables(home: Home) -> str:
 
 def _check_model(home: Home) -> str:
     model = resolve(home)
-    return f"{model.space.id}, {model.space.dim} dimensions, weights {model.weights or 'in the cache of timm'}"
+    asked = "images and words" if has_text_tower(model.space) else "images"
+    weights = model.weights or "in the cache of timm or open_clip"
+    return f"{model.space.id}, {model.space.dim} dimensions, asked by {asked}, weights {weights}"
 
 
 def _check_engine(home: Home) -> str:

@@ -137,5 +137,5 @@ def test_a_space_that_neo4j_can_not_index_has_a_notice() -> None:
     notice = exact_only_notice(replace(space, dim=4097))
     assert notice is not None
     assert "timm:wide has vectors of 4,097 dimensions" in notice
-    row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, "here", None, False, {})
+    row = KnownModel("timm:wide", 4097, (8, 8), "full", "auto", space.id, False, "here", None, False, {})
     assert (row.exact_only, replace(row, dim=4096).exact_only) == (True, False)
