@@ -1,4 +1,4 @@
-"""`imgret query`: find images similar to one or several query images, to each or to all of them together.
+"""`imgret query`: find images similar to one or several query images, to each or to all of them together, or to words.
 
 Belongs here: options and printing. Not here: the search (`domain.search.find_similar`), formats of output
 (`cli.support.output`). Imports neither dagster nor pandas.
@@ -29,7 +29,7 @@ from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, QueryImage, Relation, read_query
-from imgret_assets.domain.search.query_parts import QueryPart
+from imgret_assets.domain.search.query_parts import QueryPart, QueryText
 from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
@@ -53,24 +53,26 @@ class Request:
     Attributes:
         files: the query images.
         together: all files make one query.
-        less: what the hits shall not resemble.
+        others: words, and what the hits shall not resemble.
         crop: the part of each of the files.
         query: number of hits, mode and filters.
     """
 
     files: list[Path]
     together: bool
-    less: list[QueryPart]
+    others: list[QueryPart]
     crop: Crop | None
     query: Query
 
     def parts(self, images: Sequence[QueryImage]) -> list[QueryPart]:
         """Return the parts of the query of these images together."""
-        return [*(QueryPart(image, crop=self.crop) for image in images), *self.less]
+        return [*(QueryPart(image, crop=self.crop) for image in images), *self.others]
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("images", metavar="IMAGE...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--text", multiple=True, metavar="WORDS", help="Words that describe the hits; repeatable.")
+@click.option("--less-text", multiple=True, metavar="WORDS", help="Words that the hits shall not resemble; repeatable.")
 @click.option("--together", is_flag=True, help="Make one query of all images: the mean of their vectors.")
 @click.option(
     "--less",
@@ -111,6 +113,8 @@ class Request:
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def query(
     images: tuple[Path, ...],
+    text: tuple[str, ...],
+    less_text: tuple[str, ...],
     together: bool,
     less: tuple[Path, ...],
     crop: str | None,
@@ -129,7 +133,8 @@ def query(
     """Find images of the graph similar to IMAGE: a file, a folder of files, or a path under the image root.
 
     Each of several query images gets its own answer, with --together all get one. An unusable one is reported on stderr
-    and left out; the command fails only if all are unusable.
+    and left out; the command fails only if all are unusable. With --text, alone or besides images, the model needs a
+    text tower.
     """
     import_driver_without_pandas()
     parameters = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
@@ -137,14 +142,22 @@ def query(
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
     opened = served_home(open_existing_home(load_settings({"home": home})))
+    if not images and (not text or crop):
+        raise click.UsageError("--crop needs an IMAGE" if text else "Missing argument 'IMAGE...', or --text")
     several = not together and (len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images))
-    if sheet is not None and (together or less or crop):
-        raise click.UsageError("--sheet draws the answer to one whole image, without --together, --less and --crop")
+    if sheet is not None and (together or less or crop or text or less_text):
+        raise click.UsageError(
+            "--sheet draws the answer to one whole image, without --together, --less, --crop and words"
+        )
     if sheet is not None and (several or sheet.suffix.lower() != ".png"):
         raise click.UsageError("--sheet draws the answer to one query image; its file must end with .png")
-    less_parts = [QueryPart(_read(opened, file), less=True) for file in files_in(less, opened.images)]
-    request = Request(files_in(images, opened.images), together, less_parts, rectangle, parameters)
-    found = _search_together(opened, request) if together else _search(opened, request, several=several)
+    others = [
+        *(QueryPart(QueryText(words)) for words in text),
+        *(QueryPart(QueryText(words), less=True) for words in less_text),
+        *(QueryPart(_read(opened, file), less=True) for file in files_in(less, opened.images)),
+    ]
+    request = Request(files_in(images, opened.images), together, others, rectangle, parameters)
+    found = _search_for(opened, request, several=several)
     answers = [answer for _, answer in found.answers]
     # The graph may be ahead of the tables: then the answer says that it is being written.
     if not any(answer.refreshing for answer in answers):
@@ -167,6 +180,12 @@ def query(
 
 def _read(home: Home, file: Path) -> QueryImage:
     return read_query(file, home.images, max_bytes=home.settings.max_bytes)
+
+
+def _search_for(home: Home, request: Request, *, several: bool) -> Answers:
+    if not request.files:
+        return Answers([(Path(), find_similar(home, request.parts([]), request.query))], 0)
+    return _search_together(home, request) if request.together else _search(home, request, several=several)
 
 
 def _search(home: Home, request: Request, *, several: bool) -> Answers:
@@ -247,13 +266,18 @@ def _report(found: Answers, *, several: bool, together: bool, excluded: bool) ->
         )
     if several or together:
         unusable = f"; {found.unusable:,} could not be used" if found.unusable else ""
-        used = sum(not part["less"] for part in answers[0].parts) or 1 if together else len(answers)
+        parts = answers[0].parts if together else []
+        used = sum(not part["less"] and "text" not in part for part in parts) or 1 if together else len(answers)
         click.echo(f"imgret: {used:,} query images{' in one query' if together else ''}{unusable}", err=True)
     if not several and answers[0].query_paths:
         state = "left out" if excluded else "included"
         names = printable(", ".join(answers[0].query_paths))
         of_query = "the query image is" if len(answers[0].parts) <= 1 else "images of the query are"
         click.echo(f"imgret: {of_query} in the graph as {names} ({state})", err=True)
+    for name in dict.fromkeys(name for answer in answers for name in answer.truncated):
+        click.echo(
+            f"imgret: the text is longer than the model reads; its end was left out: {printable(name)}", err=True
+        )
     if not any(answer.results for answer in answers):
         click.echo("imgret: no similar image was found", err=True)
     if answers:

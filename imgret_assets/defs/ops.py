@@ -18,9 +18,9 @@ from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Query, QueryImage, read_query
-from imgret_assets.domain.search.query_parts import QueryPart, check_parts
+from imgret_assets.domain.search.query_parts import QueryPart, QueryText, check_parts
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import ImageError
+from imgret_assets.errors import ImageError, QueryError
 from imgret_assets.wording import score_text
 
 THUMBNAIL_PIXELS = 96
@@ -34,8 +34,14 @@ class SimilarityQuery(dg.Config):
 
     image_path: str = Field(
         default="",
-        description="Query image: a file on the machine that runs the job. If empty: an image of the home.",
+        description="Query image: a file on the machine that runs the job. If empty, and no text either: an image of "
+        "the home.",
     )
+    text: str = Field(
+        default="",
+        description="Words that describe the hits, alone or besides images; the model needs a text tower.",
+    )
+    less_text: str = Field(default="", description="Words that the hits shall not resemble.")
     together: list[str] = Field(default=[], description="Further query images, files likewise: all make one query.")
     less: list[str] = Field(default=[], description="Images, files likewise, that the hits shall not resemble.")
     crop: str | None = Field(
@@ -64,8 +70,8 @@ def find_similar_images(
 ) -> dict:
     """Find the images of the graph that are similar to a query image, or to several together."""
     home = warehouse.open()
-    query = Query(**config.model_dump(exclude={"image_path", "together", "less", "crop"})).check()
-    path = Path(config.image_path).expanduser() if config.image_path else _example(home)
+    query = Query(**config.model_dump(exclude={"image_path", "text", "less_text", "together", "less", "crop"})).check()
+    path = _query_file(home, config)
     parts = query_parts(home, path, config)
     with neo4j.open(home) as database:
         answer = find_similar(home, parts, query, database=database)
@@ -83,17 +89,17 @@ def find_similar_images(
     return answer.as_json()
 
 
-def query_parts(home: Home, path: Path, config: SimilarityQuery) -> list[QueryPart]:
+def query_parts(home: Home, path: Path | None, config: SimilarityQuery) -> list[QueryPart]:
     """Return the parts of the query that a configuration describes, checked before the database is asked.
 
     Args:
         home: the home.
-        path: the query image.
+        path: the query image; None for a query that begins with words.
         config: what the query contains besides.
 
     Raises:
         ImageError: a file can't be read.
-        QueryError: an image is on both sides.
+        QueryError: an image or text is on both sides, a text has too many characters, or there is a crop of no image.
         SettingError: the crop is no rectangle.
     """
     crop = None if config.crop is None else Crop.parse(config.crop)
@@ -101,13 +107,25 @@ def query_parts(home: Home, path: Path, config: SimilarityQuery) -> list[QueryPa
     def read(file: Path) -> QueryImage:
         return read_query(file, home.images, max_bytes=home.settings.max_bytes)
 
+    text, less_text = (QueryText(words) if words else None for words in (config.text, config.less_text))
+    if path is None and crop is not None:
+        raise QueryError("The query has a crop and no image", remedy="set image_path")
     parts = [
-        QueryPart(read(path), crop=crop),
+        *([] if path is None else [QueryPart(read(path), crop=crop)]),
+        *([] if text is None else [QueryPart(text)]),
         *(QueryPart(read(Path(name).expanduser())) for name in config.together),
         *(QueryPart(read(Path(name).expanduser()), less=True) for name in config.less),
+        *([] if less_text is None else [QueryPart(less_text, less=True)]),
     ]
     check_parts(parts)
     return parts
+
+
+def _query_file(home: Home, config: SimilarityQuery) -> Path | None:
+    """Return the file of the query image, an image of the home where nothing is named; None for words without it."""
+    if config.image_path:
+        return Path(config.image_path).expanduser()
+    return None if config.text else _example(home)
 
 
 def _example(home: Home) -> Path:
@@ -127,15 +145,23 @@ def _example(home: Home) -> Path:
 
 def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryPart]) -> str:
     """Return the address of the same query on the web page; of its first view if an image is not in the library."""
-    paths = [part.source.path for part in parts if isinstance(part.source, QueryImage)]
-    first = answer.query_paths[0] if len(parts) == 1 and answer.query_paths else paths[0]
-    if first is None or None in paths[1:] or not answer.query_paths:
+    images = [part for part in parts if isinstance(part.source, QueryImage)]
+    paths = [part.source.path for part in images if isinstance(part.source, QueryImage)]
+    if len(images) == 1 and answer.query_paths:
+        paths = answer.query_paths[:1]
+    if None in paths or (images and not answer.query_paths):
         return app_url
+    more, less = (
+        [path for part, path in zip(images, paths, strict=True) if part.less is side] for side in (False, True)
+    )
+    texts = {part.less: part.source.text for part in parts if isinstance(part.source, QueryText)}
     parameters = {
-        "image": first,
-        "more": [path for part, path in zip(parts[1:], paths[1:], strict=True) if not part.less],
-        "less": [path for part, path in zip(parts[1:], paths[1:], strict=True) if part.less],
-        "crop": parts[0].crop,
+        "image": more[0] if more else None,
+        "text": texts.get(False),
+        "less_text": texts.get(True),
+        "more": more[1:],
+        "less": less,
+        "crop": images[0].crop if images else None,
         "k": query.top_k,
         "mode": query.mode,
         "min": query.min_score,
@@ -145,7 +171,7 @@ def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryP
     return f"{app_url}/?{urlencode(values, doseq=True)}"
 
 
-def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
+def answer_markdown(answer: Answer, query: Path | None, root: Path) -> str:
     """Return an answer as a Markdown table with thumbnails; rank scores and relations have columns if there are any."""
 
     def rank_score_cell(text: str) -> str:
@@ -155,7 +181,9 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
         return f" {text} |" if any(hit.relations is not None for hit in answer.results) else ""
 
     lines = [
-        f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
+        f"**{escape(answer.parts[0]['name'])}**"
+        if query is None
+        else f"![query]({data_uri(query, THUMBNAIL_PIXELS)}) **{escape(query.name)}**",
         *_part_lines(answer.parts),
         "",
         "| | score |" + rank_score_cell("rank score") + " label | path |" + relations_cell("relations"),
@@ -177,10 +205,13 @@ def answer_markdown(answer: Answer, query: Path, root: Path) -> str:
 
 
 def _part_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return a line for the crop of the first image and for each further image, the first ones with thumbnails."""
+    """Return a line for the crop of the first image and for each further part, the first images with thumbnails."""
     crops = [f"crop {escape(parts[0]['crop'])}"] if parts and "crop" in parts[0] else []
     lines = []
     for number, part in enumerate(parts[1:]):
+        if "text" in part:
+            lines.append(f"{'less' if part['less'] else 'more'} like the words **{escape(part['name'])}**")
+            continue
         file = Path(part["name"])
         thumbnail = f"![query]({data_uri(file, THUMBNAIL_PIXELS)}) " if number < MAX_QUERY_THUMBNAILS else ""
         lines.append(f"{thumbnail}{'less' if part['less'] else 'more'} like {escape(file.name)}")

@@ -32,6 +32,7 @@ from imgret_assets.app.components.query_choice import (
     uploader_version,
 )
 from imgret_assets.app.components.query_row import show_query
+from imgret_assets.app.components.query_words import Words, clear_words, show_query_words, show_words
 from imgret_assets.app.components.score_histogram import SELECTION, count_scores, histogram_chart, selected_score
 from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail
 from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
@@ -42,6 +43,7 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.images.library import Library
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage
+from imgret_assets.domain.search.query_parts import QueryPart
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.wording import counted, score_text
 
@@ -49,6 +51,26 @@ MAX_TOP_K = 240
 DEFAULT_TOP_K = HITS_PER_PAGE = 24
 EXAMPLES = 8
 _ADDS = "add-to-query"
+
+
+@dataclass(frozen=True)
+class Searched:
+    """What is searched with: the chosen images, of which the first is loaded, and words."""
+
+    chosen: ChosenQuery | None
+    image: QueryImage | None
+    words: Words
+
+    @property
+    def is_one_image(self) -> bool:
+        """True for one image without words."""
+        return self.chosen is not None and self.chosen.is_one_image and not self.words.parts()
+
+    def parts(self, home: Home) -> list[QueryPart]:
+        """Return the parts of the query; raise what `load_parts` raises."""
+        has_image = self.chosen is not None and self.image is not None
+        images = load_parts(self.chosen, self.image, home) if has_image else []
+        return [*images, *self.words.parts()]
 
 
 @dataclass(frozen=True)
@@ -68,18 +90,22 @@ def show_search() -> None:
     chosen = current_query()
     with st.sidebar:
         st.subheader("Query image", anchor=False)
-        if chosen is not None:
-            _show_uploader()
+        uploader = st.container()
         _show_pickers(library, sample_names(home), has_query=chosen is not None)
+        words = show_words(home)
+        is_start = chosen is None and not words.text
+        if not is_start:
+            with uploader:
+                _show_uploader()
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
     add_keys()
-    if chosen is None:
+    if is_start:
         # In the middle: a narrow window hides the sidebar.
         _show_uploader()
         _show_examples(context)
     else:
-        _show_answer(context, chosen, controls)
+        _show_answer(context, chosen, words, controls)
 
 
 def _show_uploader() -> None:
@@ -188,27 +214,34 @@ def _show_examples(context: PageContext) -> None:
             show_tiles(context.home, [Tile(choice) for choice in choices], key=key)
 
 
-def _show_answer(context: PageContext, chosen: ChosenQuery, controls: Controls) -> None:
-    image = try_or_show_error(lambda: load_choice(chosen.images[0], context.home))
+def _show_answer(context: PageContext, chosen: ChosenQuery | None, words: Words, controls: Controls) -> None:
+    image = None if chosen is None else try_or_show_error(lambda: load_choice(chosen.images[0], context.home))
     with st.container(horizontal=True, gap="medium"):
-        if image is not None:
+        if chosen is not None and image is not None:
             show_query(context.home, chosen, image)
+        show_query_words(words)
         with st.container(width="content"):
             st.button("Back", on_click=go_back, disabled=not can_go_back(), help="Return to the previous query")
-            st.button("Clear", on_click=choose, args=(None,), help="Start again without a query image")
+            st.button("Clear", on_click=_clear, help="Start again without image and words")
         scores = st.container(width="stretch")
-    if image is None or context.facts is None:
+    if (chosen is not None and image is None) or context.facts is None:
         return
     with scores:
         min_score = _show_min_score()
     query = replace(controls.query, min_score=min_score)
-    answer = _show_hits(context, chosen, image, query, groups_duplicates=controls.groups_duplicates)
+    searched = Searched(chosen, image, words)
+    answer = _show_hits(context, searched, query, groups_duplicates=controls.groups_duplicates)
     if answer is None:
         return
     with scores:
         _show_histogram(context, answer, min_score)
     if answer.results:
-        _show_relationships(context, chosen, image, answer)
+        _show_relationships(context, searched, answer)
+
+
+def _clear() -> None:
+    clear_words()
+    choose(None)
 
 
 def _show_min_score() -> float | None:
@@ -256,13 +289,13 @@ def _choose_min_score(key: str) -> None:
         st.session_state["min"] = score
 
 
-def _show_hits(
-    context: PageContext, chosen: ChosenQuery, image: QueryImage, query: Query, *, groups_duplicates: bool
-) -> Answer | None:
+def _show_hits(context: PageContext, searched: Searched, query: Query, *, groups_duplicates: bool) -> Answer | None:
     with st.spinner("Searching (the first search loads the model) …", show_time=True):
-        answer = try_or_show_error(lambda: search(context.home, load_parts(chosen, image, context.home), query))
+        answer = try_or_show_error(lambda: search(context.home, searched.parts(context.home), query))
     if answer is None:
         return None
+    if answer.truncated:
+        st.warning("The words are longer than the model reads: their end was left out.")
     for message in answer.unusable:
         st.warning(f"Searched without an image: {markdown_text(message)}")
     if answer.refreshing:
@@ -277,14 +310,14 @@ def _show_hits(
     page_key = f"hits-{uploader_version()}"
     number = st.pagination(pages, key=page_key) if pages > 1 else 1
     start = (number - 1) * HITS_PER_PAGE
-    compare = _compare_with(context, chosen, image, answer)
+    compare = _compare_with(context, searched, answer)
     tiles = [
         Tile(
             Choice(LIBRARY, grouped.hit.path),
             _headline(rank, grouped),
             label=grouped.hit.label,
             compare=compare,
-            can_mark=True,
+            can_mark=searched.chosen is not None,
         )
         for rank, grouped in enumerate(hits[start : start + HITS_PER_PAGE], start + 1)
     ]
@@ -299,11 +332,12 @@ def _show_more(top_k: int, page_key: str, number: int) -> None:
     st.session_state[page_key] = number
 
 
-def _compare_with(
-    context: PageContext, chosen: ChosenQuery, image: QueryImage, answer: Answer
-) -> Callable[[str], None]:
+def _compare_with(context: PageContext, searched: Searched, answer: Answer) -> Callable[[str], None] | None:
     """Return a function that shows a hit beside the first image; if both are in the library, on the page Compare."""
-    own_paths = answer.query_paths if chosen.is_one_image else [image.path] if image.path is not None else []
+    image = searched.image
+    if image is None:
+        return None
+    own_paths = answer.query_paths if searched.is_one_image else [image.path] if image.path is not None else []
 
     def compare(path: str) -> None:
         if own_paths:
@@ -329,12 +363,12 @@ def _headline(rank: int, grouped: GroupedHit) -> str:
 
 
 @st.fragment
-def _show_relationships(context: PageContext, chosen: ChosenQuery, image: QueryImage, answer: Answer) -> None:
+def _show_relationships(context: PageContext, searched: Searched, answer: Answer) -> None:
     threshold = context.facts.state.threshold if context.facts else None
-    if not chosen.is_one_image:
-        # The scores are those of all images together, of which none is the node of the query.
+    if not searched.is_one_image:
+        # The scores are those of all parts together, of which none is the node of the query.
         answer = replace(answer, query_paths=[])
-    show_relationships(answer, _node_thumbnails(context.home, image), threshold=threshold)
+    show_relationships(answer, _node_thumbnails(context.home, searched.image), threshold=threshold)
 
 
 def _summary(answer: Answer, query: Query, shown: int) -> str:
@@ -358,11 +392,15 @@ def _no_hits_text(query: Query) -> str:
     return f"No hits. What to do: {' or '.join(remedies) or 'index more images with `imgret run`'}."
 
 
-def _node_thumbnails(home: Home, image: QueryImage) -> Callable[[GraphNode, int], bytes]:
+def _node_thumbnails(home: Home, image: QueryImage | None) -> Callable[[GraphNode, int], bytes]:
     max_pixels = home.settings.max_pixels
 
     def thumbnail(node: GraphNode, size: int) -> bytes:
-        if node.kind == QUERY and (query_thumbnail := data_thumbnail(image.data, size, max_pixels=max_pixels)):
+        if (
+            node.kind == QUERY
+            and image is not None
+            and (query_thumbnail := data_thumbnail(image.data, size, max_pixels=max_pixels))
+        ):
             return query_thumbnail
         return home_thumbnail(home, image_file(home.images, node.path), size)
 

@@ -88,9 +88,10 @@ class QueryPart:
         return self.source.name
 
     def as_json(self) -> dict[str, Any]:
-        """Return what the answer says of this part: name, side and weight, and the crop if there is one."""
+        """Return what the answer says of this part: name, side and weight, a text, and the crop if there is one."""
         crop = {} if self.crop is None else {"crop": str(self.crop)}
-        return {"name": self.name, "less": self.less, "weight": self.weight, **crop}
+        text = {"text": self.source.text} if isinstance(self.source, QueryText) else {}
+        return {"name": self.name, "less": self.less, "weight": self.weight, **text, **crop}
 
 
 def check_parts(parts: Sequence[QueryPart], contents: Mapping[str, str] | None = None) -> None:

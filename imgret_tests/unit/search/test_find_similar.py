@@ -449,7 +449,7 @@ def test_words_are_a_query(home: Home) -> None:
     assert answer.results[0].path == "1.png"
     assert answer.results[0].score == pytest.approx(1.0)
     assert (answer.query, answer.query_paths, answer.truncated, encoder.loaded) == ("picture 1", [], [], 1)
-    assert answer.as_json()["parts"] == [{"name": "picture 1", "less": False, "weight": 1.0}]
+    assert answer.as_json()["parts"] == [{"name": "picture 1", "less": False, "weight": 1.0, "text": "picture 1"}]
     assert "truncated" not in answer.as_json()
 
 
