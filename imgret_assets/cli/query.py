@@ -70,7 +70,7 @@ class Request:
 
 
 @click.command()
-@click.argument("images", metavar="IMAGE...", nargs=-1, type=click.Path(path_type=Path))
+@click.argument("images", metavar="[IMAGE]...", nargs=-1, type=click.Path(path_type=Path))
 @click.option("--text", multiple=True, metavar="WORDS", help="Words that describe the hits; repeatable.")
 @click.option("--less-text", multiple=True, metavar="WORDS", help="Words that the hits shall not resemble; repeatable.")
 @click.option("--together", is_flag=True, help="Make one query of all images: the mean of their vectors.")

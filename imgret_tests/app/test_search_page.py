@@ -7,8 +7,11 @@ from streamlit.testing.v1.element_tree import Slider
 from imgret_assets.app.components import library_picker
 from imgret_assets.app.views import search_page
 from imgret_assets.domain.images.crop import PERCENT, Crop
+from imgret_assets.domain.models.embedding_space import EmbeddingSpace
+from imgret_assets.domain.models.preprocessing import Preprocessing
+from imgret_assets.domain.models.space_records import ModelChoice, write_space
 from imgret_assets.domain.search.query import Query
-from imgret_assets.domain.search.query_parts import StoredImage
+from imgret_assets.domain.search.query_parts import QueryText, StoredImage
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError
 from imgret_tests.support.fake_search import FakeSearch, FakeServer, hit, page_test
@@ -447,3 +450,66 @@ def test_sliders_crop_the_query_image(
     slider(page, "From left").set_range(25, 75).run()
     slider(page, "From left").set_range(0, 100).run()
     assert search.parts[-1][0].crop is None
+
+
+@pytest.fixture
+def words_home(library: list[str], home: Home) -> Home:
+    """A home whose last run was with a model that has a text tower; no run has recorded its weights."""
+    model = "openclip:local-dir:/models/tiny"
+    choice = ModelChoice(model, None, "scaled", "auto", "")
+    preprocessing = Preprocessing((4, 4), (0.0, 0.0, 0.0), (1.0, 1.0, 1.0), decoding="scaled")
+    write_space(home, choice, [], EmbeddingSpace(model, "0" * 64, preprocessing, 48))
+    return home.update(model=model, weights=None, decoding="scaled", pooling="auto", centre="")
+
+
+@pytest.mark.usefixtures("library")
+def test_a_library_without_a_text_tower_has_no_field_for_words(page: AppTest, server: FakeServer) -> None:
+    page.run()
+    assert "Not searchable by words" in texts(page)
+    assert "text" not in [field.key for field in page.text_input]
+
+
+@pytest.mark.usefixtures("words_home")
+def test_words_are_searched_with_alone(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    search.hits = [hit(library[0], 0.25)]
+    page.run()
+    assert "Not searchable by words" not in texts(page)
+    page.text_input(key="text").input("  a red car ").run()
+    assert [(part.source, part.less) for part in search.parts[-1]] == [(QueryText("a red car"), False)]
+    assert "#1 · **0.250**" in texts(page)
+    assert page.query_params["text"] in ("  a red car ", ["  a red car "])
+    # Nothing to compare a hit with, and no image to add it to.
+    labels = [button.label for button in page.button]
+    assert "Similar" in labels
+    assert not {"Compare", "More", "Less"} & set(labels)
+    next(button for button in page.button if button.label == "Clear").click().run()
+    assert "start with one of these" in texts(page)
+    assert page.text_input(key="text").value == ""
+
+
+@pytest.mark.usefixtures("words_home")
+def test_an_image_and_words_are_one_query(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str]
+) -> None:
+    for name, value in {"image": library[2], "text": "at night", "less_text": "a drawing"}.items():
+        page.query_params[name] = value
+    page.run()
+    image, *words = search.parts[-1]
+    assert image.name == library[2]
+    assert [(part.source, part.less) for part in words] == [
+        (QueryText("at night"), False),
+        (QueryText("a drawing"), True),
+    ]
+    assert {"at night", "a drawing"} <= {text.value for text in page.text}
+
+
+@pytest.mark.usefixtures("words_home", "library")
+def test_words_alone_that_hits_shall_not_resemble_are_no_query(
+    page: AppTest, server: FakeServer, search: FakeSearch
+) -> None:
+    page.query_params["less_text"] = "a drawing"
+    page.run()
+    assert "start with one of these" in texts(page)
+    assert not search.parts

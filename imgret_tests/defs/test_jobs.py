@@ -13,7 +13,7 @@ from imgret_assets.defs.ops import MAX_THUMBNAILS, answer_markdown, escape, page
 from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.search.query import Answer, Hit, Query, Relation, read_query
-from imgret_assets.domain.search.query_parts import QueryPart
+from imgret_assets.domain.search.query_parts import QueryPart, QueryText
 from imgret_assets.errors import ImageError, ImgretError, QueryError, SettingError
 from imgret_assets.samples.folders import sample_query
 from imgret_tests.support.chain import QUIET, Chain
@@ -71,6 +71,8 @@ def test_omitted_fields_have_defaults(job: dg.JobDefinition) -> None:
     config = dg.validate_run_config(job, {"ops": {OP: {"config": {"image_path": "a.png"}}}})
     assert config["ops"][OP]["config"] == {
         "image_path": "a.png",
+        "text": "",
+        "less_text": "",
         "together": [],
         "less": [],
         "crop": None,
@@ -113,6 +115,10 @@ def test_wrong_configuration_is_an_error_at_launch(job: dg.JobDefinition, values
         ({"together": ["/no/such.png"]}, ImageError, r"/no/such.png can't be read \(No such file"),
         ({"less": ["/no/such.png"]}, ImageError, r"/no/such.png can't be read \(No such file"),
         ({"crop": "1,2,3"}, SettingError, r"crop is '1,2,3'. Expected: x,y,width,height"),
+        ({"image_path": "", "text": "a car", "crop": "0,0,5,5"}, QueryError, "has a crop and no image"),
+        ({"image_path": "", "text": "w" * 10_001}, QueryError, "has 10,001 characters. Expected: at most 10,000"),
+        ({"text": " "}, QueryError, "text of the query is empty"),
+        ({"text": "a car", "less_text": "A  car"}, QueryError, "A car is on both sides"),
     ],
 )
 def test_a_value_out_of_range_is_an_error_before_a_connection(
@@ -209,3 +215,31 @@ def test_names_cannot_break_the_table(images: Path, name: str) -> None:
     assert row.replace("\\|", "").count("|") == header.count("|")
     assert "<script>" not in row
     assert escape(name) in row
+
+
+def test_words_are_a_query_of_the_job(images: Path) -> None:
+    [path] = write_pictures(images, 1)
+    parts = [
+        {"name": "a red car", "less": False, "weight": 1.0, "text": "a red car"},
+        {"name": str(images / path), "less": True, "weight": 1.0},
+        {"name": "a *drawing*", "less": True, "weight": 1.0, "text": "a *drawing*"},
+    ]
+    answer = replace(_answer([Hit("a.png", 0.25, None)]), query="a red car", parts=parts)
+    lines = answer_markdown(answer, None, images).splitlines()
+    assert lines[0] == "**a red car**"
+    assert lines[2].startswith("![query](data:image/")
+    assert lines[4] == r"less like the words **a \*drawing\***"
+
+
+def test_the_page_is_linked_with_words(images: Path) -> None:
+    [path] = write_pictures(images, 1)
+    words = [QueryPart(QueryText("a red car")), QueryPart(QueryText("a drawing"), less=True)]
+    link = urlsplit(page_link("http://127.0.0.1:8501", _answer([]), Query(top_k=7), words))
+    expected = {"text": ["a red car"], "less_text": ["a drawing"], "k": ["7"], "mode": ["index"]}
+    assert parse_qs(link.query) == expected
+    answer = replace(_answer([]), query_paths=[path])
+    image = QueryPart(read_query(images / path, images))
+    link = urlsplit(page_link("http://127.0.0.1:8501", answer, Query(top_k=7), [image, *words]))
+    assert parse_qs(link.query) == expected | {"image": [path]}
+    link = urlsplit(page_link("http://127.0.0.1:8501", answer, Query(top_k=7), [*words, replace(image, less=True)]))
+    assert parse_qs(link.query) == expected | {"less": [path]}

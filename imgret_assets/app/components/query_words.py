@@ -35,12 +35,12 @@ def show_words(home: Home) -> Words:
     """Show the fields for words, or why there are none, and return what is in them."""
     space = space_of_last_run(home)
     if space is None or not has_text_tower(space):
-        reason = "A mean is subtracted from its vectors" if space and space.centre else "Its model has no text tower"
-        with st.expander("Or words"):
-            st.caption(
-                f"This library can't be searched by words. {reason}. Models that have one: "
-                f"{markdown_text(text_tower_patterns())}"
-            )
+        reason = "a mean is subtracted from its vectors" if space and space.centre else "its model has no text tower"
+        st.caption(
+            "Not searchable by words",
+            help=f"The library can't be searched by words: {reason}. "
+            f"A model with one: {markdown_text(text_tower_patterns())}.",
+        )
         return Words()
     text = st.text_input(
         "Or words",

@@ -68,9 +68,9 @@ class Searched:
 
     def parts(self, home: Home) -> list[QueryPart]:
         """Return the parts of the query; raise what `load_parts` raises."""
-        has_image = self.chosen is not None and self.image is not None
-        images = load_parts(self.chosen, self.image, home) if has_image else []
-        return [*images, *self.words.parts()]
+        if self.chosen is None or self.image is None:
+            return self.words.parts()
+        return [*load_parts(self.chosen, self.image, home), *self.words.parts()]
 
 
 @dataclass(frozen=True)
