@@ -18,11 +18,13 @@ from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
 from imgret_assets.defs.jobs import QUERY
 from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
+from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_assets.domain.search import find_similar as find_similar_module
 from imgret_assets.domain.search import find_similar as search
 from imgret_assets.domain.search import query_embedding
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import Answer, Query, QueryImage, read_query
+from imgret_assets.domain.search.query_parts import LESS_SHARE, QueryPart, StoredImage
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import DatabaseError, GraphRebuildingError, TableError
@@ -95,7 +97,7 @@ def brute_force(vectors: dict[str, np.ndarray], vector: np.ndarray, top_k: int) 
     return scored[:top_k]
 
 
-def ask(graph: Graph, database: Database, image: QueryImage, **query: object) -> Answer:
+def ask(graph: Graph, database: Database, image: QueryImage | list[QueryPart], **query: object) -> Answer:
     return find_similar(
         graph.chain.home, image, Query(**query), database=database, embedder=graph.chain.embedder  # pyright: ignore[reportArgumentType]
     )  # fmt: skip
@@ -439,6 +441,53 @@ def test_the_query_job_gives_the_same_answer(
     assert isinstance(table, str)
     assert table.count("![hit](data:image/") == 4
     assert all(f"| {hit['score']:.4f} |" in table for hit in answer["results"])
+
+
+def test_the_query_job_has_several_images_and_a_crop(
+    graph: Graph, database: Database, outside: QueryImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(find_similar_module, "query_embedder", lambda _home, _space: graph.chain.embedder)
+    more, less = "family1/picture0001.png", "family2/picture0002.png"
+    config = {
+        "image_path": outside.name,
+        "together": [str(graph.root / more)],
+        "less": [str(graph.root / less)],
+        "crop": "10%,10%,50%,50%",
+        "mode": "exact",
+    }
+    job = graph.chain.definitions.resolve_job_def(QUERY)
+    result = job.execute_in_process({"ops": {"find_similar_images": {"config": config}}, **QUIET})
+    answer = result.output_for_node("find_similar_images")
+    parts = parts_of(graph, outside, more, less)
+    assert answer["results"] == ask(graph, database, parts, mode="exact").as_json()["results"]
+    assert [part["less"] for part in answer["parts"]] == [False, False, True]
+
+
+def parts_of(graph: Graph, outside: QueryImage, more: str, less: str) -> list[QueryPart]:
+    return [
+        QueryPart(outside, crop=Crop(10, 10, 50, 50, PERCENT)),
+        QueryPart(inside(graph, more)),
+        QueryPart(StoredImage(less), less=True),
+    ]
+
+
+@pytest.mark.parametrize("mode", ["index", "exact"])
+def test_hits_of_several_images_equal_brute_force(
+    graph: Graph, database: Database, vectors: dict[str, np.ndarray], outside: QueryImage, mode: str
+) -> None:
+    more, less = "family1/picture0001.png", "family2/picture0002.png"
+    parts = parts_of(graph, outside, more, less)
+    first = query_embedding.embed_image(graph.chain.embedder, outside, max_pixels=10**6, crop=parts[0].crop)
+    unit = [vector / np.linalg.norm(vector) for vector in (first, vectors[more], vectors[less])]
+    vector = (unit[0] + unit[1]) / 2 - LESS_SHARE * unit[2]
+    others = {path: stored for path, stored in vectors.items() if path not in (more, less)}
+    everything = dict(brute_force(others, vector, len(others)))
+    assert_hits(ask(graph, database, parts, mode=mode, top_k=9), brute_force(others, vector, 9), everything)
+    limit = sorted(everything.values())[-5] - 1e-9
+    labelled = {path: stored for path, stored in others.items() if path.startswith("family3/")}
+    answer = ask(graph, database, parts, mode=mode, top_k=50, label="family3", min_score=limit)
+    expected = [hit for hit in brute_force(labelled, vector, 50) if hit[1] >= limit]
+    assert_hits(answer, expected, everything)
 
 
 def article_vector(graph: Graph, image: QueryImage) -> list[float]:
