@@ -94,13 +94,15 @@ def _thumbnail(home: Home, choice: Choice, query: ChosenQuery, first: QueryImage
 def _show_crop(query: ChosenQuery) -> None:
     """Show the sliders for the part of the first image that is searched with."""
     across, down = _percents(query.crop)
-    # Of another image, or after the way back, the sliders start anew.
-    key = f"crop-{uploader_version()}-{query.images[0].name}-{query.crop}"
+    key = f"crop-{uploader_version()}-{query.images[0].name}"
+    # The same sliders whatever the crop, or a key would take the focus from them; the way back sets them, too.
+    for name, edges in (("across", across), ("down", down)):
+        st.session_state[f"{name}-{key}"] = edges
     of_image = "Crop" if query.is_one_image else "Crop the first image"
     label = of_image if query.crop is None else f"{of_image}: {across[0]}–{across[1]} % × {down[0]}–{down[1]} %"
     with st.popover(label, icon=":material/crop:", help="Search with a part of the image", key="crop-popover"):
-        st.slider("From left to right (%)", 0, 100, across, key=f"across-{key}", on_change=_crop_by, args=(key,))
-        st.slider("From top to bottom (%)", 0, 100, down, key=f"down-{key}", on_change=_crop_by, args=(key,))
+        st.slider("From left to right (%)", 0, 100, key=f"across-{key}", on_change=_crop_by, args=(key,))
+        st.slider("From top to bottom (%)", 0, 100, key=f"down-{key}", on_change=_crop_by, args=(key,))
         st.button("Whole image", on_click=set_crop, args=(None,), disabled=query.crop is None)
 
 
