@@ -5,18 +5,20 @@ Belongs here: isolation and shared fixtures. Not here: starting anything (`suppo
 """
 
 import os
+import shutil
 import signal
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 
 from imgret_assets.domain.images import manifest
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import Settings, load_settings
 
-pytest_plugins = ["imgret_tests.support.neo4j_server"]
+pytest_plugins = ["imgret_tests.support.longest_first", "imgret_tests.support.neo4j_server"]
 
 # Before any test module is imported: a test must never read the user's .env or reach the user's database.
 for _name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:
@@ -36,15 +38,30 @@ def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _no_waiting_for_the_disk() -> Iterator[None]:
+    """Files of tests need not outlive a power failure; only tests of syncing itself replace this again."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda handle: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def lite0_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A home in which EfficientNet-Lite0 is converted and compiled: that takes longer than most tests."""
     from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
     from imgret_assets.domain.models.resolution import record_space
 
+    # The folder of the whole run, in which each worker has one of its own.
+    shared = tmp_path_factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else None
+    converted = (shared or tmp_path_factory.getbasetemp()) / "converted-lite0"
+    with FileLock(f"{converted}.lock"):
+        if not (converted / "done").exists():
+            model = record_space(open_home(load_settings({"home": converted})), "efficientnet_lite0")
+            OpenVinoEmbedder(model, converted / "models").load()
+            (converted / "done").touch()
     folder = tmp_path_factory.mktemp("lite0")
-    model = record_space(open_home(load_settings({"home": folder})), "efficientnet_lite0")
-    OpenVinoEmbedder(model, folder / "models").load()
+    shutil.copytree(converted, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("done"))
     return folder
 
 
