@@ -71,7 +71,7 @@ def test_the_largest_groups_come_first_and_images_without_one_are_grey() -> None
     assert labels(colouring)["group of g0"] == (1, 10)
     assert labels(colouring)["no group"] == (NO_CATEGORY, 2)
     assert len(colouring.entries) == COLOURS + 1
-    assert colouring.more == "2 smaller groups in the same colours"
+    assert colouring.more == "2 further groups in the same colours"
     # A group that the legend does not name has the colour of another one, not that of no group.
     assert colouring.codes[len(names) - 1] == COLOURS + 2
 
@@ -94,7 +94,7 @@ def test_folders_are_those_in_which_the_images_differ() -> None:
 def test_folders_beyond_the_colours_share_the_grey() -> None:
     paths = [f"{folder}/{number}.png" for folder in range(COLOURS + 3) for number in range(20 - folder)]
     found = labels(colour_by_folder(paths))
-    assert found["3 smaller folders"][0] == NO_CATEGORY
+    assert found["3 further folders"][0] == NO_CATEGORY
     assert sum(count for _, count in found.values()) == len(paths)
     assert labels(colour_by_folder(["a.png", "b/c.png", "d.png"])) == {"(root)": (1, 2), "b": (2, 1)}
     assert labels(colour_by_folder([])) == {}

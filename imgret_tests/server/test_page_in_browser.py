@@ -24,6 +24,7 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.app import navigation
+from imgret_assets.app.components.map_canvas import PREFIX
 from imgret_assets.app.graph_chart.map_points import PALETTES
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
 from imgret_tests.support.browser import (
@@ -667,6 +668,15 @@ def test_a_click_on_the_map_selects_an_image_and_a_link_restores_it(view: View) 
     view.page.wait_for_url(lambda url: parse_qs(urlsplit(url).query).get("at") == [path])
     view.button("Similar").click()
     view.expect_query(path)
+
+
+def test_requests_of_the_map_are_guarded_and_name_no_file(view: View) -> None:
+    canvas = open_map(view)
+    points = f"{view.address}{PREFIX}/points/{canvas.get_attribute('data-loaded')}"
+    assert view.page.request.get(points).ok
+    assert view.page.request.get(points, headers={"Origin": "http://attacker.example"}).status == 403
+    for path in ("points/0", "thumbnail/0/0"):
+        assert view.page.request.get(f"{view.address}{PREFIX}/{path}").status == 404
 
 
 def test_the_map_is_used_by_keys(view: View) -> None:

@@ -135,7 +135,7 @@ def colour_by_group(groups: Sequence[str | None], sizes: Mapping[str, int]) -> C
     ranked = sorted(sizes, key=lambda name: (-sizes[name], name))
     # More groups than codes begin again with the first colour.
     codes = {name: 1 + place % (_MAX_CODE - _MAX_CODE % COLOURS) for place, name in enumerate(ranked)}
-    more = f"{counted(len(ranked) - COLOURS, 'smaller group')} in the same colours" if len(ranked) > COLOURS else ""
+    more = f"{counted(len(ranked) - COLOURS, 'further group')} in the same colours" if len(ranked) > COLOURS else ""
     return _colouring(
         GROUP,
         [NO_CATEGORY if name is None else codes[name] for name in groups],
@@ -153,7 +153,7 @@ def colour_by_folder(paths: Sequence[str]) -> Colouring:
     others = len(named) - COLOURS
     labels = [(code, name or "(root)") for name, code in codes.items()]
     if others > 0:
-        labels.append((NO_CATEGORY, counted(others, "smaller folder")))
+        labels.append((NO_CATEGORY, counted(others, "further folder")))
     return _colouring(FOLDER, [codes.get(name, NO_CATEGORY) for name in folders], labels)
 
 
