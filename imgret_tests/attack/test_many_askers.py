@@ -4,8 +4,6 @@ The exhaustive tests let fifty clients ask for a minute, in each mode through th
 rate, waiting times, errors and memory. The ordinary ones are a sample of a few seconds with a fake model.
 """
 
-import http.client
-import json
 import os
 import subprocess
 import sys
@@ -15,24 +13,18 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import count, pairwise
 from pathlib import Path
-from typing import Any
 
 import pytest
 from neo4j import Driver
 
-from imgret_assets.api import service
-from imgret_assets.api.server import create_app
 from imgret_assets.app import navigation
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.neo4j_server.host import LOCALHOST
-from imgret_assets.domain.search import find_similar as find_similar_module
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import MODES, Answer, Query, QueryImage, read_query
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.locations import PROJECT
 from imgret_assets.settings import Settings, load_settings
-from imgret_tests.support.api_server import listening
 from imgret_tests.support.browser import PageProcess, page_process
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.graph_fixtures import Graph, chain_on
@@ -160,34 +152,6 @@ def test_a_few_askers_get_the_answers_of_one(small: Library, mode: str) -> None:
     with open_database(small.home.settings) as database:
         load = Load(mode, SAMPLE_CLIENTS, os.getpid())
         assert_good(ask_in_threads(load, asker(small, database, mode), seconds=SAMPLE_SECONDS), steady=False)
-
-
-def ask_api(port: int, path: str) -> list[dict[str, Any]]:
-    """The hits that the HTTP API finds for an image of the library."""
-    connection = http.client.HTTPConnection(LOCALHOST, port, timeout=60)
-    body = json.dumps({"path": path, "k": 10, "relations": True})
-    connection.request("POST", "/v1/similar", body, {"Content-Type": "application/json"})
-    response = connection.getresponse()
-    document = json.loads(response.read())
-    connection.close()
-    assert response.status == http.client.OK, document
-    return document["answers"][0]["results"]
-
-
-def test_a_few_clients_of_the_api_get_the_answers_of_one(small: Library, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (find_similar_module, service):
-        monkeypatch.setattr(module, "query_embedder", lambda *_: small.embedder)
-    with listening(create_app(small.home.settings)) as port:
-        alone = [ask_api(port, path) for path in small.paths]
-        assert all(len(hits) == 10 for hits in alone)
-
-        def ask(client: int, number: int) -> str | None:
-            place = (7 * client + number) % len(alone)
-            found = ask_api(port, small.paths[place])
-            return None if found == alone[place] else f"{small.paths[place]}: {found} != {alone[place]}"
-
-        load = ask_in_threads(Load("API", SAMPLE_CLIENTS, os.getpid()), ask, seconds=SAMPLE_SECONDS)
-        assert_good(load, steady=False)
 
 
 @pytest.mark.exhaustive
