@@ -479,7 +479,6 @@ def test_words_are_searched_with_alone(
     page.text_input(key="text").input("  a red car ").run()
     assert [(part.source, part.less) for part in search.parts[-1]] == [(QueryText("a red car"), False)]
     assert "#1 · **0.250**" in texts(page)
-    assert page.query_params["text"] in ("  a red car ", ["  a red car "])
     # Nothing to compare a hit with, and no image to add it to.
     labels = [button.label for button in page.button]
     assert "Similar" in labels
