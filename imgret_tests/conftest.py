@@ -25,6 +25,8 @@ for _name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_
     if not _name.startswith("IMGRET_TEST_"):
         del os.environ[_name]
 os.environ["IMGRET_ENV_FILE"] = os.devnull
+# Tests start hundreds of commands: each would compile the package again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)
