@@ -48,6 +48,8 @@ _COLUMN_DESCRIPTIONS = {
     "frames": "frames or pages of the file; null if they can't be counted",
     "raw_of": "the JPEG of the same shot that counts instead of this camera raw file",
     "shot": "check of the JPEG files of the same shot; null if there are none",
+    "taken": "when the photo was taken by the camera's clock, without a zone; null if unknown",
+    "camera": "make and model of the camera; null if unknown",
     "hard_links": "number of names that the file has in its file system; more than 1 for hard links",
     "link": "path of the file that a symbolic link leads to in the end; null for a file",
     "rank": "1 is the nearest",

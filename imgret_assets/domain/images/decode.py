@@ -29,6 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
 from imgret_assets.domain.images.colour_profiles import profile_effect
+from imgret_assets.domain.images.exif_facts import ExifFacts, read_exif_facts, read_exif_facts_of_tiff
 from imgret_assets.domain.images.failures import failure_of, failure_of_format, failure_of_start
 from imgret_assets.domain.images.file_formats import HEIF, JPEG_XL, RAW, START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.heif_decoding import heif_depth, open_heif, other_frames, reduced
@@ -100,6 +101,7 @@ class Header:
         note: what was ignored, such as a profile that can't be read; None for nothing.
         depth: channels and bits per pixel as stored, without transparency; None if unknown.
         frames: how many frames the file has; None if they can't be counted.
+        exif: when the photo was taken, and by which camera.
     """
 
     width: int
@@ -109,6 +111,7 @@ class Header:
     note: str | None = None
     depth: StoredDepth | None = None
     frames: int | None = 1
+    exif: ExifFacts = ExifFacts()
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
@@ -203,7 +206,8 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
     if form == TIFF and (size := _size_by_second_decoder(file, max_pixels)) is not None:
         depth = _unless_fails(lambda: read_tiff_depth(file))
         frames = _unless_fails(lambda: count_pages(file))
-        return Header(*size, format=TIFF, decoding=SECOND_TIFF_DECODER, depth=depth, frames=frames)
+        exif = _unless_fails(lambda: read_exif_facts_of_tiff(file)) or ExifFacts()
+        return Header(*size, TIFF, SECOND_TIFF_DECODER, depth=depth, frames=frames, exif=exif)
     try:
         with _open(file, form, max_pixels) as image:
             if form != "PNG" or "exif" in image.info or not has_late_metadata(file):
@@ -229,7 +233,8 @@ def _read_header_of_whole_file(file: BinaryIO, form: str, max_pixels: int) -> He
     if form == RAW:
         size = read_raw_size(data)
         _check_pixels(size, max_pixels)
-        return Header(*size, RAW, DEVELOPED, depth=_RAW_DEPTH)
+        exif = _unless_fails(lambda: read_exif_facts_of_tiff(io.BytesIO(data))) or ExifFacts()
+        return Header(*size, RAW, DEVELOPED, depth=_RAW_DEPTH, exif=exif)
     header = read_jpegxl_header(data)
     _check_pixels((header.width, header.height), max_pixels)
     return Header(header.width, header.height, JPEG_XL, frames=None if header.is_animated else 1)
@@ -246,9 +251,10 @@ def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> H
     }
     decoding = "+".join(way for way, is_used in ways.items() if is_used)
     depth = _unless_fails(lambda: heif_depth(image) if image.format == HEIF else stored_depth(image))
+    exif = _unless_fails(lambda: read_exif_facts(_exif(image, decodes_pixels=decodes_pixels))) or ExifFacts()
     # Counting the frames of a GIF reads on in its file; nothing else is read of this image afterwards.
     frames = _unless_fails(lambda: count_pages(file) if image.format == TIFF else _frames_of(image))
-    return Header(*size, image.format or "", decoding, effect.note, depth, frames)
+    return Header(*size, image.format or "", decoding, effect.note, depth, frames, exif)
 
 
 def _unless_fails(read: Callable[[], _T]) -> _T | None:
@@ -445,11 +451,14 @@ def _is_sideways(image: Image.Image, *, decodes_pixels: bool) -> bool:
         # Their decoders rotate, and their size is the rotated one.
         return False
     try:
-        # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.
-        exif = image.getexif() if decodes_pixels else Image.Image.getexif(image)
-        return exif.get(_EXIF_ORIENTATION) in SIDEWAYS
+        return _exif(image, decodes_pixels=decodes_pixels).get(_EXIF_ORIENTATION) in SIDEWAYS
     except Exception:  # noqa: BLE001, RUF100 - an image with a damaged EXIF block is still usable
         return False
+
+
+def _exif(image: Image.Image, *, decodes_pixels: bool) -> Image.Exif:
+    # For a PNG without EXIF before its pixels, Pillow's own method decodes all pixels to see what follows them.
+    return image.getexif() if decodes_pixels else Image.Image.getexif(image)
 
 
 def _has_bmp_runs(image: Image.Image) -> bool:

@@ -19,7 +19,7 @@ from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Grows when a row gets further facts from a file's header: manifests with rows of an older version are then refreshed
 # once (`domain.images.manifest`). Nothing is embedded again for it.
-INSPECTION_VERSION = 2
+INSPECTION_VERSION = 3
 
 
 def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, Any]:
@@ -57,6 +57,7 @@ def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_
     else:
         row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)
         row.update(decoding=header.decoding or None, note=header.note, frames=header.frames)
+        row.update(taken=header.exif.taken, camera=header.exif.camera)
         if header.depth is not None:
             row.update(channels=header.depth.channels, bits=header.depth.bits)
     return row

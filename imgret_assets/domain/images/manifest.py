@@ -111,7 +111,7 @@ class ScanReport:
         if reinspected:
             new_root += (
                 f"The headers of {counted(reinspected, 'unchanged file')} were read again, once, because this version "
-                "reads more from them (channels, bits, frames), decodes some images otherwise or has other decoders. "
+                "reads more from them (such as date and camera), decodes some images otherwise or has other decoders. "
             )
         if not opened and not removed and not added:
             opened_text = "no other file was opened" if reinspected else "no file was opened"

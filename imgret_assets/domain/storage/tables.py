@@ -44,6 +44,9 @@ MANIFEST_SCHEMA = pa.schema(
         ("frames", pa.int32()),
         ("raw_of", pa.string()),
         ("shot", pa.string()),
+        # Parquet has no seconds.
+        ("taken", pa.timestamp("ms")),
+        ("camera", pa.string()),
     ]
 )
 PAIRS_SCHEMA = pa.schema([("path_a", pa.string()), ("path_b", pa.string()), ("score", pa.float64())])
@@ -251,7 +254,7 @@ def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterat
         compression = {field.name: "NONE" if pa.types.is_fixed_size_list(field.type) else "ZSTD" for field in full}
         # A column of vectors is named by its leaf. Floats don't compress, and trying takes longer than writing.
         compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
-        dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "path_a")]
+        dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "camera", "path_a")]
         options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
         with CheckedParquetWriter(temporary, full, **options) as open_writer:
             yield open_writer
