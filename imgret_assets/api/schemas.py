@@ -19,6 +19,7 @@ from imgret_assets.domain.search.query_parts import MAX_TEXT_CHARACTERS
 MAX_QUERIES = 16
 MAX_PATH_CHARACTERS = 4096
 MAX_LISTED_MEMBERS = 200
+MAX_DATE_CHARACTERS = 40
 Mode = Literal["index", "exact", "rerank"]
 Metric = Literal["cosine", "euclidean", "dot"]
 
@@ -94,6 +95,19 @@ class SimilarFields(BaseModel):
     metric: Metric = Field("cosine", description="What ranks the hits; others than cosine need mode exact.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Only hits with at least this raw cosine.")
     label: str | None = Field(None, max_length=MAX_PATH_CHARACTERS, description="Only hits of this folder.")
+    since: str | None = Field(
+        None,
+        max_length=MAX_DATE_CHARACTERS,
+        description="Only photos taken on this date or later: 2024, 2024-05, 2024-05-31 or 2024-05-31T10:20:30.",
+    )
+    until: str | None = Field(
+        None,
+        max_length=MAX_DATE_CHARACTERS,
+        description="Only photos taken on this date, or in this year or month, or earlier.",
+    )
+    camera: str | None = Field(
+        None, max_length=200, description="Only photos by this camera; upper and lower case are the same."
+    )
     relations: bool = Field(False, description="With the SIMILAR_TO relationships of each hit.")
     include_self: bool = Field(False, description="Keep the query image itself if it is in the library.")
 
@@ -103,8 +117,9 @@ class SimilarFields(BaseModel):
         Raises:
             SettingError: values don't go together.
         """
+        shot = {"since": self.since, "until": self.until, "camera": self.camera}
         return Query(
-            self.k, self.mode, self.min_score, self.label, not self.include_self, self.relations, self.metric
+            self.k, self.mode, self.min_score, self.label, not self.include_self, self.relations, self.metric, **shot
         ).check()
 
 
@@ -283,6 +298,8 @@ class ImageModel(BaseModel):
     height: int | None
     bytes: int | None
     modified: datetime | None
+    taken: datetime | None = Field(description="When it was taken by the camera's clock, without a zone.")
+    camera: str | None = Field(description="Make and model of the camera.")
     sha256: str | None
     facts: dict[str, Any] = Field(description="Further columns of the manifest.")
     group: GroupWithMembers | None
@@ -300,7 +317,7 @@ class ImageModel(BaseModel):
         modified_ns = facts.pop("mtime_ns", None)
         own = {name: facts.pop(name, None) for name in cls.model_fields if name in facts}
         return cls(
-            **own,
+            **{"taken": None, "camera": None, **own},
             modified=None if modified_ns is None else datetime.fromtimestamp(modified_ns / 1e9, UTC),
             facts={name: value for name, value in facts.items() if value is not None},
             group=None if details.group is None else group_with_members(details.group, details.group_name),

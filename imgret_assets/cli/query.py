@@ -104,6 +104,9 @@ class Request:
 @click.option("--relations", is_flag=True, help="Show the SIMILAR_TO relationships of each hit, in both directions.")
 @click.option("--min-score", type=float, help="Only hits with at least this raw cosine.")
 @click.option("--label", help="Only hits with this label (their folder).")
+@click.option("--since", metavar="DATE", help="Only photos taken on this date or later: 2024, 2024-05, 2024-05-31…")
+@click.option("--until", metavar="DATE", help="Only photos taken on this date, or in this year or month, or earlier.")
+@click.option("--camera", help="Only photos by this camera, such as 'Canon EOS 5D', in upper or lower case.")
 @click.option("--include-self", is_flag=True, help="Keep the query image itself if it is in the graph.")
 @click.option(
     "--sheet", type=click.Path(path_type=Path), metavar="FILE.png", help="Draw the answer to one query image."
@@ -124,6 +127,9 @@ def query(
     relations: bool,
     min_score: float | None,
     label: str | None,
+    since: str | None,
+    until: str | None,
+    camera: str | None,
     include_self: bool,
     sheet: Path | None,
     output: Output,
@@ -137,7 +143,9 @@ def query(
     text tower.
     """
     import_driver_without_pandas()
-    parameters = Query(top_k, mode, min_score, label, not include_self, relations, metric).check()
+    parameters = Query(
+        top_k, mode, min_score, label, not include_self, relations, metric, since=since, until=until, camera=camera
+    ).check()
     rectangle = None if crop is None else Crop.parse(crop)
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")

@@ -60,6 +60,13 @@ class SimilarityQuery(dg.Config):
     )
     min_score: float | None = Field(default=None, description="Minimum raw cosine of a hit, -1 to 1.")
     label: str | None = Field(default=None, description="Label (folder) of the hits.")
+    since: str | None = Field(
+        default=None, description="Hits were taken on this date or later: 2024, 2024-05, 2024-05-31 10:20."
+    )
+    until: str | None = Field(
+        default=None, description="Hits were taken on this date, or in this year or month, or earlier."
+    )
+    camera: str | None = Field(default=None, description="Camera of the hits, in upper or lower case.")
     exclude_self: bool = Field(default=True, description="Omit the query image itself if it is in the graph.")
     relations: bool = Field(default=False, description="Show the SIMILAR_TO relations of each hit.")
 
@@ -166,6 +173,9 @@ def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryP
         "mode": query.mode,
         "min": query.min_score,
         "label": query.label,
+        "since": query.since,
+        "until": query.until,
+        "camera": query.camera,
     }
     values = {name: value for name, value in parameters.items() if value is not None}
     return f"{app_url}/?{urlencode(values, doseq=True)}"

@@ -79,3 +79,16 @@ def _part(data: bytes, *names: bytes) -> bytes:
         if name == b"meta":
             data = data[4:]
     return data
+
+
+def with_exif(exif: bytes) -> bytes:
+    """Return the file `turned` with other EXIF data, which starts with `Exif` and two zeros, at its end."""
+    data = heif("turned")
+    start = data.index(b"Exif\0\0") - 4
+    entry = next(
+        located
+        for length in range(len(data))
+        if (located := struct.pack(">IHII", start, 1, 0, length)) in data
+    )
+    content = struct.pack(">I", 6) + exif
+    return data.replace(entry, struct.pack(">IHII", len(data), 1, 0, len(content))) + content

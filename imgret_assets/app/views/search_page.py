@@ -191,6 +191,7 @@ def _show_controls(library: Library) -> Controls:
         bind="query-params",
         filter_mode="contains",
     )
+    shot = _show_shot_filters(library)
     groups_duplicates = st.toggle(
         "Group duplicates",
         value=True,
@@ -199,8 +200,40 @@ def _show_controls(library: Library) -> Controls:
         help="Show exact duplicates and near-duplicates of each other once, at the best hit (see Duplicates).",
     )
     includes_query = st.toggle("Include the query image", key="self", bind="query-params")
-    query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True)
+    query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True, **shot)
     return Controls(query, groups_duplicates)
+
+
+def _show_shot_filters(library: Library) -> dict[str, str | None]:
+    """Show the filters by what cameras wrote into the photos; nothing where there is nothing to filter by."""
+    found: dict[str, str | None] = {}
+    if library.taken is None and not library.cameras:
+        return found
+    is_used = any(st.session_state.get(name) or st.query_params.get(name) for name in ("since", "until", "camera"))
+    with st.expander("Date and camera", expanded=is_used):
+        if library.taken is not None:
+            # A text names a whole year or month, too, and is the same as for the command.
+            for name, title, date in zip(("since", "until"), ("Taken since", "Taken until"), library.taken, strict=True):
+                text = st.text_input(
+                    title,
+                    placeholder=f"{date:%Y-%m-%d}",
+                    key=name,
+                    bind="query-params",
+                    help="A year, month, day, or date and time by the camera's clock: 2024, 2024-05, 2024-05-31, "
+                    "2024-05-31 10:20. Photos without a date are left out.",
+                )
+                found[name] = text.strip() or None
+        if library.cameras:
+            found["camera"] = st.selectbox(
+                "Camera",
+                library.cameras,
+                index=None,
+                placeholder="all",
+                key="camera",
+                bind="query-params",
+                filter_mode="contains",
+            )
+    return found
 
 
 def _show_examples(context: PageContext) -> None:
@@ -389,6 +422,8 @@ def _no_hits_text(query: Query) -> str:
         remedies.append("lower the minimum score")
     if query.label is not None:
         remedies.append("choose all folders")
+    if query.has_shot_filters:
+        remedies.append("choose other dates or all cameras")
     return f"No hits. What to do: {' or '.join(remedies) or 'index more images with `imgret run`'}."
 
 

@@ -84,7 +84,7 @@ def drop_vector_index(name: str) -> str:
 # Nodes. Each of `rows` has path, properties (a map) and, for vectors, embedding.
 # READ_NODES returns lists of nodes, one row for each shard and first digit of their contents: one row for each node
 # takes the driver three times as long.
-NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label")
+NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label", "taken", "camera")
 READ_NODES = f"""
 UNWIND $shards AS shard
 MATCH (n:Image {{shard: shard}})
@@ -253,23 +253,36 @@ class Filter:
 
     Attributes:
         parameter: its parameter, and its name in `domain.search.query.Query.filters`; null leaves the filter out.
-        key: of a node's property; the vector index has it too, where the server can.
+        key: of a node's property.
         operator: how the property is compared with the parameter; the index knows `=`, `<`, `<=`, `>` and `>=`.
+        indexed: whether the vector index has the property too, where the server can.
+        ignores_case: whether upper and lower case are the same.
     """
 
     parameter: str
     key: str
     operator: str = "="
+    indexed: bool = False
+    ignores_case: bool = False
 
     @property
     def condition(self) -> str:
         """The condition of a node."""
+        if self.ignores_case:
+            return f"toLower(node.{self.key}) {self.operator} toLower(${self.parameter})"
         return f"node.{self.key} {self.operator} ${self.parameter}"
 
 
-# All of them: a new filter is one line here, one in `Query.filters`, and its property in the facts of nodes.
-FILTERS = (Filter("label", "label"),)
-INDEXED_PROPERTIES = tuple(dict.fromkeys(each.key for each in FILTERS))
+# All of them: a new filter is one line here, one in `Query.filters`, and its property in the facts of nodes. A further
+# property in the index would replace the index of every graph, and writing it would index the vector again; without it
+# a rare filter reads up to all candidates of the index.
+FILTERS = (
+    Filter("label", "label", indexed=True),
+    Filter("since", "taken", ">="),
+    Filter("until", "taken", "<="),
+    Filter("camera", "camera", ignores_case=True),
+)
+INDEXED_PROPERTIES = tuple(dict.fromkeys(each.key for each in FILTERS if each.indexed))
 
 # Queries. Each returns path, label, sha256 and the stored vector of its candidates.
 _CANDIDATE = "node.path AS path, node.label AS label, node.sha256 AS sha256, node.embeddings AS embedding"

@@ -285,4 +285,5 @@ def _write_vectors(
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
     facts = {key: row[key] for key in ("sha256", "engine", "bytes", "width", "height", "format", "label")}
-    return {**facts, "shard": shard, "model": space.id}
+    # A manifest of an earlier version has no columns of these.
+    return {**facts, "taken": row.get("taken"), "camera": row.get("camera"), "shard": shard, "model": space.id}

@@ -1,11 +1,12 @@
 """The library: the usable images that the manifest lists.
 
-Belongs here: their paths and labels, kept in memory, and a stamp that changes with them. Not here: making the manifest
+Belongs here: their paths, labels, cameras and dates, kept in memory, and a stamp that changes with them. Not here: making the manifest
 (`domain.images.manifest`), what can be searched (`domain.search.find_similar`).
 """
 
 from bisect import bisect_left
 from dataclasses import dataclass
+from datetime import datetime
 
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
@@ -15,10 +16,17 @@ from imgret_assets.domain.storage.stamped_cache import StampedCache
 
 @dataclass(frozen=True)
 class Library:
-    """Usable paths and the labels among them, both sorted."""
+    """The usable images.
+
+    Attributes:
+        paths, labels, cameras: the paths, and the labels and cameras among them, sorted.
+        taken: when the first and the last photo were taken; None if no date is known.
+    """
 
     paths: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
+    cameras: tuple[str, ...] = ()
+    taken: tuple[datetime, datetime] | None = None
 
     def __contains__(self, path: object) -> bool:
         """Return True if a path is that of a usable image."""
@@ -47,15 +55,18 @@ def read_library(home: Home) -> Library:
         TableError: a manifest is damaged.
     """
     paths: list[str] = []
-    labels: set[str] = set()
+    labels, cameras, dates = set[str](), set[str](), set[datetime]()
     for shard in home.shards:
         file = tables.manifest_path(home.warehouse, shard)
         if file.is_file():
-            table = tables.read(file, ["path", "label", "status"])
+            table = tables.read(file, ["path", "label", "status", "taken", "camera"])
             usable = tables.where_equal(table, "status", Status.OK)
             paths += usable["path"].to_pylist()
-            labels.update(label for label in usable["label"].to_pylist() if label is not None)
-    return Library(tuple(sorted(paths)), tuple(sorted(labels)))
+            for column, values in (("label", labels), ("camera", cameras), ("taken", dates)):
+                # The manifest of an earlier version has no dates and cameras.
+                values.update(usable[column].unique().drop_null().to_pylist() if column in usable.column_names else [])
+    taken = (min(dates), max(dates)) if dates else None
+    return Library(tuple(sorted(paths)), tuple(sorted(labels)), tuple(sorted(cameras)), taken)
 
 
 def cached_library(home: Home) -> Library:

@@ -35,6 +35,7 @@ from imgret_assets.domain.search.query_parts import (
     is_plain,
     query_name,
 )
+from imgret_assets.domain.search.shot_filters import paths_of_shots
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DatabaseError, ImageError, QueryError
 
@@ -271,6 +272,9 @@ def _rerank(
     vectors = cached_vectors(home, state.model)
     limit = query.top_k + _EXACT_SLACK
     allowed = vectors.allowed_rows(label=query.label, excluded_paths=excluded_paths)
+    if query.has_shot_filters:
+        matching = paths_of_shots(home, query)
+        allowed &= np.fromiter((path in matching for path in vectors.paths), bool, len(vectors.paths))
     while True:
         rank_scores = dict(vectors.rerank(vector, limit=limit, allowed=allowed))
         parameters = {"paths": list(rank_scores), **query.filters, "excluded_paths": list(excluded_paths)}

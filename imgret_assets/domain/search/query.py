@@ -13,6 +13,7 @@ import numpy as np
 
 from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
+from imgret_assets.domain.search.dates import first_second, last_second
 from imgret_assets.errors import ImageError, SettingError
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
@@ -64,6 +65,9 @@ class Query:
         exclude_self: leave out the query image itself if it is in the graph.
         relations: return the relations of each hit, too.
         metric: what ranks the hits: `cosine`, or in mode `exact` `euclidean` or `dot` over the stored vectors.
+        since: hits were taken at this date and time or later (`domain.search.dates`); one without a date is no hit.
+        until: hits were taken at this date and time, or in this year, month, day or minute, or earlier.
+        camera: camera of the hits; upper and lower case are the same.
     """
 
     top_k: int = 5
@@ -73,11 +77,24 @@ class Query:
     exclude_self: bool = True
     relations: bool = False
     metric: str = "cosine"
+    since: str | None = None
+    until: str | None = None
+    camera: str | None = None
 
     @property
     def filters(self) -> dict[str, Any]:
         """The value of every filter of `domain.graph.cypher.FILTERS`; None where hits are not filtered by it."""
-        return {"label": self.label}
+        return {
+            "label": self.label,
+            "since": None if self.since is None else first_second(self.since, "since"),
+            "until": None if self.until is None else last_second(self.until, "until"),
+            "camera": None if self.camera is None else " ".join(self.camera.split()),
+        }
+
+    @property
+    def has_shot_filters(self) -> bool:
+        """Whether hits are filtered by date or camera."""
+        return any(value is not None for value in (self.since, self.until, self.camera))
 
     def check(self) -> "Query":
         """Return this query if its values are in range.
@@ -98,6 +115,11 @@ class Query:
             )
         if self.min_score is not None and not -1.0 <= self.min_score <= 1.0:
             raise SettingError(f"min_score is {self.min_score}", expected="a cosine from -1 to 1")
+        since, until = (self.filters[name] for name in ("since", "until"))
+        if since is not None and until is not None and since > until:
+            raise SettingError(
+                f"since is {self.since} and until is {self.until}", expected="since before until, or the same"
+            )
         return self
 
 

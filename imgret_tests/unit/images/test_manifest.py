@@ -104,6 +104,8 @@ def test_a_row_has_the_facts_of_its_file(home: Home, images: Path) -> None:
             "frames": 1,
             "raw_of": None,
             "shot": None,
+            "taken": None,
+            "camera": None,
         }
     }
 
@@ -115,14 +117,14 @@ def test_an_empty_table_has_the_documented_schema(home: Home) -> None:
         assert schema.names == [
             *("path", "sha256", "bytes", "mtime_ns", "ctime_ns", "inode", "hard_links", "link"),
             *("width", "height", "format", "label", "status", "error", "decoding", "note"),
-            *("channels", "bits", "frames", "raw_of", "shot"),
+            *("channels", "bits", "frames", "raw_of", "shot", "taken", "camera"),
         ]
         assert schema.types == [
             *(pa.string(), pa.string(), pa.int64(), pa.int64(), pa.int64(), pa.uint64(), pa.int64(), pa.string()),
             *(pa.int32(), pa.int32()),
             *[pa.string()] * 6,
             *[pa.int32()] * 3,
-            *(pa.string(), pa.string()),
+            *(pa.string(), pa.string(), pa.timestamp("ms"), pa.string()),
         ]
     assert counts(report) == expected_counts(written=4)
     assert total(report, "rows") == 0

@@ -42,7 +42,7 @@ INDEXED: dict[str, Canned] = {
 }
 COUNTED: dict[str, Canned] = {cypher.COUNT_IMAGES: [{"nodes": 1}]}
 BY_SEARCH = cypher.nearest_by_search("image_embeddings", ())
-BY_SEARCH_FILTERED = cypher.nearest_by_search("image_embeddings", cypher.FILTERS)
+BY_SEARCH_FILTERED = cypher.nearest_by_search("image_embeddings", cypher.FILTERS[:1])
 
 
 def row(path: str, embedding: list[float], label: str | None = None) -> dict[str, Any]:
