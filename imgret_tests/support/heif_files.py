@@ -86,9 +86,7 @@ def with_exif(exif: bytes) -> bytes:
     data = heif("turned")
     start = data.index(b"Exif\0\0") - 4
     entry = next(
-        located
-        for length in range(len(data))
-        if (located := struct.pack(">IHII", start, 1, 0, length)) in data
+        located for length in range(len(data)) if (located := struct.pack(">IHII", start, 1, 0, length)) in data
     )
     content = struct.pack(">I", 6) + exif
     return data.replace(entry, struct.pack(">IHII", len(data), 1, 0, len(content))) + content

@@ -213,7 +213,9 @@ def _show_shot_filters(library: Library) -> dict[str, str | None]:
     with st.expander("Date and camera", expanded=is_used):
         if library.taken is not None:
             # A text names a whole year or month, too, and is the same as for the command.
-            for name, title, date in zip(("since", "until"), ("Taken since", "Taken until"), library.taken, strict=True):
+            for name, title, date in zip(
+                ("since", "until"), ("Taken since", "Taken until"), library.taken, strict=True
+            ):
                 text = st.text_input(
                     title,
                     placeholder=f"{date:%Y-%m-%d}",

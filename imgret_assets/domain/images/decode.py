@@ -29,7 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
 from imgret_assets.domain.images.colour_profiles import profile_effect
-from imgret_assets.domain.images.exif_facts import ExifFacts, read_exif_facts, read_exif_facts_of_tiff
+from imgret_assets.domain.images.exif_facts import NO_FACTS, ExifFacts, read_exif_facts, read_exif_facts_of_tiff
 from imgret_assets.domain.images.failures import failure_of, failure_of_format, failure_of_start
 from imgret_assets.domain.images.file_formats import HEIF, JPEG_XL, RAW, START_BYTES, TIFF, identify, missing_part
 from imgret_assets.domain.images.heif_decoding import heif_depth, open_heif, other_frames, reduced
@@ -111,7 +111,7 @@ class Header:
     note: str | None = None
     depth: StoredDepth | None = None
     frames: int | None = 1
-    exif: ExifFacts = ExifFacts()
+    exif: ExifFacts = NO_FACTS
 
 
 def read_header(file: BinaryIO, *, max_pixels: int) -> Header:
@@ -206,7 +206,7 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
     if form == TIFF and (size := _size_by_second_decoder(file, max_pixels)) is not None:
         depth = _unless_fails(lambda: read_tiff_depth(file))
         frames = _unless_fails(lambda: count_pages(file))
-        exif = _unless_fails(lambda: read_exif_facts_of_tiff(file)) or ExifFacts()
+        exif = _unless_fails(lambda: read_exif_facts_of_tiff(file)) or NO_FACTS
         return Header(*size, TIFF, SECOND_TIFF_DECODER, depth=depth, frames=frames, exif=exif)
     try:
         with _open(file, form, max_pixels) as image:
@@ -233,7 +233,7 @@ def _read_header_of_whole_file(file: BinaryIO, form: str, max_pixels: int) -> He
     if form == RAW:
         size = read_raw_size(data)
         _check_pixels(size, max_pixels)
-        exif = _unless_fails(lambda: read_exif_facts_of_tiff(io.BytesIO(data))) or ExifFacts()
+        exif = _unless_fails(lambda: read_exif_facts_of_tiff(io.BytesIO(data))) or NO_FACTS
         return Header(*size, RAW, DEVELOPED, depth=_RAW_DEPTH, exif=exif)
     header = read_jpegxl_header(data)
     _check_pixels((header.width, header.height), max_pixels)
@@ -251,7 +251,7 @@ def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> H
     }
     decoding = "+".join(way for way, is_used in ways.items() if is_used)
     depth = _unless_fails(lambda: heif_depth(image) if image.format == HEIF else stored_depth(image))
-    exif = _unless_fails(lambda: read_exif_facts(_exif(image, decodes_pixels=decodes_pixels))) or ExifFacts()
+    exif = _unless_fails(lambda: read_exif_facts(_exif(image, decodes_pixels=decodes_pixels))) or NO_FACTS
     # Counting the frames of a GIF reads on in its file; nothing else is read of this image afterwards.
     frames = _unless_fails(lambda: count_pages(file) if image.format == TIFF else _frames_of(image))
     return Header(*size, image.format or "", decoding, effect.note, depth, frames, exif)

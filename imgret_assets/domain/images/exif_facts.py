@@ -38,6 +38,9 @@ class ExifFacts:
     camera: str | None = None
 
 
+NO_FACTS = ExifFacts()
+
+
 def read_exif_facts(exif: Image.Exif) -> ExifFacts:
     """Return the facts of EXIF data; a damaged tag is one that is not there."""
     try:
@@ -76,8 +79,10 @@ def camera_name(make: str, model: str) -> str | None:
     """Return make and model as one text, without a make that the model repeats; None if both are empty."""
     make, model = (text if any(char.isalnum() for char in text) else "" for text in (make, model))
     words = make.casefold().split()
-    repeats = bool(model) and bool(words) and (
-        model.casefold().split()[0] in words or model.casefold().startswith(make.casefold())
+    repeats = (
+        bool(model)
+        and bool(words)
+        and (model.casefold().split()[0] in words or model.casefold().startswith(make.casefold()))
     )
     return (model if repeats else f"{make} {model}".strip())[:_MAX_CHARACTERS].rstrip() or None
 

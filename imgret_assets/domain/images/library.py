@@ -1,7 +1,7 @@
 """The library: the usable images that the manifest lists.
 
-Belongs here: their paths, labels, cameras and dates, kept in memory, and a stamp that changes with them. Not here: making the manifest
-(`domain.images.manifest`), what can be searched (`domain.search.find_similar`).
+Belongs here: their paths, labels, cameras and dates, kept in memory, and a stamp that changes with them. Not here:
+making the manifest (`domain.images.manifest`), what can be searched (`domain.search.find_similar`).
 """
 
 from bisect import bisect_left

@@ -4,6 +4,7 @@ Belongs here: parsing them, and the first and last second of what they name. Not
 (`domain.images.exif_facts`), filters (`domain.search.query`).
 """
 
+import calendar
 import re
 from datetime import datetime, timedelta
 
@@ -34,11 +35,10 @@ def last_second(text: str, name: str) -> datetime:
     """Return the last second of the year, month, day, minute or second that a text names; see `first_second`."""
     first, given = _parts(text, name)
     if given in _LENGTHS:
-        # Of the last day of all there is no following one.
         return first + (_LENGTHS[given] - _SECOND)
     month = 12 if given == 1 else first.month
-    following = first.replace(month=month, day=28) + timedelta(days=4) if (first.year, month) != (9999, 12) else None
-    return datetime.max.replace(microsecond=0) if following is None else following.replace(day=1) - _SECOND
+    last_day = calendar.monthrange(first.year, month)[1]
+    return first.replace(month=month, day=last_day, hour=23, minute=59, second=59)
 
 
 def _parts(text: str, name: str) -> tuple[datetime, int]:

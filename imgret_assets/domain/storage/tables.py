@@ -254,7 +254,8 @@ def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterat
         compression = {field.name: "NONE" if pa.types.is_fixed_size_list(field.type) else "ZSTD" for field in full}
         # A column of vectors is named by its leaf. Floats don't compress, and trying takes longer than writing.
         compression = {("embedding.list.element" if n == "embedding" else n): c for n, c in compression.items()}
-        dictionary = [field.name for field in full if field.name in ("status", "engine", "format", "label", "camera", "path_a")]
+        repeated = ("status", "engine", "format", "label", "camera", "path_a")
+        dictionary = [field.name for field in full if field.name in repeated]
         options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
         with CheckedParquetWriter(temporary, full, **options) as open_writer:
             yield open_writer
