@@ -84,7 +84,7 @@ def _part(data: bytes, *names: bytes) -> bytes:
 def with_exif(exif: bytes) -> bytes:
     """Return the file `turned` with other EXIF data, which starts with `Exif` and two zeros, at its end."""
     data = heif("turned")
-    start = data.index(b"Exif\0\0") - 4
+    start = data.rindex(b"Exif\0\0") - 4
     entry = next(
         located for length in range(len(data)) if (located := struct.pack(">IHII", start, 1, 0, length)) in data
     )
