@@ -9,12 +9,14 @@ from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 from urllib.parse import quote
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from imgret_assets.domain.review.group_list import ImageGroup
+from imgret_assets.domain.search.dates import first_second
 from imgret_assets.domain.search.image_details import ImageDetails
 from imgret_assets.domain.search.query import MAX_TOP_K, Answer, Hit, Query, Relation
 from imgret_assets.domain.search.query_parts import MAX_TEXT_CHARACTERS
+from imgret_assets.errors import SettingError
 
 MAX_QUERIES = 16
 MAX_PATH_CHARACTERS = 4096
@@ -110,6 +112,16 @@ class SimilarFields(BaseModel):
     )
     relations: bool = Field(False, description="With the SIMILAR_TO relationships of each hit.")
     include_self: bool = Field(False, description="Keep the query image itself if it is in the library.")
+
+    @field_validator("since", "until")
+    @classmethod
+    def _names_a_date(cls, value: str | None, info: ValidationInfo) -> str | None:
+        try:
+            if value is not None:
+                first_second(value, str(info.field_name))
+        except SettingError as error:
+            raise ValueError(str(error)) from error
+        return value
 
     def query(self) -> Query:
         """Return the parameters of the search.

@@ -35,6 +35,7 @@ from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
 
+_LISTED_CAMERAS = 10
 _HIT, _RANKED, _RELATION = ("score", "path", "label"), ("rank_score",), ("relation", "of")
 
 
@@ -171,6 +172,8 @@ def query(
     if not any(answer.refreshing for answer in answers):
         note_state(opened)
     _report(found, several=several, together=together, excluded=not include_self)
+    if camera is not None and not any(answer.results for answer in answers):
+        _report_cameras(opened, parameters)
     if sheet is not None:
         _draw(*found.answers[0], sheet, opened)
     documents = [_document(answer) for answer in answers]
@@ -291,6 +294,20 @@ def _report(found: Answers, *, several: bool, together: bool, excluded: bool) ->
     if answers:
         took_ms = sum(answer.took_ms for answer in answers)
         click.echo(f"imgret: {answers[0].model}, {answers[0].mode}, {took_ms:,.0f} ms", err=True)
+
+
+def _report_cameras(home: Home, query: Query) -> None:
+    """Say on stderr which cameras there are, if none of them is the query's."""
+    from imgret_assets.domain.images.library import cached_library
+
+    cameras, camera = cached_library(home).cameras, str(query.filters["camera"])
+    if camera.lower() not in (each.lower() for each in cameras):
+        near = [each for each in cameras if camera.lower() in each.lower()] or cameras
+        more = f" and {len(near) - _LISTED_CAMERAS:,} more" if len(near) > _LISTED_CAMERAS else ""
+        known = printable(", ".join(near[:_LISTED_CAMERAS]) or "none") + more
+        click.echo(
+            f"imgret: no image is by the camera {printable(camera)!r}; cameras of the library: {known}", err=True
+        )
 
 
 def _draw(file: Path, answer: Answer, sheet: Path, home: Home) -> None:

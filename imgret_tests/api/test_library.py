@@ -2,8 +2,10 @@
 
 import io
 from collections.abc import Iterator
+from datetime import datetime
 from http import HTTPStatus
 
+import pyarrow as pa
 import pytest
 from PIL import Image
 from starlette.testclient import TestClient
@@ -32,6 +34,18 @@ def test_an_image_has_facts_group_duplicates_and_relationships(client: TestClien
     assert image["relationships"] == [{"path": other, "score": 0.9, "kind": "SIMILAR_TO", "outgoing": True}]
     assert (image["relationship_count"], image["refreshing"]) == (7, False)
     assert "inode" not in str(image)
+    assert (image["taken"], image["camera"]) == (None, None)
+
+
+def test_an_image_has_its_date_and_camera(client: TestClient, served: Served) -> None:
+    for shard in served.home.shards:
+        file = tables.manifest_path(served.home.warehouse, shard)
+        shot = {"taken": datetime.fromisoformat("2024-05-31T10:20:30"), "camera": "Canon EOS 5D"}
+        rows = [row | shot if row["path"] == ORIGINAL else row for row in tables.read(file).to_pylist()]
+        tables.write(file, pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA), tables.read_metadata(file))
+    image = client.get(f"/v1/images/{ORIGINAL}").json()
+    assert (image["taken"], image["camera"]) == ("2024-05-31T10:20:30", "Canon EOS 5D")
+    assert "taken" not in image["facts"]
 
 
 def test_addresses_of_an_answer_lead_to_the_image_and_its_thumbnail(client: TestClient) -> None:

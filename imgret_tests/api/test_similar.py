@@ -76,6 +76,24 @@ def test_the_defaults_are_those_of_the_command(client: TestClient, served: Serve
     assert image.data == (served.home.images / ORIGINAL).read_bytes()
 
 
+def test_date_and_camera_are_filters(client: TestClient, served: Served) -> None:
+    fields = {"path": ORIGINAL, "since": "2024-05", "until": "2024", "camera": "canon eos 5d"}
+    assert client.post("/v1/similar", json=fields).status_code == 200
+    [(_, query)] = served.search.queries
+    assert query == Query(since="2024-05", until="2024", camera="canon eos 5d")
+
+
+def test_a_date_that_is_none_is_named_with_its_field(client: TestClient, served: Served) -> None:
+    response = client.post("/v1/similar", json={"path": ORIGINAL, "since": "soon", "until": "2024-13"})
+    wrong = wrong_fields(response)
+    assert set(wrong) == {"since", "until"}
+    assert "2024-05-31 10:20" in wrong["since"]
+    response = client.post("/v1/similar", json={"path": ORIGINAL, "since": "2025", "until": "2024"})
+    assert response.status_code == 422
+    assert "since is 2025 and until is 2024" in problem(response)["detail"]
+    assert not served.search.queries
+
+
 def test_several_queries_are_answered_in_order(client: TestClient) -> None:
     uploads = [("image", (f"{seed}.png", picture_bytes(seed))) for seed in (1, 2)]
     response = client.post("/v1/similar", files=uploads, data={"path": [ORIGINAL, OTHER]})

@@ -4,7 +4,7 @@ Belongs here: fixtures. Not here: the fakes themselves (`support/fake_search.py`
 """
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import pyarrow as pa
 import pytest
@@ -55,15 +55,24 @@ def search(monkeypatch: pytest.MonkeyPatch) -> FakeSearch:
 
 
 @pytest.fixture
-def listed(home: Home) -> Callable[[list[str]], Home]:
-    """Writes a home's manifest of usable paths."""
+def listed(home: Home) -> Callable[..., Home]:
+    """Writes a home's manifest of usable paths; `shots` are further columns by path."""
 
-    def write(paths: list[str]) -> Home:
+    def write(paths: list[str], shots: Mapping[str, Mapping[str, object]] | None = None) -> Home:
         shards: dict[str, list[str]] = {shard: [] for shard in home.shards}
         for path in paths:
             shards[shard_of(path, len(home.shards))].append(path)
         for shard, inside in shards.items():
-            rows = [{"path": path, "label": label_of(path), "status": "ok", "sha256": f"sha-{path}"} for path in inside]
+            rows = [
+                {
+                    "path": path,
+                    "label": label_of(path),
+                    "status": "ok",
+                    "sha256": f"sha-{path}",
+                    **(shots or {}).get(path, {}),
+                }
+                for path in inside
+            ]
             metadata = ManifestMetadata(root=str(home.images)).as_metadata()
             listed_rows = pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA)
             tables.write(tables.manifest_path(home.warehouse, shard), listed_rows, metadata)

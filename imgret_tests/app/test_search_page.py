@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from datetime import datetime
 
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -213,6 +214,41 @@ def test_controls_make_the_query(page: AppTest, server: FakeServer, search: Fake
     assert search.queries[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
     assert "No hits" in texts(page)
     assert "lower the minimum score or choose all folders" in texts(page)
+
+
+def test_dates_and_cameras_filter_where_the_library_has_them(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], listed: Callable[..., Home]
+) -> None:
+    page.query_params["image"] = library[0]
+    page.run()
+    assert not [each for each in page.sidebar.expander if each.label == "Date and camera"]
+    taken = datetime.fromisoformat("2024-05-31T10:20:30")
+    listed(library, {library[1]: {"taken": taken, "camera": "Canon EOS 5D"}, library[2]: {"camera": "NIKON D90"}})
+    page.run()
+    assert [each.label for each in page.sidebar.expander] == ["Date and camera"]
+    assert page.text_input(key="since").placeholder == page.text_input(key="until").placeholder == "2024-05-31"
+    assert page.selectbox(key="camera").options == ["Canon EOS 5D", "NIKON D90"]
+    assert search.queries[-1][1] == Query(top_k=24, relations=True)
+    page.text_input(key="since").input(" 2024-05 ")
+    page.text_input(key="until").input("2024")
+    page.selectbox(key="camera").select("NIKON D90")
+    page.run()
+    expected = Query(top_k=24, relations=True, since="2024-05", until="2024", camera="NIKON D90")
+    assert search.queries[-1][1] == expected
+    assert "choose other dates or all cameras" in texts(page)
+
+
+def test_a_link_restores_dates_and_camera(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], listed: Callable[..., Home]
+) -> None:
+    taken = datetime.fromisoformat("2024-05-31T10:20:30")
+    listed(library, {library[1]: {"taken": taken, "camera": "Canon EOS 5D"}})
+    for name, value in {"image": library[2], "since": "2024", "until": "2025-01", "camera": "Canon EOS 5D"}.items():
+        page.query_params[name] = value
+    page.run()
+    expected = Query(top_k=24, relations=True, since="2024", until="2025-01", camera="Canon EOS 5D")
+    assert search.queries[-1][1] == expected
+    assert page.sidebar.expander[0].proto.expanded
 
 
 def test_duplicates_are_grouped_unless_switched_off(

@@ -136,6 +136,20 @@ def test_a_filter_that_the_index_knows_is_not_requested_again() -> None:
     assert (asked["label"], asked["candidates"], asked["excluded_paths"]) == ("rare", 50, ["itself"])
 
 
+def test_filters_that_the_index_does_not_know_are_parameters_and_more_is_requested() -> None:
+    database = CannedDatabase(
+        {**INDEXED, BY_SEARCH: lambda parameters: [row("a", [1, 0, 0])] * (parameters["candidates"] // 400)}
+    )
+    query = Query(top_k=3, since="2024", until="2024-02", camera="Canon")
+    hits, mode = nearest(database, STATE, np.ones(3, np.float32), query)
+    assert ([hit.path for hit in hits], mode) == (["a"] * 3, "index")
+    asked = database.parameters_of(BY_SEARCH)
+    assert [parameters["candidates"] for parameters in asked] == [50, 400, 3200]
+    assert asked[0]["since"].isoformat() == "2024-01-01T00:00:00"
+    assert asked[0]["until"].isoformat() == "2024-02-29T23:59:59"
+    assert asked[0]["camera"] == "Canon"
+
+
 def test_many_excluded_copies_do_not_hide_that_the_index_has_more() -> None:
     def candidates(parameters: dict[str, Any]) -> list[dict[str, Any]]:
         return [row(str(number), [1, number, 0], "rare") for number in range(parameters["candidates"] - 50)]
