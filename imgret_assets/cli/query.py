@@ -105,7 +105,7 @@ class Request:
 @click.option("--relations", is_flag=True, help="Show the SIMILAR_TO relationships of each hit, in both directions.")
 @click.option("--min-score", type=float, help="Only hits with at least this raw cosine.")
 @click.option("--label", help="Only hits with this label (their folder).")
-@click.option("--since", metavar="DATE", help="Only photos taken on this date or later: 2024, 2024-05, 2024-05-31…")
+@click.option("--since", metavar="DATE", help="Only photos taken on this date or later, such as 2024 or 2024-05-31.")
 @click.option("--until", metavar="DATE", help="Only photos taken on this date, or in this year or month, or earlier.")
 @click.option("--camera", help="Only photos by this camera, such as 'Canon EOS 5D', in upper or lower case.")
 @click.option("--include-self", is_flag=True, help="Keep the query image itself if it is in the graph.")
