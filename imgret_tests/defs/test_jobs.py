@@ -196,7 +196,7 @@ def test_the_page_is_linked_with_the_whole_query(images: Path) -> None:
     expected = {"image": [paths[0]], "more": [paths[1]], "less": [paths[2]], "crop": ["10%,0%,50%,50%"]}
     assert parse_qs(link.query) == expected | {"k": ["7"], "mode": ["index"]}
     shot = {"since": "2024-05", "until": "2024", "camera": "Canon EOS 5D"}
-    link = urlsplit(page_link("http://127.0.0.1:8501", answer, Query(**shot), parts))
+    link = urlsplit(page_link("http://127.0.0.1:8501", answer, replace(Query(), **shot), parts))
     assert {name: parse_qs(link.query)[name] for name in shot} == {name: [value] for name, value in shot.items()}
     outside = [*parts, QueryPart(read_query(images / paths[0]))]
     assert page_link("http://127.0.0.1:8501", answer, Query(), outside) == "http://127.0.0.1:8501"

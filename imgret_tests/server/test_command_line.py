@@ -253,6 +253,17 @@ def test_found_is_11_only_if_asked_for(place: Place) -> None:
     assert place.run("query", "query.png", "--fail-on-found").returncode == 2
 
 
+def test_photos_without_date_and_camera_are_no_hits_of_their_filters(place: Place) -> None:
+    for options in (("--since", "1900"), ("--until", "2999"), ("--camera", "Canon EOS 5D")):
+        done = place.run("query", "query.png", "--json", *options)
+        assert (done.returncode, paths_in(done.stdout)) == (0, [])
+        by_camera = "no image is by the camera 'Canon EOS 5D'; cameras of the library: none"
+        assert (by_camera in done.stderr.decode()) is ("--camera" in options)
+    wrong = place.run("query", "query.png", "--since", "last year")
+    assert (wrong.returncode, wrong.stdout) == (2, b"")
+    assert "since is 'last year'. Expected: a date" in wrong.stderr.decode()
+
+
 def test_relations_are_rows_of_their_own(place: Place) -> None:
     args = ("query", "query.png", "-k", "2", "--relations")
     rows = [line.split("\t") for line in place.run(*args).stdout.decode().splitlines()]

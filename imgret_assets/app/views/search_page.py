@@ -200,8 +200,8 @@ def _show_controls(library: Library) -> Controls:
         help="Show exact duplicates and near-duplicates of each other once, at the best hit (see Duplicates).",
     )
     includes_query = st.toggle("Include the query image", key="self", bind="query-params")
-    query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True, **shot)
-    return Controls(query, groups_duplicates)
+    query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True)
+    return Controls(replace(query, **shot), groups_duplicates)
 
 
 def _show_shot_filters(library: Library) -> dict[str, str | None]:

@@ -45,13 +45,13 @@ def _parts(text: str, name: str) -> tuple[datetime, int]:
     """Return the first second, and how many of year, month, day, hour, minute and second are given."""
     found = _TEXT.fullmatch(text.strip())
     given = [int(part) for part in found.groups() if part is not None] if found is not None else []
-    # Without a year there is no date. A month and a day that are not given are the first.
-    year, month, day, *time = (*given, *[1] * (3 - len(given))) if given else (0, 1, 1)
+    # A month and a day that are not given are the first; there is no year 0.
+    year, month, day, hour, minute, second = (*given, *(0, 1, 1, 0, 0, 0)[len(given) :])
     try:
-        return datetime(year, month, day, *time), len(given)  # noqa: DTZ001
+        return datetime(year, month, day, hour, minute, second), len(given)  # noqa: DTZ001
     except ValueError as error:
         raise SettingError(
-            f"{name} is {text!r}",
+            f"{name} is {text[:60]!r}",
             expected="a date, or date and time, as the camera's clock shows it and without a zone: 2024, 2024-05, "
             "2024-05-31, 2024-05-31 10:20 or 2024-05-31T10:20:30",
         ) from error
