@@ -9,6 +9,7 @@ from PIL import Image
 
 from imgret_assets.domain.images import optional_decoders
 from imgret_assets.domain.images.decode import EXTENSIONS, Header, decode, read_header
+from imgret_assets.domain.images.exif_facts import ExifFacts
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.raw_decoding import is_raw_tiff
 from imgret_assets.domain.images.raw_names import RAW_ENDINGS
@@ -46,7 +47,7 @@ def test_a_raw_file_is_recognised_by_its_content() -> None:
 def test_header_and_pixels(orientation: int, size: tuple[int, int]) -> None:
     data = dng(orientation=orientation)
     header = read_header(io.BytesIO(data), max_pixels=10**6)
-    assert header == Header(*size, "RAW", "raw1", depth=StoredDepth(3, 48))
+    assert header == Header(*size, "RAW", "raw1", depth=StoredDepth(3, 48), exif=ExifFacts(camera="imgret test"))
     image = decode(data, max_pixels=10**6)
     assert (image.mode, image.size) == ("RGB", size)
     pixels = np.asarray(image).astype(int)
