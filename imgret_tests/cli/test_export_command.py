@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import networkx as nx
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from PIL import Image
 
@@ -122,6 +123,29 @@ def test_graphml_opens_in_networkx(library: Library, exported: dict[str, Path]) 
     assert graph.nodes[NEAR_COPY]["width"] == 320
     assert "label" not in graph.nodes[ORIGINAL], "what is null is not there"
     assert (graph.graph["metric"], graph.graph["model"]) == ("cosine", library.space.id)
+
+
+@pytest.mark.parametrize("is_older", [False, True])
+def test_date_and_camera_go_with_nodes(library: Library, tmp_path: Path, is_older: bool) -> None:
+    """A manifest of an earlier version has none."""
+    shot = {"taken": datetime.fromisoformat("2024-05-31T10:20:30"), "camera": "Canon EOS 5D"}
+    stored = {file: file.read_bytes() for file in (library.home.warehouse / "manifest").iterdir()}
+    try:
+        for file in stored:
+            rows = [row | shot if row["path"] == ORIGINAL else row for row in tables.read(file).to_pylist()]
+            table = pa.Table.from_pylist(rows, tables.MANIFEST_SCHEMA)
+            table = table.drop_columns(list(shot)) if is_older else table
+            tables.write(file, table, tables.read_metadata(file))
+        library.run("export", tmp_path / "out")
+        library.run("export", tmp_path / "out", "--format", "graphml")
+    finally:
+        for file, data in stored.items():
+            file.write_bytes(data)
+    nodes = pd.read_parquet(tmp_path / "out/nodes.parquet").set_index("path")
+    expected = [] if is_older else [(ORIGINAL, "2024-05-31T10:20:30", "Canon EOS 5D")]
+    assert list(nodes[["taken", "camera"]].dropna().itertuples(name=None)) == expected
+    node = nx.read_graphml(tmp_path / "out/graph.graphml").nodes[ORIGINAL]
+    assert node.get("taken") == (None if is_older else "2024-05-31T10:20:30")
 
 
 def test_vectors_go_with_parquet_only(library: Library, tmp_path: Path) -> None:

@@ -40,6 +40,8 @@ NODE_SCHEMA = pa.schema(
         ("width", pa.int32()),
         ("height", pa.int32()),
         ("format", pa.string()),
+        ("taken", pa.string()),
+        ("camera", pa.string()),
         ("shard", pa.string()),
         ("model", pa.string()),
         ("engine", pa.string()),
@@ -77,7 +79,7 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
 
     `nodes` and `relationships` are two files, or with `graphml` the one file `graph.graphml`. Each file is replaced as
     a whole. `relationship_kinds` has the direction and the columns of each type. `score` is the raw cosine, null for
-    exact duplicates; `at` is a date and time, ISO 8601.
+    exact duplicates; `at` is a date and time, ISO 8601, and `taken` likewise, without a zone.
 
     Args:
         home: the home.
@@ -167,9 +169,18 @@ def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema:
             "group": pa.array([groups.get(path) for path in paths], pa.string()),
             "shard": pa.array([shard] * len(paths), pa.string()),
             "model": pa.array([space.id] * len(paths), pa.string()),
+            **_shot_columns(rows),
         }
         if paths:
             yield pa.table([columns[name] for name in schema.names], schema=schema)
+
+
+def _shot_columns(rows: pa.Table) -> dict[str, pa.Array | pa.ChunkedArray]:
+    """Return dates as texts, and cameras; both null of a manifest of an earlier version."""
+    if "taken" not in rows.column_names:
+        return {name: pa.nulls(rows.num_rows, pa.string()) for name in ("taken", "camera")}
+    dates = [None if date is None else date.isoformat() for date in rows["taken"].to_pylist()]
+    return {"taken": pa.array(dates, pa.string()), "camera": rows["camera"]}
 
 
 def _as_relationships(kind: RelationshipKind, columns: Mapping[str, pa.Array]) -> pa.Table:
