@@ -17,7 +17,7 @@ from imgret_tests.support.pictures import write_pictures
 
 pytestmark = pytest.mark.server
 
-FIRST = datetime.fromisoformat("2023-12-30T23:59:59")
+FIRST = datetime.fromisoformat("2023-12-30T23:59:00")
 CAMERAS = (("Canon", "Canon EOS 5D"), ("NIKON CORPORATION", "NIKON D90"), ("Äpple", "Fön 7"))
 NAMES = ("Canon EOS 5D", "NIKON D90", "Äpple Fön 7")
 
@@ -69,7 +69,7 @@ def test_nodes_have_a_local_date_and_a_camera(graph: Graph) -> None:
     assert [row["path"] for row in rows] == expected()
     assert rows[0] == {
         "path": "photos/00.jpg",
-        "taken": "2023-12-30T23:59:59",
+        "taken": "2023-12-30T23:59:00",
         "type": "LOCAL DATETIME NOT NULL",
         "camera": NAMES[0],
     }
@@ -86,8 +86,10 @@ def test_nodes_have_a_local_date_and_a_camera(graph: Graph) -> None:
         ({"until": "2023"}, {"until": "2023-12-31T23:59:59"}),
         ({"since": "2024-01-02", "until": "2024-01-02"},
          {"since": "2024-01-02T00:00:00", "until": "2024-01-02T23:59:59"}),
-        ({"since": "2024-01-03 11:59:59", "until": "2024-01-03 23:59"},
-         {"since": "2024-01-03T11:59:59", "until": "2024-01-03T23:59:59"}),
+        ({"since": "2024-01-03 11:59:00", "until": "2024-01-03 23:59:00"},
+         {"since": "2024-01-03T11:59:00", "until": "2024-01-03T23:59:00"}),
+        ({"since": "2024-01-03 11:59:01", "until": "2024-01-04 11:59"},
+         {"since": "2024-01-03T11:59:01", "until": "2024-01-04T11:59:59"}),
         ({"camera": "canon eos 5d"}, {"camera": 0}),
         ({"camera": "ÄPPLE  FÖN 7", "until": "2024-01"}, {"camera": 2, "until": "2024-01-31T23:59:59"}),
     ],

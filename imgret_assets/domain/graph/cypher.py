@@ -83,13 +83,15 @@ def drop_vector_index(name: str) -> str:
 
 # Nodes. Each of `rows` has path, properties (a map) and, for vectors, embedding.
 # READ_NODES returns lists of nodes, one row for each shard and first digit of their contents: one row for each node
-# takes the driver three times as long.
+# takes the driver three times as long. Dates are texts on the way, which are read and compared much faster.
 NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label", "taken", "camera")
+_DATE = "taken"
+_SET_FACTS = f"SET n += row.properties, n.{_DATE} = localdatetime(row.properties.{_DATE})"
 READ_NODES = f"""
 UNWIND $shards AS shard
 MATCH (n:Image {{shard: shard}})
 WITH shard, left(toStringOrNull(n.sha256), 1) AS digit,
-     collect([{", ".join(f"n.{name}" for name in NODE_FACTS)}]) AS nodes
+     collect([{", ".join(f"toStringOrNull(n.{name})" if name == _DATE else f"n.{name}" for name in NODE_FACTS)}]) AS nodes
 RETURN shard, nodes
 """
 # A new vector's node loses its relationships in the same transaction: their scores are of the old vector.
@@ -103,17 +105,17 @@ WRITE_NODES_PACKED = f"""
 CYPHER 25
 UNWIND $rows AS row
 MERGE (n:Image {{path: row.path}})
-SET n += row.properties, n.embeddings = toFloatList(row.embedding), n.indexed_at = datetime()
+{_SET_FACTS}, n.embeddings = toFloatList(row.embedding), n.indexed_at = datetime()
 {_DELETE_RELATIONSHIPS_OF_N}"""
 WRITE_NODES = f"""
 UNWIND $rows AS row
 MERGE (n:Image {{path: row.path}})
-SET n += row.properties, n.embeddings = row.embedding, n.indexed_at = datetime()
+{_SET_FACTS}, n.embeddings = row.embedding, n.indexed_at = datetime()
 {_DELETE_RELATIONSHIPS_OF_N}"""
-UPDATE_NODES = """
+UPDATE_NODES = f"""
 UNWIND $rows AS row
-MATCH (n:Image {path: row.path})
-SET n += row.properties
+MATCH (n:Image {{path: row.path}})
+{_SET_FACTS}
 """
 # With the shard: a node that has been written for another shard since it was read stays.
 DELETE_NODES = """

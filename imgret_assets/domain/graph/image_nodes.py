@@ -285,5 +285,7 @@ def _write_vectors(
 
 def _facts(row: dict[str, Any], shard: str, space: EmbeddingSpace) -> dict[str, Any]:
     facts = {key: row[key] for key in ("sha256", "engine", "bytes", "width", "height", "format", "label")}
-    # A manifest of an earlier version has no columns of these.
-    return {**facts, "taken": row.get("taken"), "camera": row.get("camera"), "shard": shard, "model": space.id}
+    # A manifest of an earlier version has no columns of date and camera.
+    taken, camera = row.get("taken"), row.get("camera")
+    date = None if taken is None else taken.isoformat()
+    return {**facts, "taken": date, "camera": camera, "shard": shard, "model": space.id}
