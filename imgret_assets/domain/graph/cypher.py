@@ -86,12 +86,13 @@ def drop_vector_index(name: str) -> str:
 # takes the driver three times as long. Dates are texts on the way, which are read and compared much faster.
 NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label", "taken", "camera")
 _DATE = "taken"
+_FACTS_OF_N = [f"toStringOrNull(n.{name})" if name == _DATE else f"n.{name}" for name in NODE_FACTS]
 _SET_FACTS = f"SET n += row.properties, n.{_DATE} = localdatetime(row.properties.{_DATE})"
 READ_NODES = f"""
 UNWIND $shards AS shard
 MATCH (n:Image {{shard: shard}})
 WITH shard, left(toStringOrNull(n.sha256), 1) AS digit,
-     collect([{", ".join(f"toStringOrNull(n.{name})" if name == _DATE else f"n.{name}" for name in NODE_FACTS)}]) AS nodes
+     collect([{", ".join(_FACTS_OF_N)}]) AS nodes
 RETURN shard, nodes
 """
 # A new vector's node loses its relationships in the same transaction: their scores are of the old vector.
