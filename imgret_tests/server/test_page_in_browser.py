@@ -152,7 +152,11 @@ class View:
 
     def exact_button(self, label: str) -> "Locator":
         """All buttons with this label, whatever icon is before it."""
-        return self.page.locator("[data-testid=stButton] button").filter(has=self.page.get_by_text(label, exact=True))
+        buttons = self.page.locator("[data-testid=stButton] button").filter(
+            has=self.page.get_by_text(label, exact=True)
+        )
+        # Streamlit draws a button with a help text twice, once without it, and shows one of them.
+        return buttons.filter(visible=True)
 
 
 # Schemes of addresses that the window makes itself.
