@@ -150,9 +150,9 @@ def query(
     rectangle = None if crop is None else Crop.parse(crop)
     if fail_on_found and min_score is None:
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
-    opened = served_home(open_existing_home(load_settings({"home": home})))
     if not images and (not text or crop):
         raise click.UsageError("--crop needs an IMAGE" if text else "Missing argument 'IMAGE...', or --text")
+    opened = served_home(open_existing_home(load_settings({"home": home})))
     several = not together and (len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images))
     if sheet is not None and (together or less or crop or text or less_text):
         raise click.UsageError(

@@ -35,7 +35,8 @@ def _offline(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_first_run_of_a_home_chooses_the_model_whose_weights_are_here_and_downloads_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    settings = load_settings({"home": tmp_path / "home"})
+    (tmp_path / "images").mkdir()
+    settings = load_settings({"home": tmp_path / "home", "images": tmp_path / "images"})
     with pytest.raises(ExecutionError, match="efficientnet_lite0"):
         refresh_with_progress(settings)
     assert f"The model of {tmp_path / 'home'} is efficientnet_lite0; --model" in capsys.readouterr().err

@@ -100,7 +100,7 @@ def test_every_command_shown_can_be_called_so(line: Shown, tmp_path: Path, monke
         "imgret run --imgages x",
         "imgret querry a.jpg",
         "imgret query a.jpg --mode fast",
-        "imgret query",
+        "imgret known",
         "imgret review decide a.jpg b.jpg --verdict same",
         "imgret reshard many",
         "docker compose exec code imgret rum",

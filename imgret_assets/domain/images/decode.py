@@ -403,7 +403,8 @@ class _Decoding:
         if image.format == HEIF:
             # The pixels themselves may be more than the header says.
             _check_pixels(image.size, self._max_pixels)
-            return image if self._min_size is None else reduced(image, self._min_size)
+            # A copy: the next frame is decoded into the same object.
+            return image.copy() if self._min_size is None else reduced(image, self._min_size)
         return _rotated(image)
 
 

@@ -63,7 +63,8 @@ def failure_of(data: bytes, error: Exception) -> UnusableImageError:
         )
     if (missing := missing_part(data, form)) is not None:
         return UnusableImageError(Status.TRUNCATED, f"{missing} ({reason})")
-    text = str(error).lower()
+    # libheif's words for a reference that leads nowhere, which is damage.
+    text = str(error).lower().replace("unsupported or non-existing", "non-existing")
     if isinstance(error, NotImplementedError) or any(hint in text for hint in _UNSUPPORTED_HINTS):
         return UnusableImageError(Status.UNSUPPORTED, reason)
     if form is None and any(hint in text for hint in _MISSING_HINTS):

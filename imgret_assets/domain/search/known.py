@@ -61,7 +61,7 @@ def check_known(home: Home, image: QueryImage, *, database: Database, min_score:
     """
     query = Query(top_k=_CANDIDATES, min_score=min_score, exclude_self=False).check()
     # Without its path, which the query would leave out instead of the copies.
-    answer = find_similar(home, image, replace(query, min_score=None), database=database)
+    answer = find_similar(home, replace(image, path=None), replace(query, min_score=None), database=database)
     hits = [hit for hit in answer.results if hit.path != image.path]
     copies = sorted(set(answer.query_paths) - {image.path})
     if copies:

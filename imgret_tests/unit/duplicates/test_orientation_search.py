@@ -100,7 +100,12 @@ def test_a_symmetric_image_makes_one_kind_alone(home: Home) -> None:
     put(home.images, "mirrored.jpg", turned(image, 3))
     put(home.images, "rotated.jpg", turned(image, 0))
     refresh(home)
-    assert kinds(home) == {("mirrored.jpg", NEAR): "a.png", ("rotated.jpg", ROTATED): "a.png"}
+    found = kinds(home)
+    # Which of the two it is called is decided by rounding errors.
+    assert ("rotated.jpg", ROTATED) in found or ("rotated.jpg", MIRRORED) in found
+    assert set(found.values()) == {"a.png"}
+    assert sorted(path for path, _ in found) == ["mirrored.jpg", "rotated.jpg"]
+    assert ("mirrored.jpg", NEAR) in found
 
 
 def test_an_image_to_look_at_first_is_not_turned_as_well(home: Home) -> None:

@@ -42,7 +42,8 @@ def rows_of(home: Home) -> dict[str, KnownModel]:
 def test_a_new_home_lists_the_models_that_need_no_download(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(home.path / "nothing"))
     found = known_models(home)
-    assert [(row.name, row.dim, row.weights) for row in found] == [
+    # The second network of the family is there where its extra is installed.
+    assert [(row.name, row.dim, row.weights) for row in found if row.name != "efficientnet_lite2"] == [
         ("resnet50", 2048, "missing"),
         ("efficientnet_lite0", 1280, "here"),
     ]

@@ -65,6 +65,7 @@ ON_DISK = [
             "listed_to_ns": "1000000000000000001",
             "decoder": "2",
             "inspection": "2",
+            "decoders": "",
         },
     ),
 ]
