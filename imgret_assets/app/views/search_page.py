@@ -51,6 +51,7 @@ MAX_TOP_K = 240
 DEFAULT_TOP_K = HITS_PER_PAGE = 24
 EXAMPLES = 8
 _ADDS = "add-to-query"
+_IN_SIDEBAR = "uploader-in-sidebar"
 
 
 @dataclass(frozen=True)
@@ -94,15 +95,19 @@ def show_search() -> None:
         _show_pickers(library, sample_names(home), has_query=chosen is not None)
         words = show_words(home)
         is_start = chosen is None and not words.text
-        if not is_start:
+        # It never moves back: while a second file replaces the first there is no query, and an uploader that moved then
+        # would lose the file.
+        st.session_state[_IN_SIDEBAR] = st.session_state.get(_IN_SIDEBAR, False) or not is_start
+        if st.session_state[_IN_SIDEBAR]:
             with uploader:
                 _show_uploader()
         controls = _show_controls(library)
     context = PageContext(home, library, show_header(home, library))
     add_keys()
     if is_start:
-        # In the middle: a narrow window hides the sidebar.
-        _show_uploader()
+        if not st.session_state[_IN_SIDEBAR]:
+            # In the middle: a narrow window hides the sidebar.
+            _show_uploader()
         _show_examples(context)
     else:
         _show_answer(context, chosen, words, controls)
