@@ -284,11 +284,8 @@ def test_without_an_index_every_node_is_asked(graph: Graph, database: Database, 
     assert [hit.path for hit in answer.results] == [hit.path for hit in by_index.results]
 
 
-@pytest.mark.parametrize("mode", ["index", "exact"])
-def test_without_gds_the_answers_are_the_same(
-    graph: Graph, database: Database, outside: QueryImage, mode: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    assert database.has_gds
+def record_statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return a list to which every reading statement is added as it is sent."""
     sent: list[str] = []
     rows = Database.rows
 
@@ -297,6 +294,15 @@ def test_without_gds_the_answers_are_the_same(
         return rows(self, statement, parameters)
 
     monkeypatch.setattr(Database, "rows", recording)
+    return sent
+
+
+@pytest.mark.parametrize("mode", ["index", "exact"])
+def test_without_gds_the_answers_are_the_same(
+    graph: Graph, database: Database, outside: QueryImage, mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert database.has_gds
+    sent = record_statements(monkeypatch)
     queries = [{"top_k": 20}, {"top_k": 5, "label": "family5"}, {"top_k": 30, "min_score": 0.2, "relations": True}]
     with_gds = [ask(graph, database, outside, mode=mode, **query).results for query in queries]
     assert any("gds." in statement for statement in sent) == (mode == "exact")
@@ -310,14 +316,7 @@ def test_the_clause_search_and_the_procedure_give_the_same_answers(
     graph: Graph, database: Database, outside: QueryImage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert database.has_search
-    sent: list[str] = []
-    rows = Database.rows
-
-    def recording(self: Database, statement: str, parameters: dict[str, object] | None = None) -> object:
-        sent.append(statement)
-        return rows(self, statement, parameters)
-
-    monkeypatch.setattr(Database, "rows", recording)
+    sent = record_statements(monkeypatch)
     images = [outside, inside(graph, COPIED), inside(graph, "blends/blend007.png")]
     queries = [{"top_k": 20}, {"top_k": 5, "label": "family5"}, {"top_k": 1000}, {"top_k": 9, "min_score": 0.2}]
     by_search = [ask(graph, database, image, **query).results for image in images for query in queries]

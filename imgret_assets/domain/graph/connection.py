@@ -7,7 +7,6 @@ what server it is. Not here: the statements (`domain.graph.cypher`), starting an
 
 import re
 import ssl
-import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.neo4j_server.drivers import open_driver
 from imgret_assets.domain.neo4j_server.lifecycle import browser_url, connection
 from imgret_assets.domain.neo4j_server.run_file import Connection
+from imgret_assets.domain.runtime.shared_blocks import SharedWithinBlocks
 from imgret_assets.errors import DatabaseError, UnreachableDatabaseError, first_line
 from imgret_assets.settings import Settings
 
@@ -190,31 +190,22 @@ def _as_dictionary(record: "Record") -> dict[str, Any]:
     return dict(record.items())
 
 
-class _KeptDatabases:
+class _KeptDatabases(SharedWithinBlocks):
     """The connections of this process that stay open until the last `keep_connections` ends, by server and login."""
 
     def __init__(self) -> None:
-        self.depth = 0
-        self._lock = threading.Lock()
+        super().__init__()
         self._stack = ExitStack()
         self._databases: dict[tuple[Connection, str | None], Database] = {}
 
-    def enter(self) -> None:
-        """Keep connections from now on."""
-        with self._lock:
-            self.depth += 1
-
-    def leave(self) -> None:
-        """Close all connections if no other block keeps them."""
-        with self._lock:
-            self.depth -= 1
-            if self.depth == 0:
-                self._databases.clear()
-                self._stack.close()
+    def drop_all(self) -> None:
+        """Close all connections."""
+        self._databases.clear()
+        self._stack.close()
 
     def get(self, server: Connection, name: str | None) -> Database:
         """Return the kept connection to a server; open it if there is none."""
-        with self._lock:
+        with self.lock:
             key = (server, name)
             if key not in self._databases:
                 self._databases[key] = self._stack.enter_context(_connected(server, name))
@@ -222,7 +213,7 @@ class _KeptDatabases:
 
     def forget(self, database: Database) -> None:
         """Let the next block try again whether the server is there."""
-        with self._lock:
+        with self.lock:
             self._databases = {key: kept for key, kept in self._databases.items() if kept is not database}
 
 
@@ -235,11 +226,8 @@ def keep_connections() -> Iterator[None]:
 
     To open one takes three round trips, over TLS more.
     """
-    _kept.enter()
-    try:
+    with _kept.block():
         yield
-    finally:
-        _kept.leave()
 
 
 @contextmanager
@@ -254,7 +242,7 @@ def open_database(settings: Settings, *, progress: Any = None) -> Iterator[Datab
     """
     server, name = connection(settings, log=progress), settings.neo4j.database
     with translated(server.uri), ExitStack() as stack:
-        if not _kept.depth:
+        if not _kept.is_kept:
             yield stack.enter_context(_connected(server, name))
             return
         database = _kept.get(server, name)

@@ -4,11 +4,12 @@ Belongs here: keeping what was read, for as long as the file is the same. Not he
 (`domain.storage.tables`).
 """
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
+
+from imgret_assets.domain.runtime.shared_blocks import SharedWithinBlocks
 
 # Together less than the vectors of a few thousand images. A table of a large home is read from the disk's cache again.
 MAX_BYTES = 128 << 20
@@ -18,31 +19,22 @@ _Value = TypeVar("_Value")
 _FileStamp = tuple[int, int, int, int, int]
 
 
-class _KeptTables:
+class _KeptTables(SharedWithinBlocks):
     """What was read within `keep_tables`, by file and part, in the order of reading."""
 
     def __init__(self) -> None:
-        self.depth = 0
-        self._lock = threading.Lock()
+        super().__init__()
         self._entries: dict[tuple[Path, object], tuple[_FileStamp, Any, int]] = {}
         self._bytes = 0
 
-    def enter(self) -> None:
-        """Keep tables from now on."""
-        with self._lock:
-            self.depth += 1
-
-    def leave(self) -> None:
-        """Drop all tables if no other block keeps them."""
-        with self._lock:
-            self.depth -= 1
-            if self.depth == 0:
-                self._entries.clear()
-                self._bytes = 0
+    def drop_all(self) -> None:
+        """Drop all tables."""
+        self._entries.clear()
+        self._bytes = 0
 
     def find(self, path: Path, part: object, stamp: _FileStamp) -> Any:
         """Return what was read of a file with this stamp; None where nothing was."""
-        with self._lock:
+        with self.lock:
             entry = self._entries.get((path, part))
             return entry[1] if entry is not None and entry[0] == stamp else None
 
@@ -50,8 +42,8 @@ class _KeptTables:
         """Keep what was read, and drop what was read first beyond `MAX_BYTES`."""
         if size > MAX_TABLE_BYTES:
             return
-        with self._lock:
-            if not self.depth:
+        with self.lock:
+            if not self.is_kept:
                 return
             self._drop((path, part))
             self._entries[path, part] = (stamp, value, size)
@@ -70,11 +62,8 @@ _kept = _KeptTables()
 @contextmanager
 def keep_tables() -> Iterator[None]:
     """Let `kept` return within the block what it has returned before, in all threads, while the file is the same."""
-    _kept.enter()
-    try:
+    with _kept.block():
         yield
-    finally:
-        _kept.leave()
 
 
 def kept(path: Path, part: object, read: Callable[[], _Value], size: Callable[[_Value], int]) -> _Value:
@@ -89,7 +78,7 @@ def kept(path: Path, part: object, read: Callable[[], _Value], size: Callable[[_
         read: reads it; what it returns must not be changed by callers.
         size: bytes of what `read` has returned.
     """
-    stamp = _stamp_of(path) if _kept.depth else None
+    stamp = _stamp_of(path) if _kept.is_kept else None
     if stamp is None:
         return read()
     if (found := _kept.find(path, part, stamp)) is not None:
