@@ -172,8 +172,8 @@ def query(
     if not any(answer.refreshing for answer in answers):
         note_state(opened)
     _report(found, several=several, together=together, excluded=not include_self)
-    if camera is not None and not any(answer.results for answer in answers):
-        _report_cameras(opened, parameters)
+    if not any(answer.results for answer in answers):
+        _report_shots(opened, parameters)
     if sheet is not None:
         _draw(*found.answers[0], sheet, opened)
     documents = [_document(answer) for answer in answers]
@@ -296,11 +296,26 @@ def _report(found: Answers, *, several: bool, together: bool, excluded: bool) ->
         click.echo(f"imgret: {answers[0].model}, {answers[0].mode}, {took_ms:,.0f} ms", err=True)
 
 
-def _report_cameras(home: Home, query: Query) -> None:
-    """Say on stderr which cameras there are, if none of them is the query's."""
+def _report_shots(home: Home, query: Query) -> None:
+    """Say on stderr which dates and cameras there are, if none of them passes the query's filters."""
+    since, until, camera = (query.filters[name] for name in ("since", "until", "camera"))
+    if not query.has_shot_filters:
+        return
     from imgret_assets.domain.images.library import cached_library
 
-    cameras, camera = cached_library(home).cameras, str(query.filters["camera"])
+    library = cached_library(home)
+    if library.taken is None and not (since is until is None):
+        click.echo("imgret: no image of the library has a date", err=True)
+    elif library.taken is not None and (
+        (since is not None and since > library.taken[1]) or (until is not None and until < library.taken[0])
+    ):
+        first, last = library.taken
+        click.echo(f"imgret: the photos of the library were taken from {first} to {last}", err=True)
+    if camera is not None:
+        _report_cameras(library.cameras, str(camera))
+
+
+def _report_cameras(cameras: Sequence[str], camera: str) -> None:
     if camera.lower() not in (each.lower() for each in cameras):
         near = [each for each in cameras if camera.lower() in each.lower()] or cameras
         more = f" and {len(near) - _LISTED_CAMERAS:,} more" if len(near) > _LISTED_CAMERAS else ""

@@ -259,6 +259,7 @@ def test_photos_without_date_and_camera_are_no_hits_of_their_filters(place: Plac
         assert (done.returncode, paths_in(done.stdout)) == (0, [])
         by_camera = "no image is by the camera 'Canon EOS 5D'; cameras of the library: none"
         assert (by_camera in done.stderr.decode()) is ("--camera" in options)
+        assert ("no image of the library has a date" in done.stderr.decode()) is ("--camera" not in options)
     wrong = place.run("query", "query.png", "--since", "last year")
     assert (wrong.returncode, wrong.stdout) == (2, b"")
     assert "since is 'last year'. Expected: a date" in wrong.stderr.decode()

@@ -30,7 +30,7 @@ def paths_of_shots(home: Home, query: Query) -> set[str]:
     ]
     found: set[str] = set()
     for shard in home.shards:
-        table = tables.read(tables.manifest_path(home.warehouse, shard))
+        table = tables.read(tables.manifest_path(home.warehouse, shard), ["path", "taken", "camera"])
         for compare, column, value in conditions:
             table = _matching(table, compare, column, value)
         found.update(table["path"].to_pylist())
