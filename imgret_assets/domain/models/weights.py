@@ -1,10 +1,11 @@
 """Weights files: their hash, the tensors in them, and loading those into a network.
 
-Belongs here: what is the same for the weights of every model. Not here: where the weights of a model are
-(`domain.models.families`).
+Belongs here: what is the same for the weights of every model, also the Hugging Face hub's cache. Not here: where the
+weights of a model are (`domain.models.families`).
 """
 
 import hashlib
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,21 @@ def network_sha256(network: "torch.nn.Module") -> str:
         digest.update(key.encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
     return digest.hexdigest()
+
+
+def is_in_hub_cache(repository: str, file: str = "*") -> bool:
+    """Return whether a file of a repository at the Hugging Face hub is in the hub's cache on this machine.
+
+    Not asked of huggingface_hub, whose import takes longer than the answer.
+
+    Args:
+        repository: its name, `owner/name`; `*` stands for any characters.
+        file: name of the file; `*` for any file.
+    """
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
+    # A file is a link to its content, which may have been removed.
+    return any(found.exists() for found in hub.glob(f"models--{repository.replace('/', '--')}/snapshots/*/{file}"))
 
 
 def read_state(file: Path) -> dict[str, Any]:

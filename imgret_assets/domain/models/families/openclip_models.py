@@ -24,7 +24,7 @@ from imgret_assets.domain.models.model_family import Decoding, Definition, Model
 from imgret_assets.domain.models.networks import BuiltNetwork, BuiltTextTower
 from imgret_assets.domain.models.preprocessing import Preprocessing
 from imgret_assets.domain.models.text_tokenizer import TextTokenizer, TokenizerRules, missing_package_error
-from imgret_assets.domain.models.weights import file_sha256
+from imgret_assets.domain.models.weights import file_sha256, is_in_hub_cache
 from imgret_assets.errors import ModelError, did_you_mean, first_line
 
 if TYPE_CHECKING:
@@ -66,9 +66,9 @@ class OpenClipModels(ModelFamily):
         return find_checkpoint(_folder(name)) if name.startswith(_FOLDER) else None
 
     def usual_weights_state(self, name: str) -> WeightsState:
-        """Return whether the checkpoint is in a folder on this machine or fetched by open_clip."""
+        """Return whether the checkpoint is on this machine, in a folder or a cache, or would be fetched."""
         _require_open_clip()
-        return "at the hub" if self.usual_weights(name) is None else "here"
+        return "here" if self.usual_weights(name) is not None or _is_cached(name) else "at the hub"
 
     def defining_files(self, name: str, weights: Path | None) -> list[Path]:
         """Return the checkpoint and, in a folder, the configuration."""
@@ -190,6 +190,18 @@ def _fetch(name: str, pretrained: Mapping[str, Any]) -> Path:
             remedy="fetch them once where there is a network, give the checkpoint with IMGRET_WEIGHTS or --weights, "
             f"or copy the model's repository to a folder and use {_FOLDER}<folder>",
         ) from error
+
+
+def _is_cached(name: str) -> bool:
+    """Return whether `_fetch` would find the checkpoint in the hub's cache; False if open_clip has no such model."""
+    import open_clip
+    from open_clip.constants import HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME
+
+    architecture, _, tag = name.removeprefix(PREFIX).partition("/")
+    repository, _, file = open_clip.get_pretrained_cfg(architecture, tag).get("hf_hub", "").rpartition("/")
+    # open_clip prefers the same weights in the other format.
+    files = (str(Path(file).with_suffix(".safetensors")), file) if file else (HF_SAFE_WEIGHTS_NAME, HF_WEIGHTS_NAME)
+    return bool(repository) and any(is_in_hub_cache(repository, one) for one in files)
 
 
 def _load(name: str, source: _Source) -> Any:

@@ -4,7 +4,6 @@ Belongs here: what only timm's models need: their preprocessing, their poolings,
 layer itself (`domain.models.networks`). timm and torch are imported by the functions that need them.
 """
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from imgret_assets.domain.models.model_family import Decoding, Definition, ModelFamily, WeightsState
 from imgret_assets.domain.models.networks import BuiltNetwork, no_projection_error, pooled_network
 from imgret_assets.domain.models.preprocessing import INTERPOLATIONS, Preprocessing
-from imgret_assets.domain.models.weights import file_sha256, load_state, network_sha256, read_state
+from imgret_assets.domain.models.weights import file_sha256, is_in_hub_cache, load_state, network_sha256, read_state
 from imgret_assets.errors import ModelError, first_line
 
 if TYPE_CHECKING:
@@ -159,15 +158,11 @@ def _dim_without_weights(name: str, config: Mapping[str, Any]) -> int | None:
 
 
 def _is_cached(name: str) -> bool:
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    hub = Path(os.environ.get("HF_HUB_CACHE") or Path(os.environ.get("HF_HOME") or cache / "huggingface") / "hub")
     for prefix in ("hf_hub:", "hf-hub:"):
         if name.startswith(prefix):
-            folder = "models--" + name.removeprefix(prefix).replace("/", "--")
-            return any(hub.glob(f"{folder}/snapshots/*/*"))
+            return is_in_hub_cache(name.removeprefix(prefix))
     # A name without a tag stands for one of several.
-    tagged = name if "." in name else f"{name}.*"
-    return any(hub.glob(f"models--timm--{tagged}/snapshots/*/*"))
+    return is_in_hub_cache(f"timm/{name if '.' in name else f'{name}.*'}")
 
 
 def _create_network(name: str, weights: Path | None) -> Any:

@@ -145,10 +145,38 @@ def test_a_checkpoint_in_another_file_is_taken(home: Home, tiny: str, tmp_path: 
     np.testing.assert_array_equal(embed_images(model, [picture(1)]), expected)
 
 
+LAION, VITAMIN = "ViT-B-32/laion2b_s34b_b79k", "ViTamin-S/datacomp1b"
+
+
+@pytest.mark.parametrize(
+    ("name", "repository", "file"),
+    [
+        (LAION, "laion--CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_model.safetensors"),
+        (LAION, "laion--CLIP-ViT-B-32-laion2B-s34B-b79K", "open_clip_pytorch_model.bin"),
+        (VITAMIN, "jienengchen--ViTamin-S", "pytorch_model.bin"),
+    ],
+)
+def test_fetched_weights_are_found_in_the_hub_s_cache(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, repository: str, file: str
+) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    folder = tmp_path / f"models--{repository}" / "snapshots" / "abc"
+    folder.mkdir(parents=True)
+    (folder / "README.md").write_bytes(b"")
+    assert weights_state(f"openclip:{name}", None) == "at the hub"
+    (folder / file).symlink_to(tmp_path / "content")
+    assert weights_state(f"openclip:{name}", None) == "at the hub"
+    (tmp_path / "content").write_bytes(b"")
+    assert weights_state(f"openclip:{name}", None) == "here"
+    assert weights_state("openclip:ViT-L-14/laion2b_s32b_b82k", None) == "at the hub"
+
+
 def test_where_the_weights_are(tiny: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     assert weights_state(tiny, None) == "here"
     assert weights_state(f"openclip:local-dir:{tmp_path}/none", None) == "missing"
     assert weights_state("openclip:ViT-B-32/laion2b_s34b_b79k", None) == "at the hub"
+    assert weights_state("openclip:No-Such/model", None) == "at the hub"
     monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
     assert weights_state(tiny, None) == "missing"
 
