@@ -8,6 +8,7 @@ The round has a project, volumes, ports and an image of its own, and removes the
 use stay as they are. It ends at the first step that fails, with the last lines of the logs.
 """
 
+import json
 import os
 import re
 import shutil
@@ -22,6 +23,7 @@ from typing import Any
 
 import click
 
+from imgret_assets.domain.operations.compose_secrets import API_TOKEN
 from imgret_assets.errors import ImgretError
 from imgret_assets.locations import PROJECT
 from imgret_assets.samples.folders import draw_catalogue
@@ -209,6 +211,19 @@ def imgret_run(state: Round) -> str:
     return f"SUCCESS; {counted(len(state.answer.splitlines()) - 1, 'hit')}"
 
 
+def api(state: Round) -> str:
+    """Ask the HTTP API: with a wrong token, and without one, it refuses; with its own, it answers as the command."""
+    state.project.get("IMGRET_API_PORT", "/readyz")
+    image = a_sample(state)
+    path = f"/v1/images/{image}"
+    for wrong in (None, "wrong"):
+        state.project.get("IMGRET_API_PORT", path, token=wrong, refused=True)
+    token = state.project.secret(API_TOKEN)
+    facts = json.loads(state.project.get("IMGRET_API_PORT", path, token=token))
+    expect(facts.get("path") == image, f"{path} answers {facts}")
+    return f"ready; {image} with the token, 401 without"
+
+
 def backfill(state: Round) -> str:
     """Launch a backfill of all assets over all shards in the webserver."""
     keys = [node["assetKey"] for node in state.project.ask(ASSETS)["assetNodes"]]
@@ -319,6 +334,7 @@ STEPS: tuple[Callable[[Round], str], ...] = (
     page,
     doctor,
     imgret_run,
+    api,
     backfill,
     prefilled_query,
     cut_off,
@@ -338,8 +354,12 @@ def expect(holds: bool, otherwise: str) -> None:
 
 def ask_a_sample(state: Round) -> str:
     """Return the answer of `imgret query` to the first image in the folder."""
-    image = min(state.project.images.glob("*/*.*")).relative_to(state.project.images).as_posix()
-    return state.project.compose("exec", "-T", "code", "imgret", "query", f"/images/{image}").stdout
+    return state.project.compose("exec", "-T", "code", "imgret", "query", f"/images/{a_sample(state)}").stdout
+
+
+def a_sample(state: Round) -> str:
+    """Return the path of the first image in the folder, relative to it."""
+    return min(state.project.images.glob("*/*.*")).relative_to(state.project.images).as_posix()
 
 
 def same_answer(state: Round) -> None:

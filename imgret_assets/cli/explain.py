@@ -21,7 +21,7 @@ from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable
 
 _COLUMNS = ("fact", "a", "b", "both", "needed")
-_IMAGE_FACTS = ("file", "path", "format", "bytes", "width", "height", "label", "group")
+_IMAGE_FACTS = ("file", "path", "format", "bytes", "width", "height", "label", "group", "taken", "camera")
 
 
 @click.command()

@@ -1,6 +1,8 @@
 """The page Compare: two images named in the address, swapped by a key, and why they are duplicates or not."""
 
 import shutil
+from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -20,6 +22,7 @@ def page(monkeypatch: pytest.MonkeyPatch, home_environment: None) -> AppTest:
         left, right = (
             ExplainedImage(image.name, image.path, image.sha256, len(image.data), "PNG", 40, 30) for image in (a, b)
         )
+        right = replace(right, taken=datetime(2024, 5, 31, 10, 20), camera="Canon EOS 5D")  # noqa: DTZ001 - no zone
         same = left.sha256 == right.sha256
         return Explanation(
             space, left, right, "exact" if same else "different", "the same bytes" if same else "nothing alike",
@@ -74,6 +77,9 @@ def test_differences_are_marked(page: AppTest, server: FakeServer, library: list
     marks = page.dataframe[-1].value.set_index("property")[""]
     assert (marks["path"], marks["sha256"], marks["bytes"]) == ("≠", "=", "=")
     ranks = " ".join(caption.value for caption in page.caption)
+    facts = page.dataframe[-1].value.set_index("property")
+    assert facts.loc["taken"].tolist() == ["≠", "", "2024-05-31 10:20:00"]
+    assert facts.loc["camera"].tolist() == ["≠", "", "Canon EOS 5D"]
     assert "right is nearest neighbour 3 of left" in ranks
     assert "left is nearest neighbour 3 of right" in ranks
 

@@ -15,6 +15,7 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.errors import ImageError
 from imgret_tests.cli.conftest import THRESHOLD, Library
 from imgret_tests.support.chain import cosine
+from imgret_tests.support.exif_photos import exif_bytes, write_photo
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo
 
@@ -26,6 +27,17 @@ def _fake_queries(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def explained(library: Library, a: object, b: object) -> dict[str, Any]:
     return json.loads(library.run("explain", a, b, "--json").stdout)
+
+
+def test_dates_and_cameras_are_those_of_the_files(library: Library, tmp_path: Path) -> None:
+    file = tmp_path / "photo.jpg"
+    write_photo(file, 3, exif_bytes(original="2024:05:31 10:20:30", make="Canon", model="EOS 5D"))
+    said = explained(library, file, ORIGINAL)
+    assert (said["a"]["taken"], said["a"]["camera"]) == ("2024-05-31T10:20:30", "Canon EOS 5D")
+    assert (said["b"]["taken"], said["b"]["camera"]) == (None, None)
+    table = library.run("explain", file, ORIGINAL, "--format", "csv").stdout
+    assert "taken,2024-05-31 10:20:30,," in table
+    assert "camera,Canon EOS 5D,," in table
 
 
 def test_the_kind_is_what_the_tables_say_of_every_pair(library: Library) -> None:

@@ -1,17 +1,35 @@
-"""`make test-compose` where no containers can be started: one line says what is missing.
+"""`make test-compose` where no containers can be started: what it says, which services it knows, what it asks the API.
 
 The round itself needs an engine.
 """
 
 import importlib.util
+import json
 import re
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
+import yaml
 
+from imgret_assets.domain.neo4j_server.host import LOCALHOST
 from imgret_assets.locations import PROJECT
-from imgret_tests.support.compose_project import COMPOSE_AT_LEAST, ENGINE_AT_LEAST, compose_project, missing
+from imgret_tests.support.compose_project import (
+    COMPOSE_AT_LEAST,
+    ENGINE_AT_LEAST,
+    OURS,
+    PORTS,
+    PROFILES,
+    RUNNING,
+    ComposeProject,
+    RoundError,
+    compose_project,
+    missing,
+)
 
 NO_DAEMON = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?"
 # What a client says, and its exit code, to: compose version, version, buildx version.
@@ -97,3 +115,57 @@ def test_the_round_asks_for_the_versions_that_the_page_names() -> None:
     page = (PROJECT / "docs" / "operate" / "compose.md").read_text(encoding="utf-8")
     engine, compose = ENGINE_AT_LEAST[0], ".".join(map(str, COMPOSE_AT_LEAST))
     assert f"Docker Engine {engine} and Compose {compose}, or newer" in page
+
+
+def test_the_round_starts_every_service_and_gives_each_a_port_of_its_own(tmp_path: Path) -> None:
+    text = (PROJECT / "docker-compose.yml").read_text(encoding="utf-8")
+    services = yaml.safe_load(text)["services"]
+    assert set(RUNNING) == set(services) - {"setup"}
+    assert set(OURS) == {name for name, service in services.items() if service["image"].startswith("imgret:")}
+    assert set(PROFILES) == {profile for service in services.values() for profile in service.get("profiles", [])}
+    published = [port for service in services.values() for port in service.get("ports", [])]
+    assert set(PORTS) == {found[1] for port in published if (found := re.search(r"\$\{(\w+_PORT):-", port))}
+    project = ComposeProject(tmp_path, "image", dict.fromkeys(PORTS, 1), 1000)
+    words = project.command("up", "--detach")
+    assert words[-4:] == ["--profile", "api", "up", "--detach"]
+
+
+class _Api(BaseHTTPRequestHandler):
+    """An API that needs the token "right", if anything."""
+
+    needs_token = True
+
+    def do_GET(self) -> None:
+        open_to_all = self.path == "/readyz" or not self.needs_token
+        is_allowed = open_to_all or self.headers.get("Authorization") == "Bearer right"
+        self.send_response(200 if is_allowed else 401)
+        self.end_headers()
+        self.wfile.write(json.dumps({"path": self.path.removeprefix("/v1/images/")}).encode())
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Write nothing."""
+
+
+@pytest.fixture
+def api_round(tmp_path: Path, script: ModuleType) -> Iterator[Any]:
+    """A round whose only service is a small API."""
+    (tmp_path / "images" / "mugs").mkdir(parents=True)
+    (tmp_path / "images" / "mugs" / "one.png").touch()
+    (tmp_path / "compose.env").write_text("# secrets\nIMGRET_COMPOSE_API_TOKEN=right\n")
+    with ThreadingHTTPServer((LOCALHOST, 0), _Api) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield script.Round(ComposeProject(tmp_path, "image", {"IMGRET_API_PORT": server.server_port}, 1000))
+        server.shutdown()
+
+
+def test_the_api_must_answer_with_its_token_and_refuse_without(
+    api_round: Any, script: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert script.api(api_round) == "ready; mugs/one.png with the token, 401 without"
+    monkeypatch.setattr(_Api, "needs_token", False)
+    with pytest.raises(RoundError, match="answers with 200 and must refuse"):
+        script.api(api_round)
+    monkeypatch.setattr(_Api, "needs_token", True)
+    (api_round.project.folder / "compose.env").write_text("IMGRET_COMPOSE_API_TOKEN=other\n")
+    with pytest.raises(RoundError, match="answers with 401"):
+        script.api(api_round)

@@ -15,6 +15,7 @@ import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +27,17 @@ NAME = "imgret-round"
 # `start_interval` of health checks, and its support by compose, as docs/operate/compose.md says.
 ENGINE_AT_LEAST = (25, 0)
 COMPOSE_AT_LEAST = (2, 24)
-OURS = ("setup", "code", "webserver", "daemon", "page")
-RUNNING = ("neo4j", "postgres", "code", "webserver", "daemon", "page")
+OURS = ("setup", "code", "webserver", "daemon", "page", "api")
+RUNNING = ("neo4j", "postgres", "code", "webserver", "daemon", "page", "api")
+# Services that start only when they are asked for.
+PROFILES = ("api",)
+PORTS = (
+    "IMGRET_WEBSERVER_PORT",
+    "IMGRET_PAGE_PORT",
+    "IMGRET_API_PORT",
+    "IMGRET_NEO4J_HTTP_PORT",
+    "IMGRET_NEO4J_BOLT_PORT",
+)
 ANSWER_WITHIN_S = 30.0
 COMMAND_WITHIN_S = 900.0
 _LOOK_EVERY_S = 0.5
@@ -91,7 +101,8 @@ class ComposeProject:
         """Return the words of a compose command for this project."""
         files = ["--file", str(PROJECT / "docker-compose.yml"), "--file", str(self.folder / "round.yml")]
         where = ["--project-directory", str(PROJECT), "--env-file", str(self.folder / "compose.env")]
-        return ["docker", "compose", "--project-name", NAME, *files, *where, *words]
+        profiles = [word for profile in PROFILES for word in ("--profile", profile)]
+        return ["docker", "compose", "--project-name", NAME, *files, *where, *profiles, *words]
 
     def environment(self, changes: Mapping[str, str] | None = None) -> dict[str, str]:
         """Return the environment of compose commands: without settings of the caller, which would change the round."""
@@ -181,16 +192,35 @@ class ComposeProject:
             raise RoundError(f"{address}: {said['errors']}")
         return said["data"]
 
-    def get(self, variable: str, path: str) -> bytes:
+    def secret(self, name: str) -> str:
+        """Return a secret of this project by its variable."""
+        lines = (self.folder / "compose.env").read_text(encoding="utf-8").splitlines()
+        return dict(line.split("=", 1) for line in lines if "=" in line)[name]
+
+    def get(self, variable: str, path: str, *, token: str | None = None, refused: bool = False) -> bytes:
         """Return what a published port answers to GET.
 
+        Args:
+            variable: of the port.
+            path: of the address.
+            token: sent as the bearer's.
+            refused: the answer must be 401 instead of a good one.
+
         Raises:
-            RoundError: it does not answer, or with an error.
+            RoundError: it does not answer, or otherwise than it must.
         """
         address = f"{self.address(variable)}{path}"
+        headers = {} if token is None else {"Authorization": f"Bearer {token}"}
+        request = urllib.request.Request(address, headers=headers)  # noqa: S310 - our own
         try:
-            with urllib.request.urlopen(address, timeout=ANSWER_WITHIN_S) as answer:  # noqa: S310 - our own
+            with urllib.request.urlopen(request, timeout=ANSWER_WITHIN_S) as answer:  # noqa: S310
+                if refused:
+                    raise RoundError(f"{address} answers with {answer.status} and must refuse")
                 return answer.read()
+        except urllib.error.HTTPError as error:
+            if refused and error.code == HTTPStatus.UNAUTHORIZED:
+                return error.read()
+            raise RoundError(f"{address} answers with {error.code}: {error.read()[:1000]!r}") from error
         except OSError as error:
             raise RoundError(f"{address} does not answer: {error}") from error
 
@@ -217,10 +247,9 @@ def compose_project(folder: Path) -> Iterator[ComposeProject]:
 
     What an earlier round left behind, because it was killed, is removed first.
     """
-    names = ("IMGRET_WEBSERVER_PORT", "IMGRET_PAGE_PORT", "IMGRET_NEO4J_HTTP_PORT", "IMGRET_NEO4J_BOLT_PORT")
     # Containers never run as root; another user gives its own id, with which they can read its files.
     user = os.getuid() or 1000
-    project = ComposeProject(folder, f"{NAME}:built", {name: unused_port() for name in names}, user)
+    project = ComposeProject(folder, f"{NAME}:built", {name: unused_port() for name in PORTS}, user)
     write_compose_env(folder / "compose.env")
     lines = "".join(f"  {name}:\n    image: ${{ROUND_IMAGE}}\n" for name in OURS)
     (folder / "round.yml").write_text(f"services:\n{lines}", encoding="utf-8")

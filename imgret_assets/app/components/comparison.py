@@ -189,6 +189,8 @@ def _facts(image: ExplainedImage) -> dict[str, str]:
         "pixels": f"{image.width:,} × {image.height:,}",
         "bytes": f"{image.bytes:,} ({readable_bytes(image.bytes)})",
         "format": image.format,
+        "taken": "" if image.taken is None else f"{image.taken:%Y-%m-%d %H:%M:%S}",
+        "camera": image.camera or "",
         "folder": image.label or "",
         "group": image.group or "",
         "sha256": image.sha256,

@@ -9,6 +9,7 @@ A file of the library is compared by its stored vector; any other file is embedd
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import datetime
 from io import BytesIO
 from typing import Any
 
@@ -67,6 +68,8 @@ class ExplainedImage:
         height: pixels, after EXIF rotation.
         label: in the library.
         group: in the library: the path of the group's representative; None if the image is alone.
+        taken: when the photo was taken by the camera's clock, without a zone; None if the file does not say.
+        camera: make and model; None likewise.
     """
 
     file: str
@@ -78,6 +81,8 @@ class ExplainedImage:
     height: int
     label: str | None = None
     group: str | None = None
+    taken: datetime | None = None
+    camera: str | None = None
 
 
 @dataclass(frozen=True)
@@ -142,7 +147,11 @@ class Explanation:
 
     def as_json(self) -> dict[str, Any]:
         """Return the document that `imgret explain --json` prints."""
-        return asdict(self) | {"same_group": self.same_group}
+        images = {
+            side: asdict(image) | {"taken": None if image.taken is None else image.taken.isoformat()}
+            for side, image in (("a", self.a), ("b", self.b))
+        }
+        return asdict(self) | images | {"same_group": self.same_group}
 
 
 @dataclass(frozen=True)
@@ -304,8 +313,11 @@ def _measure(home: Home, space: EmbeddingSpace, image: QueryImage, notes: list[s
     # From the bytes: on the page a name is a path under the image root, or an upload's.
     fingerprint = fingerprint_bytes(image.data, max_pixels=home.settings.max_pixels)
     facts = {} if path is None else _library_facts(home, space, path)
+    shot = asdict(header.exif)
     sizes = (image.sha256, len(image.data), header.format, header.width, header.height)
-    return _Measured(ExplainedImage(image.name, path, *sizes, **facts), vector, fingerprint, _dhash(fingerprint))
+    return _Measured(
+        ExplainedImage(image.name, path, *sizes, **facts, **shot), vector, fingerprint, _dhash(fingerprint)
+    )
 
 
 def _dhash(fingerprint: Fingerprint) -> np.ndarray | None:
