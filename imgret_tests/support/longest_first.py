@@ -4,21 +4,22 @@ Belongs here: the order and the durations that it follows. Not here: which tests
 
 pytest-xdist gives each file to one worker (`--dist loadfile`), by default those with the most tests first. A file of
 few tests that start servers would come last. The durations are those of the last run on several workers, in pytest's
-cache; before the first one, the files that start whole programs come first.
+cache; before the first one, those of `seconds_of_files.txt`, which `python -m imgret_tests.support.longest_first`
+writes again from the cache.
 """
 
+import json
 from collections import defaultdict
+from pathlib import Path
 
 import pytest
 
+from imgret_assets.locations import PROJECT
+
 _CACHE_KEY = "imgret/seconds_of_files"
-# Used until there are durations: each starts servers, browsers or commands.
-_SUSPECTED = (
-    *("server/test_page_in_browser.py", "attack/test_kill_points.py", "server/test_killed_runs.py"),
-    *("docs/test_docs_commands.py", "server/test_command_line.py", "cli/test_installed_wheel.py"),
-    *("server/test_webserver.py", "attack/test_many_askers.py", "server/test_pipeline.py"),
-    *("unit/inference/test_openvino_engine.py", "unit/inference/test_torch_engine.py"),
-)
+RECORDED = Path(__file__).with_name("seconds_of_files.txt")
+# Shorter ones fill what the long ones leave, in any order.
+_LISTED_FROM_S = 10.0
 _MIN_FILES = 50
 _seconds: defaultdict[str, float] = defaultdict(float)
 
@@ -34,15 +35,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """Sort the files on a worker of pytest-xdist; every worker gets the same order."""
     if not hasattr(config, "workerinput"):
         return
-    seconds = expected_seconds(config.cache.get(_CACHE_KEY, {}) if config.cache else {})
+    seconds = (config.cache.get(_CACHE_KEY, {}) if config.cache else {}) or read_recorded()
     items.sort(key=lambda item: -seconds.get(file_of(item.nodeid), 0.0))
 
 
-def expected_seconds(recorded: dict[str, float]) -> dict[str, float]:
-    """Return the expected duration of each file that is known, by its path."""
-    return recorded or {
-        f"imgret_tests/{file}": -float(place) for place, file in enumerate(_SUSPECTED, -len(_SUSPECTED))
-    }
+def read_recorded() -> dict[str, float]:
+    """Return the seconds of the listed files, by their paths; each line is a number and a path."""
+    lines = (line.split() for line in RECORDED.read_text(encoding="utf-8").splitlines())
+    return {file: float(seconds) for seconds, file in lines}
 
 
 def file_of(nodeid: str) -> str:
@@ -61,3 +61,16 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
     on_workers = getattr(config.option, "numprocesses", None) and not hasattr(config, "workerinput")
     if on_workers and config.cache and len(_seconds) >= _MIN_FILES:
         config.cache.set(_CACHE_KEY, {file: round(seconds, 1) for file, seconds in _seconds.items()})
+
+
+def _write_recorded() -> None:
+    """Write the list from pytest's cache."""
+    cached = PROJECT / ".pytest_cache" / "v" / _CACHE_KEY
+    seconds: dict[str, float] = json.loads(cached.read_text(encoding="utf-8"))
+    longest_first = sorted(seconds, key=lambda file: (-seconds[file], file))
+    lines = [f"{seconds[file]:.0f} {file}\n" for file in longest_first if seconds[file] >= _LISTED_FROM_S]
+    RECORDED.write_text("".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    _write_recorded()
