@@ -2,12 +2,13 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from PIL import Image
 
-from imgret_assets.domain.analysis import threshold_report
+from imgret_assets.domain.analysis import threshold_plot, threshold_report
 from imgret_assets.domain.analysis.threshold_report import (
     plot_path,
     read_threshold_report,
@@ -28,6 +29,17 @@ from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.tree import put, stamps
 
 SPACE = FakeEmbedder().space.id
+
+
+@pytest.fixture
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The plot is an empty file: to draw it takes longer than to compute all figures."""
+
+    def touch(_: object, plot: Path) -> None:
+        plot.parent.mkdir(parents=True, exist_ok=True)
+        plot.touch()
+
+    monkeypatch.setattr(threshold_plot, "draw_threshold_report", touch)
 
 
 def add_image(home: Home, name: str) -> None:
@@ -59,6 +71,7 @@ def test_table_and_plot_are_written_and_read_back(built: Home, monkeypatch: pyte
     json.loads(tables.read_metadata(thresholds_path(built.warehouse, SPACE))["report"])
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_other_images_are_reported_after_their_neighbours(built: Home) -> None:
     refresh_threshold_report(built, SPACE)
     put(built.images, "new.png", picture_bytes(77))
@@ -71,6 +84,7 @@ def test_other_images_are_reported_after_their_neighbours(built: Home) -> None:
     assert (report.written, report.images, report.changed_since) == (True, 25, 0)
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_figures_are_kept_while_few_images_change(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold_report, "MAX_CHANGED_SHARE", 0.1)
     first = refresh_threshold_report(built, SPACE)
@@ -90,6 +104,7 @@ def test_figures_are_kept_while_few_images_change(built: Home, monkeypatch: pyte
         assert refresh_threshold_report(built, SPACE).written == written
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_figures_without_an_input_snapshot_are_not_kept(built: Home, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(threshold_report, "MAX_CHANGED_SHARE", 0.5)
     refresh_threshold_report(built, SPACE)
@@ -98,6 +113,7 @@ def test_figures_without_an_input_snapshot_are_not_kept(built: Home, monkeypatch
     assert refresh_threshold_report(built, SPACE).written
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_figures_are_computed_again_once_duplicates_are_known(built: Home) -> None:
     refresh_threshold_report(built, SPACE)
     refresh_duplicates(built, SPACE)
@@ -107,6 +123,7 @@ def test_figures_are_computed_again_once_duplicates_are_known(built: Home) -> No
     assert not refresh_threshold_report(built, SPACE).written
 
 
+@pytest.mark.usefixtures("_undrawn")
 def test_a_table_of_an_earlier_version_is_computed_again_once(built: Home) -> None:
     refresh_threshold_report(built, SPACE)
     path = thresholds_path(built.warehouse, SPACE)
@@ -119,7 +136,7 @@ def test_a_table_of_an_earlier_version_is_computed_again_once(built: Home) -> No
     assert (kept.written, kept.recomputed) == (False, "")
 
 
-@pytest.mark.usefixtures("settled")
+@pytest.mark.usefixtures("settled", "_undrawn")
 def test_an_empty_collection_has_a_report(home: Home) -> None:
     refresh_manifest(home)
     refresh_embeddings(home, FakeEmbedder())
