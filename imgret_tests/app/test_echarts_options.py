@@ -91,7 +91,7 @@ def test_node_and_tooltip_name_the_file() -> None:
     nodes = series(hit_graph(HITS, query_name="up load.jpg"))["data"]
     assert nodes[0]["name"] == "up load.jpg"
     assert nodes[1]["name"] == "1.png"
-    assert nodes[1]["lines"] == ["a/1.png", "score to the query image: 0.950"]
+    assert nodes[1]["lines"] == ["a/1.png", "score to the query: 0.950"]
     assert nodes[1]["symbol"] == "image://data:image/jpeg;base64,hit"
 
 

@@ -48,7 +48,7 @@ def show_relationships(
         above = "" if threshold is None else f" ({threshold:g})"
         st.info(
             f"No hit has a relationship. Images are related if their score is above the graph's threshold{above}. "
-            "Dotted lines are scores to the query image."
+            "Dotted lines are scores to the query."
         )
     count = len(view.nodes)
     symbols = [
@@ -90,8 +90,8 @@ def show_relationships(
 
 def _show_legend(view: GraphView) -> None:
     hidden = f" **{view.hidden_text}.**" if view.hidden_text else ""
-    lines = line_legend("score to the query image")
+    lines = line_legend("score to the query")
     st.caption(
-        f":orange[■] query image · :blue[■] hit · :gray[■] related to a hit · {lines}. "
+        f":orange[■] query · :blue[■] hit · :gray[■] related to a hit · {lines}. "
         f"Drag to move, scroll to zoom, point at an image or a line for details.{hidden}"
     )

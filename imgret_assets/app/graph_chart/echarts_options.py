@@ -207,7 +207,7 @@ def echarts_options(
 def _node_data(node: GraphNode, row: int, symbol: Symbol, place: Position) -> dict[str, Any]:
     descriptions = {
         QUERY: "query image",
-        HIT: f"score to the query image: {score_text(node.score or 0)}",
+        HIT: f"score to the query: {score_text(node.score or 0)}",
         RELATED: "related to a hit",
     }
     description = descriptions[node.kind] if node.description is None else node.description

@@ -29,6 +29,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 from imgret_assets.domain.images.bmp_runs import decode_runs
 from imgret_assets.domain.images.colour_profiles import profile_effect
+from imgret_assets.domain.images.embedded_exif import read_embedded_exif
 from imgret_assets.domain.images.exif_facts import NO_FACTS, ExifFacts, read_exif_facts, read_exif_facts_of_tiff
 from imgret_assets.domain.images.failures import failure_of, failure_of_format, failure_of_start
 from imgret_assets.domain.images.file_formats import HEIF, JPEG_XL, RAW, START_BYTES, TIFF, identify, missing_part
@@ -230,14 +231,14 @@ def _read_header(file: BinaryIO, max_pixels: int) -> Header:
 def _read_header_of_whole_file(file: BinaryIO, form: str, max_pixels: int) -> Header:
     file.seek(0)
     data = file.read()
+    exif = _unless_fails(lambda: read_embedded_exif(data)) or NO_FACTS
     if form == RAW:
         size = read_raw_size(data)
         _check_pixels(size, max_pixels)
-        exif = _unless_fails(lambda: read_exif_facts_of_tiff(io.BytesIO(data))) or NO_FACTS
         return Header(*size, RAW, DEVELOPED, depth=_RAW_DEPTH, exif=exif)
     header = read_jpegxl_header(data)
     _check_pixels((header.width, header.height), max_pixels)
-    return Header(header.width, header.height, JPEG_XL, frames=None if header.is_animated else 1)
+    return Header(header.width, header.height, JPEG_XL, frames=None if header.is_animated else 1, exif=exif)
 
 
 def _header_of(image: Image.Image, file: BinaryIO, *, decodes_pixels: bool) -> Header:

@@ -41,12 +41,18 @@ class ExifFacts:
 NO_FACTS = ExifFacts()
 
 
-def read_exif_facts(exif: Image.Exif) -> ExifFacts:
-    """Return the facts of EXIF data; a damaged tag is one that is not there."""
-    try:
-        details: Mapping[int, Any] = exif.get_ifd(_EXIF_IFD)
-    except Exception:  # noqa: BLE001, RUF100 - Pillow answers damaged EXIF data with any exception
-        details = {}
+def read_exif_facts(exif: Image.Exif, details: Mapping[int, Any] | Image.Exif | None = None) -> ExifFacts:
+    """Return the facts of EXIF data; a damaged tag is one that is not there.
+
+    Args:
+        exif: the main directory.
+        details: the EXIF directory, where the main one does not lead to it.
+    """
+    if details is None:
+        try:
+            details = exif.get_ifd(_EXIF_IFD)
+        except Exception:  # noqa: BLE001, RUF100 - Pillow answers damaged EXIF data with any exception
+            details = {}
     tags = ((details, _DATE_TIME_ORIGINAL), (details, _DATE_TIME_DIGITIZED), (exif, _DATE_TIME))
     dates = (parse_taken(_text(_value(source, tag))) for source, tag in tags)
     taken = next((date for date in dates if date is not None), None)

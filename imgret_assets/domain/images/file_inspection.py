@@ -19,7 +19,7 @@ from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Grows when a row gets further facts from a file's header: manifests with rows of an older version are then refreshed
 # once (`domain.images.manifest`). Nothing is embedded again for it.
-INSPECTION_VERSION = 3
+INSPECTION_VERSION = 4
 
 
 def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> dict[str, Any]:
