@@ -153,15 +153,16 @@ def real_vectors(sources: Sequence[Path], work: Path) -> np.ndarray:
 
 def _cascade(vectors: np.ndarray) -> int:
     search = PairSearch(vectors, THRESHOLD)
-    for block in search.blocks:
-        search.pairs_of(block)
+    for piece in search.pieces:
+        search.pairs(piece, search.answer(piece))
     return search.pair_count
 
 
 def _nearest(vectors: np.ndarray) -> int:
     search = NearestSearch(vectors, NEIGHBOURS)
-    for block in search.blocks:
-        search.search(block)
+    for wave in search.waves():
+        for piece in wave:
+            search.add(piece, search.answer(piece))
     return search.pair_count
 
 

@@ -20,34 +20,46 @@ from imgret_tests.support.processes import Process
 from imgret_tests.support.vector_tables import SPACE, write_tables
 
 COUNT, SHARDS = 400, 2
-# Blocks of 48 rows and a checkpoint after each of them; the other process stops before the fifth block.
+# Chunks of 48 rows, and a file after each piece; the other process stops before the fifth piece.
 STOP_AT = 4
 SETUP = """
 import sys
 from dataclasses import replace
 from pathlib import Path
-from imgret_assets.domain.similarity import checkpoints, neighbours_table, pair_search
+from imgret_assets.domain.similarity import neighbours_table, pair_search
 from imgret_assets.domain.similarity.cascade import sieve, nearest_search
+from imgret_assets.domain.similarity.pieces import answers, computing
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.settings import load_settings
 
-checkpoints.CHECKPOINT_S, pair_search.BRUTE_FORCE_PAIRS, neighbours_table.BRUTE_FORCE_ROWS = 0.0, 0, 0
-sieve.MAX_BLOCK_ROWS = nearest_search.BLOCK_ROWS = 48
+computing.WRITE_EVERY_S, pair_search.BRUTE_FORCE_PAIRS, neighbours_table.BRUTE_FORCE_ROWS = 0.0, 0, 0
+sieve.MAX_CHUNK_ROWS = nearest_search.CHUNK_ROWS = 48
 table, folder, stop_at = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 home = open_home(load_settings({"home": folder, "shards": 2}, env={"IMGRET_ENV_FILE": "/dev/null"}))
 searched = []
 search = sieve.Sieve.search
 
 
-def watched(self, block, thresholds):
-    if block.number == stop_at:
+def watched(self, *chunks_and_thresholds):
+    if len(searched) == stop_at:
         say("stopped")
         wait()
-    searched.append(block.number)
-    return search(self, block, thresholds)
+    searched.append(chunks_and_thresholds)
+    return search(self, *chunks_and_thresholds)
+
+
+finished = []
+read = answers.AnswerFiles.read
+
+
+def watched_read(self, piece):
+    answer = read(self, piece)
+    finished.extend([piece] * (answer is not None))
+    return answer
 
 
 sieve.Sieve.search = watched
+answers.AnswerFiles.read = watched_read
 stop_before = sys.argv[4] if len(sys.argv) > 4 else None
 rename = Path.replace
 
@@ -68,7 +80,7 @@ else:
 if table == "groups":
     from imgret_assets.domain.analysis.groups_table import refresh_groups
     refresh_groups(home, "SPACE")
-say(" ".join(map(str, searched)))
+say(f"{len(searched)} {len(finished)}")
 """.replace("SPACE", SPACE.id)
 
 
@@ -84,11 +96,11 @@ def rows(rng: np.random.Generator, request: pytest.FixtureRequest) -> dict[str, 
 
 
 @pytest.fixture(autouse=True)
-def _small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+def _small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
     monkeypatch.setattr(neighbours_table, "BRUTE_FORCE_ROWS", 0)
-    monkeypatch.setattr(sieve, "MAX_BLOCK_ROWS", 48)
-    monkeypatch.setattr(nearest_search, "BLOCK_ROWS", 48)
+    monkeypatch.setattr(sieve, "MAX_CHUNK_ROWS", 48)
+    monkeypatch.setattr(nearest_search, "CHUNK_ROWS", 48)
 
 
 def home_at(folder: Path) -> Home:
@@ -127,13 +139,13 @@ def test_a_killed_search_goes_on(
         assert dying.hear() == "stopped"
         dying.kill()
         assert dying.popen.returncode == -9
-    assert list((home.work / table / SPACE.id).glob("*/*.npz"))
+    assert len(list((home.work / table / SPACE.id).glob("*.npz"))) == STOP_AT
     assert (path.read_bytes() if path.exists() else None) == earlier
 
     with Process(SETUP, [table, folder, -1]) as second:
-        searched = [int(number) for number in second.hear().split()]
-    assert searched[0] == STOP_AT, "it started again"
-    assert len(searched) > STOP_AT
+        searched, read = (int(number) for number in second.hear().split())
+    assert read == STOP_AT, "it started again"
+    assert searched > STOP_AT
     assert list((home.work / table / SPACE.id).glob("*")) == []
 
     assert_as_from_nothing(table, home, rows, tmp_path)

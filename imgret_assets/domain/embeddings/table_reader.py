@@ -14,6 +14,7 @@ The module is long because a second reader could apply other rules for what is u
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -245,12 +246,14 @@ class Listing:
         vector_keys: of each embedding (`vector_keys_of`).
         coverage: hash over both.
         shards: paths of each shard's usable rows, in their order.
+        shard_numbers: int32 (n,), the number of each embedding's shard.
     """
 
     paths: list[str]
     vector_keys: list[str]
     coverage: str
     shards: dict[str, pa.ChunkedArray]
+    shard_numbers: np.ndarray
 
     @property
     def key_of(self) -> dict[str, str]:
@@ -280,15 +283,16 @@ def list_embeddings(home: Home, space: str) -> Listing:
         TableError: a shard is missing or of another space.
         StaleTableError: a shard's embeddings are older than its manifest.
     """
-    keys: list[tuple[str, str]] = []
+    keys: list[tuple[str, str, int]] = []
     shards: dict[str, pa.ChunkedArray] = {}
-    for shard in home.shards:
+    for number, shard in enumerate(home.shards):
         rows = _usable(read_current_shard(home, space, shard, ["path", "sha256", "engine", "status"]))
-        keys += zip(rows["path"].to_pylist(), vector_keys_of(rows), strict=True)
+        keys += zip(rows["path"].to_pylist(), vector_keys_of(rows), repeat(number, len(rows)), strict=True)
         shards[shard] = rows["path"]
     keys.sort()
-    paths, vector_keys = [path for path, _ in keys], [key for _, key in keys]
-    return Listing(paths, vector_keys, coverage_of(paths, vector_keys), shards)
+    paths, vector_keys = [path for path, _, _ in keys], [key for _, key, _ in keys]
+    numbers = np.array([number for _, _, number in keys], np.int32)
+    return Listing(paths, vector_keys, coverage_of(paths, vector_keys), shards, numbers)
 
 
 def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:

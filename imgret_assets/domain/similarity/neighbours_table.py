@@ -12,7 +12,6 @@ An entry whose two vectors have not changed keeps its score. Scores of earlier v
 they may differ from today's exact scores by up to 3e-15.
 """
 
-import hashlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +25,6 @@ from imgret_assets.domain.embeddings.table_reader import Listing, list_embedding
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
-from imgret_assets.domain.similarity.checkpoints import DAMAGED_ARRAYS, FinishedBlocks, search_key
 from imgret_assets.domain.similarity.equal_vectors import (
     RowGroups,
     group_equal_rows,
@@ -34,6 +32,8 @@ from imgret_assets.domain.similarity.equal_vectors import (
     lists_of_rows,
 )
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
+from imgret_assets.domain.similarity.pieces.answers import DAMAGED_ARRAYS, AnswerFiles
+from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
@@ -139,13 +139,15 @@ def refresh_neighbours(
         if log is not None:
             log(how)
         vectors = keep_first_rows(vectors, groups)
-        lists, compared = _search(home, space, vectors, earlier, progress or (lambda _: None))
+        shards = listing.shard_numbers[searched]
+        lists, compared = _search(home, space, vectors, shards, earlier, progress or (lambda _: None))
         table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, NEAREST_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         _write_lists(home, space, lists, searched, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
         tables.write(path, table, metadata.as_metadata())
+        _answers(home, space).remove_all()
         return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started)
 
 
@@ -193,8 +195,10 @@ def load_neighbours_of_groups(
     if stored is not None and np.array_equal(stored[1], groups.first_rows):
         lists = stored[0]
     else:
-        lists = _search(home, space, vectors, None, lambda _: None).lists
+        shards = listing.shard_numbers[groups.first_rows]
+        lists = _search(home, space, vectors, shards, None, lambda _: None).lists
         _write_lists(home, space, lists, groups.first_rows, listing.coverage)
+        _answers(home, space).remove_all()
     paths = [listing.paths[row] for row in groups.first_rows.tolist()]
     return Neighbours(paths, lists.rows[:, :KEPT].astype(np.int32), lists.scores[:, :KEPT])
 
@@ -301,12 +305,27 @@ def _earlier_lists(
 
 
 def _search(
-    home: Home, space: str, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
+    home: Home,
+    space: str,
+    vectors: np.ndarray,
+    shards: np.ndarray,
+    earlier: EarlierLists | None,
+    progress: Listener,
 ) -> UpdatedLists:
     """Return the lists with their reserve, by the faster of two exact searches."""
     if len(vectors) <= BRUTE_FORCE_ROWS or home.settings.pair_search == "brute_force":
         return _search_by_brute_force(home, vectors, earlier, progress)
-    return _search_by_cascade(home, space, vectors, earlier, progress)
+    options = CascadeOptions(
+        memory_bytes=_memory_bytes(home),
+        device=home.settings.device,
+        projections=projections_path(home.work / NEAREST_KIND, space),
+    )
+    search = NearestSearch(vectors, KEPT + RESERVE, required=KEPT, earlier=earlier, shards=shards, options=options)
+    return _search_by_cascade(search, _answers(home, space), progress)
+
+
+def _answers(home: Home, space: str) -> AnswerFiles:
+    return AnswerFiles(home.work / NEAREST_KIND / space)
 
 
 def _memory_bytes(home: Home) -> int:
@@ -328,36 +347,19 @@ def _search_by_brute_force(
     return UpdatedLists(lists, count * (count - 1) // 2)
 
 
-def _search_by_cascade(
-    home: Home, space: str, vectors: np.ndarray, earlier: EarlierLists | None, progress: Listener
-) -> UpdatedLists:
-    folder = home.work / NEAREST_KIND
-    options = CascadeOptions(
-        memory_bytes=_memory_bytes(home),
-        device=home.settings.device,
-        projections=projections_path(folder, space),
-    )
-    search = NearestSearch(vectors, KEPT + RESERVE, required=KEPT, earlier=earlier, options=options)
-    lists_digest = "" if earlier is None else _digest(earlier.rows, earlier.scores, earlier.new_rows)
-    key = search_key(search.digests, None, KEPT, RESERVE, search.block_rows, lists_digest)
-    finished = FinishedBlocks(folder / space, key)
-    for pairs, _ in finished.read():
-        search.add_result(pairs)
-    first, block_count = finished.count, len(search.blocks)
-    started = time.monotonic()
-    for block in search.blocks[first:]:
-        finished.add(search.search(block), block.number + 1)
-        compared, to_compare = (
-            search.pair_count * blocks // block_count for blocks in (block.number + 1 - first, block_count - first)
-        )
-        progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
-    lists = search.result()
-    finished.remove()
-    return UpdatedLists(lists, search.pair_count)
-
-
-def _digest(*arrays: np.ndarray) -> str:
-    digest = hashlib.sha256()
-    for array in arrays:
-        digest.update(np.ascontiguousarray(array).data)
-    return digest.hexdigest()
+def _search_by_cascade(search: NearestSearch, answers: AnswerFiles, progress: Listener) -> UpdatedLists:
+    compute = ComputeHere(search.answer)
+    started, done, done_before = time.monotonic(), 0, 0
+    for wave in search.waves():
+        for piece, answer, was_finished in solve(wave, answers, compute):
+            search.add(piece, answer)
+            done += 1
+            if was_finished:
+                done_before, started = done, time.monotonic()
+                continue
+            compared, to_compare = (
+                search.pair_count * (pieces - done_before) // search.piece_count
+                for pieces in (done, search.piece_count)
+            )
+            progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
+    return UpdatedLists(search.result(), search.pair_count)

@@ -18,10 +18,12 @@ import numpy as np
 
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
-from imgret_assets.domain.similarity.checkpoints import FinishedBlocks, search_key
+from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
 from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows
 from imgret_assets.domain.similarity.group_pairs import GroupPairs, group_pairs
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs
+from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
+from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
 from imgret_assets.errors import TooManyPairsError
 
 # Up to so many pairs brute force takes a second or so: less than loading the cascade's compiled loops.
@@ -41,6 +43,7 @@ class SearchOptions:
         memory_bytes: bound on what a search holds in addition to the vectors.
         device: value of IMGRET_DEVICE: `auto`, `cpu`, `cuda`, `mps`. Only `cuda` and `auto` may use a GPU.
         algorithm: value of IMGRET_PAIR_SEARCH: `cascade`, or `brute_force` to compare every pair in full.
+        projections: file with what the cascade has computed of each vector, for a later search of some rows.
     """
 
     max_pairs: int = 50_000_000
@@ -48,6 +51,7 @@ class SearchOptions:
     memory_bytes: int = 2 << 30
     device: str = "cpu"
     algorithm: str = "cascade"
+    projections: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -72,9 +76,9 @@ def search_pairs(
     threshold: float,
     *,
     rows: np.ndarray | None = None,
+    shards: np.ndarray | None = None,
     options: SearchOptions | None = None,
-    work_folder: Path | None = None,
-    projections: Path | None = None,
+    answers: AnswerFiles | None = None,
     progress: Listener | None = None,
     may_overwrite: bool = False,
 ) -> SearchResult:
@@ -84,10 +88,10 @@ def search_pairs(
         vectors: float32 (n, dim), finite, no zero rows, any norm.
         threshold: a cosine in [-1, 1].
         rows: int64, ascending: only pairs with at least one of these rows; all pairs where None.
+        shards: int (n,), the number of each row's shard; None if all are in one.
         options: limits, memory, device and algorithm.
-        work_folder: folder for the results of finished blocks, which a later call with the same vectors uses if this
-            one is killed; None keeps none. The caller holds a lock. Brute force keeps no results.
-        projections: file with what the cascade has computed of each vector, for a later search of some rows.
+        answers: answers of finished pieces, which a later call uses if this one is killed, whatever else has changed;
+            None keeps none. The caller removes them once the pairs are safe. Brute force keeps no answers.
         progress: called with the number of pairs that have been compared.
         may_overwrite: `vectors` may be overwritten, so that no copy is made of those that are searched.
 
@@ -105,6 +109,7 @@ def search_pairs(
     groups = group_equal_rows(vectors, is_chosen)
     if not groups.all_single:
         vectors = keep_first_rows(vectors, groups) if may_overwrite else vectors[groups.first_rows]
+        shards = None if shards is None else shards[groups.first_rows]
         rows = None if is_chosen is None else np.flatnonzero(is_chosen[groups.first_rows])
     count = len(vectors)
     to_compare = _pair_count(count if rows is None else len(rows), count)
@@ -116,7 +121,11 @@ def search_pairs(
         _refuse_dense(vectors, threshold, to_compare, options)
     if to_compare <= most or options.algorithm == "brute_force":
         return _search_by_brute_force(vectors, threshold, rows, collector, progress)
-    return _search_by_cascade(vectors, threshold, rows, options, collector, work_folder, projections, progress)
+    cascade_options = CascadeOptions(
+        memory_bytes=options.memory_bytes, device=options.device, projections=options.projections
+    )
+    search = PairSearch(vectors, threshold, rows=rows, shards=shards, options=cascade_options)
+    return _search_by_cascade(search, collector, answers or AnswerFiles(None), progress)
 
 
 def _pair_count(row_count: int, count: int) -> int:
@@ -125,12 +134,12 @@ def _pair_count(row_count: int, count: int) -> int:
 
 
 class _Collector:
-    """The pairs of finished blocks, under the cap on neighbours and the limit on pairs.
+    """The pairs of what has been compared, under the cap on neighbours and the limit on pairs.
 
     Args:
-        grouped: what the pairs of the blocks stand for.
+        grouped: what the pairs stand for.
         options: the cap and the limit.
-        to_compare: number of pairs that all blocks compare.
+        to_compare: number of pairs that are compared in all.
 
     Raises:
         TooManyPairsError: rows with equal vectors alone are more pairs than the limit.
@@ -148,7 +157,7 @@ class _Collector:
             self._require_limit(self._row_pair_count, 1.0)
 
     def add(self, pairs: ScoredPairs, share_done: float) -> None:
-        """Add the pairs of a block; `share_done` is the share of all pairs that have been compared with it.
+        """Add pairs; `share_done` is the share of all pairs that have been compared with them.
 
         Raises:
             TooManyPairsError: there are more pairs than the limit.
@@ -214,43 +223,21 @@ def _search_by_brute_force(
 
 
 def _search_by_cascade(
-    vectors: np.ndarray,
-    threshold: float,
-    rows: np.ndarray | None,
-    options: SearchOptions,
-    collector: _Collector,
-    work_folder: Path | None,
-    projections: Path | None,
-    progress: Listener,
+    search: PairSearch, collector: _Collector, answers: AnswerFiles, progress: Listener
 ) -> SearchResult:
-    # Small collections never need it.
-    from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
-
-    search = PairSearch(
-        vectors,
-        threshold,
-        rows=rows,
-        options=CascadeOptions(memory_bytes=options.memory_bytes, device=options.device, projections=projections),
-    )
-    finished = FinishedBlocks(work_folder, search_key(search.digests, rows, threshold, search.block_rows))
-    sizes = [block.size for block in search.blocks]
-    total, done = max(1, sum(sizes)), 0
-    for pairs, block_count in finished.read():
-        done = sum(sizes[:block_count])
-        collector.add(pairs, done / total)
-    done_before = done
+    total = max(1, sum(piece.size for piece in search.pieces))
+    done = done_before = 0
     started = time.monotonic()
-    for block in search.blocks[finished.count :]:
-        pairs = search.pairs_of(block)
-        done += block.size
-        collector.add(pairs, done / total)
-        finished.add(pairs, block.number + 1)
+    for piece, answer, was_finished in solve(search.pieces, answers, ComputeHere(search.answer)):
+        done += piece.size
+        collector.add(search.pairs(piece, answer), done / total)
+        if was_finished:
+            done_before, started = done, time.monotonic()
+            continue
         compared, to_compare = (round(search.pair_count * (size - done_before) / total) for size in (done, total))
         progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
     widths = "+".join(map(str, search.plan.widths))
-    result = collector.result(f"cascade of {widths} of {vectors.shape[1]} coordinates")
-    finished.remove()
-    return result
+    return collector.result(f"cascade of {widths} of {search.dim} coordinates")
 
 
 def _refuse_dense(vectors: np.ndarray, threshold: float, to_compare: int, options: SearchOptions) -> None:

@@ -23,6 +23,7 @@ from imgret_assets.domain.runtime.progress import Listener
 from imgret_assets.domain.similarity.cascade import projections_path
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_assets.domain.similarity.pair_search import SearchOptions, SearchResult, search_pairs
+from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
@@ -148,14 +149,15 @@ def _recompute(
     log(plan.how)
     count, max_neighbours = len(listing.paths), home.settings.max_neighbours
     result = SearchResult(no_pairs(), 0, "nothing to compare", 0)
+    answers = AnswerFiles(home.work / _KIND / space)
     if plan.rows is None or len(plan.rows):
         result = search_pairs(
             read_vectors(home, space, listing),
             threshold,
             rows=plan.rows,
-            options=_search_options(home),
-            work_folder=home.work / _KIND / space,
-            projections=projections_path(home.work / _KIND, space),
+            shards=listing.shard_numbers,
+            options=_search_options(home, space),
+            answers=answers,
             progress=progress,
             may_overwrite=True,
         )
@@ -177,13 +179,14 @@ def _recompute(
         cut=left_out,
     )
     _write_table(home, space, pairs, listing.paths, metadata)
+    answers.remove_all()
     seconds = time.monotonic() - started
     return PairsReport(
         space, threshold, count, len(pairs), result.compared, plan.how, True, seconds, left_out, result.algorithm
     )
 
 
-def _search_options(home: Home) -> SearchOptions:
+def _search_options(home: Home, space: str) -> SearchOptions:
     settings = home.settings
     return SearchOptions(
         max_pairs=settings.max_pairs,
@@ -191,6 +194,7 @@ def _search_options(home: Home) -> SearchOptions:
         memory_bytes=int(settings.memory_gb * 2**30),
         device=settings.device,
         algorithm=settings.pair_search,
+        projections=projections_path(home.work / _KIND, space),
     )
 
 

@@ -10,17 +10,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imgret_assets.domain.runtime.progress import Progress
-from imgret_assets.domain.similarity import checkpoints, group_pairs, pair_arrays, pair_search
+from imgret_assets.domain.similarity import group_pairs, pair_arrays, pair_search
 from imgret_assets.domain.similarity.brute_force import pairs_above
-from imgret_assets.domain.similarity.cascade import Block, CascadeOptions, PairSearch
-from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours
+from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
+from imgret_assets.domain.similarity.pair_arrays import among_best_neighbours
 from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
+from imgret_assets.domain.similarity.pieces import computing
+from imgret_assets.domain.similarity.pieces.answers import Answer, AnswerFiles
+from imgret_assets.domain.similarity.pieces.work import Piece
 from imgret_assets.errors import TooManyPairsError
 from imgret_tests.support.vector_sets import assert_same_pairs, expected_pairs, repeated_rows, thresholds
 
 BRUTE_FORCE = SearchOptions(algorithm="brute_force")
-# Memory for blocks of 48 rows or so.
-SMALL_BLOCKS = 1 << 19
+# Memory for chunks of 48 rows or so.
+SMALL_CHUNKS = 1 << 19
 
 
 @pytest.fixture(autouse=True)
@@ -95,73 +98,74 @@ class Killed(BaseException):
     """The end of the process."""
 
 
+def kill_before(monkeypatch: pytest.MonkeyPatch, piece_count: int) -> list[str]:
+    """Let every search die before it compares another piece than the next few; return the keys of those compared."""
+    compared: list[str] = []
+    answer_of, limit = PairSearch.answer, piece_count
+
+    def killed(self: PairSearch, piece: Piece) -> Answer:
+        if len(compared) == limit:
+            raise Killed
+        compared.append(piece.key)
+        return answer_of(self, piece)
+
+    monkeypatch.setattr(PairSearch, "answer", killed)
+    return compared
+
+
 def test_a_killed_search_goes_on_where_it_was(
     vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
-    options = SearchOptions(memory_bytes=SMALL_BLOCKS)
-    searched: list[int] = []
-    pairs_of = PairSearch.pairs_of
-
-    def killed_at(self: PairSearch, block: Block) -> ScoredPairs:
-        if len(searched) == stop_at:
-            raise Killed
-        searched.append(block.number)
-        return pairs_of(self, block)
-
-    monkeypatch.setattr(PairSearch, "pairs_of", killed_at)
-    block_count = len(PairSearch(vectors, 0.6, options=CascadeOptions(memory_bytes=SMALL_BLOCKS)).blocks)
-    assert block_count > 8
-    stop_at = 3
-    with pytest.raises(Killed):
-        search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    stop_at = 5
-    with pytest.raises(Killed):
-        search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    stop_at = block_count
-    result = search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    assert searched == list(range(block_count)), "each block once"
+    monkeypatch.setattr(computing, "WRITE_EVERY_S", 0.0)
+    options, answers = SearchOptions(memory_bytes=SMALL_CHUNKS), AnswerFiles(tmp_path / "answers")
+    pieces = PairSearch(vectors, 0.6, options=CascadeOptions(memory_bytes=SMALL_CHUNKS)).pieces
+    assert len(pieces) > 8
+    all_compared: list[str] = []
+    for piece_count in (3, 2):
+        with monkeypatch.context() as patched:
+            compared = kill_before(patched, piece_count)
+            with pytest.raises(Killed):
+                search_pairs(vectors, 0.6, options=options, answers=answers)
+            all_compared += compared
+    compared = kill_before(monkeypatch, len(pieces))
+    result = search_pairs(vectors, 0.6, options=options, answers=answers)
+    all_compared += compared
+    assert sorted(all_compared) == sorted(piece.key for piece in pieces), "each piece once"
     assert_same_pairs(result.pairs, pairs_above(vectors, 0.6))
-    assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("change", ["vectors", "threshold", "rows"])
-def test_results_of_another_search_are_not_used(
-    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+@pytest.mark.parametrize(("change", "reused"), [("vectors", True), ("threshold", False), ("rows", False)])
+def test_answers_of_another_search_count_where_their_pieces_are_the_same(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str, reused: bool
 ) -> None:
-    monkeypatch.setattr(checkpoints, "CHECKPOINT_S", 0.0)
-    pairs_of = PairSearch.pairs_of
-    blocks_left = 2
-
-    def killed_soon(self: PairSearch, block: Block) -> ScoredPairs:
-        nonlocal blocks_left
-        if not blocks_left:
-            raise Killed
-        blocks_left -= 1
-        return pairs_of(self, block)
-
-    options = SearchOptions(memory_bytes=SMALL_BLOCKS)
-    monkeypatch.setattr(PairSearch, "pairs_of", killed_soon)
-    with pytest.raises(Killed):
-        search_pairs(vectors, 0.6, options=options, work_folder=tmp_path)
-    monkeypatch.setattr(PairSearch, "pairs_of", pairs_of)
-    assert len(list(tmp_path.iterdir())) == 1
+    monkeypatch.setattr(computing, "WRITE_EVERY_S", 0.0)
+    options, answers = SearchOptions(memory_bytes=SMALL_CHUNKS), AnswerFiles(tmp_path / "answers")
+    with monkeypatch.context() as patched:
+        kill_before(patched, 5)
+        with pytest.raises(Killed):
+            search_pairs(vectors, 0.6, options=options, answers=answers)
+    assert len(list((tmp_path / "answers").iterdir())) == 5
     changed, threshold, rows = vectors.copy(), 0.6, None
     if change == "vectors":
-        changed[7] = -changed[7]
+        # Of the last chunk.
+        changed[299] = -changed[299]
     elif change == "threshold":
         threshold = 0.5
     else:
         rows = np.arange(200)
-    result = search_pairs(changed, threshold, rows=rows, options=options, work_folder=tmp_path)
+    with monkeypatch.context() as patched:
+        compared = kill_before(patched, 1000)
+        result = search_pairs(changed, threshold, rows=rows, options=options, answers=answers)
+    cascade_options = CascadeOptions(memory_bytes=SMALL_CHUNKS)
+    pieces = PairSearch(changed, threshold, rows=rows, options=cascade_options).pieces
+    assert len(compared) == len(pieces) - 5 * reused
     assert_same_pairs(result.pairs, pairs_above(changed, threshold, rows=rows))
-    assert list(tmp_path.iterdir()) == []
 
 
 # Caps and limits
 
 
-@pytest.mark.parametrize("options", [{"memory_bytes": SMALL_BLOCKS}, {}, {"algorithm": "brute_force"}])
+@pytest.mark.parametrize("options", [{"memory_bytes": SMALL_CHUNKS}, {}, {"algorithm": "brute_force"}])
 def test_a_cap_does_not_depend_on_the_search(vectors: np.ndarray, options: dict[str, object]) -> None:
     everything = pairs_above(vectors, 0.2)
     expected = everything.where(among_best_neighbours(everything, 300, 3))
@@ -174,7 +178,7 @@ def test_a_cap_does_not_depend_on_the_search(vectors: np.ndarray, options: dict[
 def test_far_too_many_pairs_are_refused_before_the_work(
     vectors: np.ndarray, monkeypatch: pytest.MonkeyPatch, algorithm: str
 ) -> None:
-    monkeypatch.setattr(PairSearch, "pairs_of", lambda *_: pytest.fail("a block was searched"))
+    monkeypatch.setattr(PairSearch, "answer", lambda *_: pytest.fail("a piece was compared"))
     monkeypatch.setattr(pair_search, "blocks_of_pairs", lambda *_, **__: pytest.fail("a block was searched"))
     with pytest.raises(TooManyPairsError, match=r"About 4\d,\d{3} pairs.*at most 1,000.*raise the threshold"):
         search_pairs(vectors, -0.9, options=SearchOptions(max_pairs=1_000, algorithm=algorithm))
@@ -240,7 +244,7 @@ def test_equal_vectors_count_for_the_limit_on_pairs(vectors: np.ndarray, monkeyp
     with pytest.raises(TooManyPairsError):
         search_pairs(repeated, 0.6, options=SearchOptions(max_pairs=count - 1))
     # The 41 rows with one vector alone are 820 pairs: known before anything is compared.
-    monkeypatch.setattr(PairSearch, "pairs_of", lambda *_: pytest.fail("a block was searched"))
+    monkeypatch.setattr(PairSearch, "answer", lambda *_: pytest.fail("a piece was compared"))
     with pytest.raises(TooManyPairsError, match="About 820 pairs"):
         search_pairs(repeated, 0.6, options=SearchOptions(max_pairs=819))
 

@@ -2,8 +2,9 @@
 
 This is the entrance of the package: code outside it imports only the names listed here. `PairSearch` finds all pairs of
 vectors whose score (raw cosine) is greater than a threshold, `NearestSearch` the k nearest neighbours of every vector.
-Both work block by block, so that a caller can keep finished blocks in files. Their results equal those of brute force
-(`domain.similarity.brute_force`) to the last bit. Importing this package loads neither numba nor torch.
+Both work piece by piece (`domain.similarity.pieces`), so that a caller can keep finished pieces in files. Their results
+equal those of brute force (`domain.similarity.brute_force`) to the last bit. Importing this package loads neither numba
+nor torch.
 
 The bound
 ---------
@@ -59,14 +60,13 @@ at a time. On a CPU without AVX2 the first bounds are float32 products by BLAS, 
 later tests are the same.
 
 Modules, from the bottom: `bounds` (proof and margins), `parallel`, `plans`, `options`, `basis`, `projections`,
-`kernels` and `preparation_kernels`, `preparation` (all that is computed once), `gpu_bounds`, `sieve` (a block of
-pairs), `pairs`, `nearest_search`.
+`kernels` and `preparation_kernels`, `prepared_chunk` (what comparing two chunks takes), `preparation` (all that is
+computed once), `gpu_bounds`, `sieve` (the comparison of two chunks), `pairs`, `nearest_search`.
 """
 
 from imgret_assets.domain.similarity.cascade.nearest_search import NearestSearch
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.pairs import PairSearch
 from imgret_assets.domain.similarity.cascade.projections import projections_path
-from imgret_assets.domain.similarity.cascade.sieve import Block
 
-__all__ = ["Block", "CascadeOptions", "NearestSearch", "PairSearch", "projections_path"]
+__all__ = ["CascadeOptions", "NearestSearch", "PairSearch", "projections_path"]

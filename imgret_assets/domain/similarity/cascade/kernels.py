@@ -244,18 +244,18 @@ def _int16_dot(typingctx: Any, x: Any, x_at: Any, y: Any, y_at: Any, count: Any)
 
 
 @compiled
-def _dot(flat, dim, i, j):
+def _dot(left, i, right, j, dim):
     whole = dim // 16
-    total = _exact_dot(flat, i * dim, flat, j * dim, whole)
+    total = _exact_dot(left, i * dim, right, j * dim, whole)
     for k in range(16 * whole, dim):
-        total += np.float64(flat[i * dim + k]) * np.float64(flat[j * dim + k])
+        total += np.float64(left[i * dim + k]) * np.float64(right[j * dim + k])
     return total
 
 
 @compiled
-def _score(flat, dim, norms, i, j):
+def _score(left, i, right, j, dim, norm_product):
     """Return the exact score of two rows: `domain.numerics.exact_scores.cosines`, to the last bit."""
-    return min(1.0, max(-1.0, _dot(flat, dim, i, j) / (norms[i] * norms[j])))
+    return min(1.0, max(-1.0, _dot(left, i, right, j, dim) / norm_product))
 
 
 @compiled
@@ -266,16 +266,20 @@ def norms_of_rows(vectors, out):
     """
     flat = vectors.reshape(-1)
     for i in range(len(vectors)):
-        out[i] = np.sqrt(_dot(flat, vectors.shape[1], i, i))
+        out[i] = np.sqrt(_dot(flat, i, flat, i, vectors.shape[1]))
 
 
 @compiled
 def score_pairs(exact, p, q, out):
-    """Write the exact scores of pairs of places into `out`, float64; `exact` as in `search_packed`."""
+    """Write the exact scores of pairs of places into `out`, float64.
+
+    `exact`: the float32 (n, dim) vectors, the row of each place, and the float64 norm of each row.
+    """
     vectors, order, norms = exact
     flat = vectors.reshape(-1)
     for c in range(len(p)):
-        out[c] = _score(flat, vectors.shape[1], norms, order[p[c]], order[q[c]])
+        i, j = order[p[c]], order[q[c]]
+        out[c] = _score(flat, i, flat, j, vectors.shape[1], norms[i] * norms[j])
 
 
 # Pairs above their thresholds
@@ -289,45 +293,48 @@ def _grown(array, size):
 
 
 @compiled
-def _finish(accepted, used, candidates, count, later_bounds, exact, thresholds):
+def _finish(accepted, used, candidates, count, later_bounds, left, right):
     """Bring candidates (p << 32 | q) through the later bounds and the exact score.
 
     Those above the lower of their two thresholds are appended to `accepted`, of which `used` entries are filled; both
     are returned.
     """
-    levels, widths, coordinates, residual_norms, scale_squared, margins = later_bounds
-    vectors, order, norms = exact
+    levels, widths, scale_squared, margins = later_bounds
+    left_vectors, left_rows, left_norms, left_coordinates, left_residual_norms, left_thresholds = left
+    right_vectors, right_rows, right_norms, right_coordinates, right_residual_norms, right_thresholds = right
     out_p, out_q, out_score = accepted
-    dim, stride = vectors.shape[1], coordinates.shape[1]
-    flat, flat_coordinates = vectors.reshape(-1), coordinates.reshape(-1)
+    dim, stride = left_vectors.shape[1], left_coordinates.shape[1]
+    left_flat, right_flat = left_vectors.reshape(-1), right_vectors.reshape(-1)
+    left_integers, right_integers = left_coordinates.reshape(-1), right_coordinates.reshape(-1)
     whole = dim // 16 if dim % 16 == 0 else 0
     float32_margin = 1.01 * dim * 2.0**-24 + 1e-12
     tried = dropped = 0
     for c in range(count):
         p, q = candidates[c] >> 32, candidates[c] & 0xFFFFFFFF
-        threshold = min(thresholds[p], thresholds[q])
+        threshold = min(left_thresholds[p], right_thresholds[q])
         total = np.int64(0)
         done = 0
         passes = True
         for level in range(1, levels):
             steps = (widths[level] - done) // 16
-            total += _int16_dot(flat_coordinates, p * stride + done, flat_coordinates, q * stride + done, steps)
+            total += _int16_dot(left_integers, p * stride + done, right_integers, q * stride + done, steps)
             done = widths[level]
-            bound = total + np.int64(residual_norms[p, level]) * np.int64(residual_norms[q, level])
+            bound = total + np.int64(left_residual_norms[p, level]) * np.int64(right_residual_norms[q, level])
             if bound < scale_squared * (threshold - margins[level]) - 1.0:
                 passes = False
                 break
         if not passes:
             continue
-        i, j = order[p], order[q]
-        norm_product = norms[i] * norms[j]
+        i, j = left_rows[p], right_rows[q]
+        norm_product = left_norms[i] * right_norms[j]
         # A last bound in float32, as long as it spares a quarter of the candidates the float64 sum.
         if whole and 4 * dropped >= tried - 16 and _MIN_NORM_PRODUCT < norm_product < _MAX_NORM_PRODUCT:
             tried += 1
-            if _float32_dot(flat, i * dim, flat, j * dim, whole) < (threshold - float32_margin) * norm_product:
+            product = _float32_dot(left_flat, i * dim, right_flat, j * dim, whole)
+            if product < (threshold - float32_margin) * norm_product:
                 dropped += 1
                 continue
-        score = _score(flat, dim, norms, i, j)
+        score = _score(left_flat, i, right_flat, j, dim, norm_product)
         if score > threshold:
             if used == len(out_p):
                 out_p, out_q, out_score = _grown(out_p, 2 * used), _grown(out_q, 2 * used), _grown(out_score, 2 * used)
@@ -348,61 +355,63 @@ def _trimmed(accepted, used):
 
 @compiled
 def search_packed(
-    left, left_cuts, left_from, left_count, right, right_cuts, right_from, right_count, later_bounds, exact, thresholds
-):
-    """Find all pairs of places p < q of two ranges whose score exceeds the lower of their thresholds.
+    left_packed, left_cuts, left_from, left_count, right_packed, right_cuts, right_count, is_diagonal,
+    later_bounds, left, right,
+):  # fmt: skip
+    """Find all pairs of a row on the left with one on the right whose score exceeds the lower of their thresholds.
 
-    The first bound is a product in int16. Each side has:
+    The two sides may lie in different arrays, and a row is named by its position p or q on its side. Where both sides
+    are the same rows (`is_diagonal`), only pairs p < q are found. The first bound is a product in int16:
 
-    - `left`, `right`: its places, `preparation_kernels.pack_rows`, int32, flat;
-    - `left_cuts`, `right_cuts`: int32 per packed row; a first bound must exceed the lower one of its two;
-    - `left_from`, `left_count`, `right_from`, `right_count`: its range of places.
+    - `left_packed`, `right_packed`: rows of `preparation_kernels.pack_rows`, int32, flat; of the left side those of
+      `left_count` positions from `left_from` on, of the right side those of all `right_count` positions;
+    - `left_cuts`, `right_cuts`: int32 per packed row; a first bound must exceed the lower one of its two.
 
     And for the candidates:
 
-    - `later_bounds`: number of bounds, widths, coordinates, residual norms, scale^2 and margins;
-    - `exact`: the float32 (n, dim) vectors, the row of each place, and the float64 norm of each row;
-    - `thresholds`: float64, of each place.
+    - `later_bounds`: number of bounds, widths, scale^2 and margins;
+    - `left`, `right`: of each side float32 (n, dim) vectors, the row in them of each position, the float64 norm of each
+      row, and of each position int16 coordinates, int16 residual norms and a float64 threshold.
 
     Returns:
         p int32, q int32 and exact scores float64, unsorted.
     """
-    steps = len(left) // len(left_cuts)
+    steps = len(left_packed) // len(left_cuts)
     candidates = np.empty(PANEL_ROWS * (left_count + _TILE_ROWS - 1), np.int64)
     accepted, used = _empty_pairs(), 0
     for j in range(0, right_count, PANEL_ROWS):
         count = 0
         for i in range(0, left_count, _TILE_ROWS):
-            if left_from + i >= right_from + j + PANEL_ROWS - 1:
+            if is_diagonal and left_from + i >= j + PANEL_ROWS - 1:
                 break
             at = (i // PANEL_ROWS) * PANEL_ROWS * steps + i % PANEL_ROWS
-            mask = _mask_above(left, at, right, j * steps, steps, left_cuts, i, right_cuts, j)
+            mask = _mask_above(left_packed, at, right_packed, j * steps, steps, left_cuts, i, right_cuts, j)
             while mask:
                 bit = _lowest_bit(mask)
                 mask &= mask - np.uint64(1)
-                row, column = i + bit // PANEL_ROWS, j + bit % PANEL_ROWS
-                p, q = left_from + row, right_from + column
-                if row < left_count and column < right_count and p < q:
+                row, q = i + bit // PANEL_ROWS, j + bit % PANEL_ROWS
+                p = left_from + row
+                if row < left_count and q < right_count and (p < q or not is_diagonal):
                     candidates[count] = p << 32 | q
                     count += 1
-        accepted, used = _finish(accepted, used, candidates, count, later_bounds, exact, thresholds)
+        accepted, used = _finish(accepted, used, candidates, count, later_bounds, left, right)
     return _trimmed(accepted, used)
 
 
 @compiled
-def finish_candidates(candidates, later_bounds, exact, thresholds):
+def finish_candidates(candidates, later_bounds, left, right):
     """Do as `search_packed` for candidates, int64 p << 32 | q, whose first bounds have been compared already."""
-    accepted, used = _finish(_empty_pairs(), 0, candidates, len(candidates), later_bounds, exact, thresholds)
+    accepted, used = _finish(_empty_pairs(), 0, candidates, len(candidates), later_bounds, left, right)
     return _trimmed(accepted, used)
 
 
 @compiled
-def search_tile(tile, left_cuts, left_from, right_cuts, right_from, later_bounds, exact, thresholds):
+def search_tile(tile, left_cuts, left_from, right_cuts, is_diagonal, later_bounds, left, right):
     """Do as `search_packed` for a tile of first bounds that a library has multiplied.
 
-    `tile` (left, right) and the cutoffs are the bits of float32 as int32. Positive floats are ordered as their bits
-    are, and negative floats are negative, so positive cutoffs compare as integers. A cutoff that everything passes is
-    the lowest integer.
+    `tile` (left, right) has the rows of the left side from position `left_from` on. Tile and cutoffs are the bits of
+    float32 as int32. Positive floats are ordered as their bits are, and negative floats are negative, so positive
+    cutoffs compare as integers. A cutoff that everything passes is the lowest integer.
     """
     rows, columns = tile.shape
     candidates = np.empty(columns, np.int64)
@@ -417,10 +426,10 @@ def search_tile(tile, left_cuts, left_from, right_cuts, right_from, later_bounds
                 some |= tile[i, j] > min(left_cut, right_cuts[j])
             if some:
                 for j in range(start, stop):
-                    if tile[i, j] > min(left_cut, right_cuts[j]) and left_from + i < right_from + j:
-                        candidates[count] = (left_from + i) << 32 | (right_from + j)
+                    if tile[i, j] > min(left_cut, right_cuts[j]) and (left_from + i < j or not is_diagonal):
+                        candidates[count] = (left_from + i) << 32 | j
                         count += 1
-        accepted, used = _finish(accepted, used, candidates, count, later_bounds, exact, thresholds)
+        accepted, used = _finish(accepted, used, candidates, count, later_bounds, left, right)
     return _trimmed(accepted, used)
 
 

@@ -10,7 +10,10 @@ other in a sequence in which similar rows are neighbours. Scores are exact, so e
 and an updated list equals one that is made from nothing.
 """
 
+import hashlib
 import math
+from collections.abc import Iterator
+from itertools import chain
 
 import numpy as np
 
@@ -18,9 +21,9 @@ from imgret_assets.domain.runtime.blas_threads import one_blas_thread
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.parallel import slices
 from imgret_assets.domain.similarity.cascade.plans import Plan
-from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors
+from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
 from imgret_assets.domain.similarity.cascade.projections import coordinate_columns
-from imgret_assets.domain.similarity.cascade.sieve import MAX_BLOCK_ROWS, Block, Sieve, pairs_of_rows
+from imgret_assets.domain.similarity.cascade.sieve import MAX_CHUNK_ROWS, Sieve, choose_engine, chunk_rows
 from imgret_assets.domain.similarity.neighbour_lists import (
     EarlierLists,
     NeighbourLists,
@@ -28,12 +31,13 @@ from imgret_assets.domain.similarity.neighbour_lists import (
     no_lists,
     rows_to_search,
 )
-from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
+from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.work import Piece, piece_key, waves
 from imgret_assets.errors import SettingError
 
 # Coordinates of the last bound at most: more than for pairs, because a k-th best score is usually below a threshold.
 _MAX_WIDTH = 512
-BLOCK_ROWS = 2048
+CHUNK_ROWS = 2048
 # The guess: rows before and after a row, rows of a sample, rows whose pivots are found together, rows of a piece.
 _WINDOW, _SAMPLE, _PIVOT_ROWS, _GUESSED_ROWS = 256, 1024, 8192, 512
 # Coordinates of the guess, and how many of them the kernel takes; of more a library's product is faster.
@@ -41,10 +45,10 @@ _GUESS_COLUMNS, _KERNEL_COLUMNS = 128, 256
 
 
 class NearestSearch:
-    """The k nearest neighbours of every row, block by block.
+    """The k nearest neighbours of every row, in waves of pieces.
 
-    The lists are exact after `search` of every block, in any order. `add_result` with the result of an earlier `search`
-    takes its place, so a caller may keep results in files and go on after a kill.
+    Within a wave every row has one threshold, so the answer of a piece follows from its two chunks and the thresholds
+    of their rows alone, and the pieces of a wave may be compared in any order. The lists are exact after the last wave.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
@@ -53,10 +57,8 @@ class NearestSearch:
             reserve: a list that loses some entries still has the required ones.
         earlier: earlier lists. New rows, and rows with fewer than `required` entries left, are compared with all rows;
             the others only with those.
+        shards: int (n,), the number of each row's shard; None if all are in one.
         options: how the search is done.
-
-    Attributes:
-        blocks: the blocks to search, in order.
 
     Raises:
         TableError: a row is zero or not finite.
@@ -70,6 +72,7 @@ class NearestSearch:
         *,
         required: int | None = None,
         earlier: EarlierLists | None = None,
+        shards: np.ndarray | None = None,
         options: CascadeOptions | None = None,
     ) -> None:
         if k < 1:
@@ -83,7 +86,14 @@ class NearestSearch:
                 earlier, invalid, self._width, min(k if required is None else required, self._width)
             )
         options = options or CascadeOptions()
-        self._sieve = Sieve(vectors, searched, self._sample_thresholds, _MAX_WIDTH, options)
+        # Smaller chunks than for pairs: each wave raises the thresholds for those that follow.
+        rows = min(chunk_rows(options.memory_bytes), max(512, min(CHUNK_ROWS, count // 256 * 16)))
+        self._prepared = PreparedVectors(
+            vectors, Selection(rows, searched, shards), self._sample_thresholds, _MAX_WIDTH, choose_engine(options),
+            options,
+        )  # fmt: skip
+        self._sieve = Sieve(self._prepared.bounds, self._prepared.threads)
+        self._chunks = [self._prepared.chunk(chunk) for chunk in self._prepared.chunks]
         # By place. The threshold of a place is just below its last score, so that equal scores are compared.
         self._members, self._scores = no_lists(count, self._width)
         # The last entry that may be inserted: the entry that follows the end of an earlier list is unknown.
@@ -92,21 +102,19 @@ class NearestSearch:
             self._keep_valid_entries(earlier, invalid)
         lowest = np.maximum(self._scores[:, -1], self._limits) if self._width else np.empty(0)
         self._thresholds = np.nextafter(lowest, -np.inf)
-        # Smaller blocks than for pairs: each one raises the thresholds for those that follow.
-        self._sieve.block_rows = min(self._sieve.block_rows, max(512, min(BLOCK_ROWS, count // 256 * 16)))
-        self.blocks: list[Block] = self._sieve.blocks() if self._width else []
-        if self.blocks:
+        self._waves = waves(self._prepared.chunks, self._prepared.chosen_chunks) if self._width else []
+        if self._waves:
             with one_blas_thread():
                 self._guess_lists()
 
     @property
     def plan(self) -> Plan:
         """The bounds that are taken."""
-        return self._prepared.plan
+        return self._prepared.bounds.plan
 
     @property
     def pair_count(self) -> int:
-        """Number of pairs that all blocks compare."""
+        """Number of pairs that all pieces compare."""
         return self._prepared.pair_count
 
     @property
@@ -115,34 +123,40 @@ class NearestSearch:
         return self._prepared.digests
 
     @property
-    def block_rows(self) -> int:
-        """Number of rows of a block's side."""
-        return self._sieve.block_rows
+    def piece_count(self) -> int:
+        """Number of pieces of all waves."""
+        return sum(map(len, self._waves))
 
-    def search(self, block: Block) -> ScoredPairs:
-        """Search a block, add its result to the lists and return it: the pairs that may matter to a list."""
+    def waves(self) -> Iterator[list[Piece]]:
+        """Yield the pieces of each wave. The answers of all pieces of a wave are added before the next one is taken."""
+        for wave in self._waves:
+            self._wave_thresholds = self._thresholds.copy()
+            digests = {
+                chunk: hashlib.sha256(self._wave_thresholds[chunk.places].tobytes()).hexdigest()
+                for chunk in {*chain.from_iterable(wave)}
+            }
+            yield [
+                Piece(left, right, piece_key(left, right, "nearest", digests[left], digests[right]))
+                for left, right in wave
+            ]
+
+    def answer(self, piece: Piece) -> Answer:
+        """Compare the two chunks of a piece of the present wave: the pairs that may matter to a list."""
+        left, right = self._chunks[piece.left.number], self._chunks[piece.right.number]
+        thresholds = (self._wave_thresholds[side.places] for side in (piece.left, piece.right))
+        return self._sieve.search(left, right, *thresholds)
+
+    def add(self, piece: Piece, answer: Answer) -> None:
+        """Add the answer of a piece of the present wave to the lists."""
         from imgret_assets.domain.similarity.cascade import kernels
 
-        parts = self._sieve.search(block, self._thresholds)
-        for p, q, scores in parts:
-            kernels.insert_pairs(self._lists, self._prepared.order, p, q, scores)
-        return pairs_of_rows(parts, self._prepared.order)
-
-    def add_result(self, pairs: ScoredPairs) -> None:
-        """Add the result of an earlier `search` of a block to the lists, instead of searching the block."""
-        from imgret_assets.domain.similarity.cascade import kernels
-
-        place = np.argsort(self._prepared.order)
-        kernels.insert_pairs(self._lists, self._prepared.order, place[pairs.a], place[pairs.b], pairs.scores)
+        p, q = answer.left + piece.left.start, answer.right + piece.right.start
+        kernels.insert_pairs(self._lists, self._prepared.order, p, q, answer.scores)
 
     def result(self) -> NeighbourLists:
         """Return the lists, by row."""
         place = np.argsort(self._prepared.order)
         return NeighbourLists(self._members[place], self._scores[place])
-
-    @property
-    def _prepared(self) -> PreparedVectors:
-        return self._sieve.prepared
 
     @property
     def _lists(self) -> tuple[np.ndarray, ...]:
@@ -212,13 +226,13 @@ class NearestSearch:
     def _coded(self, places: np.ndarray) -> np.ndarray:
         """Return the integers that the guess compares, int16 (len(places), a multiple of 16)."""
         prepared = self._prepared
-        if not prepared.plan.plain:
+        if not self.plan.plain:
             return np.ascontiguousarray(prepared.coordinates[places, :_GUESS_COLUMNS])
         # All coordinates if there is room: without a basis the first ones may say little.
         room = prepared.memory_bytes // (8 * max(1, len(places))) // 16 * 16
         columns = min(coordinate_columns(prepared.dim), max(16, room))
         out = np.empty((len(places), columns), np.int16)
-        for part in slices(0, len(places), MAX_BLOCK_ROWS):
+        for part in slices(0, len(places), MAX_CHUNK_ROWS):
             out[part] = prepared.quantised(places[part])[:, :columns]
         return out
 

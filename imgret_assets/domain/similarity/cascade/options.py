@@ -18,7 +18,7 @@ class CascadeOptions:
 
     Attributes:
         memory_bytes: bound on what is held in addition to the vectors, even if every pair passes; it sets the size of
-            blocks.
+            chunks.
         threads: number of threads, those of libraries included; None for all cores.
         device: value of IMGRET_DEVICE; `cuda` and `auto` allow a GPU.
         engine: what multiplies the first bounds: "int16" (slow without AVX2), "float32" or "cuda"; None for the

@@ -1,7 +1,7 @@
 """All pairs above a threshold, by the cascade.
 
 Belongs here: the search for pairs. Not here: the bounds (`domain.similarity.cascade.bounds`), the k nearest neighbours
-(`domain.similarity.cascade.nearest_search`).
+(`domain.similarity.cascade.nearest_search`), going on from finished pieces (`domain.similarity.pieces`).
 """
 
 from collections.abc import Sequence
@@ -10,28 +10,31 @@ import numpy as np
 
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.plans import Plan
-from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, pairs_of_rows
+from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
+from imgret_assets.domain.similarity.cascade.sieve import Sieve, choose_engine, chunk_rows, pairs_of_rows
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
+from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.work import Piece, compared_chunks, piece_key
 
 # Coordinates of the last bound at most.
 _MAX_WIDTH = 256
 
 
 class PairSearch:
-    """All pairs whose exact score is greater than a threshold, block by block.
+    """All pairs whose exact score is greater than a threshold, piece by piece.
 
-    The blocks and their order follow from the number of rows, the chosen rows and `block_rows` (from the memory) alone,
-    and the result of a block does not depend on plan, engine or threads, to the last bit of the scores. So a caller may
-    keep the results of blocks in files and go on after the last one.
+    The answer of a piece follows from its two chunks and the threshold alone, to the last bit of the scores: it does
+    not depend on plan, engine, threads or the other chunks.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
         threshold: a cosine in [-1, 1].
         rows: int, in any order: only pairs with at least one of these rows; all pairs where None.
+        shards: int (n,), the number of each row's shard; None if all are in one.
         options: how the search is done.
 
     Attributes:
-        blocks: the blocks to search, in order.
+        pieces: the pieces, in an order in which this process compares them fast.
 
     Raises:
         TableError: a row is zero or not finite.
@@ -39,7 +42,7 @@ class PairSearch:
 
     Example:
         >>> search = PairSearch(vectors, 0.8)
-        >>> pairs = merge_pairs(search.pairs_of(block) for block in search.blocks)
+        >>> pairs = merge_pairs(search.pairs(piece, search.answer(piece)) for piece in search.pieces)
     """
 
     def __init__(
@@ -48,34 +51,49 @@ class PairSearch:
         threshold: float,
         *,
         rows: np.ndarray | Sequence[int] | None = None,
+        shards: np.ndarray | None = None,
         options: CascadeOptions | None = None,
     ) -> None:
         chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
         options = options or CascadeOptions()
-        self._sieve = Sieve(vectors, chosen, lambda unit, left_count: threshold, _MAX_WIDTH, options)
-        self._thresholds = np.full(len(vectors), float(threshold))
-        self.blocks = self._sieve.blocks()
-
-    @property
-    def block_rows(self) -> int:
-        """Number of rows of a block's side."""
-        return self._sieve.block_rows
+        selection = Selection(chunk_rows(options.memory_bytes), chosen, shards)
+        self._prepared = PreparedVectors(
+            vectors, selection, lambda unit, left_count: threshold, _MAX_WIDTH, choose_engine(options), options
+        )
+        self._sieve = Sieve(self._prepared.bounds, self._prepared.threads)
+        self._chunks = [self._prepared.chunk(chunk) for chunk in self._prepared.chunks]
+        self._threshold = float(threshold)
+        self.pieces = [
+            Piece(left, right, piece_key(left, right, "pairs", self._threshold))
+            for left, right in compared_chunks(self._prepared.chunks, self._prepared.chosen_chunks)
+        ]
 
     @property
     def plan(self) -> Plan:
         """The bounds that are taken."""
-        return self._sieve.prepared.plan
+        return self._prepared.bounds.plan
+
+    @property
+    def dim(self) -> int:
+        """Number of coordinates of a vector."""
+        return self._prepared.dim
 
     @property
     def digests(self) -> np.ndarray:
         """Two hashes of every vector's numbers, uint64 (n, 2): equal where vectors are equal."""
-        return self._sieve.prepared.digests
+        return self._prepared.digests
 
     @property
     def pair_count(self) -> int:
-        """Number of pairs that all blocks compare."""
-        return self._sieve.prepared.pair_count
+        """Number of pairs that all pieces compare."""
+        return self._prepared.pair_count
 
-    def pairs_of(self, block: Block) -> ScoredPairs:
-        """Search a block and return its pairs."""
-        return pairs_of_rows(self._sieve.search(block, self._thresholds), self._sieve.prepared.order)
+    def answer(self, piece: Piece) -> Answer:
+        """Compare the two chunks of a piece."""
+        left, right = self._chunks[piece.left.number], self._chunks[piece.right.number]
+        return self._sieve.search(left, right, *(np.full(len(side), self._threshold) for side in (left, right)))
+
+    def pairs(self, piece: Piece, answer: Answer) -> ScoredPairs:
+        """Return the pairs of an answer as pairs of rows of this search."""
+        order = self._prepared.order
+        return pairs_of_rows(order[piece.left.places], order[piece.right.places], answer)

@@ -5,6 +5,7 @@ Belongs here: everything that is computed once for a search. Not here: going thr
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,11 +17,12 @@ from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.domain.similarity.cascade import basis as bases
 from imgret_assets.domain.similarity.cascade import bounds, plans
 from imgret_assets.domain.similarity.cascade import projections as kept_projections
-from imgret_assets.domain.similarity.cascade.bounds import COLUMN_MULTIPLE, SCALE
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.parallel import in_parallel, slices, slices_for_threads
 from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk, SearchBounds, quantised
 from imgret_assets.domain.similarity.cascade.projections import Projections
+from imgret_assets.domain.similarity.pieces.chunks import Chunk, chunks_of, cut_rows
 from imgret_assets.errors import TableError
 
 # Rows that are measured, and projected, together.
@@ -31,19 +33,33 @@ _MAX_ERROR = 0.01
 _NEW_SHARE_TO_WRITE = 50
 
 SampleThresholds = Callable[[np.ndarray, int], np.ndarray | float]
-Span = tuple[int, int]
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which rows are compared, and how they are cut into chunks.
+
+    Attributes:
+        chunk_rows: rows of a chunk at most.
+        rows: int64, the chosen rows, compared with all; None for all.
+        shards: int (n,), the number of each row's shard; None if all are in one.
+    """
+
+    chunk_rows: int
+    rows: np.ndarray | None = None
+    shards: np.ndarray | None = None
 
 
 class PreparedVectors:
     """The vectors of a search in the order of the search, and the bounds of its plan.
 
-    A row has a *place* in the order: the chosen rows come first, so that "chosen rows with all rows" is the pairs of
-    places p < q with p < `chosen_count`.
+    A row has a *place* in the order, in which chunk follows on chunk. The chosen rows come first, so that "chosen rows
+    with all rows" is the pairs of places p < q with p < `chosen_count`.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
-        rows: int64, the chosen rows; None for all.
+        selection: which rows are compared, and how they are cut into chunks.
         sample_thresholds: returns the scores that pairs of a sample must exceed, from the sample's float32 unit rows
             and the number of rows, from the first, that are compared with all of them.
         max_width: number of coordinates of the last bound, at most.
@@ -59,11 +75,11 @@ class PreparedVectors:
         norms: float64 (n,), exact norms by row.
         digests: uint64 (n, 2), hashes by row.
         order: int64 (n,), the row of each place.
+        chunks: the chunks, in the order of the search.
+        chosen_chunks: number of chunks of chosen rows.
         chosen_count: number of chosen rows.
-        plan: the bounds.
+        bounds: the bounds of the search.
         coordinates, residual_norms: int16, by place; no rows where the plan is plain.
-        margins: float64, of each bound (`bounds.margins`).
-        first_columns: number of int16 of a packed row of the first bound.
 
     Raises:
         TableError: a row is zero or not finite.
@@ -73,7 +89,7 @@ class PreparedVectors:
     def __init__(
         self,
         vectors: np.ndarray,
-        rows: np.ndarray | None,
+        selection: Selection,
         sample_thresholds: SampleThresholds,
         max_width: int,
         engine: str,
@@ -89,7 +105,9 @@ class PreparedVectors:
         self.memory_bytes = options.memory_bytes
         self.engine = engine
         self.norms, self.digests = self._measure_rows()
-        self.order, self.chosen_count = _search_order(self.count, rows)
+        cut = cut_rows(self.count, selection.chunk_rows, shards=selection.shards, chosen=selection.rows)
+        self.order, self.chosen_count, self.chosen_chunks = cut.order, cut.chosen_rows, cut.chosen
+        self.chunks = chunks_of(cut, self.digests)
         self._prepare_bounds(sample_thresholds, max_width, options)
 
     @property
@@ -102,36 +120,15 @@ class PreparedVectors:
         """What the kernels need for an exact score: vectors, row of each place, norm of each row."""
         return self.vectors, self.order, self.norms
 
-    @property
-    def later_bounds(self) -> tuple[int, np.ndarray, np.ndarray, np.ndarray, float, np.ndarray]:
-        """What the kernels need for the later bounds: number, widths, coordinates, residual norms, s^2, margins."""
-        widths = np.array(self.plan.widths, dtype=np.int64)
-        return len(widths), widths, self.coordinates, self.residual_norms, float(SCALE) ** 2, self.margins
-
-    def first_cutoffs(self, thresholds: np.ndarray) -> np.ndarray:
-        """Return what a first bound, in units of the integers, must reach for each threshold; float64."""
-        return SCALE**2 * (thresholds - self._first_margin)
-
-    def first_integers(self, span: Span) -> tuple[np.ndarray, np.ndarray]:
-        """Return the int16 rows of the first bound and their residual norms (empty for a plain plan)."""
-        if self.plan.plain:
-            return self.quantised(np.arange(*span)), np.empty(0, np.int16)
-        part = slice(*span)
-        return self.coordinates[part], np.ascontiguousarray(self.residual_norms[part, 0])
+    def chunk(self, chunk: Chunk) -> PreparedChunk:
+        """Return one of `chunks` with its part of what was prepared, without a copy."""
+        part = chunk.places
+        coordinates, residual_norms = self.coordinates[part], self.residual_norms[part]
+        return PreparedChunk(self.vectors, self.order[part], self.norms, coordinates, residual_norms)
 
     def quantised(self, places: np.ndarray) -> np.ndarray:
         """Return the unit rows of some places as int16 (len(places), dim rounded up to a multiple of 16)."""
-        from imgret_assets.domain.similarity.cascade import preparation_kernels
-
-        out = np.empty((len(places), kept_projections.coordinate_columns(self.dim)), np.int16)
-        rows = self.order[places]
-        self.each(
-            lambda part: preparation_kernels.quantise_rows(
-                self.vectors, rows[part], self.norms, float(SCALE), out[part]
-            ),
-            slices_for_threads(len(rows), self.threads),
-        )
-        return out
+        return quantised(self.vectors, self.order[places], self.norms, self.threads)
 
     def each(self, task: Callable[[slice], T], items: list[slice]) -> list[T]:
         """Call `task` for every item on all threads, and return the results in order."""
@@ -163,13 +160,14 @@ class PreparedVectors:
     def _prepare_bounds(self, sample_thresholds: SampleThresholds, max_width: int, options: CascadeOptions) -> None:
         kept, kept_rows = self._kept_projections(max_width, options)
         with one_blas_thread():
-            self.plan, basis = (
+            plan, basis = (
                 (kept.plan, kept.basis) if kept else self._choose_plan(sample_thresholds, max_width, options.plan)
             )
-            widths = np.array(self.plan.widths, dtype=np.int64)
+            widths = np.array(plan.widths, dtype=np.int64)
             # Computed for a basis that was read from a file, too: the proof assumes nothing else about it.
             errors = bounds.identity_errors(self.dim) if basis is None else bounds.projection_errors(basis, widths)
             count = 0 if basis is None else self.count
+            self.bounds = SearchBounds(plan, basis, errors, self.dim, self.engine)
             columns = kept_projections.coordinate_columns(int(widths[-1])) if count else 16
             self.coordinates = np.zeros((count, columns), np.int16)
             self.residual_norms = np.empty((count, len(widths)), np.int16)
@@ -178,11 +176,7 @@ class PreparedVectors:
                 self.coordinates[known] = kept.coordinates[kept_rows[known]]
                 self.residual_norms[known] = kept.residual_norms[kept_rows[known]]
             if basis is not None:
-                self._project_new(np.flatnonzero(kept_rows < 0), basis, widths, errors, options.projections)
-        self.margins = bounds.margins(errors, self.dim)
-        columns = int(widths[0]) + (not self.plan.plain)
-        self.first_columns = -(-columns // COLUMN_MULTIPLE) * COLUMN_MULTIPLE
-        self._first_margin = self.margins[0] + bounds.product_error(self.engine, self.first_columns, errors[0])
+                self._project_new(np.flatnonzero(kept_rows < 0), basis, options.projections)
 
     def _kept_projections(self, max_width: int, options: CascadeOptions) -> tuple[Projections | None, np.ndarray]:
         """Return the projections in the file, None where they are of no use, and their row for each place, or -1."""
@@ -241,15 +235,13 @@ class PreparedVectors:
         )
         return out
 
-    def _project_new(
-        self, places: np.ndarray, basis: np.ndarray, widths: np.ndarray, errors: np.ndarray, file: Path | None
-    ) -> None:
+    def _project_new(self, places: np.ndarray, basis: np.ndarray, file: Path | None) -> None:
         """Project the vectors of some places; write all projections to the file if enough of them are new."""
 
         def fill(part: slice) -> None:
             some = places[part]
             self.coordinates[some], self.residual_norms[some] = kept_projections.project(
-                self.vectors, self.order[some], self.norms, basis, widths, errors
+                self.vectors, self.order[some], self.norms, basis, self.bounds.widths, self.bounds.errors
             )
 
         self.each(fill, slices(0, len(places), _PROJECTED_ROWS))
@@ -258,16 +250,5 @@ class PreparedVectors:
             place = np.argsort(self.order)
             kept_projections.write_projections(
                 file,
-                Projections(self.plan, basis, self.digests, self.coordinates[place], self.residual_norms[place]),
+                Projections(self.bounds.plan, basis, self.digests, self.coordinates[place], self.residual_norms[place]),
             )
-
-
-def _search_order(count: int, rows: np.ndarray | None) -> tuple[np.ndarray, int]:
-    """Return the row of each place, the chosen rows first, and the number of chosen rows."""
-    if rows is None:
-        return np.arange(count), count
-    chosen = np.unique(rows)
-    # The kernels do not check their indices.
-    if len(chosen) and (chosen[0] < 0 or chosen[-1] >= count):
-        raise IndexError(f"rows {chosen[0]} to {chosen[-1]} of {count} vectors")
-    return np.concatenate([chosen, np.setdiff1d(np.arange(count), chosen, assume_unique=True)]), len(chosen)

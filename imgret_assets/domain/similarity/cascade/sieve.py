@@ -1,15 +1,15 @@
-"""The search for pairs in blocks: first bounds by an engine, later bounds and exact scores by the kernels.
+"""The comparison of two chunks: first bounds by an engine, later bounds and exact scores by the kernels.
 
-Belongs here: blocks, the choice of the engine, the first bounds of a block. Not here: what is prepared once
-(`domain.similarity.cascade.preparation`), why bounds lose no pair (`domain.similarity.cascade.bounds`), compiled loops
-(`domain.similarity.cascade.kernels`), products on a GPU (`domain.similarity.cascade.gpu_bounds`).
+Belongs here: the choice of the engine, the first bounds of a piece, how large a chunk may be. Not here: which chunks
+are compared (`domain.similarity.pieces`), what is prepared once (`domain.similarity.cascade.preparation`), why bounds
+lose no pair (`domain.similarity.cascade.bounds`), compiled loops (`domain.similarity.cascade.kernels`), products on a
+GPU (`domain.similarity.cascade.gpu_bounds`).
 """
 
 import logging
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import ThreadpoolController
@@ -18,45 +18,27 @@ from imgret_assets.domain.runtime import gpus
 from imgret_assets.domain.similarity.cascade import gpu_bounds
 from imgret_assets.domain.similarity.cascade.bounds import PANEL_ROWS, float32_bit_cutoffs, integer_cutoffs
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
-from imgret_assets.domain.similarity.cascade.parallel import slices, slices_for_threads
+from imgret_assets.domain.similarity.cascade.parallel import in_parallel, slices, slices_for_threads
 from imgret_assets.domain.similarity.cascade.plans import FIRST_BOUND_NS
-from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, SampleThresholds, Span
-from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, no_pairs
+from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk, SearchBounds
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
+from imgret_assets.domain.similarity.pieces.answers import Answer
 from imgret_assets.errors import SettingError
 
 _log = logging.getLogger(__name__)
 
 ENGINES = tuple(FIRST_BOUND_NS)
-MAX_BLOCK_ROWS = 4096
+MAX_CHUNK_ROWS = 4096
 # Bytes of an accepted pair at most: in a tile, in a growing array, as a sort key, in the result.
 _PAIR_BYTES = 72
 # Rows of a strip, the left side of a tile, at most, and their bytes: they stay in a core's second cache.
 _STRIP_ROWS, _STRIP_BYTES = 256, 1 << 18
-# Rows of a tile that a library multiplies.
-_LIBRARY_TILE_ROWS = 1024
+# Numbers of a tile that a library multiplies.
+_LIBRARY_TILE_NUMBERS = 1 << 22
 
-# Places p, q int32 and exact scores float64 of accepted pairs, unsorted.
-PlacePairs = tuple[np.ndarray, np.ndarray, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Block:
-    """One piece of work: the pairs p < q of the places in `left` and in `right`.
-
-    Attributes:
-        number: position of the block in the order of the search.
-        left: (start, stop) of places.
-        right: (start, stop) of places.
-    """
-
-    number: int
-    left: Span
-    right: Span
-
-    @property
-    def size(self) -> int:
-        """Number of combinations of a left and a right place."""
-        return (self.left[1] - self.left[0]) * (self.right[1] - self.right[0])
+# Positions on both sides int32 and exact scores float64 of accepted pairs, unsorted.
+_Found = tuple[np.ndarray, np.ndarray, np.ndarray]
+T = TypeVar("T")
 
 
 def fastest_engine(device: str) -> str:
@@ -74,184 +56,188 @@ def fastest_engine(device: str) -> str:
     return "int16" if "avx2" in kernels.cpu_features() else "float32"
 
 
-def _checked_engine(engine: str) -> str:
+def choose_engine(options: CascadeOptions) -> str:
+    """Return the engine that the options name, or the fastest.
+
+    Raises:
+        SettingError: there is no such engine.
+    """
+    engine = options.engine or fastest_engine(options.device)
     if engine not in ENGINES:
         raise SettingError(f"Unknown engine {engine!r}", expected=", ".join(ENGINES))
     return engine
 
 
+def chunk_rows(memory_bytes: int) -> int:
+    """Return how many rows a chunk may have, so that a piece stays within the memory even if every pair passes."""
+    fitting_rows = math.isqrt(memory_bytes // (2 * _PAIR_BYTES)) // PANEL_ROWS * PANEL_ROWS
+    return min(MAX_CHUNK_ROWS, max(PANEL_ROWS, fitting_rows))
+
+
 class Sieve:
-    """The search of one set of vectors for the pairs of two ranges of places.
+    """The comparison of two chunks, one pair of chunks after the other.
 
     Args:
-        vectors, rows, sample_thresholds, max_width, options: as in `PreparedVectors`.
-
-    Attributes:
-        prepared: the vectors in the order of the search, and their bounds.
-        block_rows: number of rows of a block's side.
-
-    Raises:
-        TableError: a row is zero or not finite.
-        SettingError: the engine or the plan can't be used.
+        bounds: the bounds that all chunks were prepared for.
+        threads: number of threads to use.
     """
 
-    def __init__(
-        self,
-        vectors: np.ndarray,
-        rows: np.ndarray | None,
-        sample_thresholds: SampleThresholds,
-        max_width: int,
-        options: CascadeOptions,
-    ) -> None:
-        engine = _checked_engine(options.engine or fastest_engine(options.device))
-        self.prepared = PreparedVectors(vectors, rows, sample_thresholds, max_width, engine, options)
-        memory_rows = math.isqrt(options.memory_bytes // (2 * _PAIR_BYTES)) // 16 * 16
-        self.block_rows = min(MAX_BLOCK_ROWS, max(16, memory_rows))
-        self._first_bounds = {"int16": self._by_int16, "float32": self._by_float32, "cuda": self._by_gpu}[engine]
-        self._operands: dict[Span, Any] = {}
-        self._gpu_tile_rows = MAX_BLOCK_ROWS
+    def __init__(self, bounds: SearchBounds, threads: int) -> None:
+        self._bounds = bounds
+        self._threads = threads
+        self._first_bounds = {"int16": self._by_int16, "float32": self._by_float32, "cuda": self._by_gpu}[bounds.engine]
+        self._operands: dict[PreparedChunk, Any] = {}
+        self._gpu_tile_rows = MAX_CHUNK_ROWS
         self._libraries = ThreadpoolController()
 
-    def blocks(self) -> list[Block]:
-        """Return all pairs of places p < q with p < `chosen_count`, cut into squares, in a fixed order."""
-        size, chosen_count, count = self.block_rows, self.prepared.chosen_count, self.prepared.count
-        corners = [(left, right) for left in range(0, chosen_count, size) for right in range(left, count, size)]
-        return [
-            Block(number, (left, min(left + size, chosen_count)), (right, min(right + size, count)))
-            for number, (left, right) in enumerate(corners)
-        ]
-
-    def search(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
-        """Return the block's pairs of places whose score exceeds the lower of their thresholds, in parts.
+    def search(
+        self, left: PreparedChunk, right: PreparedChunk, left_thresholds: np.ndarray, right_thresholds: np.ndarray
+    ) -> Answer:
+        """Return the pairs of two chunks whose score exceeds the lower of their thresholds.
 
         Args:
-            block: one of `blocks()`.
-            thresholds: float64 (n,), of each place.
+            left: a chunk.
+            right: another chunk, or the same object: then each pair of its rows counts once.
+            left_thresholds: float64, of each position on the left.
+            right_thresholds: float64, of each position on the right.
         """
-        # Blocks come row by row: the left side stays while the right side moves on.
-        self._operands = {span: held for span, held in self._operands.items() if span in (block.left, block.right)}
-        return [part for part in self._first_bounds(block, thresholds) if len(part[0])]
+        # Pieces come row by row: the left side stays while the right side moves on.
+        self._operands = {chunk: held for chunk, held in self._operands.items() if chunk in (left, right)}
+        sides = _Side(left, left_thresholds), _Side(right, right_thresholds)
+        parts = [part for part in self._first_bounds(*sides) if len(part[0])]
+        if not parts:
+            return Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+        return Answer(*(np.concatenate(column) for column in zip(*parts, strict=True)))
 
-    def _operand(self, span: Span, make: Callable[[Span], Any]) -> Any:
-        """Return what an engine multiplies of a range of places; made once for adjacent blocks."""
-        if span not in self._operands:
-            self._operands[span] = make(span)
-        return self._operands[span]
+    def _each(self, task: Callable[[slice], T], items: list[slice]) -> list[T]:
+        return in_parallel(task, items, self._threads)
+
+    def _operand(self, chunk: PreparedChunk, make: Callable[[PreparedChunk], Any]) -> Any:
+        """Return what an engine multiplies of a chunk; made once for adjacent pieces."""
+        if chunk not in self._operands:
+            self._operands[chunk] = make(chunk)
+        return self._operands[chunk]
 
     # int16: packed panels, multiplied and compared by our own kernel
 
-    def _packed(self, span: Span) -> np.ndarray:
+    def _packed(self, chunk: PreparedChunk) -> np.ndarray:
         """Return int32 (panels, steps, 16) of `preparation_kernels.pack_rows`."""
         from imgret_assets.domain.similarity.cascade import preparation_kernels
 
-        integers, residual_norms = self.prepared.first_integers(span)
-        steps = self.prepared.first_columns // 2
+        integers, residual_norms = chunk.first_integers(self._bounds.plan, self._threads)
+        steps = self._bounds.first_columns // 2
         out = np.empty((-(-len(integers) // PANEL_ROWS), steps, PANEL_ROWS), np.int32)
         column_pairs = integers.view(np.int32)
 
         def pack(part: slice) -> None:
             preparation_kernels.pack_rows(column_pairs[part], residual_norms[part], steps, out[_panels(part)])
 
-        self.prepared.each(pack, slices(0, len(integers), 1024))
+        self._each(pack, slices(0, len(integers), 1024))
         return out
 
-    def _by_int16(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
+    def _by_int16(self, left: "_Side", right: "_Side") -> list[_Found]:
         from imgret_assets.domain.similarity.cascade import kernels
 
-        prepared = self.prepared
-        left, right = (self._operand(span, self._packed) for span in (block.left, block.right))
+        bounds = self._bounds
+        left_packed, right_packed = (self._operand(side.chunk, self._packed) for side in (left, right))
         left_cuts, right_cuts = (
-            integer_cutoffs(prepared.first_cutoffs(thresholds[slice(*span)]), len(packed) * PANEL_ROWS)
-            for span, packed in ((block.left, left), (block.right, right))
+            integer_cutoffs(bounds.first_cutoffs(side.thresholds), len(packed) * PANEL_ROWS)
+            for side, packed in ((left, left_packed), (right, right_packed))
         )
-        right_flat = right.ravel()
-        fitting_rows = _STRIP_BYTES // (2 * prepared.first_columns) // PANEL_ROWS * PANEL_ROWS
+        right_flat = right_packed.ravel()
+        fitting_rows = _STRIP_BYTES // (2 * bounds.first_columns) // PANEL_ROWS * PANEL_ROWS
         strip_rows = min(_STRIP_ROWS, max(PANEL_ROWS, fitting_rows))
+        of_kernels = left.is_same_as(right), bounds.later_bounds, left.of_kernels, right.of_kernels
 
-        def search_strip(part: slice) -> PlacePairs:
+        def search_strip(part: slice) -> _Found:
             panels = _panels(part)
             return kernels.search_packed(
-                left[panels].ravel(), left_cuts[panels.start * PANEL_ROWS : panels.stop * PANEL_ROWS],
-                block.left[0] + part.start, part.stop - part.start,
-                right_flat, right_cuts, block.right[0], block.right[1] - block.right[0],
-                prepared.later_bounds, prepared.exact, thresholds,
+                left_packed[panels].ravel(), left_cuts[panels.start * PANEL_ROWS : panels.stop * PANEL_ROWS],
+                part.start, part.stop - part.start, right_flat, right_cuts, len(right.chunk), *of_kernels,
             )  # fmt: skip
 
-        return prepared.each(search_strip, slices(0, block.left[1] - block.left[0], strip_rows))
+        return self._each(search_strip, slices(0, len(left.chunk), strip_rows))
 
     # float32: tiles multiplied by BLAS
 
-    def _float32_rows(self, span: Span) -> np.ndarray:
-        """Return the integers of the first bound as float32 (places, columns)."""
-        integers, residual_norms = self.prepared.first_integers(span)
-        width = self.prepared.plan.widths[0]
-        out = np.zeros((len(integers), self.prepared.first_columns), np.float32)
+    def _float32_rows(self, chunk: PreparedChunk) -> np.ndarray:
+        """Return the integers of the first bound as float32 (rows, columns)."""
+        integers, residual_norms = chunk.first_integers(self._bounds.plan, self._threads)
+        width = self._bounds.plan.widths[0]
+        out = np.zeros((len(integers), self._bounds.first_columns), np.float32)
         out[:, :width] = integers[:, :width]
         if len(residual_norms):
             out[:, width] = residual_norms
         return out
 
-    def _by_float32(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
+    def _by_float32(self, left: "_Side", right: "_Side") -> list[_Found]:
         from imgret_assets.domain.similarity.cascade import kernels
 
-        prepared = self.prepared
-        left, right = (self._operand(span, self._float32_rows) for span in (block.left, block.right))
-        left_cuts, right_cuts = (
-            float32_bit_cutoffs(prepared.first_cutoffs(thresholds[slice(*span)])) for span in (block.left, block.right)
-        )
-        accepted = []
-        for rows in slices(0, len(left), _LIBRARY_TILE_ROWS):
-            with self._libraries.limit(limits=prepared.threads):
-                tile = (left[rows] @ right.T).view(np.int32)
+        bounds = self._bounds
+        left_rows, right_rows = (self._operand(side.chunk, self._float32_rows) for side in (left, right))
+        left_cuts, right_cuts = (float32_bit_cutoffs(bounds.first_cutoffs(side.thresholds)) for side in (left, right))
+        of_kernels = left.is_same_as(right), bounds.later_bounds, left.of_kernels, right.of_kernels
+        found = []
+        for rows in slices(0, len(left_rows), max(1, _LIBRARY_TILE_NUMBERS // len(right_rows))):
+            with self._libraries.limit(limits=self._threads):
+                tile = (left_rows[rows] @ right_rows.T).view(np.int32)
 
-            def scan(part: slice, tile: np.ndarray = tile, tile_start: int = rows.start) -> PlacePairs:
-                tile_rows = slice(tile_start + part.start, tile_start + part.stop)
-                return kernels.search_tile(
-                    tile[part], left_cuts[tile_rows], block.left[0] + tile_rows.start, right_cuts, block.right[0],
-                    prepared.later_bounds, prepared.exact, thresholds,
-                )  # fmt: skip
+            def scan(part: slice, tile: np.ndarray = tile, start: int = rows.start) -> _Found:
+                tile_rows = slice(start + part.start, start + part.stop)
+                return kernels.search_tile(tile[part], left_cuts[tile_rows], tile_rows.start, right_cuts, *of_kernels)
 
-            accepted += prepared.each(scan, slices(0, len(tile), -(-len(tile) // (2 * prepared.threads))))
-        return accepted
+            found += self._each(scan, slices(0, len(tile), -(-len(tile) // (2 * self._threads))))
+        return found
 
     # cuda: tiles multiplied by torch
 
-    def _by_gpu(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
-        """Search on the GPU; on the CPU from this block on where the GPU's memory is too small for a row."""
+    def _by_gpu(self, left: "_Side", right: "_Side") -> list[_Found]:
+        """Search on the GPU; on the CPU from this piece on where the GPU's memory is too small for a row."""
         try:
-            return self._by_gpu_tiles(block, thresholds)
+            return self._by_gpu_tiles(left, right)
         except RuntimeError as error:
             if not gpus.is_out_of_memory(error):
                 raise
         _log.warning("The GPU's memory is too small to compare vectors. The CPU compares them, which takes longer.")
         # The margins of a GPU are the wider ones: they hold for float32 products, too.
         self._first_bounds, self._operands = self._by_float32, {}
-        return self._by_float32(block, thresholds)
+        return self._by_float32(left, right)
 
-    def _by_gpu_tiles(self, block: Block, thresholds: np.ndarray) -> list[PlacePairs]:
+    def _by_gpu_tiles(self, left: "_Side", right: "_Side") -> list[_Found]:
         from imgret_assets.domain.similarity.cascade import kernels
 
-        prepared = self.prepared
-        left, right = (
-            self._operand(span, lambda some: gpu_bounds.operand(self._float32_rows(some)))
-            for span in (block.left, block.right)
-        )
-        left_cutoffs, right_cutoffs = (
-            prepared.first_cutoffs(thresholds[slice(*span)]) for span in (block.left, block.right)
-        )
-        accepted = []
-        for rows, columns, tile_rows in gpu_bounds.passing_tiles(
-            left, right, left_cutoffs, right_cutoffs, self._gpu_tile_rows
+        bounds = self._bounds
+        operands = [
+            self._operand(side.chunk, lambda chunk: gpu_bounds.operand(self._float32_rows(chunk)))
+            for side in (left, right)
+        ]
+        cutoffs = [bounds.first_cutoffs(side.thresholds) for side in (left, right)]
+        of_kernels = bounds.later_bounds, left.of_kernels, right.of_kernels
+        is_diagonal = left.is_same_as(right)
+        found = []
+        for p, q, tile_rows in gpu_bounds.passing_tiles(
+            operands[0], operands[1], cutoffs[0], cutoffs[1], self._gpu_tile_rows
         ):
             self._gpu_tile_rows = tile_rows
-            p, q = rows + block.left[0], columns + block.right[0]
-            candidates = (p << 32 | q)[p < q]
+            candidates = (p << 32 | q)[p < q] if is_diagonal else p << 32 | q
 
-            def finish(part: slice, candidates: np.ndarray = candidates) -> PlacePairs:
-                return kernels.finish_candidates(candidates[part], prepared.later_bounds, prepared.exact, thresholds)
+            def finish(part: slice, candidates: np.ndarray = candidates) -> _Found:
+                return kernels.finish_candidates(candidates[part], *of_kernels)
 
-            accepted += prepared.each(finish, slices_for_threads(len(candidates), prepared.threads))
-        return accepted
+            found += self._each(finish, slices_for_threads(len(candidates), self._threads))
+        return found
+
+
+class _Side:
+    """One side of a comparison: a chunk, and a threshold for each of its positions."""
+
+    def __init__(self, chunk: PreparedChunk, thresholds: np.ndarray) -> None:
+        self.chunk = chunk
+        self.thresholds = thresholds
+        self.of_kernels = chunk.side(thresholds)
+
+    def is_same_as(self, other: "_Side") -> bool:
+        return self.chunk is other.chunk
 
 
 def _panels(part: slice) -> slice:
@@ -259,9 +245,6 @@ def _panels(part: slice) -> slice:
     return slice(part.start // PANEL_ROWS, -(-part.stop // PANEL_ROWS))
 
 
-def pairs_of_rows(parts: list[PlacePairs], order: np.ndarray) -> ScoredPairs:
-    """Return pairs of places, in parts, as pairs of rows; `order` is the row of each place."""
-    if not parts:
-        return no_pairs()
-    p, q, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return ScoredPairs.sorted_from(order[p], order[q], scores)
+def pairs_of_rows(left_rows: np.ndarray, right_rows: np.ndarray, answer: Answer) -> ScoredPairs:
+    """Return the pairs of an answer as pairs of rows, from the row of each position on either side."""
+    return ScoredPairs.sorted_from(left_rows[answer.left], right_rows[answer.right], answer.scores)

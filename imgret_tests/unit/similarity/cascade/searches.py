@@ -11,8 +11,8 @@ from imgret_assets.domain.similarity.neighbour_lists import NeighbourLists
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 
 PLAIN = Plan((0,), plain=True)
-# Memory for blocks of 48 x 48 rows: tests with more rows have several blocks, the last one smaller.
-SMALL_BLOCKS = 2 * 72 * 48**2
+# Memory for chunks of 48 rows: tests with more rows have several chunks.
+SMALL_CHUNKS = 2 * 72 * 48**2
 ENGINES = ["int16", "float32", "cuda"]
 PROPERTY = settings(
     max_examples=40, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -25,7 +25,7 @@ def plans_for(dim: int) -> list[Plan]:
 
 
 def all_pairs(search: PairSearch) -> ScoredPairs:
-    return merge_pairs(search.pairs_of(block) for block in search.blocks)
+    return merge_pairs(search.pairs(piece, search.answer(piece)) for piece in search.pieces)
 
 
 def find_pairs(vectors: np.ndarray, threshold: float, *, rows: np.ndarray | None = None, **options: Any) -> ScoredPairs:
@@ -33,8 +33,9 @@ def find_pairs(vectors: np.ndarray, threshold: float, *, rows: np.ndarray | None
 
 
 def all_lists(search: NearestSearch) -> NeighbourLists:
-    for block in search.blocks:
-        search.search(block)
+    for wave in search.waves():
+        for piece in wave:
+            search.add(piece, search.answer(piece))
     return search.result()
 
 

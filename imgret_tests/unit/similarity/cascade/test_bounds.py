@@ -6,7 +6,7 @@ import pytest
 from imgret_assets.domain.similarity.cascade import CascadeOptions, basis, bounds, gpu_bounds
 from imgret_assets.domain.similarity.cascade.bounds import SCALE
 from imgret_assets.domain.similarity.cascade.plans import Plan
-from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors
+from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
 from imgret_tests.support.vector_sets import clusters, spread, tiny_residuals
 from imgret_tests.unit.similarity.cascade.searches import ENGINES, PLAIN, find_pairs, plans_for
 
@@ -19,10 +19,11 @@ def test_projections_residuals_and_margins_are_within_the_proof(
     computed = []
     compute = basis.leading_directions
     monkeypatch.setattr(basis, "leading_directions", lambda *of: computed.append(compute(*of)) or computed[0])
-    prepared = PreparedVectors(vectors, None, lambda *_: 0.8, 256, "int16", CascadeOptions(plan=plan))
+    prepared = PreparedVectors(vectors, Selection(4096), lambda *_: 0.8, 256, "int16", CascadeOptions(plan=plan))
     unit = vectors.astype(np.float64) / np.linalg.norm(vectors.astype(np.float64), axis=1, keepdims=True)
     errors = bounds.projection_errors(computed[0], np.array(plan.widths))
-    levels, widths, coordinates, residual_norms, scale_squared, margins = prepared.later_bounds
+    levels, widths, scale_squared, margins = prepared.bounds.later_bounds
+    coordinates, residual_norms = prepared.coordinates, prepared.residual_norms
     assert (levels, scale_squared) == (3, SCALE**2)
     assert np.all(margins >= 2 * errors + errors**2 + 320 * 2.0**-52)
     for level, width in enumerate(widths):
@@ -128,6 +129,7 @@ def test_the_first_cutoff_is_the_threshold_less_all_margins(rng: np.random.Gener
     vectors, thresholds = clusters(rng, 60, 70).astype(np.float32), np.array([0.5, -1.0])
     for engine in ENGINES:
         for plan in plans_for(70):
-            prepared = PreparedVectors(vectors, None, lambda *_: 0.5, 64, engine, CascadeOptions(plan=plan))
-            margin = prepared.margins[0] + bounds.product_error(engine, prepared.first_columns, 0.0)
-            assert np.all(prepared.first_cutoffs(thresholds) <= SCALE**2 * (thresholds - margin))
+            prepared = PreparedVectors(vectors, Selection(4096), lambda *_: 0.5, 64, engine, CascadeOptions(plan=plan))
+            of_search = prepared.bounds
+            margin = of_search.margins[0] + bounds.product_error(engine, of_search.first_columns, 0.0)
+            assert np.all(of_search.first_cutoffs(thresholds) <= SCALE**2 * (thresholds - margin))

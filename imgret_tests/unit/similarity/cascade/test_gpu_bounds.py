@@ -8,7 +8,7 @@ import pytest
 from imgret_assets.domain.runtime import gpus
 from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch, gpu_bounds
 from imgret_tests.support.vector_sets import assert_same_pairs, clusters, expected_pairs
-from imgret_tests.unit.similarity.cascade.searches import SMALL_BLOCKS, all_pairs
+from imgret_tests.unit.similarity.cascade.searches import SMALL_CHUNKS, all_pairs
 
 
 def test_too_little_memory_on_the_gpu_halves_the_tiles(
@@ -42,7 +42,7 @@ def test_the_cpu_goes_on_where_the_gpu_has_no_memory_at_all(
     import torch
 
     vectors = clusters(rng, 200, 48).astype(np.float32)
-    search = PairSearch(vectors, 0.9, options=CascadeOptions(engine="cuda", memory_bytes=SMALL_BLOCKS))
+    search = PairSearch(vectors, 0.9, options=CascadeOptions(engine="cuda", memory_bytes=SMALL_CHUNKS))
     owner, name = (gpu_bounds, "operand") if failing == "an operand" else (torch, "nonzero")
     real, calls = getattr(owner, name), []
 

@@ -10,6 +10,17 @@ from imgret_assets.domain.similarity.cascade.bounds import PANEL_ROWS, SCALE
 from imgret_tests.support.vector_sets import SHAPES
 
 
+def side(vectors: np.ndarray, rows: np.ndarray, norms: np.ndarray, thresholds: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Return one side of a comparison without later bounds."""
+    vectors.flags.writeable = False
+    return vectors, rows, norms, np.zeros((0, 16), np.int16), np.zeros((0, 1), np.int16), thresholds
+
+
+def ones(count: int) -> tuple[np.ndarray, ...]:
+    """Return a side of equal rows: every candidate has the score 1 and is accepted."""
+    return side(np.ones((count, 16), np.float32), np.arange(count), np.full(count, 4.0), np.zeros(count))
+
+
 @pytest.mark.parametrize("dim", [1, 2, 15, 16, 17, 31, 48, 100, 1280, 2048])
 def test_scores_and_norms_equal_those_of_numpy_to_the_last_bit(rng: np.random.Generator, dim: int) -> None:
     for make in SHAPES:
@@ -35,21 +46,21 @@ def test_a_later_bound_discards_only_beyond_its_margin(short_by: float, passes: 
     coordinates = np.zeros((2, 16), np.int16)
     coordinates[0, 0] = SCALE
     coordinates[1, 0] = round(SCALE * (threshold - short_by * margins[1]))
-    later_bounds = (2, np.array([15, 16]), coordinates, np.zeros((2, 2), np.int16), float(SCALE) ** 2, margins)
-    exact = (vectors, np.arange(2), np.full(2, 4.0))
-    p, q, scores = kernels.finish_candidates(np.array([1]), later_bounds, exact, np.full(2, threshold))
+    later_bounds = (2, np.array([15, 16]), float(SCALE) ** 2, margins)
+    side = (vectors, np.arange(2), np.full(2, 4.0), coordinates, np.zeros((2, 2), np.int16), np.full(2, threshold))
+    p, q, scores = kernels.finish_candidates(np.array([1]), later_bounds, side, side)
     assert list(zip(p, q, scores, strict=True)) == [(0, 1, 1.0)] * passes
 
 
 def test_a_pair_must_be_above_the_lower_of_its_two_thresholds() -> None:
     vectors = np.array([[1, 0], [1, 1], [0, 1]], np.float32)
     vectors.flags.writeable = False
-    later_bounds = (1, np.array([2]), np.zeros((0, 16), np.int16), np.zeros((0, 1), np.int16), 1.0, np.zeros(1))
-    exact = (vectors, np.arange(3), exact_norms(vectors))
+    later_bounds = (1, np.array([2]), 1.0, np.zeros(1))
     candidates = np.array([1, 2, 1 << 32 | 2])
     score = float(cosines(vectors[:1], vectors[1:2])[0])
     for thresholds, expected in (([0.5, 2, 2], [(0, 1)]), ([2, 0.5, 2], [(0, 1), (1, 2)]), ([score, 2, 2], [])):
-        p, q, _ = kernels.finish_candidates(candidates, later_bounds, exact, np.array(thresholds, float))
+        some = side(vectors, np.arange(3), exact_norms(vectors), np.array(thresholds, float))
+        p, q, _ = kernels.finish_candidates(candidates, later_bounds, some, some)
         assert list(zip(p, q, strict=True)) == expected
 
 
@@ -76,31 +87,37 @@ def test_every_product_above_its_cutoff_becomes_a_candidate(
 
     left, right = integers[:left_count], integers[left_count:]
     left_cuts, right_cuts = (rng.integers(-90000, 90000, len(side)).astype(np.int32) for side in (left, right))
-    # Vectors of equal rows: every candidate has the score 1 and is accepted.
-    vectors = np.ones((len(integers), 16), np.float32)
-    vectors.flags.writeable = False
-    count = len(integers)
-    later_bounds = (1, np.array([columns]), np.zeros((0, 16), np.int16), np.zeros((0, 1), np.int16), 1.0, np.zeros(1))
-    p, q, _ = kernels.search_packed(
-        packed(left), padded(left_cuts), 0, left_count, packed(right), padded(right_cuts), left_count, right_count,
-        later_bounds, (vectors, np.arange(count), np.full(count, 4.0)), np.zeros(count),
-    )  # fmt: skip
     products = left.astype(np.int64) @ right.astype(np.int64).T
     above = products > np.minimum(left_cuts[:, None], right_cuts)
-    expected = {(i, left_count + j) for i, j in np.argwhere(above).tolist()}
-    assert set(zip(p.tolist(), q.tolist(), strict=True)) == expected
-    assert len(p) == len(expected)
+    for is_diagonal in (False, True):
+        # Where both sides are the same rows, the left ones may be a later part of them.
+        left_from = 5 if is_diagonal else 0
+        p, q, _ = kernels.search_packed(
+            packed(left), padded(left_cuts), left_from, left_count, packed(right), padded(right_cuts), right_count,
+            is_diagonal, (1, np.array([columns]), 1.0, np.zeros(1)), ones(left_from + left_count), ones(right_count),
+        )  # fmt: skip
+        expected = {(left_from + i, j) for i, j in np.argwhere(above).tolist() if left_from + i < j or not is_diagonal}
+        assert set(zip(p.tolist(), q.tolist(), strict=True)) == expected
+        assert len(p) == len(expected)
+
+
+def test_the_two_sides_may_lie_in_different_arrays(rng: np.random.Generator) -> None:
+    """Each with rows in an order of its own."""
+    arrays = [rng.standard_normal((count, 17)).astype(np.float32) for count in (7, 9)]
+    rows = [rng.permutation(7)[:5], rng.permutation(9)[:6]]
+    left, right = (
+        side(array, some, exact_norms(array), np.full(len(some), -1.0))
+        for array, some in zip(arrays, rows, strict=True)
+    )
+    i, j = (number.ravel() for number in np.mgrid[:5, :6])
+    p, q, scores = kernels.finish_candidates(i << 32 | j, (1, np.array([17]), 1.0, np.zeros(1)), left, right)
+    assert (p.tolist(), q.tolist()) == (i.tolist(), j.tolist())
+    np.testing.assert_array_equal(scores, cosines(arrays[0][rows[0][i]], arrays[1][rows[1][j]]))
 
 
 def test_accepted_pairs_outgrow_the_first_array() -> None:
-    count = 60
-    vectors = np.ones((count, 16), np.float32)
-    vectors.flags.writeable = False
-    later_bounds = (1, np.array([16]), np.zeros((0, 16), np.int16), np.zeros((0, 1), np.int16), 1.0, np.zeros(1))
-    a, b = np.triu_indices(count, 1)
-    p, q, scores = kernels.finish_candidates(
-        a << 32 | b, later_bounds, (vectors, np.arange(count), np.full(count, 4.0)), np.zeros(count)
-    )
+    a, b = np.triu_indices(60, 1)
+    p, q, scores = kernels.finish_candidates(a << 32 | b, (1, np.array([16]), 1.0, np.zeros(1)), ones(60), ones(60))
     assert (p.tolist(), q.tolist()) == (a.tolist(), b.tolist())
     assert set(scores.tolist()) == {1.0}
 

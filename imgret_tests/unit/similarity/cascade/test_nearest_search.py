@@ -12,7 +12,7 @@ from imgret_tests.support.vector_sets import assert_same_lists, clusters, expect
 from imgret_tests.unit.similarity.cascade.searches import (
     ENGINES,
     PROPERTY,
-    SMALL_BLOCKS,
+    SMALL_CHUNKS,
     all_lists,
     find_nearest,
     plans_for,
@@ -27,7 +27,7 @@ def test_neighbours_are_those_of_a_full_sort(data: st.DataObject) -> None:
     lists = find_nearest(
         vectors, k,
         plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))), engine=data.draw(st.sampled_from(ENGINES)),
-        memory_bytes=data.draw(st.sampled_from([SMALL_BLOCKS, 1 << 30])),
+        memory_bytes=data.draw(st.sampled_from([SMALL_CHUNKS, 1 << 30])),
     )  # fmt: skip
     assert_same_lists(lists, expected_neighbours(vectors, k))
 
@@ -39,7 +39,7 @@ def test_updated_neighbours_equal_those_from_nothing(data: st.DataObject) -> Non
     vectors = data.draw(vector_sets().filter(len))
     k = data.draw(st.sampled_from([1, 3, 8]))
     rng = np.random.default_rng(data.draw(st.integers(0, 2**32 - 1)))
-    options = CascadeOptions(plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))), memory_bytes=SMALL_BLOCKS)
+    options = CascadeOptions(plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))), memory_bytes=SMALL_CHUNKS)
     earlier = all_lists(NearestSearch(vectors, k, options=options))
 
     kept = np.sort(rng.permutation(len(vectors))[: data.draw(st.integers(0, len(vectors)))])
@@ -86,17 +86,43 @@ def test_of_equal_scores_the_lower_row_comes_first() -> None:
     assert lists.scores[0].tolist() == [1.0, 1.0, 1.0]
 
 
-def test_a_search_goes_on_from_the_results_of_a_killed_one(rng: np.random.Generator) -> None:
+@PROPERTY
+@given(st.data())
+def test_answers_of_a_killed_search_take_the_place_of_their_pieces(data: st.DataObject) -> None:
+    """Any of them, in any order, some of them twice."""
+    vectors = data.draw(vector_sets())
+    k = data.draw(st.sampled_from([1, 4, 200]))
+    shards = np.random.default_rng(data.draw(st.integers(0, 99))).integers(0, 3, len(vectors))
+    options = CascadeOptions(memory_bytes=SMALL_CHUNKS)
+    random = data.draw(st.randoms(use_true_random=False))
+    kept = {}
+    killed = NearestSearch(vectors, k, shards=shards, options=options)
+    for wave in killed.waves():
+        answers = [(piece, killed.answer(piece)) for piece in random.sample(wave, len(wave))]
+        for piece, answer in answers:
+            killed.add(piece, answer)
+        kept |= {piece.key: answer for piece, answer in answers if random.random() < 0.7}
+    second = NearestSearch(vectors, k, shards=shards, options=options)
+    found = 0
+    for wave in second.waves():
+        for piece in random.sample(wave, len(wave)):
+            found += piece.key in kept
+            answer = kept[piece.key] if piece.key in kept else second.answer(piece)
+            for _ in range(random.randint(1, 2)):
+                second.add(piece, answer)
+    assert found == len(kept), "equal searches have equal pieces"
+    for search in (killed, second):
+        assert_same_lists(search.result(), expected_neighbours(vectors, k))
+
+
+def test_the_key_of_a_piece_depends_on_the_thresholds_of_its_rows(rng: np.random.Generator) -> None:
     vectors = clusters(rng, 200, 40).astype(np.float32)
-    options = CascadeOptions(memory_bytes=SMALL_BLOCKS)
-    killed = NearestSearch(vectors, 6, options=options)
-    results = [killed.search(block) for block in killed.blocks[:4]]
-    second = NearestSearch(vectors, 6, options=options)
-    for result in results:
-        second.add_result(result)
-    for block in second.blocks[4:]:
-        second.search(block)
-    assert_same_lists(second.result(), expected_neighbours(vectors, 6))
+    options = CascadeOptions(memory_bytes=SMALL_CHUNKS)
+    keys = [
+        {piece.key for wave in NearestSearch(vectors, k, options=options).waves() for piece in wave} for k in (3, 4)
+    ]
+    assert len(keys[0]) == len(keys[1]) == 15
+    assert not keys[0] & keys[1]
 
 
 @pytest.mark.parametrize("count", [0, 1])
@@ -126,8 +152,7 @@ def updated(vectors: np.ndarray, lists: NeighbourLists, removed: np.ndarray, cha
     number[kept] = np.arange(len(kept))
     earlier = EarlierLists(number[lists.rows[kept]], lists.scores[kept], number[changed])
     search = NearestSearch(np.ascontiguousarray(vectors[kept]), 8, required=5, earlier=earlier)
-    for block in search.blocks:
-        search.search(block)
+    all_lists(search)
     return search
 
 

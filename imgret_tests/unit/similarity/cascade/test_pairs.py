@@ -1,6 +1,7 @@
 """Pairs by the cascade equal those of comparing everything, to the last bit of the scores."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from imgret_tests.support.vector_sets import (
     thresholds,
     vector_sets,
 )
-from imgret_tests.unit.similarity.cascade.searches import ENGINES, PLAIN, PROPERTY, SMALL_BLOCKS, find_pairs, plans_for
+from imgret_tests.unit.similarity.cascade.searches import ENGINES, PLAIN, PROPERTY, SMALL_CHUNKS, find_pairs, plans_for
 
 
 @PROPERTY
@@ -33,7 +34,7 @@ def test_pairs_are_those_of_brute_force(data: st.DataObject) -> None:
     pairs = find_pairs(
         vectors, threshold,
         plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))), engine=data.draw(st.sampled_from(ENGINES)),
-        threads=data.draw(st.sampled_from([1, 2])), memory_bytes=data.draw(st.sampled_from([SMALL_BLOCKS, 1 << 30])),
+        threads=data.draw(st.sampled_from([1, 2])), memory_bytes=data.draw(st.sampled_from([SMALL_CHUNKS, 1 << 30])),
     )  # fmt: skip
     assert_same_pairs(pairs, expected_pairs(vectors, threshold))
 
@@ -46,7 +47,7 @@ def test_pairs_of_some_rows_with_all_are_those_of_brute_force(data: st.DataObjec
     rows = np.array(data.draw(st.lists(st.integers(0, max(0, len(vectors) - 1)), max_size=30)), dtype=np.int64)
     rows = rows[rows < len(vectors)]
     pairs = find_pairs(
-        vectors, threshold, rows=rows, memory_bytes=SMALL_BLOCKS,
+        vectors, threshold, rows=rows, memory_bytes=SMALL_CHUNKS,
         plan=data.draw(st.sampled_from(plans_for(vectors.shape[1]))),
         engine=data.draw(st.sampled_from(["int16", "float32"])),
     )  # fmt: skip
@@ -102,18 +103,34 @@ def test_results_do_not_depend_on_engine_threads_and_plan(rng: np.random.Generat
                 assert_same_pairs(find_pairs(vectors, 0.6, engine=engine, threads=threads, plan=plan), expected)
 
 
-def test_blocks_follow_from_the_memory_and_cover_every_pair_once(rng: np.random.Generator) -> None:
+def test_pieces_follow_from_the_memory_and_cover_every_pair_once(rng: np.random.Generator) -> None:
     vectors = spread(rng, 331, 5).astype(np.float32)
-    for rows in (None, np.arange(100, 133)):
-        search = PairSearch(vectors, -1.0, rows=rows, options=CascadeOptions(memory_bytes=SMALL_BLOCKS))
-        assert search.block_rows == 48
-        parts = [search.pairs_of(block) for block in search.blocks]
-        assert all(len(part) <= 48**2 for part in parts)
+    shards = rng.integers(0, 3, 331)
+    for rows in (None, np.arange(100, 133), np.arange(9)):
+        search = PairSearch(vectors, -1.0, rows=rows, shards=shards, options=CascadeOptions(memory_bytes=SMALL_CHUNKS))
+        parts = [search.pairs(piece, search.answer(piece)) for piece in search.pieces]
+        assert all(len(part) <= piece.size <= 48**2 for part, piece in zip(parts, search.pieces, strict=True))
         pairs = merge_pairs(parts)
         assert len(np.unique(pairs.a * 331 + pairs.b)) == len(pairs) == search.pair_count
         assert np.all(pairs.a < pairs.b)
-        assert [block.number for block in search.blocks] == list(range(len(search.blocks)))
-    assert PairSearch(vectors, -1.0).block_rows > 331
+    assert len(PairSearch(vectors, -1.0).pieces) == 1
+
+
+def test_a_piece_has_one_answer_whatever_the_rest_of_the_search(rng: np.random.Generator) -> None:
+    """Its key is the same where a shard beside it, the plan or the engine is another one, and so is its answer."""
+    vectors, shards = clusters(rng, 220, 40).astype(np.float32), np.repeat(np.arange(5), 44)
+    options = CascadeOptions(memory_bytes=SMALL_CHUNKS)
+    first = PairSearch(vectors, 0.6, shards=shards, options=options)
+    changed = np.insert(vectors, 90, vectors[:1] * np.float32(-1), axis=0)
+    second = PairSearch(
+        changed, 0.6, shards=np.insert(shards, 90, 2), options=replace(options, engine="float32", threads=1)
+    )
+    answers = {piece.key: sorted(zip(*first.answer(piece), strict=True)) for piece in first.pieces}
+    same = [piece for piece in second.pieces if piece.key in answers]
+    assert len(first.pieces) == len(second.pieces) == len({piece.key for piece in second.pieces}) == 15
+    assert len(same) == 10
+    for piece in same:
+        assert sorted(zip(*second.answer(piece), strict=True)) == answers[piece.key]
 
 
 def test_memory_maps_and_slices_are_searched_as_they_are(rng: np.random.Generator, tmp_path: Path) -> None:

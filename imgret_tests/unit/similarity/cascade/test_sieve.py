@@ -1,4 +1,4 @@
-"""Blocks, engines and threads of a search."""
+"""Chunks, engines and threads of a comparison."""
 
 import os
 import subprocess
@@ -10,11 +10,16 @@ import numpy as np
 import pytest
 
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch, gpu_bounds, kernels
-from imgret_assets.domain.similarity.cascade.sieve import Block, Sieve, fastest_engine, pairs_of_rows
+from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
+from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk
+from imgret_assets.domain.similarity.cascade.sieve import Sieve, chunk_rows, fastest_engine, pairs_of_rows
+from imgret_assets.domain.similarity.pair_arrays import merge_pairs
+from imgret_assets.domain.similarity.pieces.work import compared_chunks
 from imgret_assets.errors import SettingError
 from imgret_assets.locations import PROJECT
-from imgret_tests.support.vector_sets import clusters, spread
-from imgret_tests.unit.similarity.cascade.searches import SMALL_BLOCKS, all_lists, find_pairs
+from imgret_tests.support.vector_sets import assert_same_pairs, clusters, expected_pairs, spread
+from imgret_tests.unit.similarity.cascade.searches import SMALL_CHUNKS, all_lists, find_pairs, plans_for
 
 
 @pytest.mark.parametrize(
@@ -77,23 +82,54 @@ def test_one_thread_includes_the_threads_of_libraries(rng: np.random.Generator, 
     assert of_process - of_thread < 0.1 * of_thread
 
 
-def test_a_row_is_on_one_side_of_a_block_only_where_it_is_chosen(rng: np.random.Generator) -> None:
-    vectors = spread(rng, 130, 8).astype(np.float32)
-    rows = np.array([100, 3, 50])
-    sieve = Sieve(vectors, rows, lambda *_: 0.5, 8, CascadeOptions(memory_bytes=SMALL_BLOCKS))
-    blocks = sieve.blocks()
-    assert blocks == [Block(0, (0, 3), (0, 48)), Block(1, (0, 3), (48, 96)), Block(2, (0, 3), (96, 130))]
-    assert sieve.prepared.order[:3].tolist() == [3, 50, 100]
-    assert [block.size for block in blocks] == [144, 144, 102]
-
-
-def test_a_threshold_of_each_place_applies_to_its_pairs(rng: np.random.Generator) -> None:
-    """The lower one of two places counts."""
+def test_a_threshold_of_each_position_applies_to_its_pairs(rng: np.random.Generator) -> None:
+    """The lower one of two positions counts."""
     vectors = np.abs(spread(rng, 100, 8)).astype(np.float32)
     for engine in ("int16", "float32", "cuda"):
-        sieve = Sieve(vectors, None, lambda *_: 0.5, 8, CascadeOptions(engine=engine))
-        thresholds = np.full(100, 2.0)
+        prepared = PreparedVectors(vectors, Selection(50), lambda *_: 0.5, 8, engine, CascadeOptions())
+        sieve = Sieve(prepared.bounds, 2)
+        first, second = (prepared.chunk(chunk) for chunk in prepared.chunks)
+        thresholds = np.full(50, 2.0)
         thresholds[17] = -1.0
-        pairs = pairs_of_rows(sieve.search(sieve.blocks()[0], thresholds), sieve.prepared.order)
-        assert len(pairs) == 99
-        assert np.all((pairs.a == 17) | (pairs.b == 17))
+        among_first = sieve.search(first, first, thresholds, thresholds)
+        assert sorted(zip(among_first.left.tolist(), among_first.right.tolist(), strict=True)) == [
+            *((row, 17) for row in range(17)), *((17, row) for row in range(18, 50)),
+        ]  # fmt: skip
+        for left_thresholds, right_thresholds in ((thresholds, np.full(50, 2.0)), (np.full(50, 2.0), thresholds)):
+            answer = sieve.search(first, second, left_thresholds, right_thresholds)
+            columns = (answer.left, answer.right)
+            named, others = columns if left_thresholds is thresholds else columns[::-1]
+            assert set(named.tolist()) == {17}
+            assert sorted(others.tolist()) == list(range(50))
+
+
+@pytest.mark.parametrize("engine", ["int16", "float32", "cuda"])
+@pytest.mark.parametrize("plan", plans_for(48)[:3])
+def test_two_chunks_are_compared_without_the_rest_of_their_search(
+    rng: np.random.Generator, engine: str, plan: Plan
+) -> None:
+    """Each with its vectors alone, in an array of its own, as on another machine."""
+    vectors = clusters(rng, 130, 48).astype(np.float32)
+    prepared = PreparedVectors(vectors, Selection(50), lambda *_: 0.5, 48, engine, CascadeOptions(plan=plan))
+    apart = [alone(prepared.chunk(chunk)) for chunk in prepared.chunks]
+    found = []
+    for left, right in compared_chunks(prepared.chunks, 3):
+        sides = apart[left.number], apart[right.number]
+        answer = Sieve(prepared.bounds, 1).search(*sides, *(np.full(len(chunk), 0.6) for chunk in sides))
+        found.append(pairs_of_rows(prepared.order[left.places], prepared.order[right.places], answer))
+    assert len(found) == 6
+    assert_same_pairs(merge_pairs(found), expected_pairs(vectors, 0.6))
+
+
+def alone(chunk: PreparedChunk) -> PreparedChunk:
+    vectors = chunk.vectors[chunk.rows]
+    vectors.flags.writeable = False
+    rows, norms = np.arange(len(chunk)), chunk.norms[chunk.rows]
+    return PreparedChunk(vectors, rows, norms, chunk.coordinates.copy(), chunk.residual_norms.copy())
+
+
+def test_a_chunk_fits_the_memory_even_if_every_pair_passes() -> None:
+    assert chunk_rows(SMALL_CHUNKS) == 48
+    assert chunk_rows(1) == 16
+    assert chunk_rows(2 << 30) == 3856
+    assert chunk_rows(1 << 40) == 4096
