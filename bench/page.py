@@ -185,7 +185,7 @@ def _environment(home: Home) -> Iterator[None]:
 
 def _interactions(home: Home, rounds: int, say: Callable[[str], None]) -> dict[str, _Times]:
     """Measure each interaction after a first time that does not count."""
-    paths = sorted(str(file.relative_to(home.images)) for file in home.images.rglob("*.jpg"))
+    paths = sorted(str(file.relative_to(home.images.folder)) for file in home.images.folder.rglob("*.jpg"))
     times = {"search": _searches(paths, rounds), "decision": _decisions(rounds)}
     for name in PAGES:
         times[f"change of page to {name}"] = _changes(name, rounds)

@@ -19,6 +19,7 @@ from dotenv import dotenv_values
 
 from imgret_assets import locations
 from imgret_assets.errors import SettingError
+from imgret_assets.image_roots import ImageRoots
 
 DEFAULT_MODEL = "resnet50"
 # The default where the weights of resnet50 are not on this machine; its own weights are part of a Python package.
@@ -169,7 +170,7 @@ class Settings:
     Attributes:
         home: absolute folder of the tables, the embedded database, the model cache and Dagster's storage.
         cache: absolute folder of the downloads that all homes share (the server's jars).
-        images: absolute root of the image files.
+        images: the roots of the image files: one folder, or several with a name each.
         model: a name of `domain.models.registry`, such as `efficientnet_lite0` or `timm:resnet18`.
         weights: a file with the model's weights.
         device: one of `auto`, `cpu`, `cuda`, `mps`.
@@ -204,7 +205,7 @@ class Settings:
 
     home: Path
     cache: Path
-    images: Path | None
+    images: ImageRoots | None
     model: str | None
     weights: Path | None
     device: str
@@ -276,7 +277,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     return Settings(
         home=home,
         cache=_path(values.get("IMGRET_CACHE")) or locations.default_cache(),
-        images=_path(values.get("IMGRET_IMAGES")),
+        images=ImageRoots.parse(values["IMGRET_IMAGES"]) if values.get("IMGRET_IMAGES") else None,
         model=values.get("IMGRET_MODEL"),
         weights=_path(values.get("IMGRET_WEIGHTS")),
         device=_choice(values, "IMGRET_DEVICE", DEVICES),

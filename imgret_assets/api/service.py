@@ -67,10 +67,11 @@ class Service:
 
     def folders(self) -> list[str]:
         """Return the folders of this machine that a client need not know."""
-        known = [self.settings.home, self.settings.images]
+        roots = [self.settings.images]
         with suppress(ImgretError):
-            known.append(self.home().images)
-        return [str(folder) for folder in known if folder is not None]
+            roots.append(self.home().images)
+        images = [str(folder) for known in roots if known is not None for _, folder in known.folders]
+        return [str(self.settings.home), *images]
 
     def use_graph(self, work: Callable[[Database], Result]) -> Result:
         """Return what `work` makes of the connection; raise what `DatabaseHolder.use` raises."""

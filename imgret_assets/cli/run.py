@@ -14,6 +14,7 @@ from imgret_assets.cli.support.checks_before_run import check_before_run
 from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.domain.models import default_model
 from imgret_assets.domain.storage.home import open_home
+from imgret_assets.image_roots import joined
 from imgret_assets.settings import Settings, check_threshold, load_settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@click.option("--images", type=click.Path(path_type=Path), help="Folder of the image files.")
+@click.option(
+    "--images",
+    type=click.Path(path_type=Path),
+    multiple=True,
+    help="Folder of the image files; NAME=FOLDER for each of several.",
+)
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 @click.option("--model", help="resnet50, efficientnet_lite0, efficientnet_lite2, timm:<name> or openclip:<name>.")
 @click.option("--weights", type=click.Path(path_type=Path), help="File with the model's weights.")
@@ -32,7 +38,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON document.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every event of the run with its time and run id.")
 def run(
-    images: Path | None,
+    images: tuple[Path, ...],
     home: Path | None,
     model: str | None,
     weights: Path | None,
@@ -46,9 +52,19 @@ def run(
     """Refresh tables and graph from the image files: list, embed, compare, write nodes and relationships."""
     if threshold is not None:
         check_threshold(threshold, "--threshold")
-    flags = {"images": images, "home": home, "model": model, "weights": weights, "beside": ",".join(beside) or None}
+    flags = {
+        "images": joined(images),
+        "home": home,
+        "model": model,
+        "weights": weights,
+        "beside": ",".join(beside) or None,
+    }
     totals = refresh_with_progress(
-        load_settings(flags), threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose
+        load_settings({**flags, "images": joined(images)}),
+        threshold=threshold,
+        verify=verify,
+        allow_deletes=allow_deletes,
+        verbose=verbose,
     )
     click.echo(json.dumps(totals.as_json()) if as_json else totals.summary)
     click.echo("imgret: next, `imgret app` opens the page, and `imgret query IMAGE` finds similar images", err=True)

@@ -33,7 +33,7 @@ def start(folder: Path, home: Path | None, model: str | None, port: int | None, 
 
     Everything that is missing is made at first use: the home, its model, the embedded Neo4j.
     """
-    settings = load_settings({"images": folder.expanduser(), "home": home, "model": model})
+    settings = load_settings({"images": folder.expanduser().absolute(), "home": home, "model": model})
     chosen_port = page_port(port)
     totals = refresh_with_progress(settings)
     click.echo(totals.summary)

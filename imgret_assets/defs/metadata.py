@@ -16,6 +16,7 @@ from imgret_assets.domain.images.contact_sheets import markdown_sheet, markdown_
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import TableError
+from imgret_assets.image_roots import AnyRoot
 
 # This sheet and that of the skipped files together stay below 64 KB per materialisation.
 THUMBNAIL_BYTES = 44 * 1024
@@ -155,7 +156,7 @@ def column_schema(schema: pa.Schema, **descriptions: str) -> dg.TableSchema:
     )
 
 
-def thumbnails(root: Path, paths: Sequence[str], budget_bytes: int = THUMBNAIL_BYTES) -> Mapping[str, Any]:
+def thumbnails(root: AnyRoot, paths: Sequence[str], budget_bytes: int = THUMBNAIL_BYTES) -> Mapping[str, Any]:
     """Return a sheet of small images as metadata; nothing without paths."""
     if not paths:
         return {}
@@ -163,7 +164,7 @@ def thumbnails(root: Path, paths: Sequence[str], budget_bytes: int = THUMBNAIL_B
     return {"thumbnails": dg.MetadataValue.md(sheet)}
 
 
-def skipped_thumbnails(root: Path, rows: Sequence[tuple[str, str, str]]) -> Mapping[str, Any]:
+def skipped_thumbnails(root: AnyRoot, rows: Sequence[tuple[str, str, str]]) -> Mapping[str, Any]:
     """Return thumbnails of files that cannot be used, as far as they can be decoded, each with its reason."""
     cells = [(root / path, path, str(status), reason) for path, status, reason in rows[:MAX_SKIPPED_THUMBNAILS]]
     return thumbnail_table("skipped_thumbnails", cells, headers=("", "file", "status", "reason"), size=48)

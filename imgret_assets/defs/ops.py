@@ -21,6 +21,7 @@ from imgret_assets.domain.search.query import Answer, Query, QueryImage, read_qu
 from imgret_assets.domain.search.query_parts import QueryPart, QueryText, check_parts
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError, QueryError
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.wording import score_text
 
 THUMBNAIL_PIXELS = 96
@@ -181,7 +182,7 @@ def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryP
     return f"{app_url}/?{urlencode(values, doseq=True)}"
 
 
-def answer_markdown(answer: Answer, query: Path | None, root: Path) -> str:
+def answer_markdown(answer: Answer, query: Path | None, root: AnyRoot) -> str:
     """Return an answer as a Markdown table with thumbnails; rank scores and relations have columns if there are any."""
 
     def rank_score_cell(text: str) -> str:

@@ -69,7 +69,7 @@ def test_a_path_that_the_library_does_not_have_is_not_found(client: TestClient, 
     "path", ["%2e%2e/secret.png", "a/%2e%2e/%2e%2e/secret.png", "%2Fetc/passwd", "..%2fsecret.png"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(client: TestClient, served: Served, path: str, end: str) -> None:
-    (served.home.images.parent / "secret.png").write_bytes(picture_bytes(1))
+    (served.home.images.folder.parent / "secret.png").write_bytes(picture_bytes(1))
     response = client.get(f"/v1/images/{path}{end}")
     assert response.status_code in (HTTPStatus.UNPROCESSABLE_ENTITY, HTTPStatus.NOT_FOUND)
     assert response.headers["content-type"] == "application/problem+json"

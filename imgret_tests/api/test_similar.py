@@ -122,13 +122,13 @@ def test_only_broken_queries_are_a_problem_that_names_them(client: TestClient, s
     "path", ["../secret.png", "a/../../secret.png", "/etc/secret.png", ".hidden.png", "notes.txt", "a\0.png"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(client: TestClient, served: Served, path: str) -> None:
-    for file in (served.home.images.parent / "secret.png", served.home.images / ".hidden.png"):
+    for file in (served.home.images.folder.parent / "secret.png", served.home.images / ".hidden.png"):
         file.write_bytes(picture_bytes(1))
     (served.home.images / "notes.txt").write_text("no image")
     response = client.post("/v1/similar", json={"path": path})
     assert response.status_code == 422
     assert served.search.queries == []
-    assert str(served.home.images.parent) not in response.text
+    assert str(served.home.images.folder.parent) not in response.text
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -53,7 +53,7 @@ def test_no_other_image_can_be_requested(client: TestClient, home: Home, row: st
 
 
 def test_a_path_out_of_the_image_root_shows_a_grey_tile(client: TestClient, home: Home) -> None:
-    outside = home.images.parent / "secret.png"
+    outside = home.images.folder.parent / "secret.png"
     Image.new("RGB", (32, 32), "red").save(outside)
     points = points_of(["../secret.png"])
     map_server.publish(home, points)

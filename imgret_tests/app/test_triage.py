@@ -210,5 +210,5 @@ def test_an_image_has_an_address_until_it_changes(home: Home, client: TestClient
 def test_no_other_file_has_an_address(home: Home, client: TestClient, path: str) -> None:
     put(home.images, "notes.txt", b"no image")
     put(home.images, ".hidden.png", encode(picture(1)))
-    put(home.images.parent, "secret.png", encode(picture(1)))
+    put(home.images.folder.parent, "secret.png", encode(picture(1)))
     assert client.get(preview_address(home, path)).status_code == 404

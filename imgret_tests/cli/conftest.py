@@ -36,7 +36,7 @@ class Library:
 
     @property
     def root(self) -> Path:
-        return self.home.images
+        return self.home.images.folder
 
     def run(self, *arguments: object) -> Result:
         """Run an `imgret` command over it; a failure comes out as its exception."""

@@ -56,7 +56,7 @@ def test_the_warehouse_is_completed_from_the_environment(
     monkeypatch.setenv("IMGRET_MAX_PIXELS", "1234")
     home = warehouse.open()
     assert home.path == tmp_path / "from-environment"
-    assert home.images == tmp_path / "pictures"
+    assert home.images.folder == tmp_path / "pictures"
     assert len(home.shards) == 7
     assert (home.settings.lock_timeout_s, home.settings.max_pixels) == (3.5, 1234)
 
@@ -67,7 +67,7 @@ def test_configuration_takes_precedence_over_the_environment(monkeypatch: pytest
     monkeypatch.setenv("IMGRET_SHARDS", "7")
     image_store = ImageStoreResource(root=str(tmp_path / "others"), max_pixels=99)
     home = WarehouseResource(home=str(tmp_path / "given"), shards=3, lock_timeout_s=1.0, image_store=image_store).open()
-    assert (home.path, home.images, len(home.shards)) == (tmp_path / "given", tmp_path / "others", 3)
+    assert (home.path, home.images.folder, len(home.shards)) == (tmp_path / "given", tmp_path / "others", 3)
     assert (home.settings.lock_timeout_s, home.settings.max_pixels) == (1.0, 99)
     assert not (tmp_path / "from-environment").exists()
 

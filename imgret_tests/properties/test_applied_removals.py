@@ -21,6 +21,7 @@ from imgret_assets.domain.review.decision_log import read_decisions, undo
 from imgret_assets.domain.review.removals import list_removals
 from imgret_assets.domain.review.undo_file import MovedFile
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import load_settings
 from imgret_tests.support.removal_trees import decide, plant_tree, readable, replacements
 
@@ -77,15 +78,15 @@ class Tree:
     def __init__(self, home: Home, seed: int) -> None:
         self.home = home
         self.rng = np.random.default_rng(seed)
-        plant_tree(home.images, home.images.with_name(f"{seed}-outside"), self.rng)
+        plant_tree(home.images.folder, home.images.folder.with_name(f"{seed}-outside"), self.rng)
         refresh_manifest(home)
         decide(home, load_files(home), self.rng)
         self.protected_by_path = {
-            path: sha256 for path, sha256 in readable(home.images).items() if path.startswith("safe/")
+            path: sha256 for path, sha256 in readable(home.images.folder).items() if path.startswith("safe/")
         }
         self.same_image = replacements(set(), read_decisions(home))
-        self.reference = readable(home.images)
-        self.to = home.images.with_name(f"{seed}-moved")
+        self.reference = readable(home.images.folder)
+        self.to = home.images.folder.with_name(f"{seed}-moved")
 
     def disturb(self) -> None:
         """Change the tree or the decisions as others would."""
@@ -96,8 +97,8 @@ class Tree:
                 for sha256, contents in replacements(set(), read_decisions(self.home)).items():
                     self.same_image[sha256] |= contents
         else:
-            change_something(self.home.images, self.rng)
-        self.reference = readable(self.home.images)
+            change_something(self.home.images.folder, self.rng)
+        self.reference = readable(self.home.images.folder)
 
     def on_move(self, file: MovedFile) -> None:
         """Before a move: the file kept instead may be changed, or the process may end."""
@@ -105,7 +106,7 @@ class Tree:
         if kind == 0:
             keep = self.home.images / file.keep
             CHANGES[self.rng.integers(3)](keep)
-            self.reference = readable(self.home.images)
+            self.reference = readable(self.home.images.folder)
         elif kind == 1:
             self.disturb()
         elif kind == 2:
@@ -131,12 +132,12 @@ def test_no_content_loses_its_last_file(tmp_path: Path, trees: int) -> None:
     for seed in range(trees):
         (home.path / "decisions.jsonl").unlink(missing_ok=True)
         shutil.rmtree(home.path / "decisions.copies", ignore_errors=True)
-        settings = replace(home.settings, images=tmp_path / f"{seed}", protected=("safe",))
+        settings = replace(home.settings, images=ImageRoots.plain(tmp_path / f"{seed}"), protected=("safe",))
         tree = Tree(replace(home, settings=settings), seed)
         if seed % 2:
             tree.disturb()
         applied = tree.apply()
-        after = readable(tree.home.images)
+        after = readable(tree.home.images.folder)
         for path, sha256 in tree.reference.items():
             case = f"tree {seed}: {path} of {tree.reference}, moved {applied.done}"
             assert tree.same_image.get(sha256, {sha256}) & {*after.values()}, case
@@ -151,7 +152,7 @@ def test_no_content_loses_its_last_file(tmp_path: Path, trees: int) -> None:
         assert not [entry for one in restored for entry in one.refused if "another file" not in entry[1]], (
             f"tree {seed}"
         )
-        again = readable(tree.home.images)
+        again = readable(tree.home.images.folder)
         assert {path: again.get(path) for path in tree.reference} == tree.reference, f"tree {seed}"
         assert sum(len(restore_files(file, max_bytes=MAX_BYTES).done) for file in undo_files) == 0
         outcomes["restored"] += sum(len(one.done) for one in restored)

@@ -23,6 +23,7 @@ from imgret_assets.domain.review.queue import ReviewQueue
 from imgret_assets.domain.review.removals import find_removable_duplicates, list_removals
 from imgret_assets.domain.review.review_tables import DuplicateRow, DuplicateSet, ReviewTables
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import load_settings
 from imgret_tests.support.removal_trees import (
     FAMILY_OF,
@@ -106,7 +107,7 @@ def test_removing_every_listed_file_loses_no_content(tmp_path: Path, trees: int)
     home = open_home(load_settings({"home": tmp_path / "home", "images": tmp_path / "none", "shards": 1}))
     for seed in range(trees):
         plant_tree(tmp_path / f"{seed}", tmp_path / f"{seed}-outside", np.random.default_rng(seed))
-        settings = replace(home.settings, images=tmp_path / f"{seed}", protected=("safe",))
+        settings = replace(home.settings, images=ImageRoots.plain(tmp_path / f"{seed}"), protected=("safe",))
         (home.path / "decisions.jsonl").unlink(missing_ok=True)
         shutil.rmtree(home.path / "decisions.copies", ignore_errors=True)
         lists = make_lists(replace(home, settings=settings), np.random.default_rng(seed))

@@ -66,7 +66,7 @@ class Chain:
 
     @property
     def root(self) -> Path:
-        return self.home.images
+        return self.home.images.folder
 
     @property
     def embedder(self) -> FakeEmbedder:

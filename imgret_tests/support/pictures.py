@@ -4,10 +4,11 @@ Belongs here: small pictures and files of them. Not here: files with something w
 """
 
 import io
-from pathlib import Path
 
 import numpy as np
 from PIL import Image
+
+from imgret_assets.image_roots import AnyRoot
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 30), family: int | None = None) -> Image.Image:
@@ -26,7 +27,7 @@ def picture_bytes(seed: int, *, family: int | None = None, form: str = "PNG") ->
     return buffer.getvalue()
 
 
-def write_pictures(root: Path, count: int, *, families: int = 5, start: int = 0) -> list[str]:
+def write_pictures(root: AnyRoot, count: int, *, families: int = 5, start: int = 0) -> list[str]:
     """Write `count` PNG files in `families` folders; their relative paths, in order of their seeds."""
     paths = []
     for seed in range(start, start + count):

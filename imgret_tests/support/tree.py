@@ -19,10 +19,11 @@ from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.image_roots import AnyRoot
 from imgret_tests.support.pictures import picture_bytes
 
 
-def put(root: Path, path: str, data: bytes) -> str:
+def put(root: AnyRoot, path: str, data: bytes) -> str:
     """Write a file as a careful program does: beside it, then renamed, so that its inode is a new one.
 
     Written in place, two versions of one size could share the clock tick that both their times come from.

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from imgret_assets.errors import SettingError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.locations import PROJECT
 from imgret_assets.settings import (
     KNOWN_VARIABLES,
@@ -72,7 +73,7 @@ def test_paths_become_absolute_and_links_keep_their_names(tmp_path: Path, monkey
     monkeypatch.setenv("HOME", str(tmp_path))
     settings = loaded(IMGRET_HOME="some/../home", IMGRET_IMAGES="link", IMGRET_WEIGHTS="~/w.pth")
     assert settings.home == tmp_path / "home"
-    assert settings.images == tmp_path / "link"
+    assert settings.images == ImageRoots.plain(tmp_path / "link")
     assert settings.weights == tmp_path / "w.pth"
 
 

@@ -4,7 +4,7 @@ Belongs here: model, weights, image root, additional models. Not here: the form 
 what only the run itself can find out.
 """
 
-from imgret_assets.domain.images.files import check_root
+from imgret_assets.domain.images.files import check_roots
 from imgret_assets.domain.models.families.timm_models import TIMM
 from imgret_assets.domain.models.registry import family_of, find_weights
 from imgret_assets.domain.storage.home_record import read_record, require_home
@@ -30,7 +30,7 @@ def check_before_run(settings: Settings) -> None:
         if weights is not None:
             find_weights(name, weights)
     if settings.images is not None:
-        check_root(settings.images)
+        check_roots(settings.images)
     elif not (settings.home / "samples").is_dir():
         # Neither a home that remembers its images nor the samples of one that was set up.
         require_home(settings.home)

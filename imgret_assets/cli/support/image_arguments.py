@@ -11,9 +11,10 @@ from pathlib import Path
 from imgret_assets.domain.images.files import walk
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import ImageError
+from imgret_assets.image_roots import AnyRoot, as_roots
 
 
-def as_file(argument: Path, root: Path) -> Path:
+def as_file(argument: Path, root: AnyRoot) -> Path:
     """Return the file or folder of an argument: relative to the working folder if it exists there, else to the root.
 
     If it exists in neither, the argument is returned unchanged.
@@ -21,17 +22,14 @@ def as_file(argument: Path, root: Path) -> Path:
     return root / argument if not os.path.lexists(argument) and os.path.lexists(root / argument) else argument
 
 
-def in_library(file: Path, root: Path) -> str | None:
-    """Return the path of a file in tables and graph: POSIX, relative to the root; None if it is outside the root."""
-    # Not resolve(): a link inside the root is listed by its own name.
-    path, base = os.path.abspath(file), os.path.abspath(root)  # noqa: PTH100
-    if not path.startswith(base.rstrip("/") + "/"):
-        path, base = os.path.realpath(file), os.path.realpath(root)
-    inside = path.startswith(base.rstrip("/") + "/")
-    return Path(path).relative_to(base).as_posix() if inside else None
+def in_library(file: Path, root: AnyRoot) -> str | None:
+    """Return the path of a file in tables and graph: POSIX, below its root; None if it is outside of every root."""
+    roots = as_roots(root)
+    # First without following links: a link inside a root is listed by its own name.
+    return roots.path_of(file) or roots.path_of(file, real=True)
 
 
-def files_in(arguments: Sequence[Path], root: Path) -> list[Path]:
+def files_in(arguments: Sequence[Path], root: AnyRoot) -> list[Path]:
     """Return the files of arguments; a folder is replaced by its image files, sorted. No file is listed twice.
 
     A file that does not exist is included: opening it raises the error.

@@ -15,13 +15,13 @@ import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from pathlib import Path
 from typing import Any
 
 import click
 
 from imgret_assets.cli.support.text_table import align
 from imgret_assets.errors import ImgretError
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.terminal import escaped, printable
 from imgret_assets.wording import score_text
 
@@ -200,6 +200,6 @@ def _write(data: bytes) -> None:
     sys.stdout.buffer.flush()
 
 
-def absolute_paths(root: Path, paths: Iterable[str]) -> list[str]:
+def absolute_paths(root: AnyRoot, paths: Iterable[str]) -> list[str]:
     """Return the paths of images as absolute paths that any program can open."""
     return [str(root / path) for path in paths]

@@ -9,11 +9,12 @@ from pydantic import Field
 
 
 class ImageStoreResource(dg.ConfigurableResource):
-    """A folder of image files; empty fields are completed from the settings."""
+    """The folders of image files; empty fields are completed from the settings."""
 
     root: str | None = Field(
         default=None,
-        description="Folder of the image files. If empty: IMGRET_IMAGES, else the home's record, else its samples.",
+        description="Folder of the image files, or NAME=FOLDER for several, separated by `;`. If empty: IMGRET_IMAGES, "
+        "else the home's record, else its samples.",
     )
     max_pixels: int | None = Field(
         default=None,

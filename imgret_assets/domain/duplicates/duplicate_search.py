@@ -8,7 +8,6 @@ table (`domain.duplicates.duplicates_table`).
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 
@@ -20,6 +19,7 @@ from imgret_assets.domain.duplicates.keepers import assign_keepers
 from imgret_assets.domain.duplicates.orientations import MIRRORED, ROTATED
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer
 from imgret_assets.domain.duplicates.usable_images import UsableImage
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 EXACT, NEAR = "exact", "near"
@@ -309,7 +309,7 @@ def find_near_duplicates(
     groups: Sequence[Sequence[UsableImage]],
     store: FingerprintStore,
     hashes: Mapping[str, bytes | None],
-    root: Path,
+    root: AnyRoot,
     *,
     max_pixels: int,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -320,7 +320,7 @@ def find_near_duplicates(
         groups: images by content, ranked (`rank_contents`).
         store: provides the match scores of earlier runs, and receives those of this run.
         hashes: the hash of each content that has one.
-        root: the image root.
+        root: the image roots.
         max_pixels: an image with more pixels is not decoded.
         max_bytes: a file with more bytes is not read.
     """

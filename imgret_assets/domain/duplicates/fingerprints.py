@@ -10,7 +10,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageChops
@@ -19,6 +18,7 @@ from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.image_reader import PIXEL_BUDGET, ContentFiles, PixelBudget, open_content
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 GREY_SIDE = 64
@@ -106,7 +106,7 @@ def fingerprint_bytes(data: bytes, *, max_pixels: int) -> Fingerprint:
 
 def fingerprint_contents(
     contents: Iterable[ContentFiles],
-    root: Path,
+    root: AnyRoot,
     *,
     max_pixels: int,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -116,7 +116,7 @@ def fingerprint_contents(
 
     Args:
         contents: the sha256 of each content and the relative paths of the files that have it.
-        root: the image root.
+        root: the image roots.
         max_pixels: an image with more pixels is not decoded.
         max_bytes: a file with more bytes is not read.
         pixel_budget: pixels that all threads together may have decoded at a time.
@@ -144,7 +144,7 @@ def fingerprint_contents(
 
 
 def _fingerprint_content(
-    sha256: str, paths: Sequence[str], root: Path, max_pixels: int, max_bytes: int, budget: PixelBudget
+    sha256: str, paths: Sequence[str], root: AnyRoot, max_pixels: int, max_bytes: int, budget: PixelBudget
 ) -> Fingerprint:
     opened = open_content(
         sha256, paths, root, budget, max_pixels=max_pixels, min_size=_DECODE_AT_LEAST, max_bytes=max_bytes

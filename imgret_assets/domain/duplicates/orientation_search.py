@@ -14,7 +14,6 @@ as a version with a changed place, is left out. So is a file of several frames.
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -34,6 +33,7 @@ from imgret_assets.domain.duplicates.orientations import ORIENTATIONS, Orientati
 from imgret_assets.domain.duplicates.pixel_comparison import PixelComparer, compare_bytes
 from imgret_assets.domain.duplicates.usable_images import UsableImage
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Pairs of an image are compared from the closest on, until so many in a row are no copies.
@@ -64,7 +64,7 @@ def find_oriented_copies(
     groups: Sequence[Sequence[UsableImage]],
     store: FingerprintStore,
     hashes: Mapping[str, bytes | None],
-    root: Path,
+    root: AnyRoot,
     *,
     max_pixels: int,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -75,7 +75,7 @@ def find_oriented_copies(
         groups: images by content, ranked (`rank_contents`), without near-duplicates. Those without a hash are left out.
         store: provides the scores of earlier runs, and receives those of this run.
         hashes: the hash of each content that has one.
-        root: the image root.
+        root: the image roots.
         max_pixels: an image with more pixels is not decoded.
         max_bytes: a file with more bytes is not read.
     """

@@ -11,7 +11,6 @@ from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 
 from PIL import Image
 
@@ -35,6 +34,7 @@ from imgret_assets.domain.images.image_reader import (
 )
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.runtime.cpu import usable_threads
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Long side in pixels of an image in memory: what the comparison uses of the larger image.
@@ -153,7 +153,7 @@ class PixelComparer:
 
     Args:
         paths_of: paths, relative to the image root, of the files of each content.
-        root: the image root.
+        root: the image roots.
         max_pixels: an image with more pixels is not decoded.
         frames_of: number of frames of the contents for which it is known; those of others are counted.
         max_bytes: a file with more bytes is not read.
@@ -162,7 +162,7 @@ class PixelComparer:
     def __init__(
         self,
         paths_of: Mapping[str, Sequence[str]],
-        root: Path,
+        root: AnyRoot,
         *,
         max_pixels: int,
         frames_of: Mapping[str, int] | None = None,

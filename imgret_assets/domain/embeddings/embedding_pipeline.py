@@ -10,7 +10,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,6 +20,7 @@ from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.numerics.vectors import unusable_vectors
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ModelError
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 _MIN_THREADS = 4
@@ -52,7 +52,7 @@ class StageTimes:
 def embed_files(
     embedder: Embedder,
     contents: Iterable[ContentFiles],
-    root: Path,
+    root: AnyRoot,
     *,
     max_pixels: int,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -67,7 +67,7 @@ def embed_files(
     Args:
         embedder: model and engine.
         contents: sha256 of each content, with the relative paths of its files.
-        root: the image root.
+        root: the image roots.
         max_pixels: an image with more pixels is not decoded.
         max_bytes: a file with more bytes is not read.
         times: the time of each stage is added to it.
@@ -133,7 +133,7 @@ class _ReaderThreads:
         self,
         embedder: Embedder,
         contents: Iterable[ContentFiles],
-        root: Path,
+        root: AnyRoot,
         limits: tuple[int, int],
         budget: PixelBudget,
     ) -> None:

@@ -8,11 +8,11 @@ import hashlib
 import json
 import time
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 
-from imgret_assets.domain.images.files import ListingFingerprint, check_root, list_folder, shard_of
+from imgret_assets.domain.images.files import ListingFingerprint, check_roots, list_folder, shard_of
 from imgret_assets.domain.images.manifest import read_manifest_metadata
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.image_roots import AnyRoot
 
 
 @dataclass
@@ -20,7 +20,7 @@ class Cursor:
     """State of an unfinished walk.
 
     Attributes:
-        root: the image root.
+        root: text of the image roots.
         shards: number of shards.
         pending: folders that are still to be listed.
         fingerprints: text of each shard's listing fingerprint so far.
@@ -38,7 +38,7 @@ class Cursor:
         return json.dumps(asdict(self))
 
     @classmethod
-    def load(cls, text: str | None, root: Path, shards: int) -> "Cursor":
+    def load(cls, text: str | None, root: AnyRoot, shards: int) -> "Cursor":
         """Parse a stored text; return a new cursor if it is of another root or number of shards, or can't be parsed."""
         try:
             cursor = cls(**json.loads(text or ""))
@@ -83,9 +83,9 @@ def detect_changes(home: Home, cursor: Cursor, *, max_files: int, max_seconds: f
         cursor.
 
     Raises:
-        RootError: the image root is missing or can't be listed.
+        RootError: an image root is missing or can't be listed.
     """
-    root = check_root(home.images)
+    root = check_roots(home.images)
     deadline = time.monotonic() + max_seconds
     fingerprints = {shard: ListingFingerprint.parse(text) for shard, text in cursor.fingerprints.items()}
     files = 0
@@ -109,7 +109,7 @@ def detect_changes(home: Home, cursor: Cursor, *, max_files: int, max_seconds: f
     return Changes(changed, key, cursor.files), Cursor(root=cursor.root, shards=cursor.shards)
 
 
-def manifest_fingerprint(home: Home, root: Path, shard: str) -> str | None:
+def manifest_fingerprint(home: Home, root: AnyRoot, shard: str) -> str | None:
     """Return the listing fingerprint in a shard's manifest; None where there is no manifest of this root."""
     metadata = read_manifest_metadata(home, shard)
     return metadata.fingerprint if metadata is not None and metadata.root == str(root) else None

@@ -21,6 +21,7 @@ from imgret_assets.domain.images.decode import decode
 from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.storage.atomic_files import replacing
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.wording import score_text
 
 _PAPER, _CARD, _EDGE = (244, 245, 247), (255, 255, 255), (221, 224, 229)
@@ -102,14 +103,14 @@ def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -
     return ""
 
 
-def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: Path, title: str) -> None:
+def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: AnyRoot, title: str) -> None:
     """Write a contact sheet of a query image and its hits as PNG, whole or not at all.
 
     Args:
         query: the query image's file; shown large at the left.
         hits: best first; each is shown with rank, score, label and full path.
         out: the file to write.
-        root: the image root that the hits' paths are relative to.
+        root: the image roots that the hits' paths are relative to.
         title: the heading.
 
     Raises:
@@ -208,7 +209,7 @@ def _cached_tile(path: Path, mtime_ns: int, file_bytes: int, size: int) -> Image
     return _small(path, size)
 
 
-def _hit_card(rank: int, hit: Hit, root: Path) -> Image.Image:
+def _hit_card(rank: int, hit: Hit, root: AnyRoot) -> Image.Image:
     lines = wrap_text(hit.path, 12, _TILE - 24)
     label = wrap_text(hit.label, 13, _TILE - 24) if hit.label else []
     image_height = 178

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
-from imgret_assets.errors import TableError
+from imgret_assets.errors import SettingError, TableError
+from imgret_assets.image_roots import ImageRoots
 
 
 def find_example(warehouse: Path) -> Path | None:
@@ -18,13 +19,13 @@ def find_example(warehouse: Path) -> Path | None:
     """
     for file in sorted(tables.manifest_path(warehouse, "00").parent.glob("shard=*.parquet")):
         try:
-            root = Path(tables.read_metadata(file)["root"])
+            roots = ImageRoots.parse(tables.read_metadata(file)["root"])
             rows = tables.read(file, ["path", "status"])
-        except (TableError, KeyError):
+        except (TableError, SettingError, KeyError):
             # A run will make it again, and says so.
             continue
         # In Python: Arrow would import pandas for a comparison, which takes longer than everything else here.
         statuses = rows["status"].to_pylist()
-        if Status.OK in statuses and (path := root / rows["path"][statuses.index(Status.OK)].as_py()).is_file():
+        if Status.OK in statuses and (path := roots / rows["path"][statuses.index(Status.OK)].as_py()).is_file():
             return path
     return None

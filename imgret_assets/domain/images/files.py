@@ -16,6 +16,7 @@ from imgret_assets.domain.images.file_reading import failure_of_kind
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.raw_names import jpegs_of_shots
 from imgret_assets.errors import RootError, did_you_mean
+from imgret_assets.image_roots import EXAMPLE, AnyRoot, ImageRoots, as_roots
 
 # A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
 _MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
@@ -101,65 +102,78 @@ def storable_ns(nanoseconds: int) -> int:
     return min(max(nanoseconds, _MIN_NS), _MAX_NS)
 
 
-def check_root(root: Path) -> Path:
-    """Return the root after checking that it is a folder that can be listed.
+def check_roots(root: AnyRoot) -> ImageRoots:
+    """Return the roots after checking that each is a folder that can be listed.
 
     Raises:
-        RootError: it is missing, no folder, or can't be listed. Nothing is deleted then.
+        RootError: one is missing, no folder, or can't be listed. Nothing is deleted then.
+        SettingError: two are the same folder, or one lies in another.
     """
+    roots = as_roots(root)
+    roots.check_apart()
+    for name, folder in roots.folders:
+        _check_root(name, folder)
+    return roots
+
+
+def _check_root(name: str, folder: Path) -> None:
+    named = f"root {name}, {folder}," if name else f"root {folder}"
     try:
-        with os.scandir(root):
-            return root
+        with os.scandir(folder):
+            return
     except FileNotFoundError:
-        siblings = [folder.name for folder in root.parent.iterdir()] if root.parent.is_dir() else []
-        problem = f"The image root {root} does not exist{did_you_mean(root.name, siblings)}"
+        siblings = [sibling.name for sibling in folder.parent.iterdir()] if folder.parent.is_dir() else []
+        problem = f"The image {named} does not exist{did_you_mean(folder.name, siblings)}"
     except NotADirectoryError:
-        problem = f"The image root {root} is not a folder"
+        problem = f"The image {named} is not a folder"
     except OSError as error:
-        problem = f"The image root {root} can't be listed ({error.strerror})"
-    raise RootError(
-        problem,
-        expected="a folder of image files",
-        remedy="mount or create it, or set IMGRET_IMAGES (or --images); nothing was deleted",
-    )
+        problem = f"The image {named} can't be listed ({error.strerror})"
+    remedy = "mount or create it, or set IMGRET_IMAGES (or --images); nothing was deleted"
+    if name:
+        remedy = f"mount it, or leave {name} out of IMGRET_IMAGES (or --images) for good; nothing was deleted"
+    elif "=" in str(folder):
+        remedy += f"; several roots are set as {EXAMPLE}"
+    raise RootError(problem, expected="a folder of image files", remedy=remedy)
 
 
-def walk(root: Path, counts: WalkCounts | None = None) -> Iterator[Candidate]:
-    """Yield all candidates under `root`, folder by folder, names sorted.
+def walk(root: AnyRoot, counts: WalkCounts | None = None) -> Iterator[Candidate]:
+    """Yield all candidates under a folder or several roots, folder by folder, names sorted.
 
-    Hidden names are left out. A link to a file inside the root is a candidate like any other. A link to a folder inside
-    the root is not followed, because its files are listed at their own place.
+    Hidden names are left out. A link to a file inside a root is a candidate like any other. A link to a folder inside
+    a root is not followed, because its files are listed at their own place.
 
     Raises:
-        RootError: the root itself can't be listed.
+        RootError: a root itself can't be listed.
     """
     counts = counts if counts is not None else WalkCounts()
-    check_root(root)
+    roots = check_roots(root)
     pending = [""]
     while pending:
-        candidates, subfolders = list_folder(root, pending.pop(), counts)
+        candidates, subfolders = list_folder(roots, pending.pop(), counts)
         yield from candidates
         pending.extend(reversed(subfolders))
 
 
-def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tuple[list[Candidate], list[str]]:
-    """List the candidates directly in one folder of the root, and its subfolders, both sorted.
+def list_folder(root: AnyRoot, folder: str, counts: WalkCounts | None = None) -> tuple[list[Candidate], list[str]]:
+    """List the candidates directly in one folder of the roots, and its subfolders, both sorted.
 
     Args:
-        root: the image root.
-        folder: relative to the root; `""` is the root itself.
+        root: the image roots, or a folder.
+        folder: as paths in it begin; `""` is the plain root itself, or has the roots with a name as its subfolders.
         counts: grows by the names that are no candidates.
 
     Raises:
-        RootError: the root itself can't be listed.
+        RootError: a root itself can't be listed.
     """
     counts = counts if counts is not None else WalkCounts()
+    roots = as_roots(root)
+    if roots.is_named and not folder:
+        return [], roots.names
     try:
-        with os.scandir(root / folder if folder else root) as scanned:
+        with os.scandir(roots / folder) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
-        return [_unlistable(root, folder, error)], []
-    real_root = os.path.realpath(root)
+        return [_unlistable(roots, folder, error)], []
     candidates: list[Candidate] = []
     subfolders: list[str] = []
     for entry in entries:
@@ -169,7 +183,7 @@ def list_folder(root: Path, folder: str, counts: WalkCounts | None = None) -> tu
         elif entry.is_dir(follow_symlinks=False):
             subfolders.append(relative)
         elif entry.is_symlink():
-            candidates.extend(_list_link(entry, relative, real_root, counts))
+            candidates.extend(_list_link(entry, relative, roots, counts))
         elif is_candidate(entry.name):
             candidates.append(_list_file(entry, relative))
         else:
@@ -224,16 +238,16 @@ def is_candidate(name: str) -> bool:
     return not name.startswith(".") and os.path.splitext(name)[1].lower() in EXTENSIONS  # noqa: PTH122
 
 
-def _list_link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts: WalkCounts) -> Iterator[Candidate]:
+def _list_link(entry: "os.DirEntry[str]", relative: str, roots: ImageRoots, counts: WalkCounts) -> Iterator[Candidate]:
     target = os.path.realpath(entry.path)
-    inside = target == real_root or target.startswith(real_root.rstrip("/") + "/")
+    inside = roots.path_of(target, real=True)
     try:
         to_folder = entry.is_dir()
     except OSError:
         to_folder = False
     if not to_folder and not is_candidate(entry.name):
         counts.ignored += 1
-    elif not inside and os.path.lexists(target):
+    elif inside is None and os.path.lexists(target):
         yield _candidate(relative, entry.path, Status.OUTSIDE_ROOT, f"a link to {target}, outside the image root")
     elif to_folder:
         above = os.path.realpath(os.path.dirname(entry.path))  # noqa: PTH120
@@ -243,7 +257,7 @@ def _list_link(entry: "os.DirEntry[str]", relative: str, real_root: str, counts:
             counts.linked_folders += 1
     else:
         candidate = _list_file(entry, relative)
-        yield replace(candidate, link=_displayed(os.path.relpath(target, real_root))) if inside else candidate
+        yield candidate if inside is None else replace(candidate, link=_displayed(inside))
 
 
 def _list_file(entry: "os.DirEntry[str]", relative: str) -> Candidate:
@@ -287,11 +301,11 @@ def _displayed(name: str) -> str:
     return os.fsencode(name).replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
 
 
-def _unlistable(root: Path, folder: str, error: OSError) -> Candidate:
-    if not folder:
-        check_root(root)
+def _unlistable(roots: ImageRoots, folder: str, error: OSError) -> Candidate:
+    if folder in roots.names:
+        check_roots(roots)
     status, reason = status_of_os_error(error)
-    candidate = _candidate(folder, str(root / folder), status, f"the folder can't be listed: {reason}")
+    candidate = _candidate(folder, str(roots / folder), status, f"the folder can't be listed: {reason}")
     # A folder that has vanished has no files; of one that only can't be read, the known files stay known.
     return replace(candidate, is_unlistable_folder=status is not Status.VANISHED)
 
@@ -306,14 +320,17 @@ def status_of_os_error(error: OSError) -> tuple[Status, str]:
     return Status.UNREADABLE, reason
 
 
-def image_file(root: Path, path: str) -> Path | None:
-    """Return the image file at a path under `root`; None if it is no image file, hidden, or outside by a link."""
+def image_file(root: AnyRoot, path: str) -> Path | None:
+    """Return the image file at a path of the roots; None if it is no image file, hidden, or outside by a link.
+
+    A path with `..` must stay in the root that it names; a link may lead into another root.
+    """
+    roots = as_roots(root)
     parts = PurePosixPath(path).parts
     if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
         return None
-    file = root / path
+    file = roots / path
     try:
-        inside = file.resolve().is_relative_to(root.resolve())
-        return file if inside and file.is_file() else None
+        return file if roots.path_of(file, real=True) is not None and file.is_file() else None
     except (OSError, ValueError):
         return None

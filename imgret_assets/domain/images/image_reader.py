@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 
 from PIL import Image
 
@@ -21,6 +20,7 @@ from imgret_assets.domain.images.failures import failure_of
 from imgret_assets.domain.images.file_reading import open_image_file, read_within
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Pixels that all threads together may have decoded: 4 bytes each, and as much again while an image is rotated.
@@ -82,7 +82,7 @@ class _Budget:
 def open_content(
     content: str,
     paths: Sequence[str],
-    root: Path,
+    root: AnyRoot,
     budget: PixelBudget,
     *,
     max_pixels: int,
@@ -95,7 +95,7 @@ def open_content(
     Args:
         content: the content's sha256.
         paths: relative paths of the files that had the content when they were listed.
-        root: the image root.
+        root: the image roots.
         budget: provides the file's bytes and the image's pixels until the block ends.
         max_pixels: an image with more pixels is not decoded.
         min_size: width and height below which the image must not be reduced while decoding; None decodes every pixel.
@@ -158,7 +158,7 @@ def decode_within(
         add_seconds("decode", time.monotonic() - started)
 
 
-def read_content(content: str, paths: Sequence[str], root: Path, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+def read_content(content: str, paths: Sequence[str], root: AnyRoot, *, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
     """Return the bytes of a content as `content_bytes` provides them, whatever other threads have read."""
     with content_bytes(content, paths, root, PixelBudget(0), max_bytes=max_bytes) as data:
         return data
@@ -168,7 +168,7 @@ def read_content(content: str, paths: Sequence[str], root: Path, *, max_bytes: i
 def content_bytes(
     content: str,
     paths: Sequence[str],
-    root: Path,
+    root: AnyRoot,
     budget: PixelBudget,
     *,
     max_bytes: int = DEFAULT_MAX_BYTES,
@@ -179,7 +179,7 @@ def content_bytes(
     Args:
         content: the content's sha256.
         paths: relative paths of the files that had the content when they were listed.
-        root: the image root.
+        root: the image roots.
         budget: provides the bytes until the block ends.
         max_bytes: a file with more bytes is not read.
         add_seconds: called with the stage `read` and the seconds it took, without waiting for the budget.

@@ -5,8 +5,9 @@ little memory. Not here: the walk (`domain.images.files`), what becomes of the c
 """
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pyarrow as pa
 from imgret_assets.domain.images.files import Candidate, ListingFingerprint, label_of, shard_of
 from imgret_assets.domain.images.raw_pairs import shot_text
 from imgret_assets.domain.storage.home_record import shard_keys
+from imgret_assets.image_roots import ImageRoots
 
 # Candidates of a shard that are held in memory before they are written.
 BATCH_ROWS = 8192
@@ -43,11 +45,15 @@ class Listing:
         folder: where the spool files are.
         unlistable_folders: folders that could not be listed, with a trailing slash: their known files stay known.
         fingerprints: of the candidates of every shard, selected or not.
+        files: number of candidates by the name of their image root; one that has none is missing.
+        unselected_files: the same of the shards that are not selected.
     """
 
     folder: Path
     unlistable_folders: list[str]
     fingerprints: dict[str, ListingFingerprint]
+    files: Counter[str] = field(default_factory=Counter)
+    unselected_files: Counter[str] = field(default_factory=Counter)
 
     def paths(self, shard: str) -> set[str]:
         """Return the paths of a shard's candidates."""
@@ -63,7 +69,9 @@ class Listing:
                     yield {**row, **unknown, "label": label_of(row["path"])}
 
 
-def spool_candidates(candidates: Iterable[Candidate], folder: Path, selected: Sequence[str], shards: int) -> Listing:
+def spool_candidates(
+    candidates: Iterable[Candidate], folder: Path, selected: Sequence[str], shards: int, roots: ImageRoots | None = None
+) -> Listing:
     """Write the candidates of the selected shards to files in a folder.
 
     Args:
@@ -71,7 +79,9 @@ def spool_candidates(candidates: Iterable[Candidate], folder: Path, selected: Se
         folder: an empty folder.
         selected: keys of the shards whose candidates are kept.
         shards: number of all shards.
+        roots: of the walk; a plain root where None.
     """
+    roots = roots or ImageRoots.plain(folder)
     pending: dict[str, list[Candidate]] = {shard: [] for shard in selected}
     sinks: dict[str, pa.ipc.RecordBatchStreamWriter] = {}
     listing = Listing(folder, [], {shard: ListingFingerprint() for shard in shard_keys(shards)})
@@ -83,7 +93,10 @@ def spool_candidates(candidates: Iterable[Candidate], folder: Path, selected: Se
                 listing.unlistable_folders.append(candidate.path + "/")
             shard = shard_of(candidate.path, shards)
             listing.fingerprints[shard].add(candidate)
+            root_name = roots.name_of(candidate.path)
+            listing.files[root_name] += 1
             if shard not in pending:
+                listing.unselected_files[root_name] += 1
                 continue
             pending[shard].append(candidate)
             if len(pending[shard]) >= BATCH_ROWS:

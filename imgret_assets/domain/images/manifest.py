@@ -9,7 +9,7 @@ or exchanged image root. Not here: walking the folders (`domain.images.files`), 
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -22,7 +22,7 @@ from imgret_assets.domain.images.decode import DECODER_VERSION
 from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.file_formats import TIFF
 from imgret_assets.domain.images.file_inspection import INSPECTION_VERSION, inspect_file
-from imgret_assets.domain.images.files import WalkCounts, check_root, walk
+from imgret_assets.domain.images.files import WalkCounts, check_roots, walk
 from imgret_assets.domain.images.image_status import FINE_STATUSES, Status
 from imgret_assets.domain.images.listing_spool import Listing, spool_candidates
 from imgret_assets.domain.images.optional_decoders import DECODERS, decodable_formats, decoder_versions
@@ -34,6 +34,7 @@ from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.domain.storage.table_metadata import ManifestMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import RootError, VanishedFilesError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.wording import counted
 
 # A file written in the clock tick of the listing can change again without its times showing it.
@@ -82,20 +83,22 @@ class ScanReport:
     """Report on a scan of the image root.
 
     Attributes:
-        root: the image root.
+        root: the image roots.
         shards: one report for each shard.
         ignored, hidden, linked_folders: number of names that are no candidates (`WalkCounts`).
-        replaced_root: the former image root if this one replaces it.
+        replaced_root: the former image roots if these are others.
+        files: number of candidates by the name of their root, those of all shards.
         seconds: duration of the scan.
     """
 
-    root: Path
+    root: ImageRoots
     shards: list[ShardScan]
     ignored: int
     hidden: int
     linked_folders: int
     replaced_root: str | None
     seconds: float
+    files: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def summary(self) -> str:
@@ -107,6 +110,8 @@ class ScanReport:
         new_root = (
             f"The contents of {self.replaced_root} are replaced by those of {self.root}. " if self.replaced_root else ""
         )
+        if self.root.is_named:
+            new_root += "".join(f"{name}: {counted(self.files.get(name, 0), 'file')}. " for name in self.root.names)
         reinspected = sum(shard.reinspected for shard in self.shards)
         if reinspected:
             new_root += (
@@ -129,41 +134,44 @@ def refresh_manifest(
     verify: bool = False,
     allow_deletes: bool = False,
 ) -> ScanReport:
-    """Refresh the manifest of the shards so that it matches the files under the home's image root.
+    """Refresh the manifest of the shards so that it matches the files under the home's image roots.
 
     Only files whose size, times or inode changed are opened. Tables of unchanged shards are not written.
 
     Args:
-        home: the home; its `images` is the image root.
+        home: the home; its `images` are the image roots.
         shards: keys of the shards; all where None.
         verify: open every file, whatever its size and times are.
         allow_deletes: go on although most known files have vanished.
 
     Raises:
-        RootError: the root is missing, or is not the former one while only some shards are refreshed.
-        VanishedFilesError: more than half of the known files, and more than 20, are gone.
+        RootError: a root is missing, or they are not the former ones while only some shards are refreshed.
+        SettingError: two roots are the same folder, or one lies in another.
+        VanishedFilesError: more than half of the known files of all roots or of one, and more than 20, are gone; or
+            one of several roots is empty that had files.
         LockTimeoutError: another run holds one of the shards.
     """
     started = time.monotonic()
     selected = list(home.shards if shards is None else shards)
-    root = check_root(home.images)
+    roots = check_roots(home.images)
     names = [locks.shard_lock(shard) for shard in selected]
     with home.hold(names, "listing images"), watching(home.work / "decoding"):
         discard_damaged(home, [tables.manifest_path(home.warehouse, shard) for shard in selected], always=verify)
-        replaced_root = _check_replaced_root(home, root, selected)
-        home = home.update(root=str(root))
+        replaced_root = _check_replaced_root(home, roots, selected)
+        home = home.update(root=str(roots))
         counts = WalkCounts()
         with _temporary_folder(home.work) as folder:
             listed_from_ns = time.time_ns()
-            listing = spool_candidates(walk(root, counts), folder, selected, home.record.shards)
+            listing = spool_candidates(walk(roots, counts), folder, selected, home.record.shards, roots)
             window_ns = (listed_from_ns, time.time_ns())
-            scanners = [_ShardScanner(home, root, shard, window_ns, listing, verify) for shard in selected]
+            scanners = [_ShardScanner(home, roots, shard, window_ns, listing, verify) for shard in selected]
             if not allow_deletes:
-                _guard_vanished(home, root, scanners, listing)
+                _guard_vanished(home, roots, scanners, listing)
             with ThreadPoolExecutor(max_workers=min(8, 2 * usable_threads())) as pool:
                 scans = [scanner.run(pool) for scanner in scanners]
     seconds = time.monotonic() - started
-    return ScanReport(root, scans, counts.ignored, counts.hidden, counts.linked_folders, replaced_root, seconds)
+    names_found = (counts.ignored, counts.hidden, counts.linked_folders)
+    return ScanReport(roots, scans, *names_found, replaced_root, seconds, listing.files)
 
 
 def read_manifest_metadata(home: Home, shard: str) -> ManifestMetadata | None:
@@ -184,7 +192,7 @@ def _temporary_folder(work: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def _check_replaced_root(home: Home, root: Path, selected: Sequence[str]) -> str | None:
+def _check_replaced_root(home: Home, root: ImageRoots, selected: Sequence[str]) -> str | None:
     """Return the former root if this one replaces it."""
     former_root = (read_record(home.path) or home.record).root
     if former_root in (None, str(root)):
@@ -198,36 +206,60 @@ def _check_replaced_root(home: Home, root: Path, selected: Sequence[str]) -> str
     return former_root
 
 
-def _guard_vanished(home: Home, root: Path, scanners: "Sequence[_ShardScanner]", listing: Listing) -> None:
-    known = vanished = 0
+def _guard_vanished(home: Home, roots: ImageRoots, scanners: "Sequence[_ShardScanner]", listing: Listing) -> None:
+    known, vanished = Counter[str](), Counter[str]()
     for scanner in scanners:
         paths = scanner.known_paths()
-        known += len(paths)
-        vanished += len(paths - listing.paths(scanner.shard))
-    # Of the other shards only the number of files is known. That is enough to notice an unmounted root, too.
-    others = sorted(set(home.shards) - {scanner.shard for scanner in scanners})
-    for shard in others if vanished and not listing.unlistable_folders else ():
+        known.update(map(roots.name_of, paths))
+        vanished.update(map(roots.name_of, paths - listing.paths(scanner.shard)))
+    # Of the other shards only the number of files is compared. That is enough to notice an unmounted root, too.
+    if vanished and not listing.unlistable_folders:
+        others = _known_files(home, roots, sorted(set(home.shards) - {scanner.shard for scanner in scanners}))
+        known += others
+        vanished += others - listing.unselected_files
+    for name, folder in roots.folders if roots.is_named else ():
+        where = f"the image root {name}, {folder}"
+        if vanished[name] and not listing.files[name]:
+            raise _vanished_error(vanished[name], known[name], where)
+        _check_vanished(vanished[name], known[name], where)
+    _check_vanished(vanished.total(), known.total(), str(roots))
+
+
+def _known_files(home: Home, roots: ImageRoots, shards: Sequence[str]) -> Counter[str]:
+    """Return how many files the manifests of shards have, by the name of their root."""
+    known = Counter[str]()
+    for shard in shards:
         metadata = read_manifest_metadata(home, shard)
-        if metadata is not None and metadata.root == str(root):
-            rows = tables.count_rows(tables.manifest_path(home.warehouse, shard))
-            known += rows
-            vanished += max(0, rows - listing.fingerprints[shard].files)
+        if metadata is None or metadata.root != str(roots):
+            continue
+        table = tables.manifest_path(home.warehouse, shard)
+        if roots.is_named:
+            known.update(map(roots.name_of, tables.read(table, ["path"])["path"].to_pylist()))
+        else:
+            known[""] += tables.count_rows(table)
+    return known
+
+
+def _check_vanished(vanished: int, known: int, where: str) -> None:
     if vanished > GUARD_MINIMUM and 2 * vanished > known:
-        raise VanishedFilesError(
-            f"{vanished:,} of {known:,} known files have vanished from {root}",
-            expected="most of them to exist; an unmounted or emptied folder looks like this",
-            remedy="mount it again, or go on with `imgret run --allow-deletes`; nothing was deleted",
-        )
+        raise _vanished_error(vanished, known, where)
+
+
+def _vanished_error(vanished: int, known: int, where: str) -> VanishedFilesError:
+    return VanishedFilesError(
+        f"{vanished:,} of {known:,} known files have vanished from {where}",
+        expected="most of them to exist; an unmounted or emptied folder looks like this",
+        remedy="mount it again, or go on with `imgret run --allow-deletes`; nothing was deleted",
+    )
 
 
 class _ShardScanner:
     """Scan of one shard: compares its known rows with the listing, and writes its new rows."""
 
     def __init__(
-        self, home: Home, root: Path, shard: str, window_ns: tuple[int, int], listing: Listing, verify: bool
+        self, home: Home, roots: ImageRoots, shard: str, window_ns: tuple[int, int], listing: Listing, verify: bool
     ) -> None:
         self.home = home
-        self.root = root
         self.shard = shard
         self.listing = listing
         self.verify = verify
@@ -235,9 +267,13 @@ class _ShardScanner:
         self.table = tables.manifest_path(home.warehouse, shard)
         metadata = read_manifest_metadata(home, shard)
         # Rows of another root are useless: there, the same path is another file.
-        self.known_metadata = metadata if metadata is not None and metadata.root == str(root) else None
+        former = roots if metadata is None or metadata.root == str(roots) else ImageRoots.parse(metadata.root)
+        self._knows_all = former == roots
+        self._known_names = roots.continued_names(former)
+        self._name_of = roots.name_of
+        self.known_metadata = metadata if self._known_names else None
         self.new_metadata = ManifestMetadata(
-            root=str(root),
+            root=str(roots),
             shard=shard,
             shards=home.record.shards,
             max_pixels=home.settings.max_pixels,
@@ -254,12 +290,13 @@ class _ShardScanner:
         if self.known_metadata is None:
             return set()
         paths = tables.read(self.table, ["path"])["path"].to_pylist()
-        return {path for path in paths if not self._in_unlistable_folder(path)}
+        return {path for path in paths if self._is_known(path) and not self._in_unlistable_folder(path)}
 
     def run(self, pool: ThreadPoolExecutor) -> ShardScan:
         """Make the shard's new rows, and write them if they differ."""
         scan = ShardScan(self.shard)
-        known = {} if self.known_metadata is None else {_key(row): row for row in tables.read(self.table).to_pylist()}
+        stored = [] if self.known_metadata is None else tables.read(self.table).to_pylist()
+        known = {_key(row): row for row in stored if self._is_known(row["path"])}
         rows = [row for row in known.values() if self._in_unlistable_folder(row["path"])]
         any_known_inspected = False
         to_inspect: list[Row] = []
@@ -297,6 +334,10 @@ class _ShardScanner:
             (row["path"], row["status"], row["error"] or "") for row in rows if row["status"] not in FINE_STATUSES
         ]
         return scan
+
+    def _is_known(self, path: str) -> bool:
+        """Return whether a stored path means the same file as before, or one of a root that has left."""
+        return self._knows_all or self._name_of(path) in self._known_names
 
     def _in_unlistable_folder(self, path: str) -> bool:
         return path.startswith(self.unlistable_folders)

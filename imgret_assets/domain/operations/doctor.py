@@ -19,7 +19,7 @@ from pathlib import Path
 from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import check_owner
-from imgret_assets.domain.images.files import check_root, walk
+from imgret_assets.domain.images.files import check_roots, walk
 from imgret_assets.domain.inference.converted_network import import_openvino
 from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.models.resolution import has_text_tower, recorded_space, resolve
@@ -171,11 +171,18 @@ def _check_disk(home: Home) -> str:
 
 
 def _check_images(home: Home) -> str:
-    root = check_root(home.images)
-    first = next((candidate for candidate in walk(root) if candidate.status is None), None)
+    """Check that every image root has an image file that can be read."""
+    roots = check_roots(home.images)
+    for _, folder in roots.folders:
+        _check_image_folder(folder)
+    return str(roots)
+
+
+def _check_image_folder(folder: Path) -> None:
+    first = next((candidate for candidate in walk(folder) if candidate.status is None), None)
     if first is None:
         raise RootError(
-            f"{root} contains no usable image file",
+            f"{folder} contains no usable image file",
             remedy="put images there, set IMGRET_IMAGES (or --images), or run `imgret samples`",
         )
     try:
@@ -183,10 +190,9 @@ def _check_images(home: Home) -> str:
             file.read(1)
     except OSError as error:
         raise RootError(
-            f"{first.path} in {root} can't be read ({error.strerror})",
+            f"{first.path} in {folder} can't be read ({error.strerror})",
             remedy="give this user the right to read the image files",
         ) from error
-    return str(root)
 
 
 def _check_tables(home: Home) -> str:

@@ -46,6 +46,7 @@ from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.permissions import users_umask
 from imgret_assets.errors import DecisionError
+from imgret_assets.image_roots import AnyRoot
 
 _LOCK = "removals"
 
@@ -78,15 +79,17 @@ def check_destination(home: Home, to: Path) -> Path:
     """Return a folder to move files into, absolute and without links.
 
     Raises:
-        DecisionError: it is the image root, in it or around it: a run would find the moved files again.
+        DecisionError: it is an image root, in one or around one: a run would find the moved files again.
     """
-    folder, root = Path(os.path.realpath(to)), Path(os.path.realpath(home.images))
-    if folder == root or root in folder.parents or folder in root.parents:
-        where = "is the image root" if folder == root else "is in" if root in folder.parents else "contains"
-        raise DecisionError(
-            f"{to} {where}{'' if folder == root else f' the image root {root}'}",
-            expected="a folder beside the image root",
-        )
+    folder = Path(os.path.realpath(to))
+    for _, image_folder in home.images.folders:
+        root = Path(os.path.realpath(image_folder))
+        if folder == root or root in folder.parents or folder in root.parents:
+            where = "is the image root" if folder == root else "is in" if root in folder.parents else "contains"
+            raise DecisionError(
+                f"{to} {where}{'' if folder == root else f' the image root {root}'}",
+                expected="a folder beside the image root",
+            )
     return folder
 
 
@@ -123,7 +126,7 @@ def apply_removals(
         applied.undo_file = folder / f"imgret-undo-{at:%Y%m%dT%H%M%SZ}-{uuid.uuid4().hex[:6]}.jsonl"
         with UndoFile(applied.undo_file) as undo_file:
             undo_file.start(
-                Path(os.path.abspath(home.images)),  # noqa: PTH100
+                home.images,
                 at=at.isoformat().replace("+00:00", "Z"),
                 to_trash=to is None,
             )
@@ -213,7 +216,7 @@ class _Mover:
 
     def _check(self, removal: Removal, source: Path, keep: Path) -> tuple[Identity, Identity]:
         """Return the identities of the file to move and of the file kept instead, after reading both."""
-        root, max_bytes = self._home.images, self._home.settings.max_bytes
+        root, max_bytes = self._home.images.root_of(removal.path), self._home.settings.max_bytes
         if is_protected(removal.path, self._home.settings.protected) or not _is_own_folder(root, source.parent):
             raise NotMovedError("is protected, or a folder on its path has become a link")
         check = check_link if source.is_symlink() else check_content
@@ -227,12 +230,14 @@ class _Mover:
         return identity, keep_identity
 
 
-def _is_own_folder(root: Path, folder: Path) -> bool:
-    """Return whether no part of a folder's path below the root is a link."""
+def _is_own_folder(root: Path | None, folder: Path) -> bool:
+    """Return whether no part of a folder's path below its root is a link."""
+    if root is None:
+        return False
     return Path(os.path.realpath(folder)) == Path(os.path.realpath(root)) / folder.relative_to(root)
 
 
-def _links_first(root: Path, removals: Sequence[Removal]) -> list[Removal]:
+def _links_first(root: AnyRoot, removals: Sequence[Removal]) -> list[Removal]:
     """Return removals such that each link comes before the link or the file that it leads to; else by path."""
     return sorted(removals, key=lambda removal: (-_hops(root / removal.path), removal.path))
 

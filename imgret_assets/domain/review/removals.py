@@ -11,7 +11,6 @@ protected folder leads to is protected as well.
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from imgret_assets.domain.duplicates.usable_images import (
@@ -34,6 +33,7 @@ from imgret_assets.domain.review.decisions import (
 )
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError, TableError
+from imgret_assets.image_roots import AnyRoot
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,7 +214,7 @@ def list_removals(home: Home) -> Removals:
     return Removals(list(listed.values()), changed)
 
 
-def _is_unchanged(root: Path, image: UsableImage) -> bool:
+def _is_unchanged(root: AnyRoot, image: UsableImage) -> bool:
     """Return whether a path still holds the file, or the link to the file, that its manifest row describes."""
     try:
         file = root / image.path

@@ -19,7 +19,8 @@ from types import TracebackType
 from typing import Any
 
 from imgret_assets.domain.storage import atomic_files
-from imgret_assets.errors import DecisionError
+from imgret_assets.errors import DecisionError, SettingError
+from imgret_assets.image_roots import ImageRoots
 
 VERSION = 1
 MOVING, MOVED, NOT_MOVED, RESTORED = "moving", "moved", "not_moved", "restored"
@@ -56,7 +57,7 @@ class MovedFile:
 class UndoContent:
     """The content of an undo file: its first line, and its files by number."""
 
-    root: Path
+    root: ImageRoots
     to_trash: bool
     files: Sequence[MovedFile]
 
@@ -92,11 +93,11 @@ class UndoFile:
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
         os.close(self._handle)
 
-    def start(self, root: Path, *, at: str, to_trash: bool) -> None:
+    def start(self, root: ImageRoots, *, at: str, to_trash: bool) -> None:
         """Write the first line.
 
         Args:
-            root: the image root, absolute.
+            root: the image roots.
             at: UTC time, ISO 8601.
             to_trash: whether files are moved to the system's trash.
         """
@@ -141,8 +142,8 @@ def read_undo_file(path: Path) -> UndoContent:
         first = json.loads(lines[0])
         if first["version"] != VERSION:
             raise DecisionError(f"{path} is of version {first['version']}", remedy="use the imgret that wrote it")
-        content = UndoContent(Path(first["root"]), first["to"] == "trash", ())
-    except (ValueError, KeyError, TypeError) as error:
+        content = UndoContent(ImageRoots.parse(first["root"]), first["to"] == "trash", ())
+    except (SettingError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, 1) from error
     for number, text in enumerate(lines[1:], 2):
         try:

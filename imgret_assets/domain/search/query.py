@@ -15,6 +15,7 @@ from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.search.dates import first_second, last_second
 from imgret_assets.errors import ImageError, SettingError
+from imgret_assets.image_roots import AnyRoot, as_roots
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 MODES = ("index", "exact", "rerank")
@@ -186,12 +187,12 @@ class QueryImage:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_query(file: Path, root: Path | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> QueryImage:
+def read_query(file: Path, root: AnyRoot | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> QueryImage:
     """Read a query image.
 
     Args:
         file: the image file.
-        root: the image root, for the path below it.
+        root: the image roots, for the path below it.
         max_bytes: a larger file is refused.
 
     Raises:
@@ -203,7 +204,5 @@ def read_query(file: Path, root: Path | None = None, *, max_bytes: int = DEFAULT
         raise ImageError(f"{file} can't be read ({error.strerror})", expected="an image file") from error
     except UnusableImageError as error:
         raise ImageError(f"{file} can't be used ({error.status}): {error.reason}", expected="an image file") from error
-    path = None
-    if root is not None and file.resolve().is_relative_to(root.resolve()):
-        path = file.resolve().relative_to(root.resolve()).as_posix()
+    path = None if root is None else as_roots(root).path_of(file, real=True)
     return QueryImage(str(file), data, path)

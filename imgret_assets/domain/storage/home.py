@@ -14,6 +14,7 @@ from pathlib import Path
 from imgret_assets.domain.storage import locks, permissions, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, require_home, shard_keys, write_record
 from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import DEFAULT_SHARDS, DEFAULT_THRESHOLD, Settings, available_model
 
 
@@ -72,10 +73,13 @@ class Home:
         return shard_keys(self.record.shards)
 
     @property
-    def images(self) -> Path:
-        """The image root: as set, else as recorded, else the samples."""
-        recorded = Path(self.record.root) if self.record.root else self.path / "samples"
-        return self.settings.images or recorded
+    def images(self) -> ImageRoots:
+        """The image roots: as set, else as recorded, else the samples."""
+        if self.settings.images is not None:
+            return self.settings.images
+        if self.record.root:
+            return ImageRoots.parse(self.record.root, "the home's record")
+        return ImageRoots.plain(self.path / "samples")
 
     @property
     def model(self) -> str:

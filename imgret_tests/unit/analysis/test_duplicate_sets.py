@@ -37,12 +37,12 @@ def test_a_long_chain_is_one_set() -> None:
 
 
 def test_the_duplicates_table_is_used_if_there_is_one(built: Home) -> None:
-    original = next(path for path in sorted(built.images.rglob("*")) if path.is_file())
+    original = next(path for path in sorted(built.images.folder.rglob("*")) if path.is_file())
     copy = built.images / "backup" / f"copy{original.suffix}"
     copy.parent.mkdir()
     copy.write_bytes(original.read_bytes())
     rebuild(built)
-    paths = [path.relative_to(built.images).as_posix() for path in (original, copy)]
+    paths = [path.relative_to(built.images.folder).as_posix() for path in (original, copy)]
     # As if the contents differed, so that only the table joins the two.
     assert len(set(read_duplicate_sets(built, paths, ["1", "2"]))) == 2
     assert duplicates_state(built) == ""

@@ -64,7 +64,9 @@ def test_usable_images_are_those_of_the_tables(home: Home) -> None:
     refresh_embeddings(home, FakeEmbedder())
     images = load_usable_images(home, SPACE)
     assert [one.path for one in images] == sorted(
-        file.relative_to(home.images).as_posix() for file in home.images.rglob("*.png") if file.stem != "no image"
+        file.relative_to(home.images.folder).as_posix()
+        for file in home.images.folder.rglob("*.png")
+        if file.stem != "no image"
     )
     for one in images:
         assert one.bytes == (home.images / one.path).stat().st_size

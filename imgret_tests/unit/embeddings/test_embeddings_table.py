@@ -24,6 +24,7 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.errors import DiskFullError, ModelError, StaleTableError, TableError
+from imgret_assets.image_roots import ImageRoots
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
 from imgret_tests.support.odd_files import odd_files, saved
 from imgret_tests.support.older_decoder import as_of_older_decoder
@@ -503,7 +504,7 @@ def test_a_missing_manifest_is_named(home: Home, embedder: FakeEmbedder) -> None
 
 def test_a_manifest_of_another_root_is_refused(home: Home, images: Path, embedder: FakeEmbedder) -> None:
     refresh(home, embedder)
-    elsewhere = open_home(replace(home.settings, images=images.parent))
+    elsewhere = open_home(replace(home.settings, images=ImageRoots.plain(images.parent)))
     with pytest.raises(StaleTableError, match=f"The manifest of shard 00 lists {images}.*files of {images.parent}"):
         refresh_embeddings(elsewhere, embedder)
 

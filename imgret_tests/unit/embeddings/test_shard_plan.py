@@ -10,6 +10,7 @@ from imgret_assets.domain.embeddings.shard_plan import count_missing, plan_shard
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import StaleTableError, TableError
+from imgret_assets.image_roots import ImageRoots
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.tree import manifest, path_in, put
@@ -65,6 +66,6 @@ def test_a_missing_manifest_is_named_but_counts_nothing(home: Home) -> None:
 
 
 def test_a_manifest_of_another_root_is_refused(listed: Home, images: Path) -> None:
-    elsewhere = open_home(replace(listed.settings, images=images.parent))
+    elsewhere = open_home(replace(listed.settings, images=ImageRoots.plain(images.parent)))
     with pytest.raises(StaleTableError, match=f"The manifest of shard 01 lists {images}.*files of {images.parent}"):
         plan_shard(elsewhere, SPACE, "01")

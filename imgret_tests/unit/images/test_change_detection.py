@@ -12,6 +12,7 @@ from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import RootError
+from imgret_assets.image_roots import ImageRoots
 from imgret_tests.support.pictures import picture_bytes
 from imgret_tests.support.tree import lock_folder, path_in, put, put_pictures
 
@@ -188,7 +189,7 @@ def test_a_cursor_is_small_text(home: Home, images: Path) -> None:
 
 def test_another_root_changes_every_shard(listed: Home, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
-    other = open_home(replace(listed.settings, images=tmp_path / "other"))
+    other = open_home(replace(listed.settings, images=ImageRoots.plain(tmp_path / "other")))
     assert detect_all(other).shards == listed.shards
 
 

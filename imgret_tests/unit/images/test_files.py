@@ -12,7 +12,7 @@ from imgret_assets.domain.images.files import (
     Candidate,
     ListingFingerprint,
     WalkCounts,
-    check_root,
+    check_roots,
     image_file,
     is_candidate,
     label_of,
@@ -230,13 +230,13 @@ def test_a_root_that_is_missing_or_no_folder_is_an_error(images: Path) -> None:
         list(walk(images / "none"))
     put(images, "a.jpg")
     with pytest.raises(RootError, match=r"a.jpg is not a folder"):
-        check_root(images / "a.jpg")
+        check_roots(images / "a.jpg")
 
 
 def test_a_root_that_can_not_be_listed_is_an_error(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lock_folder(monkeypatch, images)
     with pytest.raises(RootError, match=r"can't be listed \(Permission denied\)"):
-        check_root(images)
+        check_roots(images)
     with pytest.raises(RootError, match="can't be listed"):
         list_folder(images, "")
 

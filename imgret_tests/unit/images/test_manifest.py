@@ -32,6 +32,7 @@ from imgret_assets.errors import (
     TableError,
     VanishedFilesError,
 )
+from imgret_assets.image_roots import ImageRoots
 from imgret_tests.support.heif_files import heif
 from imgret_tests.support.odd_files import MAX_PIXELS, odd_files
 from imgret_tests.support.older_decoder import as_of_older_decoder
@@ -627,7 +628,7 @@ def test_many_renamed_files_need_allow_deletes(home: Home, images: Path) -> None
 def other_root(home: Home, tmp_path: Path) -> tuple[Home, Path]:
     root = tmp_path / "others"
     root.mkdir(exist_ok=True)
-    return open_home(replace(home.settings, images=root)), root
+    return open_home(replace(home.settings, images=ImageRoots.plain(root))), root
 
 
 def test_another_root_replaces_the_contents_and_is_reported(home: Home, images: Path, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ def test_nothing_yet(home: Home) -> None:
 def test_files_bytes_and_reasons(chain: Chain, home: Home) -> None:
     found = read_overview(home, chain.space.id)
     assert found.files == 14
-    assert found.bytes == sum(file.stat().st_size for file in home.images.rglob("*.png"))
+    assert found.bytes == sum(file.stat().st_size for file in home.images.folder.rglob("*.png"))
     assert {(reason.status, reason.count) for reason in found.unusable} == {("not_an_image", 1), ("truncated", 1)}
     [(path, error)] = next(reason.examples for reason in found.unusable if reason.status == "truncated")
     assert path == "half.png"

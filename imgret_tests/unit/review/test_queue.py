@@ -252,7 +252,7 @@ def test_decisions_survive_renames_and_a_new_scan(duplicated: Home) -> None:
     for kind in (EXACT, NEAR):
         keep_all_files(duplicated, kind)
     (duplicated.images / "albums").mkdir()
-    for file in sorted(duplicated.images.rglob("*.*")):
+    for file in sorted(duplicated.images.folder.rglob("*.*")):
         file.rename(duplicated.images / "albums" / f"{file.parent.name}-{file.name}")
     refresh(duplicated)
     assert len(tables.read(tables.duplicates_path(duplicated.warehouse))) == 5

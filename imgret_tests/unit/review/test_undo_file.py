@@ -8,6 +8,7 @@ import pytest
 
 from imgret_assets.domain.review.undo_file import MOVED, MOVING, NOT_MOVED, MovedFile, UndoFile, read_undo_file
 from imgret_assets.errors import DecisionError
+from imgret_assets.image_roots import ImageRoots
 
 # A name with a byte that is not UTF-8, as Python has it.
 ODD_ROOT = Path(os.fsdecode(b"/images \xff"))
@@ -22,7 +23,7 @@ def moved_file(number: int, **changes: object) -> MovedFile:
 def path(tmp_path: Path) -> Path:
     file = tmp_path / "undo.jsonl"
     with UndoFile(file) as undo_file:
-        undo_file.start(ODD_ROOT, at="2026-01-01T00:00:00Z", to_trash=False)
+        undo_file.start(ImageRoots.plain(ODD_ROOT), at="2026-01-01T00:00:00Z", to_trash=False)
         for number in range(3):
             undo_file.announce(moved_file(number))
             assert read_undo_file(file).files[-1] == moved_file(number)

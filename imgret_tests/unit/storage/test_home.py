@@ -10,6 +10,7 @@ from imgret_assets.domain.storage import locks
 from imgret_assets.domain.storage.home import Home, open_home, shard_count
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, record_path
 from imgret_assets.errors import HomeError, LockTimeoutError, SettingError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import Settings, available_model
 from imgret_tests.support.processes import Process, processes
 
@@ -88,12 +89,12 @@ def test_shard_count_makes_no_home(settings: Settings) -> None:
 def test_a_setting_wins_over_the_record_which_wins_over_the_default(settings: Settings) -> None:
     unset = replace(settings, images=None)
     home = open_home(unset)
-    assert (home.images, home.model, home.threshold) == (home.path / "samples", available_model(unset), 0.8)
+    assert (home.images.folder, home.model, home.threshold) == (home.path / "samples", available_model(unset), 0.8)
     home = home.update(root="/recorded", model="timm:x", threshold=0.0)
-    assert (home.images, home.model, home.threshold) == (Path("/recorded"), "timm:x", 0.0)
-    chosen = replace(unset, images=Path("/chosen"), model="timm:y", threshold=0.5)
+    assert (home.images.folder, home.model, home.threshold) == (Path("/recorded"), "timm:x", 0.0)
+    chosen = replace(unset, images=ImageRoots.plain(Path("/chosen")), model="timm:y", threshold=0.5)
     home = open_home(chosen)
-    assert (home.images, home.model, home.threshold) == (Path("/chosen"), "timm:y", 0.5)
+    assert (home.images.folder, home.model, home.threshold) == (Path("/chosen"), "timm:y", 0.5)
 
 
 def test_recorded_weights_count_only_for_their_model(settings: Settings) -> None:
