@@ -72,8 +72,10 @@ def waves(chunks: Sequence[Chunk], chosen: int) -> list[list[tuple[Chunk, Chunk]
         chunks: all chunks.
         chosen: number of chunks, from the first, that are compared with all.
     """
-    lefts = chunks[:chosen]
-    return [
-        [(left, chunks[left.number + step]) for left in lefts if left.number + step < len(chunks)]
-        for step in range(len(chunks) if lefts else 0)
-    ]
+    found = []
+    for step in range(len(chunks) if chosen else 0):
+        lefts = chunks[: min(chosen, len(chunks) - step)]
+        # The right side of a piece is the left side of the next: what was prepared of it can stay.
+        in_chains = sorted(lefts, key=lambda left: (left.number % max(1, step), left.number))
+        found.append([(left, chunks[left.number + step]) for left in in_chains])
+    return found

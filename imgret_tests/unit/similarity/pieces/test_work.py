@@ -26,6 +26,11 @@ def test_pieces_and_waves_cover_every_pair_of_chunks_once(count: int, chosen: in
         assert len(set(lefts)) == len(set(rights)) == len(wave)
 
 
+def test_pieces_of_a_wave_share_a_chunk_with_the_next_one() -> None:
+    wave = waves([chunk(number) for number in range(7)], 7)[2]
+    assert [(left.number, right.number) for left, right in wave] == [(0, 2), (2, 4), (4, 6), (1, 3), (3, 5)]
+
+
 def test_a_key_follows_from_all_that_an_answer_depends_on(monkeypatch: pytest.MonkeyPatch) -> None:
     left, right = chunk(0), chunk(1)
     key = piece_key(left, right, "pairs", 0.8)
