@@ -5,6 +5,7 @@ what is shown (`server/test_page_in_browser.py`, `scripts/screenshots.py`). The 
 Playwright's own browsers are never downloaded.
 """
 
+import itertools
 import os
 import shutil
 import signal
@@ -36,13 +37,21 @@ _FLAGS = [
 ]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
 _READY_WITHIN_S = 90.0
-# Streamlit sets attributes that show whether the script, or a fragment of it, is running.
-_DRAWN = """() => {
+# Streamlit sets attributes that show whether the script, or a fragment of it, is running. Its frontend says that the
+# script has ended before it has drawn the last elements, so that a view counts as complete only when it has looked so
+# for several frames.
+_DRAWN = """([call, frames]) => {
   const app = document.querySelector('[data-testid=stApp]');
-  return app !== null && app.dataset.testScriptState === 'notRunning' && app.dataset.testConnectionState === 'CONNECTED'
+  const drawn = app !== null && app.dataset.testScriptState === 'notRunning'
+    && app.dataset.testConnectionState === 'CONNECTED'
     && document.querySelector('[data-testid=stSpinner], [data-testid=stSkeleton], [data-stale=true]') === null
     && [...document.images].every((image) => image.complete);
+  const before = window.imgretDrawn?.call === call ? window.imgretDrawn.frames : 0;
+  window.imgretDrawn = { call, frames: drawn ? before + 1 : 0 };
+  return window.imgretDrawn.frames >= frames;
 }"""
+_FRAMES = 12
+_calls = itertools.count()
 
 
 def find_chromium() -> str | None:
@@ -134,8 +143,8 @@ def _wait_for_answer(address: str, process: subprocess.Popen[bytes], log: Path) 
 
 
 def wait_until_drawn(page: "Page") -> None:
-    """Wait until a view is complete: the script has ended, no placeholder is left, every image is loaded."""
-    page.wait_for_function(_DRAWN)
+    """Wait until a view is complete, and stays so: the script has ended, no placeholder is left, images are loaded."""
+    page.wait_for_function(_DRAWN, arg=[next(_calls), _FRAMES])
 
 
 # Runs in the page; one line for each element that breaks a rule: impact, rule, element and cause.

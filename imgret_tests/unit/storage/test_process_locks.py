@@ -16,16 +16,20 @@ from imgret_assets.domain.storage import process_locks
 say(process_locks.hold_until_exit(Path(sys.argv[1])))
 wait()
 """
-# Forks a child that outlives it, as a pool of worker processes may.
+# Forks a child that outlives it, as a pool of worker processes may. The child speaks first: until it has begun, it has not
+# closed the lock's file yet.
 FORK = """
 import os, time
 from pathlib import Path
 from imgret_assets.domain.storage import process_locks
 key = process_locks.hold_until_exit(Path(sys.argv[1]))
+begun, begin = os.pipe()
 child = os.fork()
 if child == 0:
     sys.stdin.close()
+    os.write(begin, b".")
     time.sleep(60)
+os.read(begun, 1)
 say(key)
 say(str(child))
 wait()
