@@ -36,7 +36,7 @@ _FLAGS = [
     "--disable-sync",
 ]
 _NAMES = ("chromium", "chromium-browser", "google-chrome")
-_READY_WITHIN_S = 90.0
+_READY_WITHIN_S = 180.0
 # Streamlit sets attributes that show whether the script, or a fragment of it, is running. Its frontend says that the
 # script has ended before it has drawn the last elements, so that a view counts as complete only when it has looked so
 # for several frames.
