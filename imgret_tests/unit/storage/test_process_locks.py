@@ -16,8 +16,8 @@ from imgret_assets.domain.storage import process_locks
 say(process_locks.hold_until_exit(Path(sys.argv[1])))
 wait()
 """
-# Forks a child that outlives it, as a pool of worker processes may. The child speaks first: until it has begun, it has not
-# closed the lock's file yet.
+# Forks a child that outlives it, as a pool of worker processes may. The child speaks first: until it has begun, it has
+# not closed the lock's file yet.
 FORK = """
 import os, time
 from pathlib import Path
