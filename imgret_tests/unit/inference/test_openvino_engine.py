@@ -19,7 +19,7 @@ from imgret_assets.domain.inference.engine_selection import choose_embedder
 from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
 from imgret_assets.domain.inference.torch_engine import TorchEmbedder
 from imgret_assets.domain.models.preprocessing import Preprocessing
-from imgret_assets.domain.models.resolution import Model, resolve
+from imgret_assets.domain.models.resolution import Model, record_space, resolve
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import DiskFullError, LockTimeoutError, ModelError, SettingError
 from imgret_assets.locations import PROJECT
@@ -149,8 +149,15 @@ def test_no_unfinished_conversion_is_left(embedder: OpenVinoEmbedder, lite0_home
     assert not list((lite0_home / "models").rglob(".converting-*"))
 
 
-def test_a_conversion_that_finds_no_room_names_the_disk_and_leaves_nothing(model: Model, tmp_path: Path) -> None:
-    with small_disk(tmp_path / "disk", 4) as disk:
+def test_a_conversion_that_finds_no_room_names_the_disk_and_leaves_nothing(home: Home, tmp_path: Path) -> None:
+    import timm
+    import torch
+
+    # A network that is converted in a second and larger than the disk.
+    weights = tmp_path / "weights.pth"
+    torch.save(timm.create_model("test_resnet", pretrained=False).state_dict(), weights)
+    model = record_space(home, "timm:test_resnet", weights)
+    with small_disk(tmp_path / "disk", 1) as disk:
         engine = OpenVinoEmbedder(model, disk.path)
         leftover = engine.space_folder / ".converting-killed"
         leftover.mkdir(parents=True)
