@@ -16,9 +16,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from imgret_assets.domain.neo4j_server import host, lifecycle, server_process
+from imgret_assets.domain.neo4j_server import host, server_process
 from imgret_assets.domain.neo4j_server.configuration import write_configuration
-from imgret_assets.domain.neo4j_server.login import read_secret
+from imgret_assets.domain.neo4j_server.jars import assemble
+from imgret_assets.domain.neo4j_server.login import prepare_login, read_secret
 from imgret_assets.domain.neo4j_server.run_file import RunFile, ServerFolder
 from imgret_assets.settings import load_settings
 from imgret_tests.support.neo4j_server import MEMORY, STARTED_WITHIN_S, clean_environment
@@ -99,12 +100,15 @@ class Authority:
 
 @contextmanager
 def running_tls_server(folder: Path) -> Iterator[TlsServer]:
-    """Start a server as imgret does, so that it has a password, then start it again with TLS required."""
+    """Start a server as imgret does, but with TLS required and the first password, which imgret changes without TLS."""
     settings = load_settings(env=clean_environment() | {"IMGRET_HOME": str(folder / "home"), **MEMORY})
     authority = Authority("the test's authority")
-    lifecycle.ensure_running(settings, ready_within_s=STARTED_WITHIN_S)
-    lifecycle.stop(settings, within_s=20)
     server_folder = ServerFolder(settings)
+    server_folder.make()
+    jars = assemble(settings)
+    for name in ("lib", "plugins"):
+        (server_folder.path / name).symlink_to(jars.path / name, target_is_directory=True)
+    prepare_login(server_folder)
     certificates = folder / "certificates"
     authority.write_server(certificates, HOST)
     bolt_port, http_port = host.unused_port(), host.unused_port()
@@ -120,7 +124,7 @@ def running_tls_server(folder: Path) -> Iterator[TlsServer]:
         assert listening, host.log_tail(server_folder.log)
         yield TlsServer(
             bolt_port,
-            read_secret(server_folder)["password"],
+            read_secret(server_folder)["initial"],
             authority.write(folder / "ca.pem"),
             Authority("another authority").write(folder / "other-ca.pem"),
         )
