@@ -18,7 +18,11 @@ from imgret_assets.domain.images import manifest
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import Settings, load_settings
 
-pytest_plugins = ["imgret_tests.support.longest_first", "imgret_tests.support.neo4j_server"]
+pytest_plugins = [
+    "imgret_tests.support.longest_first",
+    "imgret_tests.support.neo4j_server",
+    "imgret_tests.support.forked_commands",
+]
 
 # Before any test module is imported: a test must never read the user's .env or reach the user's database.
 for _name in [name for name in os.environ if name.startswith(("IMGRET_", "NEO4J_", "DAGSTER_"))]:

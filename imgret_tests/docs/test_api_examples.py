@@ -4,7 +4,6 @@ Belongs here: running them in order, and what they have to answer. Not here: the
 """
 
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -53,7 +52,11 @@ MEMBER = {
 
 @pytest.fixture(scope="module")
 def place(
-    tested_server: TestedServer, shared_database: Driver, lite0_home: Path, tmp_path_factory: pytest.TempPathFactory
+    tested_server: TestedServer,
+    shared_database: Driver,
+    lite0_home: Path,
+    imgret_program: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Place]:
     """A folder with the files that the page names, and a server with a token; its port is in the environment."""
     del shared_database
@@ -78,7 +81,7 @@ def place(
         "IMGRET_API_PORT": port,
         "IMGRET_API_TOKEN": TOKEN,
     }
-    place = Place(folder, clean_environment() | given | {"PATH": os.environ["PATH"]})
+    place = Place(folder, clean_environment() | given, imgret_program)
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     log = (folder / "serve.log").open("wb")

@@ -34,7 +34,11 @@ def lines() -> list[Shown]:
 
 @pytest.fixture(scope="module")
 def place(
-    tested_server: TestedServer, shared_database: Driver, lite0_home: Path, tmp_path_factory: pytest.TempPathFactory
+    tested_server: TestedServer,
+    shared_database: Driver,
+    lite0_home: Path,
+    imgret_program: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Place:
     """A user's folder as the pages name things in it: pictures, a home, files to ask with, copies that are decided."""
     del shared_database
@@ -64,9 +68,9 @@ def place(
         "NEO4J_URI": found.uri,
         "NEO4J_USERNAME": found.username,
         "NEO4J_PASSWORD": found.password,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, (imgret_program.parent, Path(sys.executable).parent, os.environ["PATH"]))),
     }
-    place = Place(folder, clean_environment() | given)
+    place = Place(folder, clean_environment() | given, imgret_program)
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     decided = place.run("review", "decide", ORIGINAL, EXACT_COPY, "--verdict", "duplicate", "--keep", ORIGINAL)

@@ -45,10 +45,11 @@ def examples() -> list[str]:
 
 @dataclass(frozen=True)
 class Place:
-    """A working folder, and the environment that leads to the home."""
+    """A working folder, the environment that leads to the home, and the program `imgret`."""
 
     folder: Path
     environment: dict[str, str]
+    program: Path
 
     @property
     def images(self) -> Path:
@@ -56,7 +57,7 @@ class Place:
 
     def run(self, *arguments: object, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
         return subprocess.run(
-            [sys.executable, "-m", "imgret_assets.cli.main", *map(os.fsencode, map(str, arguments))],
+            [self.program, *map(os.fsencode, map(str, arguments))],
             cwd=self.folder,
             env=self.environment,
             stdout=subprocess.PIPE,
@@ -78,7 +79,11 @@ class Place:
 
 @pytest.fixture(scope="module")
 def place(
-    tested_server: TestedServer, shared_database: Driver, lite0_home: Path, tmp_path_factory: pytest.TempPathFactory
+    tested_server: TestedServer,
+    shared_database: Driver,
+    lite0_home: Path,
+    imgret_program: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Place:
     """Twenty pictures in five families and a photo with copies, built; and files to ask with."""
     del shared_database
@@ -103,9 +108,9 @@ def place(
         "NEO4J_URI": found.uri,
         "NEO4J_USERNAME": found.username,
         "NEO4J_PASSWORD": found.password,
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+        "PATH": os.pathsep.join(map(str, (imgret_program.parent, Path(sys.executable).parent, os.environ["PATH"]))),
     }
-    place = Place(folder, clean_environment() | given)
+    place = Place(folder, clean_environment() | given, imgret_program)
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     assert json.loads(built.stdout)["usable"] == 23
@@ -311,7 +316,7 @@ def test_who_has_read_enough_hears_no_complaint(place: Place) -> None:
 def test_a_run_stopped_by_ctrl_c_goes_on(place: Place) -> None:
     write_pictures(place.images, 10, start=200)
     process = subprocess.Popen(
-        [sys.executable, "-m", "imgret_assets.cli.main", "run"],
+        [place.program, "run"],
         cwd=place.folder,
         env=place.environment,
         stdout=subprocess.PIPE,
