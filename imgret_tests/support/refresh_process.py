@@ -20,11 +20,13 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any
 
+import openTSNE  # noqa: F401 - takes seconds, once for all processes
+
 from imgret_assets.defs import execute_refresh
 from imgret_assets.domain.duplicates import hash_kernels as _hashes  # noqa: F401 - for the same reason
 from imgret_assets.domain.embeddings import embeddings_table
 from imgret_assets.domain.graph import graph_state, image_nodes, node_groups, relationship_sync, similar_to
-from imgret_assets.domain.similarity.cascade import kernels as _cascade  # noqa: F401 - takes a second, once for all processes
+from imgret_assets.domain.similarity.cascade import kernels as _cascade  # noqa: F401 - for the same reason
 from imgret_assets.settings import load_settings
 from imgret_tests.support.fake_model import fake_embedder
 from imgret_tests.support.fakes import FakeEmbedderResource
