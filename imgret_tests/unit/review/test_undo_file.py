@@ -34,7 +34,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_last_line_of_a_file_is_in_force(path: Path) -> None:
     content = read_undo_file(path)
-    assert (content.root, content.to_trash) == (ODD_ROOT, False)
+    assert (content.root, content.to_trash) == (ImageRoots.plain(ODD_ROOT), False)
     assert [(file.number, file.state) for file in content.files] == [(0, MOVED), (1, NOT_MOVED), (2, MOVING)]
 
 
