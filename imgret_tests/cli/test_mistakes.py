@@ -46,10 +46,11 @@ def test_a_run_s_mistake_is_one_line_and_makes_no_home(
 ) -> None:
     home = tmp_path / "home"
     words = [word.replace("PICTURS", str(tmp_path / "picturs")) for word in options]
+    folder = [] if "--images" in options else ["--images", str(images)]
     with pytest.raises(ImgretError) as caught:
         CliRunner().invoke(
             imgret,
-            ["run", "--home", str(home), "--images", str(images), *words],
+            ["run", "--home", str(home), *folder, *words],
             standalone_mode=False,
             catch_exceptions=False,
         )

@@ -9,6 +9,7 @@ from click.testing import CliRunner, Result
 from imgret_assets.cli import app, start
 from imgret_assets.cli.main import imgret
 from imgret_assets.domain.operations.run_totals import Totals
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.locations import program
 from imgret_assets.settings import Settings
 
@@ -41,7 +42,7 @@ def test_a_folder_in_the_place_of_a_command_is_refreshed_and_its_page_opened(
 ) -> None:
     (tmp_path / "photos").mkdir()
     done = imgret_with(tmp_path / "photos", "--home", tmp_path / "my home")
-    assert steps == [("refresh", tmp_path / "photos"), ("page", tmp_path / "my home", True)]
+    assert steps == [("refresh", ImageRoots.plain(tmp_path / "photos")), ("page", tmp_path / "my home", True)]
     first, heading, *commands = done.stdout.splitlines()
     assert first == TOTALS.summary
     assert heading == "Next steps"
@@ -56,7 +57,7 @@ def test_a_folder_beside_is_found_by_its_name_and_a_command_comes_first(
     for name in ("photos", "models"):
         (tmp_path / name).mkdir()
     imgret_with("photos", "--no-open", "--home", "h")
-    assert steps == [("refresh", tmp_path / "photos"), ("page", tmp_path / "h", False)]
+    assert steps == [("refresh", ImageRoots.plain(tmp_path / "photos")), ("page", tmp_path / "h", False)]
     context = click.Context(imgret)
     assert imgret.resolve_command(context, ["models"])[0] == "models"
     assert imgret.resolve_command(context, ["./models"])[0] == "start"

@@ -30,6 +30,7 @@ NOT_RUN = {
     r"imgret (app|dev)( .*)?": "stay until they are stopped; run by their own tests",
     r"imgret serve( .*)?": "stays until it is stopped; run by docs.test_api_examples",
     r"curl .*": "needs the HTTP API; run by docs.test_api_examples",
+    r"imgret run --images photos=.*": "its folders are mount points; run by server.test_several_roots",
     r"imgret ~/Pictures": "stays until it is stopped; run by its own tests",
     r"imgret samples .*": "downloads or draws; run by its own tests",
     r"imgret db (start|stop|browse|adopt --wipe)": "tests have a server of their own; run by its own tests",
