@@ -24,6 +24,7 @@ from imgret_assets.domain.graph.image_nodes import sync_nodes
 from imgret_assets.domain.graph.node_groups import sync_groups
 from imgret_assets.domain.graph.similar_to import sync_relationships
 from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.similarity.neighbours_table import refresh_neighbours
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage.home import open_home
@@ -165,8 +166,14 @@ class Graph:
 
 def refresh_all(settings: Settings, embedder: FakeEmbedder, *, tables_only: bool = False) -> int:
     """Everything a run does, by the functions alone and in their order; pictures embedded."""
-    home, space = open_home(settings), embedder.space
     before = embedder.embedded
+    refresh_with(settings, embedder, tables_only=tables_only)
+    return embedder.embedded - before
+
+
+def refresh_with(settings: Settings, embedder: Embedder, *, tables_only: bool = False) -> None:
+    """As `refresh_all`, with any embedder."""
+    home, space = open_home(settings), embedder.space
     refresh_manifest(home)
     refresh_embeddings(home, embedder)
     with nullcontext() if tables_only else open_database(settings) as database:
@@ -182,7 +189,6 @@ def refresh_all(settings: Settings, embedder: FakeEmbedder, *, tables_only: bool
         if database:
             duplicate_of.sync_relationships(home, database, space)
             sync_groups(home, database, space)
-    return embedder.embedded - before
 
 
 def chain_on(server: TestedServer, folder: Path, *, images: Path | None = None) -> Chain:
