@@ -3,6 +3,8 @@
 import base64
 import io
 from pathlib import Path
+from urllib.parse import unquote
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -89,17 +91,23 @@ def test_tiles_have_the_same_height(root: Path) -> None:
     picture(1, (100, 20)).save(wide, "JPEG")
     picture(2, (30, 90)).save(tall, "JPEG")
     tiles = equal_tiles([wide.getvalue(), tall.getvalue()])
-    head = "data:image/webp;base64,"
+    head = "data:image/svg+xml,"
     assert all(tile.startswith(head) for tile in tiles), "a format that Streamlit sends unchanged"
-    sizes = {Image.open(io.BytesIO(base64.b64decode(tile.removeprefix(head)))).size for tile in tiles}
-    assert sizes == {(TILE_PX, 90)}
+    drawn = [ElementTree.fromstring(unquote(tile.removeprefix(head))) for tile in tiles]  # noqa: S314 - made here
+    assert {(svg.get("width"), svg.get("height")) for svg in drawn} == {(str(TILE_PX), "90")}
+    places = [[int(svg[0].attrib[name]) for name in ("x", "y", "width", "height")] for svg in drawn]
+    assert places == [[(TILE_PX - 100) // 2, 35, 100, 20], [(TILE_PX - 30) // 2, 0, 30, 90]]
+    shown = [base64.b64decode(svg[0].attrib["href"].removeprefix("data:image/jpeg;base64,")) for svg in drawn]
+    assert shown == [wide.getvalue(), tall.getvalue()]
     assert equal_tiles([]) == []
 
 
 def test_the_frame_is_part_of_the_size() -> None:
-    uri, width, height = frame_thumbnail(picture_bytes(1, form="JPEG"), "#ff0000", frame_px=3)
+    jpeg = picture_bytes(1, form="JPEG")
+    uri, width, height = frame_thumbnail(jpeg, 64, "#ff0000", frame_px=3)
     assert uri.startswith("data:image/jpeg;base64,")
     assert (width, height) == (46, 36)
+    assert frame_thumbnail(jpeg, 20, "#ff0000", frame_px=2)[1:] == (24, 19)
 
 
 def test_a_crop_is_bright_and_the_rest_dim() -> None:

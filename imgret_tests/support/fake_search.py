@@ -4,11 +4,13 @@ Belongs here: a database that answers from a table, a search that always finds t
 (`app/conftest.py`), a real Neo4j (`support/neo4j_server.py`).
 """
 
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, cast
 
 from neo4j.exceptions import ServiceUnavailable
+from streamlit.components.v2 import manifest_scanner
 from streamlit.testing.v1 import AppTest
 
 from imgret_assets.domain.graph import cypher
@@ -105,6 +107,10 @@ def hit(path: str, score: float, *relations: tuple[str, float, bool]) -> Hit:
     """Return a hit with its relations: the other path, the score, and whether the relation goes out from the hit."""
     related = tuple(Relation(other, value, label_of(other), outgoing) for other, value, outgoing in relations)
     return Hit(path, score, label_of(path), relations=related)
+
+
+# A server looks for installed components once. AppTest does so for every page, which takes longer than most pages.
+manifest_scanner.scan_component_manifests = functools.cache(manifest_scanner.scan_component_manifests)
 
 
 def page_test(name: str) -> AppTest:

@@ -27,14 +27,12 @@ from imgret_assets.wording import score_text
 _FRAME_PX = {QUERY: 6, HIT: 4, RELATED: 3}
 
 
-def show_relationships(
-    answer: Answer, thumbnail: Callable[[GraphNode, int], bytes], *, threshold: float | None
-) -> None:
+def show_relationships(answer: Answer, thumbnail: Callable[[GraphNode], bytes], *, threshold: float | None) -> None:
     """Draw the hits and all images that they are related to.
 
     Args:
         answer: with relations.
-        thumbnail: returns a node's image as JPEG, at most so many pixels a side.
+        thumbnail: returns a node's image as JPEG of at most `TILE_PX` pixels a side.
         threshold: score above which images are related.
     """
     # Imported where Streamlit runs: anywhere else the component can't register itself.
@@ -53,7 +51,7 @@ def show_relationships(
     count = len(view.nodes)
     symbols = [
         framed_symbol(
-            lambda px, node=node: thumbnail(node, px),
+            thumbnail(node),
             symbol_px(node.kind, count),
             FRAMES[node.kind],
             frame_px=_FRAME_PX[node.kind],

@@ -12,7 +12,7 @@ from typing import Any
 
 import streamlit as st
 
-from imgret_assets.app.components.thumbnails import framed_symbol, home_thumbnail, image_facts
+from imgret_assets.app.components.thumbnails import TILE_PX, framed_symbol, home_thumbnail, image_facts
 from imgret_assets.app.data_access import (
     read_nearest,
     read_nearest_among,
@@ -292,7 +292,7 @@ def _symbols(context: PageContext, nodes: Sequence[GraphNode], colours: dict[str
         file = image_file(home.images, node.path)
         symbols.append(
             framed_symbol(
-                lambda px, file=file: home_thumbnail(home, file, px),
+                home_thumbnail(home, file, TILE_PX),
                 symbol_px(node.kind, len(nodes)),
                 colours[node.path],
                 frame_px=_FRAME_PX,

@@ -34,7 +34,7 @@ from imgret_assets.app.components.query_choice import (
 from imgret_assets.app.components.query_row import show_query
 from imgret_assets.app.components.query_words import Words, clear_words, show_query_words, show_words
 from imgret_assets.app.components.score_histogram import SELECTION, count_scores, histogram_chart, selected_score
-from imgret_assets.app.components.thumbnails import data_thumbnail, home_thumbnail
+from imgret_assets.app.components.thumbnails import TILE_PX, data_thumbnail, home_thumbnail
 from imgret_assets.app.data_access import compute_all_scores, read_duplicates, search
 from imgret_assets.app.graph_chart.graph_view import QUERY, GraphNode
 from imgret_assets.app.navigation import COMPARE, open_page
@@ -434,16 +434,16 @@ def _no_hits_text(query: Query) -> str:
     return f"No hits. What to do: {' or '.join(remedies) or 'index more images with `imgret run`'}."
 
 
-def _node_thumbnails(home: Home, image: QueryImage | None) -> Callable[[GraphNode, int], bytes]:
+def _node_thumbnails(home: Home, image: QueryImage | None) -> Callable[[GraphNode], bytes]:
     max_pixels = home.settings.max_pixels
 
-    def thumbnail(node: GraphNode, size: int) -> bytes:
+    def thumbnail(node: GraphNode) -> bytes:
         if (
             node.kind == QUERY
             and image is not None
-            and (query_thumbnail := data_thumbnail(image.data, size, max_pixels=max_pixels))
+            and (query_thumbnail := data_thumbnail(image.data, TILE_PX, max_pixels=max_pixels))
         ):
             return query_thumbnail
-        return home_thumbnail(home, image_file(home.images, node.path), size)
+        return home_thumbnail(home, image_file(home.images, node.path), TILE_PX)
 
     return thumbnail

@@ -359,7 +359,14 @@ MATCH (node:Image {{path: path}})
 WHERE {_FILTER}
 RETURN {_CANDIDATE}
 """
-PATHS_OF_CONTENT = "MATCH (n:Image {sha256: $sha256}) RETURN n.path AS path ORDER BY path"
+# All paths of each content, and the vector that they share.
+IMAGES_OF_CONTENTS = """
+UNWIND $contents AS sha256
+MATCH (n:Image {sha256: sha256})
+WITH sha256, n ORDER BY n.path
+WITH sha256, collect(n.path) AS paths, head(collect(n)) AS first
+RETURN sha256, paths, first.embeddings AS embedding
+"""
 
 # How images are related.
 # SIMILAR_TO_OF returns a list for each image: one row for each relationship takes the driver several times as long.

@@ -9,7 +9,7 @@ date (`domain.graph.image_nodes`).
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -83,8 +83,9 @@ def find_similar(
     with nullcontext(database) if database else open_database(home.settings) as opened:
         state = require_ready(read_state(opened), opened.uri)
         chosen = embedder or query_embedder(home, state.model)
+        known = _read_known(opened, parts, state.dim)
         # Before the clock starts: loading is not part of the search.
-        if any(isinstance(part.source, QueryImage) for part in parts):
+        if any(isinstance(part.source, QueryImage) and not known.has_vector_of(part) for part in parts):
             chosen.load()
         encoder = None
         if any(isinstance(part.source, QueryText) for part in parts):
@@ -93,8 +94,8 @@ def find_similar(
             encoder.load()
         started = time.monotonic()
         texts = encode_texts(encoder, parts) if encoder else {}
-        usable, vector, unusable = _query_vector(home, opened, chosen, parts, texts, skip_unusable=skip_unusable)
-        query_paths = _paths_in_graph(opened, usable)
+        usable, vector, unusable = _query_vector(home, chosen, parts, known, texts, skip_unusable=skip_unusable)
+        query_paths = known.paths_of(usable)
         excluded_paths = query_paths if query.exclude_self else []
         if query.mode == "rerank":
             with home.unchanged_shards():
@@ -125,24 +126,81 @@ def find_similar(
     )
 
 
+@dataclass(frozen=True)
+class _Known:
+    """What the graph knows of the parts of a query.
+
+    Attributes:
+        stored: vectors float32 (dim,) of the parts that are images of the graph, by path.
+        stored_contents: sha256 of these parts, by path.
+        paths: of the query's image files: all paths in the graph with that content, by sha256.
+        contents: of the query's image files: the stored vector float32 (dim,) of that content, by sha256.
+    """
+
+    stored: dict[str, np.ndarray]
+    stored_contents: dict[str, str]
+    paths: dict[str, list[str]]
+    contents: dict[str, np.ndarray]
+
+    def has_vector_of(self, part: QueryPart) -> bool:
+        """Whether an image file needs no embedding."""
+        return isinstance(part.source, QueryImage) and part.crop is None and part.source.sha256 in self.contents
+
+    def paths_of(self, parts: Sequence[QueryPart]) -> list[str]:
+        """Return the paths of the parts' images: of each its own path, else all paths with its content."""
+        found: list[str] = []
+        for part in parts:
+            if isinstance(part.source, StoredImage):
+                found.append(part.source.path)
+            elif isinstance(part.source, QueryImage):
+                image = part.source
+                paths = self.paths.get(image.sha256, [])
+                found += [image.path] if image.path is not None and image.path in paths else paths
+        return list(dict.fromkeys(found))
+
+
+def _read_known(database: Database, parts: Sequence[QueryPart], dim: int) -> _Known:
+    """Read what the graph knows of the parts of a query; vectors of another dimension are those of a run since."""
+    by_path = [part.source.path for part in parts if isinstance(part.source, StoredImage)]
+    by_content = {part.source.sha256 for part in parts if isinstance(part.source, QueryImage)}
+    stored, images = [], []
+    if by_path:
+        filters = {**Query().filters, "excluded_paths": []}
+        stored = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": by_path, **filters})
+    if by_content:
+        images = database.rows(cypher.IMAGES_OF_CONTENTS, {"contents": sorted(by_content)})
+    return _Known(
+        stored={row["path"]: np.array(row["embedding"], np.float32) for row in stored},
+        stored_contents={row["path"]: row["sha256"] for row in stored},
+        paths={row["sha256"]: row["paths"] for row in images},
+        contents={
+            row["sha256"]: np.array(row["embedding"], np.float32)
+            for row in images
+            if len(row["embedding"] or ()) == dim
+        },
+    )
+
+
 def _query_vector(
     home: Home,
-    database: Database,
     embedder: Embedder,
     parts: Sequence[QueryPart],
+    known: _Known,
     texts: Mapping[str, TextVector],
     *,
     skip_unusable: bool,
 ) -> tuple[list[QueryPart], np.ndarray, list[str]]:
     """Return the usable parts, the vector of the query float32 (dim,), and the messages about unusable parts."""
-    stored, contents = _read_stored(database, parts)
-    check_parts(parts, contents)
+    check_parts(parts, known.stored_contents)
+    limit = home.settings.max_pixels
     usable: list[QueryPart] = []
     vectors: list[np.ndarray] = []
     errors: list[ImageError] = []
     for part in parts:
         try:
-            vector = embed_part(embedder, part, max_pixels=home.settings.max_pixels, stored=stored, texts=texts)
+            vector = embed_part(
+                embedder, part, max_pixels=limit, stored=known.stored, contents=known.contents, texts=texts
+            )
         except ImageError as error:
             if part.less:
                 raise QueryError(f"Of what the hits shall not resemble, {error}", remedy="leave it out") from error
@@ -155,29 +213,6 @@ def _query_vector(
     if all(part.less for part in usable):
         raise errors[0]
     return usable, combine_vectors(usable, vectors), [str(error) for error in errors]
-
-
-def _read_stored(database: Database, parts: Sequence[QueryPart]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Return vector and sha256 of the parts that are images of the graph, by path."""
-    paths = [part.source.path for part in parts if isinstance(part.source, StoredImage)]
-    if not paths:
-        return {}, {}
-    rows = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": paths, **Query().filters, "excluded_paths": []})
-    vectors = {row["path"]: np.array(row["embedding"], np.float32) for row in rows}
-    return vectors, {row["path"]: row["sha256"] for row in rows}
-
-
-def _paths_in_graph(database: Database, parts: Sequence[QueryPart]) -> list[str]:
-    """Return the paths in the graph of the query's images: of each its own path, else all paths with its content."""
-    found: list[str] = []
-    for part in parts:
-        if isinstance(part.source, StoredImage):
-            found.append(part.source.path)
-        elif isinstance(part.source, QueryImage):
-            image = part.source
-            paths = [row["path"] for row in database.rows(cypher.PATHS_OF_CONTENT, {"sha256": image.sha256})]
-            found += [image.path] if image.path is not None and image.path in paths else paths
-    return list(dict.fromkeys(found))
 
 
 def nearest(

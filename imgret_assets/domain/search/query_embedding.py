@@ -78,6 +78,7 @@ def embed_part(
     *,
     max_pixels: int,
     stored: Mapping[str, np.ndarray] | None = None,
+    contents: Mapping[str, np.ndarray] | None = None,
     texts: Mapping[str, TextVector] | None = None,
 ) -> np.ndarray:
     """Return the vector of one part of a query, float32 (dim,).
@@ -87,6 +88,7 @@ def embed_part(
         part: an image file, an image of the graph, a text or a vector.
         max_pixels: an image with more pixels is refused.
         stored: the stored vectors of images of the graph, by path.
+        contents: the stored vectors of the contents of image files, by sha256; such a file is not embedded again.
         texts: the vectors of texts (`encode_texts`).
 
     Raises:
@@ -95,6 +97,8 @@ def embed_part(
     """
     match part.source:
         case QueryImage() as image:
+            if part.crop is None and contents and (vector := contents.get(image.sha256)) is not None:
+                return vector
             return embed_image(embedder, image, max_pixels=max_pixels, crop=part.crop)
         case StoredImage(path=path):
             if stored is None or path not in stored:

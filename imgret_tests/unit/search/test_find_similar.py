@@ -264,7 +264,9 @@ def answers(state: str = "ready", same: list[str] | None = None) -> dict[str, Ca
     return {
         **INDEXED,
         cypher.READ_STATE: [{**STATE.__dict__, "state": state, "dim": 48}],
-        cypher.PATHS_OF_CONTENT: [{"path": path} for path in same or []],
+        cypher.IMAGES_OF_CONTENTS: lambda parameters: [
+            {"sha256": parameters["contents"][0], "paths": same, "embedding": vectors["0.png"]} for _ in same or []
+        ],
         BY_SEARCH: by_index,
         cypher.SIMILAR_TO_OF: [
             {"path": "0.png", "relations": [["1.png", 0.9, None, True], ["3.png", 0.85, "x", False]]},
@@ -346,6 +348,33 @@ def test_the_model_is_loaded_before_the_time_is_taken(home: Home) -> None:
     assert calls == ["load", "prepare"]
 
 
+class NoEmbedder(FakeEmbedder):
+    """Fails as soon as it is used."""
+
+    def load(self) -> None:
+        pytest.fail("the model was loaded")
+
+    def prepare(self, image: Image.Image) -> np.ndarray:
+        pytest.fail("an image was embedded")
+
+
+def test_a_file_whose_content_is_in_the_graph_is_not_embedded_again(home: Home) -> None:
+    image = QueryImage("query.png", picture_bytes(0))
+    canned = answers(same=["0.png"])
+    answer = find_similar(home, image, Query(), database=CannedDatabase(canned), embedder=NoEmbedder())
+    assert answer.results == search(home, answers(), Query(), "0.png").results[1:]
+    np.testing.assert_array_equal(answer.vector, np.array(vector_of(0), np.float32))
+
+
+def test_a_stored_vector_of_another_dimension_is_not_taken(home: Home) -> None:
+    canned = answers()
+    sha256 = picture_query(0).sha256
+    canned[cypher.IMAGES_OF_CONTENTS] = [{"sha256": sha256, "paths": ["0.png"], "embedding": [1.0, 2.0]}]
+    answer = search(home, canned, Query())
+    assert answer.query_paths == ["0.png"]
+    np.testing.assert_array_equal(answer.vector, np.array(vector_of(0), np.float32))
+
+
 # Queries of several parts
 
 
@@ -355,8 +384,10 @@ def picture_query(seed: int) -> QueryImage:
 
 def search_parts(home: Home, parts: list[QueryPart], query: Query, *, skip_unusable: bool = False) -> Answer:
     canned = answers()
-    canned[cypher.PATHS_OF_CONTENT] = lambda parameters: [
-        {"path": f"{seed}.png"} for seed in range(5) if picture_query(seed).sha256 == parameters["sha256"]
+    canned[cypher.IMAGES_OF_CONTENTS] = lambda parameters: [
+        {"sha256": picture_query(seed).sha256, "paths": [f"{seed}.png"], "embedding": vector_of(seed)}
+        for seed in range(5)
+        if picture_query(seed).sha256 in parameters["contents"]
     ]
     canned[cypher.CANDIDATES_BY_PATH] = lambda parameters: [
         {**row(path, vector_of(int(path[0]))), "sha256": picture_query(int(path[0])).sha256}

@@ -39,13 +39,18 @@ def library(home: Home, monkeypatch: pytest.MonkeyPatch) -> CannedDatabase:
         for path, image in images.items()
     ]
 
-    def paths_of_content(parameters: dict[str, Any]) -> list[dict[str, Any]]:
-        return [{"path": path} for path, sha256 in sorted(contents.items()) if sha256 == parameters["sha256"]]
+    def images_of_contents(parameters: dict[str, Any]) -> list[dict[str, Any]]:
+        (wanted,) = parameters["contents"]
+        found = sorted((row for row in rows if row["sha256"] == wanted), key=lambda row: row["path"])
+        return [
+            {"sha256": wanted, "paths": [row["path"] for row in found], "embedding": row["embedding"]}
+            for row in found[:1]
+        ]
 
     return CannedDatabase(
         {
             cypher.READ_STATE: [STATE.__dict__],
-            cypher.PATHS_OF_CONTENT: paths_of_content,
+            cypher.IMAGES_OF_CONTENTS: images_of_contents,
             cypher.SHOW_VECTOR_INDEXES: [],
             cypher.NEAREST_OF_ALL_GDS: rows,
         }
