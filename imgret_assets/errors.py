@@ -127,3 +127,19 @@ class GraphRebuildingError(DatabaseError):
 
 class DiskFullError(ImgretError):
     """The disk has no room for a file; what was there before is intact."""
+
+
+class StoreError(ImgretError):
+    """The object store with the tables refuses a request, or its content is damaged or of another home."""
+
+
+class UnreachableStoreError(StoreError):
+    """The object store can't be reached, or does not answer: the same may succeed later."""
+
+
+class VanishedObjectError(StoreError):
+    """An object of the store is missing."""
+
+
+class ChangedObjectError(StoreError):
+    """Another process has written an object since this one read it."""

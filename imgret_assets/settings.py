@@ -48,6 +48,8 @@ PAIR_SEARCHES = ("cascade", "brute_force")
 ORIENTATIONS = ("off", "on")
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
+# Without a user name or a password before the name of the bucket, and without options behind it.
+_STORE = re.compile(r"(?:s3|gs|az)://[^\s/@?#:]+(?:/[^\s@?#]*)?")
 NEO4J_SCHEMES = ("bolt", "bolt+s", "bolt+ssc", "neo4j", "neo4j+s", "neo4j+ssc")
 # SQLAlchemy, through which Dagster opens its SQLite files, takes `?` in a path for the start of options, and Alembic
 # takes `%` for the start of a variable; a control character would end a line of a configuration file.
@@ -62,7 +64,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{16,512}")
 _PREFIX = "IMGRET_"
 _TEST_PREFIX = "IMGRET_TEST_"
 _PREFIXED_FLAGS = (
-    *("home", "cache", "images", "protected", "shards", "lock_timeout_s"),
+    *("home", "store", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
@@ -169,6 +171,7 @@ class Settings:
 
     Attributes:
         home: absolute folder of the tables, the embedded database, the model cache and Dagster's storage.
+        store: bucket and prefix with which the tables are exchanged, such as `s3://bucket/prefix`; None for none.
         cache: absolute folder of the downloads that all homes share (the server's jars).
         images: the roots of the image files: one folder, or several with a name each.
         model: a name of `domain.models.registry`, such as `efficientnet_lite0` or `timm:resnet18`.
@@ -233,6 +236,7 @@ class Settings:
     app_url: str = DEFAULT_APP_URL
     allowed_hosts: tuple[str, ...] = ()
     api: ApiSettings = ApiSettings()
+    store: str | None = None
     warnings: tuple[str, ...] = ()
 
 
@@ -276,6 +280,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
     )
     return Settings(
         home=home,
+        store=_store(values),
         cache=_path(values.get("IMGRET_CACHE")) or locations.default_cache(),
         images=ImageRoots.parse(values["IMGRET_IMAGES"]) if values.get("IMGRET_IMAGES") else None,
         model=values.get("IMGRET_MODEL"),
@@ -434,6 +439,24 @@ def _neo4j_uri(values: Mapping[str, str]) -> str | None:
         remedy = "7687 is Neo4j's usual port for the driver; 7474 is that of its pages for a browser"
         raise SettingError(f"NEO4J_URI is {uri!r}", expected=expected, remedy=remedy)
     return uri
+
+
+def _store(values: Mapping[str, str]) -> str | None:
+    """Return the address of a store without a slash at its end; its message never repeats what may be a password."""
+    store = values.get("IMGRET_STORE")
+    if store is None:
+        return None
+    if not _STORE.fullmatch(store):
+        shown = (
+            "has a user name, a password or options (not shown here)" if set("@?#") & set(store) else f"is {store!r}"
+        )
+        raise SettingError(
+            f"IMGRET_STORE {shown}",
+            expected="a bucket and a prefix such as s3://bucket/prefix; also gs:// or az://",
+            remedy="set credentials, region and endpoint in the variables of the store's own tools, such as "
+            "AWS_ACCESS_KEY_ID",
+        )
+    return store.rstrip("/")
 
 
 def _models(value: str) -> tuple[tuple[str, Path | None], ...]:

@@ -13,6 +13,7 @@ import click
 from imgret_assets.cli.support.checks_before_run import check_before_run
 from imgret_assets.cli.support.progress_bar import progress_bar
 from imgret_assets.domain.models import default_model
+from imgret_assets.domain.operations.table_store import store_session
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.image_roots import joined
 from imgret_assets.settings import Settings, check_threshold, load_settings
@@ -85,6 +86,14 @@ def refresh_with_progress(
     Raises:
         ImgretError: the named failure that ended the run.
     """
+    with store_session(settings, "imgret run"):
+        return _refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose)
+
+
+def _refresh(
+    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool
+) -> "Totals":
+    """Execute the refresh; the tables of a store have been taken."""
     check_before_run(settings)
     # After the checks: Dagster takes longer to load than they take.
     from imgret_assets.defs.execute_refresh import refresh

@@ -14,6 +14,7 @@ from imgret_assets.defs.asset_versions import settings_of_versions, with_code_ve
 from imgret_assets.defs.assets.graph.image_nodes import build_image_nodes
 from imgret_assets.defs.assets.graph.relationships import image_node_groups, relationship_assets
 from imgret_assets.defs.assets.raw.raw_images import build_raw_images
+from imgret_assets.defs.assets.store.published_tables import published_tables
 from imgret_assets.defs.assets.vectors.duplicates import duplicates
 from imgret_assets.defs.assets.vectors.embeddings import build_embeddings
 from imgret_assets.defs.assets.vectors.image_groups import image_groups
@@ -70,6 +71,8 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, Any]
         image_node_groups,
         duplicates,
     ]
+    if settings.store is not None:
+        assets.append(published_tables)
     if settings.fresh_within_hours is not None:
         assets = _with_freshness(assets, settings.fresh_within_hours)
     return dg.Definitions(

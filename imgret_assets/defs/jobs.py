@@ -1,19 +1,16 @@
 """Jobs: the refresh of all assets, and the query.
 
-Belongs here: selections, executors, prefilled configuration. Not here: ops (`defs.ops`), when jobs run
-(`defs.schedules`, `defs.sensors`).
+Belongs here: selections, executors, prefilled configuration. Not here: their names
+(`defs.job_names`), ops (`defs.ops`), when jobs run (`defs.schedules`, `defs.sensors`).
 """
 
 from pathlib import Path
 
 import dagster as dg
 
+from imgret_assets.defs.job_names import QUERY, REFRESH
 from imgret_assets.defs.ops import find_similar_images
 
-REFRESH = "refresh"
-# Name of the job in earlier versions: their unfinished and stored runs count as runs of the refresh.
-FORMER_REFRESH = "nightly_refresh"
-QUERY = "query_similar_images"
 # The launchpad shows all options that an analyst may want to change, so that their names need not be known.
 PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}
 

@@ -89,6 +89,8 @@ _LAYERS = {
     "graph": "**graph**: Neo4j, made equal to the tables by writing the differences: `:Image` nodes with a vector "
     "index, `SIMILAR_TO`, `DUPLICATE_OF` and `DECIDED` relationships, the property `group`. It can be rebuilt from the "
     "tables at any time, and manual changes are repaired.",
+    "store": "**store**: the object store of IMGRET_STORE, from which other machines take the tables before their next "
+    "run or query. A generation replaces the one before as a whole.",
 }
 
 

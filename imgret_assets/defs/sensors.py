@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 import dagster as dg
 
 from imgret_assets.defs.instance.process_runs import end_dead_runs
-from imgret_assets.defs.jobs import FORMER_REFRESH, REFRESH
+from imgret_assets.defs.job_names import REFRESH, REFRESH_JOBS
 from imgret_assets.defs.partitions import range_tags
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -29,8 +29,6 @@ DEAD_RUNS_INTERVAL_S = 60
 # After a run that left the same behind as the run before it: the pause doubles from the first to the second.
 FIRST_PAUSE_S = 60.0
 LONGEST_PAUSE_S = 6 * 3600.0
-# The last job is Dagster's own: materialisations and backfills started in the UI.
-REFRESH_JOBS = (REFRESH, FORMER_REFRESH, "__ASSET_JOB")
 UNFINISHED = [
     dg.DagsterRunStatus.QUEUED,
     dg.DagsterRunStatus.NOT_STARTED,

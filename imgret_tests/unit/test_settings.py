@@ -94,7 +94,7 @@ def test_every_setting_is_read(flag: str) -> None:
     """A known name that nothing reads would be ignored without a message."""
     values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
     values |= {"pair_search": "brute_force", "orientations": "on", "neo4j_uri": "bolt://y", "readable_by": "group"}
-    values |= {"api_token": "0123456789abcdef", "api_max_bytes": "3000"}
+    values |= {"api_token": "0123456789abcdef", "api_max_bytes": "3000", "store": "s3://bucket"}
     uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
     assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
         {} if flag == "neo4j_uri" else uri
@@ -209,6 +209,17 @@ def test_anything_else_is_no_allowed_host(host: str) -> None:
     )
     with pytest.raises(SettingError, match=message):
         loaded(IMGRET_ALLOWED_HOSTS=f"images.example,{host}")
+
+
+@pytest.mark.parametrize(
+    ("store", "shown"),
+    [("/mnt/share", "is '/mnt/share'"), ("s3://", "is 's3://'"), ("s3://key:secret@bucket/x", "has a user name")],
+)
+def test_a_store_is_a_bucket_and_its_message_shows_no_secret(store: str, shown: str) -> None:
+    with pytest.raises(SettingError, match=rf"^IMGRET_STORE {shown}.* s3://bucket/prefix") as caught:
+        loaded(IMGRET_STORE=store)
+    assert "secret" not in str(caught.value)
+    assert loaded(IMGRET_STORE="s3://bucket/a/b/").store == "s3://bucket/a/b"
 
 
 @pytest.mark.parametrize("value", [-1.0, 0.0, 0.8, 1.0])

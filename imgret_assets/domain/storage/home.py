@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
-from imgret_assets.domain.storage import locks, permissions, reshard_swap
+from imgret_assets.domain.storage import locks, permissions, pull_swap, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, require_home, shard_keys, write_record
 from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
 from imgret_assets.image_roots import ImageRoots
@@ -198,6 +198,9 @@ def open_home(settings: Settings) -> Home:
     if reshard_swap.is_ready(settings.home):
         with _hold(settings, [locks.HOME], "finishing a reshard"):
             reshard_swap.finish_swap(settings.home)
+    if pull_swap.is_ready(settings.home):
+        with _hold(settings, [locks.HOME], "finishing the taking of tables from a store"):
+            pull_swap.finish_swap(settings.home)
     count = shard_count(settings)
     record = read_record(settings.home) or _make_home(settings, count)
     return Home(settings=settings, record=record)
@@ -210,7 +213,7 @@ def open_existing_home(settings: Settings) -> Home:
         HomeError: there is no home in the folder.
         SettingError: IMGRET_SHARDS contradicts the home.
     """
-    if not reshard_swap.is_ready(settings.home):
+    if not reshard_swap.is_ready(settings.home) and not pull_swap.is_ready(settings.home):
         require_home(settings.home)
     return open_home(settings)
 

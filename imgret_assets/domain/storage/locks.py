@@ -3,7 +3,7 @@
 Belongs here: taking locks in one order, naming the process that holds one. Not here: what a lock guards. The callers
 define that: the tables of a shard (`shard-00`); the tables over all shards and the graph (`graph`); the home's
 record (`home`); the number of its shards (`layout`, which runs share); the file of decisions (`decisions`); the record
-of speeds (`speeds`).
+of speeds (`speeds`); the exchange of tables with a store (`store`, which is taken before all others).
 """
 
 import errno
@@ -25,6 +25,7 @@ from imgret_assets.errors import LockTimeoutError
 GRAPH = "graph"
 HOME = "home"
 LAYOUT = "layout"
+STORE = "store"
 SHARD_PREFIX = "shard-"
 # Shorter waits are not logged.
 LOG_AFTER_S = 1.0
