@@ -21,6 +21,7 @@ from imgret_assets.settings import Settings, load_settings
 pytest_plugins = [
     "imgret_tests.support.longest_first",
     "imgret_tests.support.neo4j_server",
+    "imgret_tests.support.object_stores",
     "imgret_tests.support.forked_commands",
 ]
 

@@ -23,6 +23,7 @@ from imgret_assets.api.problems import Problem, add_handlers, problem_of
 from imgret_assets.api.responses import ProblemModel, problem_responses
 from imgret_assets.api.schemas import State
 from imgret_assets.api.service import READY, STARTING, Service
+from imgret_assets.domain.operations.store_reading import watch_store
 from imgret_assets.errors import ImgretError
 from imgret_assets.request_guard import RequestGuard, allowed_hosts
 from imgret_assets.settings import Settings, load_settings
@@ -65,6 +66,7 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
+    watch_store(service.settings)
     # The server listens meanwhile: probes see that it starts, and a search waits for the model.
     threading.Thread(target=service.warm_or_log, name="imgret-warm", daemon=True).start()
     try:

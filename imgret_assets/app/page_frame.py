@@ -15,6 +15,7 @@ from imgret_assets.app.plain_text import markdown_text
 from imgret_assets.domain.graph.graph_state import REFRESHING, GraphFacts
 from imgret_assets.domain.images.library import Library, cached_library
 from imgret_assets.domain.operations.complete_state import describe, served_home
+from imgret_assets.domain.operations.store_reading import store_note, watch_store
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
@@ -47,7 +48,9 @@ def open_library() -> tuple[Home, Library] | None:
 
 
 def _open() -> tuple[Home, Library]:
-    home = served_home(open_home(load_settings()))
+    settings = load_settings()
+    watch_store(settings)
+    home = served_home(open_home(settings))
     return home, cached_library(home)
 
 
@@ -81,4 +84,6 @@ def show_header(home: Home, library: Library) -> GraphFacts | None:
         st.warning("A run is writing to the graph: hits and relationships may be incomplete. Reload after the run.")
     if note := describe(home):
         st.info(note[0].upper() + note[1:] + ".")
+    if note := store_note(home.settings):
+        st.info(markdown_text(note[0].upper() + note[1:] + "."))
     return facts

@@ -17,6 +17,7 @@ import click
 
 from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.cli.support.named_home import settings_of_home
+from imgret_assets.cli.support.served_home import take_from_store
 from imgret_assets.domain.neo4j_server.host import is_listening
 from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 
@@ -56,6 +57,7 @@ def app(port: int | None, home: Path | None, open_browser: bool) -> None:
     The page listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
     """
     settings = settings_of_home(home)
+    take_from_store(settings)
     chosen_port = page_port(port)
     environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
     address = environment["STREAMLIT_SERVER_ADDRESS"]

@@ -17,6 +17,7 @@ import click
 from imgret_assets.cli.app import DEFAULT_PORT
 from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.cli.support.named_home import settings_of_home
+from imgret_assets.cli.support.served_home import take_from_store
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import end_dead_runs
 from imgret_assets.domain.storage.home import open_home
@@ -37,6 +38,7 @@ def dev(port: int | None, page_port: int | None, no_page: bool, home: Path | Non
     Ctrl-C stops all of them; the database keeps running.
     """
     settings = settings_of_home(home)
+    take_from_store(settings)
     opened_home = open_home(settings)
     with open_instance(settings) as instance:
         end_dead_runs(instance, opened_home)

@@ -13,12 +13,11 @@ import click
 from imgret_assets.cli.query import import_driver_without_pandas, progress_bar
 from imgret_assets.cli.support.image_arguments import files_in
 from imgret_assets.cli.support.output import COSINE, EXIT_FOUND, Output, output_options
-from imgret_assets.cli.support.served_home import note_state
+from imgret_assets.cli.support.served_home import note_state, open_newest_home
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.search.known import Checked, check_known
 from imgret_assets.domain.search.query import Query, read_query
-from imgret_assets.domain.storage.home import Home, open_existing_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable
@@ -45,7 +44,7 @@ def known(
     """
     import_driver_without_pandas()
     Query(min_score=min_score).check()
-    opened = served_home(open_existing_home(load_settings({"home": home})))
+    opened = open_newest_home(load_settings({"home": home}))
     files = files_in(folders, opened.images)
     checked, unusable = _check(opened, files, min_score)
     note_state(opened)

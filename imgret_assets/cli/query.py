@@ -23,14 +23,13 @@ from imgret_assets.cli.support.output import (
     fail_on_found,
     output_options,
 )
-from imgret_assets.cli.support.served_home import note_state
+from imgret_assets.cli.support.served_home import note_state, open_newest_home
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.images.crop import Crop
-from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.search.find_similar import find_similar
 from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, QueryImage, Relation, read_query
 from imgret_assets.domain.search.query_parts import QueryPart, QueryText
-from imgret_assets.domain.storage.home import Home, open_existing_home
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, ImageError
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
@@ -152,7 +151,7 @@ def query(
         raise click.UsageError("--fail-on-found needs --min-score: there is always a nearest image")
     if not images and (not text or crop):
         raise click.UsageError("--crop needs an IMAGE" if text else "Missing argument 'IMAGE...', or --text")
-    opened = served_home(open_existing_home(load_settings({"home": home})))
+    opened = open_newest_home(load_settings({"home": home}))
     several = not together and (len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images))
     if sheet is not None and (together or less or crop or text or less_text):
         raise click.UsageError(

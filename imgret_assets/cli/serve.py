@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 
 from imgret_assets.cli.support.free_port import free_port
+from imgret_assets.cli.support.served_home import take_from_store
 from imgret_assets.domain.storage.home import open_existing_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
@@ -42,6 +43,7 @@ def serve(host: str | None, port: int | None, home: Path | None) -> None:
             remedy='install them with `pip install "imgret[api]"`',
         )
     # A mistyped home is an error here, and not one of every request.
+    take_from_store(settings)
     open_existing_home(settings)
     address = settings.api.host
     chosen_port = free_port(address, DEFAULT_API_PORT, requested=settings.api.port or DEFAULT_API_PORT)

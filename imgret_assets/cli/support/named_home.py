@@ -11,7 +11,7 @@ from imgret_assets.settings import Settings, load_settings
 
 
 def settings_of_home(named: Path | str | None) -> Settings:
-    """Return the settings of a home; a home that was named must exist.
+    """Return the settings of a home; a home that was named must exist, unless a store may have its tables.
 
     The home of IMGRET_HOME and the usual home may still be missing: a page or a database can be started before the
     first run.
@@ -24,6 +24,6 @@ def settings_of_home(named: Path | str | None) -> Settings:
         SettingError: a setting is invalid.
     """
     settings = load_settings({"home": named})
-    if named is not None:
+    if named is not None and settings.store is None:
         require_home(settings.home)
     return settings

@@ -44,13 +44,13 @@ class Pulled:
 
 
 def check_home(settings: Settings, home_id: str, store: str) -> None:
-    """Check that a home may take the tables of a store.
+    """Check that a home may take the tables of a store: it is the same home, or has no tables yet.
 
     Raises:
         StoreError: the store has the tables of another home.
     """
     record = read_record(settings.home)
-    if record is not None and record.id != home_id:
+    if record is not None and record.id != home_id and any((settings.home / "warehouse").rglob("*.parquet")):
         raise StoreError(
             f"{store} has the tables of another home than {settings.home}",
             expected=f"those of the home {record.id}; found those of {home_id}",

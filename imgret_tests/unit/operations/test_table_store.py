@@ -141,6 +141,8 @@ def test_decisions_of_both_machines_are_kept(bucket: MemoryBucket, first: Settin
 def test_another_home_is_refused(bucket: MemoryBucket, first: Settings, second: Settings) -> None:
     run_with(first, "a")
     other = open_home(replace(second, store=None))
+    (other.warehouse / "manifest").mkdir(parents=True)
+    (other.warehouse / "manifest" / "shard=00.parquet").write_text("its own")
     before = sorted(path.name for path in other.path.iterdir())
     with pytest.raises(StoreError, match="another home"), store_session(second, "a test"):
         pass

@@ -10,12 +10,13 @@ import hashlib
 import os
 import re
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgret_assets.errors import ChangedObjectError, StoreError, UnreachableStoreError, VanishedObjectError
 
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
 PART_BYTES = 8 * 2**20
 # Answers with status 409 mean that two requests met; each may be repeated.
 _CONFLICT_TRIES = 5
-_DOWNLOAD_TRIES = 3
+# obstore repeats requests, but not one whose answer ends too early.
+_BODY_TRIES = 3
 # The second request begins before the limit of all repetitions and ends at most one limit after it: 25 s.
 _SMALL = {"request_s": 10, "all_s": 15, "retries": 3}
 _LARGE = {"request_s": 60, "all_s": 120, "retries": 5}
@@ -40,6 +42,13 @@ _CREDENTIALS = (
     "set the credentials of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they need to read, write, "
     "list and delete objects under the prefix"
 )
+
+
+Answer = TypeVar("Answer")
+
+
+class CutOffError(UnreachableStoreError):
+    """An answer ended before it was whole."""
 
 
 @dataclass(frozen=True)
@@ -81,11 +90,14 @@ class Bucket:
         import obstore
         from obstore.exceptions import NotModifiedError
 
-        try:
+        def get() -> Stored:
             with self._named_errors(f"reading {key}"):
                 options: Any = {"if_none_match": unless} if unless else None
                 result = obstore.get(self._small, key, options=options)
                 return Stored(bytes(result.bytes()), _etag(result.meta), result.meta["last_modified"])
+
+        try:
+            return _try_again(get)
         except (NotModifiedError, VanishedObjectError):
             return None
 
@@ -163,13 +175,17 @@ class Bucket:
         """
         import obstore
 
-        for _ in range(_DOWNLOAD_TRIES):
+        def part(start: int) -> bytes:
+            with self._named_errors(f"downloading {key}"):
+                return bytes(obstore.get_range(self._large, key, start=start, end=min(size, start + PART_BYTES)))
+
+        for _ in range(_BODY_TRIES):
             digest = hashlib.sha256()
-            with file.open("wb") as target, self._named_errors(f"downloading {key}"):
+            with file.open("wb") as target:
                 for start in range(0, size, PART_BYTES):
-                    part = obstore.get_range(self._large, key, start=start, end=min(size, start + PART_BYTES))
-                    digest.update(part)
-                    target.write(part)
+                    content = _try_again(partial(part, start))
+                    digest.update(content)
+                    target.write(content)
                 target.flush()
                 os.fsync(target.fileno())
             if digest.hexdigest() == sha256:
@@ -268,6 +284,16 @@ def _open(url: str, *, request_s: int, all_s: int, retries: int) -> "ObjectStore
     )
 
 
+def _try_again(work: Callable[[], Answer]) -> Answer:
+    """Return what a request returns, or a second one if the answer to the first ended too early."""
+    for _ in range(_BODY_TRIES - 1):
+        try:
+            return work()
+        except CutOffError:
+            continue
+    return work()
+
+
 def _etag(described: Any) -> str:
     etag = described["e_tag"]
     if not etag:
@@ -298,13 +324,15 @@ def _named(error: Exception, action: str, name: str) -> StoreError:
         return StoreError(f"The credentials for {where} have expired", remedy="renew them and run again")
     if status in (401, 403):
         return StoreError(f"The store refuses access to {where}", remedy=_CREDENTIALS)
-    if status is not None and status < 500:
+    if (status is not None and status < 500) or "redirect" in str(error):
         return StoreError(
             f"The store refuses a request for {where}",
             remedy="correct IMGRET_STORE, the region or the endpoint (AWS_REGION, AWS_ENDPOINT_URL)",
         )
     if status is None and "credential" in str(error).lower():
         return StoreError(f"There are no credentials for {where}", remedy=_CREDENTIALS)
+    if "response body" in str(error):
+        return CutOffError(f"The store's answer ends too early: {where}", remedy="check the network, and run again")
     return UnreachableStoreError(
         f"The store can't be reached or does not answer: {where}",
         remedy="check IMGRET_STORE, the network and the endpoint (AWS_ENDPOINT_URL), and run again",
