@@ -6,7 +6,7 @@ READY := $(VENV)/.ready
 NEEDED_GB := 12
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo dev app test test-all test-compose bench screenshots lint typecheck check constraints clean
+.PHONY: help setup demo dev app test test-all test-cluster test-compose bench screenshots lint typecheck check constraints clean
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,10 +28,13 @@ app: setup ## start the web page
 WORKERS := $(if $(IMGRET_TEST_NEO4J_URI),,-n auto --maxprocesses 4 --dist loadfile)
 
 test: setup ## run the tests; they start their own Neo4j
-	$(BIN)/python -m pytest $(WORKERS) -m "not exhaustive"
+	$(BIN)/python -m pytest $(WORKERS) -m "not exhaustive and not ray"
 
 test-all: setup ## run the tests with every point at which a run is killed
-	$(BIN)/python -m pytest $(WORKERS)
+	$(BIN)/python -m pytest $(WORKERS) -m "not ray"
+
+test-cluster: $(READY) ## run the tests of the engine on a Ray cluster, which they start on this machine
+	$(BIN)/python -m pytest -m ray imgret_tests/cluster
 
 test-compose: $(READY) ## start, kill and restart the containers of docker-compose.yml; needs Docker
 	@$(BIN)/python scripts/compose_round.py

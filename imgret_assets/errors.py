@@ -143,3 +143,15 @@ class VanishedObjectError(StoreError):
 
 class ChangedObjectError(StoreError):
     """Another process has written an object since this one read it."""
+
+
+class ClusterError(ImgretError):
+    """The cluster can't be reached, none of its nodes can do the work, or work was lost too often."""
+
+
+class LostWorkError(ClusterError):
+    """A task or an actor was lost with its process or node: the same may succeed elsewhere."""
+
+
+class UnfitWorkerError(ClusterError):
+    """A node would not compute the same as this machine: other versions, or a CPU or files that it lacks."""

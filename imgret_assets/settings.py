@@ -67,7 +67,7 @@ _PREFIXED_FLAGS = (
     *("home", "store", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
-    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations", "cluster"),
     *("neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
@@ -186,6 +186,7 @@ class Settings:
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         orientations: whether mirrored and rotated copies are searched as well.
+        cluster: the Ray cluster that embeds and compares, `host:port`, `auto` or `local`; None for this machine alone.
         max_pixels: an image with more pixels gets the status `too_large`.
         max_bytes: an image file with more bytes gets the status `too_large`, and is not read.
         lock_timeout_s: how long to wait for another run, in seconds.
@@ -225,6 +226,7 @@ class Settings:
     memory_gb: float = DEFAULT_MEMORY_GB
     pair_search: str = "cascade"
     orientations: bool = False
+    cluster: str | None = None
     keep_runs: int = DEFAULT_KEEP_RUNS
     fresh_within_hours: float | None = None
     beside: tuple[tuple[str, Path | None], ...] = ()
@@ -317,6 +319,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
         centre="none" if values.get("IMGRET_CENTRE") == "none" else _path(values.get("IMGRET_CENTRE")),
+        cluster=values.get("IMGRET_CLUSTER"),
         protected=_folders(values.get("IMGRET_PROTECTED", "")),
         readable_by=_choice(values, "IMGRET_READABLE_BY", READERS),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),

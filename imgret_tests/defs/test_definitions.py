@@ -18,7 +18,7 @@ from imgret_assets.locations import PROJECT
 from imgret_assets.settings import Settings, load_settings
 from imgret_tests.support.fakes import FakeEmbedderResource
 
-HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo"]
+HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo", "ray"]
 
 
 @pytest.fixture
@@ -141,7 +141,7 @@ def test_the_number_of_shards_comes_from_the_settings(definitions: dg.Definition
 
 
 def test_an_unknown_resource_key_is_an_error(settings: Settings) -> None:
-    with pytest.raises(ValueError, match=r"unknown resource keys \['neo5j'\]; known: \['embedder', 'image_store'"):
+    with pytest.raises(ValueError, match=r"unknown resource keys \['neo5j'\]; known: \['compute', 'embedder'"):
         build_defs(settings=settings, resources={"neo5j": FakeEmbedderResource()})
 
 
@@ -149,7 +149,7 @@ def test_a_resource_replaces_the_default_of_its_key(settings: Settings) -> None:
     fake = FakeEmbedderResource()
     resources = build_defs(settings=settings, resources={"embedder": fake}).resources or {}
     assert resources["embedder"] is fake
-    assert sorted(resources) == ["embedder", "image_store", "neo4j", "run_counts", "warehouse"]
+    assert sorted(resources) == ["compute", "embedder", "image_store", "neo4j", "run_counts", "warehouse"]
 
 
 def test_the_code_location_loads_without_warnings_and_silences_none() -> None:

@@ -1,9 +1,10 @@
 """The checks of a run's settings before anything is made or started.
 
-Belongs here: model, weights, image root, additional models. Not here: the form and range of a setting (`settings`),
-what only the run itself can find out.
+Belongs here: model, weights, image root, additional models, the cluster. Not here: the form and range of a setting
+(`settings`), what only the run itself can find out.
 """
 
+from imgret_assets.domain.cluster.ray_cluster import connect
 from imgret_assets.domain.images.files import check_roots
 from imgret_assets.domain.models.families.timm_models import TIMM
 from imgret_assets.domain.models.registry import family_of, find_weights
@@ -13,11 +14,12 @@ from imgret_assets.settings import Settings
 
 
 def check_before_run(settings: Settings) -> None:
-    """Raise the error of a mistyped model, weights file or image folder; no home is made and nothing is started.
+    """Raise the error of a mistyped model, file or folder, or of a cluster that is away; no home is made.
 
     Raises:
         ModelError: a model or its weights file is unknown.
         RootError: the image root is missing or can't be listed.
+        ClusterError: the cluster can't be reached.
         HomeError: the record of the home can't be read, or there is neither a home nor a folder of images.
     """
     record = read_record(settings.home)
@@ -34,6 +36,8 @@ def check_before_run(settings: Settings) -> None:
     elif not (settings.home / "samples").is_dir():
         # Neither a home that remembers its images nor the samples of one that was set up.
         require_home(settings.home)
+    # Last, because it takes seconds.
+    connect(settings.cluster)
 
 
 def _check_model(name: str, recorded: str | None) -> None:

@@ -5,6 +5,7 @@ Belongs here: the default resource of each key. Not here: the resources themselv
 
 from typing import Any
 
+from imgret_assets.defs.resources.compute import ComputeResource
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.image_store import ImageStoreResource
 from imgret_assets.defs.resources.neo4j import Neo4jResource
@@ -19,6 +20,7 @@ def default_resources() -> dict[str, Any]:
         "image_store": image_store,
         "warehouse": WarehouseResource(image_store=image_store),
         "embedder": EmbedderResource(),
+        "compute": ComputeResource(),
         "neo4j": Neo4jResource(),
         "run_counts": RunCounts(),
     }

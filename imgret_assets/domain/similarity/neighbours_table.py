@@ -14,6 +14,7 @@ they may differ from today's exact scores by up to 3e-15.
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
@@ -33,7 +35,7 @@ from imgret_assets.domain.similarity.equal_vectors import (
 )
 from imgret_assets.domain.similarity.neighbour_lists import EarlierLists, NeighbourLists
 from imgret_assets.domain.similarity.pieces.answers import DAMAGED_ARRAYS, AnswerFiles
-from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
+from imgret_assets.domain.similarity.pieces.computing import Compute, ComputeHere, solve
 from imgret_assets.domain.storage import atomic_files, locks, tables
 from imgret_assets.domain.storage.derived_tables import NEAREST
 from imgret_assets.domain.storage.home import Home
@@ -105,13 +107,19 @@ class NeighboursReport:
 
 
 def refresh_neighbours(
-    home: Home, space: str, *, log: Callable[[str], None] | None = None, progress: Listener | None = None
+    home: Home,
+    space: str,
+    *,
+    cluster: RayCluster | None = None,
+    log: Callable[[str], None] | None = None,
+    progress: Listener | None = None,
 ) -> NeighboursReport:
     """Make the table equal to the embeddings; search only new images and those that lost a neighbour where possible.
 
     Args:
         home: the home.
         space: id of the embedding space.
+        cluster: where a long search is done; None for this process.
         log: called with a line that says what is searched, and why.
         progress: called with the number of pairs that have been compared.
 
@@ -140,7 +148,7 @@ def refresh_neighbours(
             log(how)
         vectors = keep_first_rows(vectors, groups)
         shards = listing.shard_numbers[searched]
-        lists, compared = _search(home, space, vectors, shards, earlier, progress or (lambda _: None))
+        lists, compared = _search(home, space, vectors, shards, earlier, progress or (lambda _: None), cluster)
         table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, NEAREST_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
@@ -311,17 +319,23 @@ def _search(
     shards: np.ndarray,
     earlier: EarlierLists | None,
     progress: Listener,
+    cluster: RayCluster | None = None,
 ) -> UpdatedLists:
     """Return the lists with their reserve, by the faster of two exact searches."""
     if len(vectors) <= BRUTE_FORCE_ROWS or home.settings.pair_search == "brute_force":
         return _search_by_brute_force(home, vectors, earlier, progress)
     options = CascadeOptions(
         memory_bytes=_memory_bytes(home),
-        device=home.settings.device,
+        # The nodes of a cluster compare on their CPUs.
+        device=home.settings.device if cluster is None else "cpu",
+        on_cluster=cluster is not None,
         projections=projections_path(home.work / NEAREST_KIND, space),
     )
     search = NearestSearch(vectors, KEPT + RESERVE, required=KEPT, earlier=earlier, shards=shards, options=options)
-    return _search_by_cascade(search, _answers(home, space), progress)
+    compute = (
+        ComputeHere(search.answer) if cluster is None else search.compute_on(cluster, home.work / NEAREST_KIND / space)
+    )
+    return _search_by_cascade(search, _answers(home, space), compute, progress)
 
 
 def _answers(home: Home, space: str) -> AnswerFiles:
@@ -347,19 +361,22 @@ def _search_by_brute_force(
     return UpdatedLists(lists, count * (count - 1) // 2)
 
 
-def _search_by_cascade(search: NearestSearch, answers: AnswerFiles, progress: Listener) -> UpdatedLists:
-    compute = ComputeHere(search.answer)
+def _search_by_cascade(
+    search: NearestSearch, answers: AnswerFiles, compute: Compute, progress: Listener
+) -> UpdatedLists:
     started, done, done_before = time.monotonic(), 0, 0
     for wave in search.waves():
-        for piece, answer, was_finished in solve(wave, answers, compute):
-            search.add(piece, answer)
-            done += 1
-            if was_finished:
-                done_before, started = done, time.monotonic()
-                continue
-            compared, to_compare = (
-                search.pair_count * (pieces - done_before) // search.piece_count
-                for pieces in (done, search.piece_count)
-            )
-            progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
+        # Closed at once after an error or an interrupt, so that pieces that are at work elsewhere end.
+        with closing(solve(wave, answers, compute)) as solved:
+            for piece, answer, was_finished in solved:
+                search.add(piece, answer)
+                done += 1
+                if was_finished:
+                    done_before, started = done, time.monotonic()
+                    continue
+                compared, to_compare = (
+                    search.pair_count * (pieces - done_before) // search.piece_count
+                    for pieces in (done, search.piece_count)
+                )
+                progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
     return UpdatedLists(search.result(), search.pair_count)

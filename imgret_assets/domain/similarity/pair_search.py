@@ -11,11 +11,13 @@ Both searches return the same pairs with the same scores, to the last bit: in bo
 """
 
 import time
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.runtime.progress import Listener, Progress
 from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
 from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
@@ -23,7 +25,7 @@ from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep
 from imgret_assets.domain.similarity.group_pairs import GroupPairs, group_pairs
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
-from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
+from imgret_assets.domain.similarity.pieces.computing import Compute, ComputeHere, solve
 from imgret_assets.errors import TooManyPairsError
 
 # Up to so many pairs brute force takes a second or so: less than loading the cascade's compiled loops.
@@ -44,6 +46,7 @@ class SearchOptions:
         device: value of IMGRET_DEVICE: `auto`, `cpu`, `cuda`, `mps`. Only `cuda` and `auto` may use a GPU.
         algorithm: value of IMGRET_PAIR_SEARCH: `cascade`, or `brute_force` to compare every pair in full.
         projections: file with what the cascade has computed of each vector, for a later search of some rows.
+        cluster: where the cascade compares; None for this process. A search that keeps answers can use one.
     """
 
     max_pairs: int = 50_000_000
@@ -52,6 +55,7 @@ class SearchOptions:
     device: str = "cpu"
     algorithm: str = "cascade"
     projections: Path | None = None
+    cluster: RayCluster | None = None
 
 
 @dataclass(frozen=True)
@@ -122,10 +126,20 @@ def search_pairs(
     if to_compare <= most or options.algorithm == "brute_force":
         return _search_by_brute_force(vectors, threshold, rows, collector, progress)
     cascade_options = CascadeOptions(
-        memory_bytes=options.memory_bytes, device=options.device, projections=options.projections
+        memory_bytes=options.memory_bytes,
+        # The nodes of a cluster compare on their CPUs.
+        device=options.device if options.cluster is None else "cpu",
+        projections=options.projections,
+        # The cap applies to what has arrived, so where there is one a piece must not have too many pairs.
+        on_cluster=options.cluster is not None and options.max_neighbours is None,
     )
     search = PairSearch(vectors, threshold, rows=rows, shards=shards, options=cascade_options)
-    return _search_by_cascade(search, collector, answers or AnswerFiles(None), progress)
+    answers = answers or AnswerFiles(None)
+    compute = ComputeHere(search.answer)
+    if options.cluster is not None and answers.folder is not None:
+        limit = options.max_pairs if options.max_neighbours is None else None
+        compute = search.compute_on(options.cluster, answers.folder, max_pairs=limit)
+    return _search_by_cascade(search, collector, answers, compute, progress)
 
 
 def _pair_count(row_count: int, count: int) -> int:
@@ -223,19 +237,21 @@ def _search_by_brute_force(
 
 
 def _search_by_cascade(
-    search: PairSearch, collector: _Collector, answers: AnswerFiles, progress: Listener
+    search: PairSearch, collector: _Collector, answers: AnswerFiles, compute: Compute, progress: Listener
 ) -> SearchResult:
     total = max(1, sum(piece.size for piece in search.pieces))
     done = done_before = 0
     started = time.monotonic()
-    for piece, answer, was_finished in solve(search.pieces, answers, ComputeHere(search.answer)):
-        done += piece.size
-        collector.add(search.pairs(piece, answer), done / total)
-        if was_finished:
-            done_before, started = done, time.monotonic()
-            continue
-        compared, to_compare = (round(search.pair_count * (size - done_before) / total) for size in (done, total))
-        progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
+    # Closed at once after an error or an interrupt, so that pieces that are at work elsewhere end.
+    with closing(solve(search.pieces, answers, compute)) as solved:
+        for piece, answer, was_finished in solved:
+            done += piece.size
+            collector.add(search.pairs(piece, answer), done / total)
+            if was_finished:
+                done_before, started = done, time.monotonic()
+                continue
+            compared, to_compare = (round(search.pair_count * (size - done_before) / total) for size in (done, total))
+            progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
     widths = "+".join(map(str, search.plan.widths))
     return collector.result(f"cascade of {widths} of {search.dim} coordinates")
 

@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, coverage_of, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener
 from imgret_assets.domain.similarity.cascade import projections_path
@@ -101,6 +102,7 @@ def refresh_pairs(
     space: str,
     threshold: float,
     *,
+    cluster: RayCluster | None = None,
     log: Callable[[str], None] | None = None,
     progress: Listener | None = None,
 ) -> PairsReport:
@@ -110,6 +112,7 @@ def refresh_pairs(
         home: the home.
         space: id of the embedding space.
         threshold: a cosine; a pair is in if its score is greater.
+        cluster: where a long search is done; None for this process.
         log: called with a line that says what is compared, and why.
         progress: called with the number of pairs that have been compared.
 
@@ -117,6 +120,7 @@ def refresh_pairs(
         TableError, StaleTableError: a shard's tables are missing or do not belong together.
         TooManyPairsError: more pairs than IMGRET_MAX_PAIRS; the earlier table stays.
         LockTimeoutError: another run writes pairs or the graph.
+        ClusterError: no node of the cluster can work, or a piece was lost too often.
     """
     max_neighbours = home.settings.max_neighbours
     with home.hold([locks.GRAPH], "computing similarity pairs"):
@@ -130,7 +134,9 @@ def refresh_pairs(
             report = PairsReport(space, threshold, count, rows, 0, "nothing changed", False, 0.0, current.cut)
         else:
             earlier = PAIRS.metadata(home.warehouse, space)
-            report = _recompute(home, space, threshold, listing, earlier, log or (lambda _: None), progress, started)
+            report = _recompute(
+                home, space, threshold, listing, earlier, cluster, log or (lambda _: None), progress, started
+            )
         home.update(threshold=threshold)
         return report
 
@@ -141,6 +147,7 @@ def _recompute(
     threshold: float,
     listing: Listing,
     earlier: PairsMetadata | None,
+    cluster: RayCluster | None,
     log: Callable[[str], None],
     progress: Listener | None,
     started: float,
@@ -156,7 +163,7 @@ def _recompute(
             threshold,
             rows=plan.rows,
             shards=listing.shard_numbers,
-            options=_search_options(home, space),
+            options=_search_options(home, space, cluster),
             answers=answers,
             progress=progress,
             may_overwrite=True,
@@ -186,7 +193,7 @@ def _recompute(
     )
 
 
-def _search_options(home: Home, space: str) -> SearchOptions:
+def _search_options(home: Home, space: str, cluster: RayCluster | None) -> SearchOptions:
     settings = home.settings
     return SearchOptions(
         max_pairs=settings.max_pairs,
@@ -195,6 +202,7 @@ def _search_options(home: Home, space: str) -> SearchOptions:
         device=settings.device,
         algorithm=settings.pair_search,
         projections=projections_path(home.work / _KIND, space),
+        cluster=cluster,
     )
 
 

@@ -12,6 +12,7 @@ from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, net_changes, rate, rows_by_kind, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
+from imgret_assets.defs.resources.compute import ComputeResource
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import progress_listener
@@ -32,14 +33,17 @@ NEAREST_SHOWN = 4
     metadata={"dagster/column_schema": column_schema(NEAREST_SCHEMA)},
 )
 def nearest_neighbours(
-    context: dg.AssetExecutionContext, warehouse: WarehouseResource, embedder: EmbedderResource
+    context: dg.AssetExecutionContext,
+    warehouse: WarehouseResource,
+    embedder: EmbedderResource,
+    compute: ComputeResource,
 ) -> dg.MaterializeResult:
     """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
     home = warehouse.open()
     log, space = context.log.info, embedder.space(home).id
     table = nearest_path(home.warehouse, space)
     before = rows_by_kind(table)
-    report = refresh_neighbours(home, space, log=log, progress=progress_listener(log))
+    report = refresh_neighbours(home, space, cluster=compute.connect(), log=log, progress=progress_listener(log))
     log(report.summary)
     return dg.MaterializeResult(
         data_version=table_version(home, "nearest_neighbours", space),

@@ -14,6 +14,7 @@ from imgret_assets.defs.asset_versions import table_version
 from imgret_assets.defs.assets.imgret_asset import imgret_asset
 from imgret_assets.defs.metadata import column_schema, net_changes, rate, rows_by_kind, thumbnail_table
 from imgret_assets.defs.partitions import all_shards
+from imgret_assets.defs.resources.compute import ComputeResource
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import progress_listener
@@ -43,7 +44,11 @@ class PairsConfig(dg.Config):
     metadata={"dagster/column_schema": column_schema(PAIRS_SCHEMA)},
 )
 def similarity_pairs(
-    context: dg.AssetExecutionContext, config: PairsConfig, warehouse: WarehouseResource, embedder: EmbedderResource
+    context: dg.AssetExecutionContext,
+    config: PairsConfig,
+    warehouse: WarehouseResource,
+    embedder: EmbedderResource,
+    compute: ComputeResource,
 ) -> dg.MaterializeResult:
     """One row for each unordered pair of images whose exact cosine is greater than the threshold."""
     home = warehouse.open()
@@ -51,7 +56,7 @@ def similarity_pairs(
     log, space = context.log.info, embedder.space(home).id
     table = pairs_path(home.warehouse, space)
     before = rows_by_kind(table)
-    report = refresh_pairs(home, space, threshold, log=log, progress=progress_listener(log))
+    report = refresh_pairs(home, space, threshold, cluster=compute.connect(), log=log, progress=progress_listener(log))
     context.log.info(report.summary)
     return dg.MaterializeResult(
         data_version=table_version(home, "similarity_pairs", space),

@@ -14,10 +14,13 @@ import hashlib
 import math
 from collections.abc import Iterator
 from itertools import chain
+from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.runtime.blas_threads import one_blas_thread
+from imgret_assets.domain.similarity.cascade.on_cluster import PiecesOnCluster, nearest_chunk_rows
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.parallel import slices
 from imgret_assets.domain.similarity.cascade.plans import Plan
@@ -32,6 +35,7 @@ from imgret_assets.domain.similarity.neighbour_lists import (
     rows_to_search,
 )
 from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.computing import Compute
 from imgret_assets.domain.similarity.pieces.work import Piece, piece_key, waves
 from imgret_assets.errors import SettingError
 
@@ -87,7 +91,9 @@ class NearestSearch:
             )
         options = options or CascadeOptions()
         # Smaller chunks than for pairs: each wave raises the thresholds for those that follow.
-        rows = min(chunk_rows(options.memory_bytes), max(512, min(CHUNK_ROWS, count // 256 * 16)))
+        rows = options.chunk_rows or min(chunk_rows(options.memory_bytes), max(512, min(CHUNK_ROWS, count // 256 * 16)))
+        if options.on_cluster and options.chunk_rows is None:
+            rows = nearest_chunk_rows(count, rows)
         self._prepared = PreparedVectors(
             vectors, Selection(rows, searched, shards), self._sample_thresholds, _MAX_WIDTH, choose_engine(options),
             options,
@@ -152,6 +158,19 @@ class NearestSearch:
 
         p, q = answer.left + piece.left.start, answer.right + piece.right.start
         kernels.insert_pairs(self._lists, self._prepared.order, p, q, answer.scores)
+
+    def compute_on(self, cluster: RayCluster, folder: Path) -> Compute:
+        """Return an engine that compares the pieces of any wave on a cluster.
+
+        Args:
+            cluster: the cluster.
+            folder: for the vectors; all nodes see it.
+        """
+
+        def thresholds(piece: Piece) -> tuple[np.ndarray, np.ndarray]:
+            return self._wave_thresholds[piece.left.places], self._wave_thresholds[piece.right.places]
+
+        return PiecesOnCluster(cluster, self._prepared, thresholds, folder, None)
 
     def result(self) -> NeighbourLists:
         """Return the lists, by row."""

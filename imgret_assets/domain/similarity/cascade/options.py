@@ -26,6 +26,8 @@ class CascadeOptions:
         plan: the bounds to take; None to choose them by a sample.
         projections: file that keeps the basis and the projections, so that a search of some rows has to project only
             new vectors; None keeps none. The caller holds a lock.
+        chunk_rows: rows of a chunk at most; None for as many as suit the memory and the engine.
+        on_cluster: whether another machine may compare a piece, which pays for large ones only.
     """
 
     memory_bytes: int = MEMORY_BYTES
@@ -34,3 +36,5 @@ class CascadeOptions:
     engine: str | None = None
     plan: Plan | None = None
     projections: Path | None = None
+    chunk_rows: int | None = None
+    on_cluster: bool = False

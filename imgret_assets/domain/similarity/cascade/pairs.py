@@ -5,15 +5,19 @@ Belongs here: the search for pairs. Not here: the bounds (`domain.similarity.cas
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
+from imgret_assets.domain.similarity.cascade.on_cluster import PiecesOnCluster, pair_chunk_rows
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
 from imgret_assets.domain.similarity.cascade.sieve import Sieve, choose_engine, chunk_rows, pairs_of_rows
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.computing import Compute
 from imgret_assets.domain.similarity.pieces.work import Piece, compared_chunks, piece_key
 
 # Coordinates of the last bound at most.
@@ -56,7 +60,10 @@ class PairSearch:
     ) -> None:
         chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
         options = options or CascadeOptions()
-        selection = Selection(chunk_rows(options.memory_bytes), chosen, shards)
+        rows_of_chunk = options.chunk_rows or chunk_rows(options.memory_bytes)
+        if options.on_cluster and options.chunk_rows is None:
+            rows_of_chunk = pair_chunk_rows(len(vectors), rows_of_chunk)
+        selection = Selection(rows_of_chunk, chosen, shards)
         self._prepared = PreparedVectors(
             vectors, selection, lambda unit, left_count: threshold, _MAX_WIDTH, choose_engine(options), options
         )
@@ -97,3 +104,15 @@ class PairSearch:
         """Return the pairs of an answer as pairs of rows of this search."""
         order = self._prepared.order
         return pairs_of_rows(order[piece.left.places], order[piece.right.places], answer)
+
+    def compute_on(self, cluster: RayCluster, folder: Path, *, max_pairs: int | None = None) -> Compute:
+        """Return an engine that compares the pieces on a cluster.
+
+        Args:
+            cluster: the cluster.
+            folder: for the vectors; all nodes see it.
+            max_pairs: a piece with more pairs is an error; None for no limit.
+        """
+        return PiecesOnCluster(
+            cluster, self._prepared, lambda piece: (self._threshold, self._threshold), folder, max_pairs
+        )

@@ -136,17 +136,7 @@ class PreparedVectors:
 
     def _measure_rows(self) -> tuple[np.ndarray, np.ndarray]:
         """Return norms and hashes of all rows, and refuse rows without a direction."""
-        from imgret_assets.domain.similarity.cascade import kernels, preparation_kernels
-
-        norms, digests = np.empty(self.count), np.empty((self.count, 2), np.uint64)
-        factors = kept_projections.hash_factors(self.dim)
-        bits = self.vectors.view(np.uint32)
-
-        def measure(part: slice) -> None:
-            kernels.norms_of_rows(self.vectors[part], norms[part])
-            preparation_kernels.hash_rows(bits[part], factors, digests[part])
-
-        self.each(measure, slices(0, self.count, _MEASURED_ROWS))
+        norms, digests = measured_rows(self.vectors, self.threads)
         bad = np.flatnonzero(unusable_norms(norms))
         if len(bad):
             named = ", ".join(map(str, bad[:5])) + (f" and {len(bad) - 5:,} more" if len(bad) > 5 else "")
@@ -252,3 +242,19 @@ class PreparedVectors:
                 file,
                 Projections(self.bounds.plan, basis, self.digests, self.coordinates[place], self.residual_norms[place]),
             )
+
+
+def measured_rows(vectors: np.ndarray, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the exact norms float64 (n,) and the hashes uint64 (n, 2) of rows float32 (n, dim), C-contiguous."""
+    from imgret_assets.domain.similarity.cascade import kernels, preparation_kernels
+
+    norms, digests = np.empty(len(vectors)), np.empty((len(vectors), 2), np.uint64)
+    factors = kept_projections.hash_factors(vectors.shape[1])
+    bits = vectors.view(np.uint32)
+
+    def measure(part: slice) -> None:
+        kernels.norms_of_rows(vectors[part], norms[part])
+        preparation_kernels.hash_rows(bits[part], factors, digests[part])
+
+    in_parallel(measure, slices(0, len(vectors), _MEASURED_ROWS), threads)
+    return norms, digests

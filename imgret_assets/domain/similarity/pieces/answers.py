@@ -63,6 +63,11 @@ class AnswerFiles:
         self._folder = folder
 
     @property
+    def folder(self) -> Path | None:
+        """The folder; None where nothing is kept."""
+        return self._folder
+
+    @property
     def keep(self) -> bool:
         """Whether answers are kept."""
         return self._folder is not None

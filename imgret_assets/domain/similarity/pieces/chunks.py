@@ -125,10 +125,11 @@ def chunks_of(cut: Cut, digests: np.ndarray) -> list[Chunk]:
     """
     ends = np.cumsum([len(run) for run in cut.runs]).tolist()
     return [
-        Chunk(number, end - len(run), end, _content_key(digests[run]))
+        Chunk(number, end - len(run), end, content_key(digests[run]))
         for number, (run, end) in enumerate(zip(cut.runs, ends, strict=True))
     ]
 
 
-def _content_key(digests: np.ndarray) -> str:
+def content_key(digests: np.ndarray) -> str:
+    """Return the key of a chunk from the hashes of its rows in their order, uint64 (n, 2)."""
     return hashlib.sha256(np.ascontiguousarray(digests).data).hexdigest()[:32]

@@ -5,7 +5,7 @@ two chunks are compared (`domain.similarity.cascade`).
 """
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 from imgret_assets.domain.similarity.pieces.answers import Answer, AnswerFiles
@@ -69,7 +69,7 @@ class ComputeHere:
             yield piece, answer
 
 
-def solve(pieces: Sequence[Piece], files: AnswerFiles, compute: Compute) -> Iterator[Solved]:
+def solve(pieces: Sequence[Piece], files: AnswerFiles, compute: Compute) -> Generator[Solved]:
     """Yield every piece once with its answer: first those whose answers are in files, then those that are computed."""
     missing = []
     for piece in pieces:

@@ -1,0 +1,36 @@
+"""Addresses that can't be connected to; connections are tested in `imgret_tests/cluster`."""
+
+import importlib.util
+import socket
+
+import pytest
+
+from imgret_assets.domain.cluster.ray_cluster import connect
+from imgret_assets.errors import ClusterError, SettingError
+
+
+def test_no_address_is_no_cluster() -> None:
+    assert connect(None) is None
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "head", "head:", ":6379", "head:port"])
+def test_an_address_of_another_kind_is_a_setting_error(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    with pytest.raises(SettingError, match=r"host:port of the cluster's head, auto, or local"):
+        connect(address)
+
+
+def test_without_the_extra_its_name_is_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(ClusterError, match=r"ray is not installed.*pip install 'imgret\[ray\]'"):
+        connect("local")
+
+
+def test_a_port_where_nothing_listens_is_an_error_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: True)
+    with socket.socket() as taken:
+        # Bound but not listening: nobody else takes the port meanwhile.
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(ClusterError, match=rf"The cluster 127\.0\.0\.1:{port} \(IMGRET_CLUSTER\) can't be reached"):
+            connect(f"127.0.0.1:{port}")

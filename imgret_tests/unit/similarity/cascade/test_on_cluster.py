@@ -1,0 +1,128 @@
+"""The pieces of a search on a cluster: in whatever order, whatever is lost, what this process would have found."""
+
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from imgret_assets.domain.cluster import workers
+from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch
+from imgret_assets.domain.similarity.cascade.plans import Plan
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
+from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
+from imgret_assets.domain.similarity.pieces.computing import Compute, solve
+from imgret_assets.errors import LostWorkError, TooManyPairsError
+from imgret_tests.support.fake_cluster import FakeCluster, Reference
+from imgret_tests.support.vector_sets import (
+    assert_same_lists,
+    assert_same_pairs,
+    clusters,
+    expected_neighbours,
+    expected_pairs,
+)
+from imgret_tests.unit.similarity.cascade.searches import PLAIN
+
+PROJECTED = Plan((15, 48), plain=False)
+
+
+@pytest.fixture(autouse=True)
+def _look_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "LOOK_EVERY_S", 0.0)
+
+
+@pytest.fixture
+def vectors(rng: np.random.Generator) -> np.ndarray:
+    return clusters(rng, 150, 70).astype(np.float32)
+
+
+def pairs_of(search: PairSearch, compute: Compute, files: AnswerFiles) -> ScoredPairs:
+    return merge_pairs(search.pairs(each.piece, each.answer) for each in solve(search.pieces, files, compute))
+
+
+@pytest.mark.parametrize("plan", [PLAIN, PROJECTED])
+@pytest.mark.parametrize("engine", ["int16", "float32"])
+def test_pairs_equal_those_of_comparing_everything(
+    vectors: np.ndarray, plan: Plan, engine: str, tmp_path: Path
+) -> None:
+    options = CascadeOptions(plan=plan, engine=engine, chunk_rows=40)
+    rows = np.array([3, 77, 149])
+    for chosen in (None, rows):
+        search = PairSearch(vectors, 0.7, rows=chosen, shards=np.arange(150) % 2, options=options)
+        cluster = FakeCluster({"a": 1, "b": 3})
+        found = pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+        assert_same_pairs(found, expected_pairs(vectors, 0.7, chosen))
+    sent = Counter(reference.name for reference in cluster.sent)
+    assert sent["compare_chunks"] == len(search.pieces)
+    assert sent["load_chunk"] == len({each for piece in search.pieces for each in (piece.left, piece.right)})
+
+
+def test_neighbours_equal_those_of_comparing_everything(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = NearestSearch(vectors, 7, options=CascadeOptions(plan=PROJECTED, chunk_rows=40))
+    compute = search.compute_on(FakeCluster({"a": 1, "b": 1}), tmp_path)
+    for wave in search.waves():
+        for each in solve(wave, AnswerFiles(None), compute):
+            search.add(each.piece, each.answer)
+    assert_same_lists(search.result(), expected_neighbours(vectors, 7))
+
+
+def test_lost_pieces_and_chunks_are_sent_again(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=40))
+    cluster = FakeCluster({"a": 1, "b": 1})
+    compared = iter(range(1000))
+    cluster.loses = lambda reference: reference.name == "compare_chunks" and next(compared) % 2 == 0
+    assert_same_pairs(
+        pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None)), expected_pairs(vectors, 0.7)
+    )
+    assert len([each for each in cluster.sent if each.name == "compare_chunks"]) > len(search.pieces)
+
+
+def test_a_piece_that_is_always_lost_ends_the_search(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=40))
+    cluster = FakeCluster({"a": 2})
+    cluster.loses = lambda reference: reference.name == "compare_chunks"
+    with pytest.raises(LostWorkError, match="The node died"):
+        pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+    assert cluster.cancelled
+
+
+def test_answers_are_in_files_as_they_arrive_and_the_next_search_goes_on_from_them(
+    vectors: np.ndarray, tmp_path: Path
+) -> None:
+    options = CascadeOptions(chunk_rows=40)
+    search = PairSearch(vectors, 0.7, options=options)
+    cluster, files = FakeCluster({"a": 1}), AnswerFiles(tmp_path)
+    killed: Iterator[object] = solve(search.pieces, files, search.compute_on(cluster, tmp_path))
+    for _ in range(3):
+        next(killed)
+    del killed
+    # Its window is two pieces a CPU: one is on its way, and the next is not sent before the caller asks.
+    assert len(cluster.cancelled) == 1
+    again, cluster = PairSearch(vectors, 0.7, options=options), FakeCluster({"b": 1})
+    assert_same_pairs(pairs_of(again, again.compute_on(cluster, tmp_path), files), expected_pairs(vectors, 0.7))
+    assert len([each for each in cluster.sent if each.name == "compare_chunks"]) == len(again.pieces) - 3
+
+
+def test_no_node_has_more_than_two_pieces_a_cpu(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=16))
+    cluster = FakeCluster({"a": 1, "b": 2})
+    most: Counter[str] = Counter()
+    inner = cluster.first_done
+
+    def counted(references: list[Reference], timeout_s: float) -> object:
+        at = Counter(each.node for each in references if each.name == "compare_chunks")
+        for node, count in at.items():
+            most[node] = max(most[node], count)
+        return inner(references, timeout_s)
+
+    cluster.first_done = counted  # type: ignore[method-assign, assignment]
+    pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+    assert most == {"a": 2, "b": 4}
+
+
+def test_one_piece_with_more_pairs_than_the_search_may_have(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = PairSearch(vectors, -1.0, options=CascadeOptions(chunk_rows=75))
+    compute = search.compute_on(FakeCluster({"a": 1}), tmp_path, max_pairs=1000)
+    with pytest.raises(TooManyPairsError, match="more than 1,000 pairs"):
+        pairs_of(search, compute, AnswerFiles(None))
