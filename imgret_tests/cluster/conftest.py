@@ -1,4 +1,4 @@
-"""One Ray cluster on this machine for each file of tests: a head without CPUs, and two nodes of one CPU.
+"""One Ray cluster on this machine for all tests of this folder: a head without CPUs, and two nodes of one CPU.
 
 Belongs here: starting and ending it for certain. Not here: what runs on it. Without the extra `ray` the tests are
 skipped; where IMGRET_TEST_REQUIRE_RAY is set, that is an error.
@@ -74,7 +74,7 @@ class ClusterOfNodes:
         self._cluster.shutdown()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterOfNodes]:
     """A cluster, with a token of its own, to which nobody is connected yet."""
     with pytest.MonkeyPatch.context() as patch:

@@ -68,7 +68,7 @@ class FakeCluster(RayCluster):
         self.paused = 0
 
     def nodes(self) -> list[Node]:
-        return [Node(name, name, cpus, 1 << 30) for name, cpus in self.cpus.items()]
+        return [Node(name, "host", cpus, 1 << 30) for name, cpus in self.cpus.items()]
 
     def put(self, value: Any) -> Any:
         return value

@@ -31,15 +31,20 @@ class Node:
 
     Attributes:
         id: its id in the cluster.
-        name: its host name and id, for messages.
+        host: its host name.
         cpus: number of its CPUs.
         store_bytes: bytes of its object store.
     """
 
     id: str
-    name: str
+    host: str
     cpus: int
     store_bytes: int
+
+    @property
+    def name(self) -> str:
+        """Its host name and id, for messages."""
+        return f"{self.host} ({self.id[:8]})"
 
 
 class RayCluster:
@@ -61,7 +66,7 @@ class RayCluster:
         return [
             Node(
                 each["NodeID"],
-                f"{each['NodeManagerHostname']} ({each['NodeID'][:8]})",
+                each["NodeManagerHostname"],
                 int(each["Resources"]["CPU"]),
                 int(each["Resources"].get("object_store_memory", 0)),
             )

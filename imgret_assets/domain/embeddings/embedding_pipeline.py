@@ -59,6 +59,33 @@ def embed_files(
     times: StageTimes | None = None,
     pixel_budget: int = PIXEL_BUDGET,
 ) -> Iterator[tuple[str, EmbeddingResult]]:
+    """Embed the contents in this process (`embed_each`), and refuse a model that gives no usable vectors.
+
+    Raises:
+        ModelError: the model gives no usable vector for a whole batch of images in succession.
+    """
+    results = embed_each(
+        embedder,
+        contents,
+        root,
+        max_pixels=max_pixels,
+        max_bytes=max_bytes,
+        times=times,
+        pixel_budget=pixel_budget,
+    )
+    return refuse_broken_model(results, embedder)
+
+
+def embed_each(
+    embedder: Embedder,
+    contents: Iterable[ContentFiles],
+    root: AnyRoot,
+    *,
+    max_pixels: int,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    times: StageTimes | None = None,
+    pixel_budget: int = PIXEL_BUDGET,
+) -> Iterator[tuple[str, EmbeddingResult]]:
     """Embed the contents, in the order in which they are done.
 
     Memory does not depend on the number of files: at most two batches of prepared images wait, and at most
@@ -75,9 +102,6 @@ def embed_files(
 
     Yields:
         The sha256 of each content and its result: a vector, or why there is none.
-
-    Raises:
-        ModelError: the model gives no usable vector for a whole batch of images in succession.
     """
     times = StageTimes() if times is None else times
     earlier_forward_s = embedder.forward_s
@@ -91,32 +115,48 @@ def embed_files(
             else:
                 yield content, prepared
 
-    # One image without a direction is that image's fault, a whole batch of them the model's.
-    undirected: list[tuple[str, EmbeddingResult]] = []
-    any_usable = False
     try:
         for content, vector in embedder.stream(prepared_images()):
             while unusable:
                 yield unusable.popleft()
             if unusable_vectors(vector[np.newaxis])[0]:
-                result = EmbeddingResult(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)
-                undirected.append((content, result))
-                if len(undirected) >= max(2, embedder.batch_size):
-                    raise _broken_model(embedder, len(undirected))
-                continue
-            any_usable = True
-            yield from undirected
-            undirected = []
-            yield content, EmbeddingResult(Status.OK, None, embedder.engine, vector)
-        if len(undirected) > 1 and not any_usable:
-            raise _broken_model(embedder, len(undirected))
-        yield from undirected
+                yield content, EmbeddingResult(Status.UNSUPPORTED, _NO_DIRECTION, embedder.engine, None)
+            else:
+                yield content, EmbeddingResult(Status.OK, None, embedder.engine, vector)
         yield from unusable
     finally:
         readers.stop()
         times.read += readers.times.read
         times.decode += readers.times.decode
         times.forward += embedder.forward_s - earlier_forward_s
+
+
+def refuse_broken_model(
+    results: Iterable[tuple[str, EmbeddingResult]], embedder: Embedder
+) -> Iterator[tuple[str, EmbeddingResult]]:
+    """Yield results as they come; those of images without a direction wait for one that has one.
+
+    One image without a direction is that image's fault, a whole batch of them in succession the model's.
+
+    Raises:
+        ModelError: the model gives no usable vector for a whole batch of images in succession.
+    """
+    undirected: list[tuple[str, EmbeddingResult]] = []
+    any_usable = False
+    for content, result in results:
+        if result.error == _NO_DIRECTION:
+            undirected.append((content, result))
+            if len(undirected) >= max(2, embedder.batch_size):
+                raise _broken_model(embedder, len(undirected))
+            continue
+        if result.vector is not None:
+            any_usable = True
+            yield from undirected
+            undirected = []
+        yield content, result
+    if len(undirected) > 1 and not any_usable:
+        raise _broken_model(embedder, len(undirected))
+    yield from undirected
 
 
 def _broken_model(embedder: Embedder, images: int) -> ModelError:

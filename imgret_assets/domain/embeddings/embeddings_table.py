@@ -8,15 +8,18 @@ a table yet (`domain.embeddings.pending_vectors`).
 
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 
-from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
+from imgret_assets.domain.cluster.ray_cluster import RayCluster
+from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files, refuse_broken_model
+from imgret_assets.domain.embeddings.on_cluster import embed_on_cluster, uses_gpu
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors, split_engine, with_decoding
 from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
@@ -117,7 +120,12 @@ class EmbeddingsReport:
 
 
 def refresh_embeddings(
-    home: Home, embedder: Embedder, shards: Sequence[str] | None = None, *, progress: Listener | None = None
+    home: Home,
+    embedder: Embedder,
+    shards: Sequence[str] | None = None,
+    *,
+    cluster: RayCluster | None = None,
+    progress: Listener | None = None,
 ) -> EmbeddingsReport:
     """Refresh the embeddings of the shards so that they match their manifests.
 
@@ -128,6 +136,7 @@ def refresh_embeddings(
         home: the home.
         embedder: model and engine; its space determines the tables.
         shards: keys of the shards; all where None.
+        cluster: where images are embedded; None for this process. What needs a GPU is embedded in this process.
         progress: called after every image.
 
     Raises:
@@ -135,12 +144,13 @@ def refresh_embeddings(
         StaleTableError: a manifest is of another image root.
         ModelError: the model gives no usable vector for a whole batch.
         LockTimeoutError: another run holds one of the shards.
+        ClusterError: no node of the cluster can work, or work was lost too often.
     """
     selected = list(home.shards if shards is None else shards)
     names = [locks.shard_lock(shard) for shard in selected]
     with home.hold(names, "embedding images"), watching(home.work / "decoding"):
         discard_damaged(home, [tables.embeddings_path(home.warehouse, embedder.space.id, key) for key in selected])
-        with _Refresh(home, embedder, selected, progress or (lambda _: None)) as refresh:
+        with _Refresh(home, embedder, selected, cluster, progress or (lambda _: None)) as refresh:
             group: list[ShardPlan] = []
             while refresh.waiting:
                 group.append(plan_shard(home, embedder.space.id, refresh.waiting.popleft()))
@@ -158,8 +168,16 @@ def refresh_embeddings(
 class _Refresh:
     """State of one refresh, and the thread that writes while the engine computes."""
 
-    def __init__(self, home: Home, embedder: Embedder, shards: Sequence[str], progress: Listener) -> None:
+    def __init__(
+        self,
+        home: Home,
+        embedder: Embedder,
+        shards: Sequence[str],
+        cluster: RayCluster | None,
+        progress: Listener,
+    ) -> None:
         self.home = home
+        self.cluster = cluster
         self.embedder = embedder
         self.space = embedder.space
         self.pending = PendingVectors(home.work, self.space.id)
@@ -288,14 +306,7 @@ class _Refresh:
         self.times.load += time.monotonic() - load_started
         self.total = self._expected_total(len(contents))
         started, earlier_seconds = time.monotonic(), self.seconds
-        results = embed_files(
-            self.embedder,
-            contents.items(),
-            self.home.images,
-            max_pixels=self.home.settings.max_pixels,
-            max_bytes=self.home.settings.max_bytes,
-            times=self.times,
-        )
+        results = self._results(contents)
         try:
             for content, result in results:
                 if result.status in RETRIED_STATUSES:
@@ -311,11 +322,28 @@ class _Refresh:
                     self._start_write(partial(self.pending.put_many, unsaved))
                     unsaved = []
         finally:
+            results.close()
             # A run that is stopped keeps its vectors, too.
             self._start_write(partial(self.pending.put_many, unsaved))
             self._wait_for_write()
             self.seconds = earlier_seconds + time.monotonic() - started
         return retried
+
+    def _results(self, contents: dict[str, list[str]]) -> Generator[tuple[str, EmbeddingResult]]:
+        """Yield the result of each content, from this process or from the cluster."""
+        settings = self.home.settings
+        if self.cluster is None or uses_gpu(self.embedder):
+            yield from embed_files(
+                self.embedder,
+                contents.items(),
+                self.home.images,
+                max_pixels=settings.max_pixels,
+                max_bytes=settings.max_bytes,
+                times=self.times,
+            )
+            return
+        with closing(embed_on_cluster(self.cluster, self.embedder, contents, self.home, self.times)) as results:
+            yield from refuse_broken_model(results, self.embedder)
 
     def _write_shard(
         self, plan: ShardPlan, retried: dict[str, EmbeddingResult], embedded: Collection[str]

@@ -8,6 +8,7 @@ Belongs here: its input and precision, asynchronous inference. Not here: the fil
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,15 @@ class OpenVinoEmbedder:
         self._precision: str | None = None
         self._compiled: openvino.CompiledModel | None = None
         self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach another process unloaded, with the precision that this one has chosen."""
+        options = {
+            "precision": self._precision or self.requested_precision,
+            "batch_size": self.batch_size,
+            "lock_timeout_s": self._lock_timeout_s,
+        }
+        return partial(type(self), **options), (self.model, self.folder)
 
     @property
     def space(self) -> EmbeddingSpace:

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -71,6 +72,15 @@ class TorchEmbedder:
         self._device: str | None = None
         self._device_networks: list[_DeviceNetwork] = []
         self._lock = threading.RLock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach another process unloaded, with the device and precision that this one has chosen."""
+        options = {
+            "device": self._device or self._requested_device,
+            "precision": self._precision or self.requested_precision,
+            "batch_size": self.batch_size,
+        }
+        return partial(type(self), **options), (self.model, self.folder)
 
     @property
     def space(self) -> EmbeddingSpace:

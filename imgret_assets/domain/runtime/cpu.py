@@ -1,6 +1,6 @@
 """The processors that this process may use.
 
-Belongs here: counting them. Not here: work on them.
+Belongs here: counting them, and leaving some to others. Not here: work on them.
 """
 
 import math
@@ -18,3 +18,19 @@ def usable_threads() -> int:
     processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     limit = cpu_limit()
     return processors if limit is None else max(1, min(processors, math.ceil(limit)))
+
+
+def bind_to_processors(first: int, count: int) -> None:
+    """Bind this process and the threads that it will start to some of its processors; nothing where there are no more.
+
+    Libraries that start threads of their own, such as OpenVINO, keep to them as well.
+
+    Args:
+        first: number of the first processor, counted round this process's own.
+        count: number of processors.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        return
+    own = sorted(os.sched_getaffinity(0))
+    if count < len(own):
+        os.sched_setaffinity(0, {own[(first + number) % len(own)] for number in range(count)})

@@ -30,20 +30,23 @@ def names(found: Workers) -> list[str]:
 def test_a_node_works_once_it_has_answered_and_one_that_joins_later_too() -> None:
     cluster = FakeCluster({"a": 1})
     found = Workers(cluster, accept, "/home")
-    assert names(found) == ["a"]
+    assert names(found) == ["host (a)"]
     cluster.cpus = {"b": 2, "a": 1}
     while len(names(found)) < 2:
         pass
-    assert names(found) == ["a", "b"]
+    assert names(found) == ["host (a)", "host (b)"]
     assert [reference.node for reference in cluster.sent] == ["a", "b"]
     cluster.cpus = {"b": 2}
-    assert names(found) == ["b"]
+    assert names(found) == ["host (b)"]
 
 
 def test_a_node_that_lacks_something_is_refused_by_name(caplog: pytest.LogCaptureFixture) -> None:
-    with caplog.at_level(logging.WARNING), pytest.raises(ClusterError, match=r"a: it does not see /srv/home\."):
+    with (
+        caplog.at_level(logging.WARNING),
+        pytest.raises(ClusterError, match=r"host \(a\): it does not see /srv/home\."),
+    ):
         names(Workers(FakeCluster({"a": 1}), refuse_missing, "/srv/home"))
-    assert "The node a gets no work: it does not see /srv/home." in caplog.text
+    assert "The node host (a) gets no work: it does not see /srv/home." in caplog.text
 
 
 def test_a_node_that_dies_while_it_is_asked_is_asked_again() -> None:
@@ -57,7 +60,7 @@ def test_a_node_that_dies_while_it_is_asked_is_asked_again() -> None:
     cluster.loses = loses_first
     found = Workers(cluster, accept, "/home")
     assert names(found) == []
-    assert names(found) == ["a"]
+    assert names(found) == ["host (a)"]
 
 
 def test_a_cluster_without_nodes_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from imgret_assets.defs.metadata import (
     unusable_table,
 )
 from imgret_assets.defs.partitions import selected_shards
+from imgret_assets.defs.resources.compute import ComputeResource
 from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.run_counts import RunCounts
 from imgret_assets.defs.resources.warehouse import WarehouseResource
@@ -49,6 +50,7 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext,
         warehouse: WarehouseResource,
         embedder: EmbedderResource,
+        compute: ComputeResource,
         run_counts: dg.ResourceParam[RunCounts],
     ) -> None:
         """One row for each usable manifest row of the shard, with its vector in the chosen embedding space."""
@@ -58,7 +60,9 @@ def build_embeddings(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         if notice := exact_only_notice(model.space):
             context.log.warning(notice)
         reports = [
-            refresh_embeddings(home, one, shards, progress=progress_listener(context.log.info))
+            refresh_embeddings(
+                home, one, shards, cluster=compute.connect(), progress=progress_listener(context.log.info)
+            )
             for one in (model, *embedder.provide_additional(home))
         ]
         run_counts.embedded += reports[0].embedded
