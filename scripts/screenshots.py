@@ -29,6 +29,7 @@ from imgret_assets.domain.review.decision_log import record
 from imgret_assets.domain.review.queue import read_review_queue
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ImgretError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.locations import PROJECT
 from imgret_assets.settings import load_settings
 from imgret_tests.support.browser import missing, running_browser, running_page, wait_until_drawn
@@ -115,7 +116,7 @@ def demo_home() -> Home:
         ImgretError: the home does not exist or contains another collection.
     """
     home = open_home(load_settings({"home": PROJECT / "data"}, env=clean_environment()))
-    if home.images != home.path / "samples" or home.record.model is None:
+    if home.images != ImageRoots.plain(home.path / "samples") or home.record.model is None:
         raise ImgretError(f"{home.path} does not contain the images of the demo", remedy="run `make demo` first")
     return home
 
@@ -173,7 +174,7 @@ def choose_views(home: Home) -> list[View]:
 def take(browser: "Browser", address: str, view: View) -> None:
     """Take the screenshot of a view when it no longer changes, and write it."""
     size = {"width": view.width, "height": view.height}
-    context = browser.new_context(viewport=size, color_scheme=view.colours)  # type: ignore[arg-type]
+    context = browser.new_context(viewport=size, color_scheme=view.colours, reduced_motion="reduce")  # type: ignore[arg-type]
     context.set_default_timeout(TIMEOUT_MS)
     page = context.new_page()
     # Streamlit shows the first page at the root only.

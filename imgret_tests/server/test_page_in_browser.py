@@ -224,11 +224,14 @@ def near(seed: int) -> tuple[str, str]:
 
 @pytest.fixture
 def view(browser: "Browser", place: Place) -> Iterator[View]:
-    """A new window without decisions; requests to other hosts and complaints fail the test at its end."""
+    """A new window without decisions; requests to other hosts and complaints fail the test at its end.
+
+    It asks for reduced motion: without a graphics card, drawing Streamlit's moving icons takes most of a test's time.
+    """
     with suppress(FileNotFoundError):
         (place.folder / "home" / "decisions.jsonl").unlink()
         shutil.rmtree(place.folder / "home" / "decisions.copies", ignore_errors=True)
-    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context = browser.new_context(viewport={"width": 1400, "height": 1000}, reduced_motion="reduce")
     context.set_default_timeout(WITHIN_MS)
     view = View(context.new_page(), place.address)
     view.watch(context)
@@ -791,7 +794,7 @@ def test_the_map_is_coloured_and_the_legend_highlights_a_category(view: View, th
 
 
 def test_the_map_fits_a_narrow_window_and_zooms_by_touch(browser: "Browser", place: Place) -> None:
-    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True)
+    context = browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, reduced_motion="reduce")
     context.set_default_timeout(WITHIN_MS)
     try:
         view = View(context.new_page(), place.address)
