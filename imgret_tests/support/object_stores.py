@@ -117,7 +117,12 @@ class S3Server:
 @pytest.fixture(scope="session")
 def s3_endpoint() -> Iterator[str]:
     """The address of a server that speaks S3, for all tests of this process."""
+    import logging
+
     from moto.server import ThreadedMotoServer
+
+    # A line for each request would hide what a failed test says.
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
 
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()

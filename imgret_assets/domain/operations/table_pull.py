@@ -24,6 +24,7 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.domain.storage.object_store.bucket import Bucket
 from imgret_assets.domain.storage.object_store.generations import Generation, StoredFile, read_generation
+from imgret_assets.domain.storage.object_store.transfers import in_threads
 from imgret_assets.domain.storage.pull_swap import Base, FileHashes
 from imgret_assets.errors import ImgretError, StoreError
 from imgret_assets.settings import Settings
@@ -74,12 +75,13 @@ def pull(settings: Settings, bucket: Bucket, name: str) -> Pulled:
     missing = {
         file.sha256: file
         for path, file in shared.items()
-        if path == pull_swap.RECORD or hashes.of(path, settings.home / path) != file.sha256
+        if path == pull_swap.RECORD
+        or not pull_swap.is_up_to_date(path, hashes.of(path, settings.home / path), file.sha256)
     }
     if DECISIONS in generation.files:
         missing[generation.files[DECISIONS].sha256] = generation.files[DECISIONS]
     hashes.save()
-    downloaded = sum(_download(settings, bucket, file) for file in missing.values())
+    downloaded = sum(in_threads(lambda file: _download(settings, bucket, file), missing.values()))
     base = Base(
         settings.store or bucket.name, name, generation.at, {path: file.sha256 for path, file in shared.items()}
     )

@@ -27,6 +27,8 @@ from imgret_assets.domain.storage.object_store.bucket import Bucket, open_bucket
 from imgret_assets.domain.storage.object_store.generations import Generation, Pointer, StoredFile
 from imgret_assets.domain.storage.object_store.lease import KEY as LEASE_KEY
 from imgret_assets.domain.storage.object_store.lease import Lease, take_lease
+from imgret_assets.domain.storage.object_store.removal import RemovedObjects, remove_unused
+from imgret_assets.domain.storage.object_store.transfers import in_threads
 from imgret_assets.domain.storage.pull_swap import Base, FileHashes
 from imgret_assets.errors import ChangedObjectError, StoreError
 from imgret_assets.settings import Settings
@@ -99,25 +101,45 @@ class StoreSession:
         committed = self._pointer.generation or ""
         return Published(committed, len(files), len(uploads), sum(file.bytes for file in uploads))
 
+    def remove_unused(self) -> RemovedObjects:
+        """Remove generations and objects that nobody needs any more.
+
+        Raises:
+            ChangedObjectError: another machine has taken the lease over.
+            StoreError: the store refuses or can't be reached.
+        """
+        if self._pointer is None:
+            return RemovedObjects()
+
+        def renew() -> bool:
+            self._lease.renew()
+            return not self._lease.is_lost
+
+        return remove_unused(self._bucket, self._pointer, renew)
+
     def _upload(self, home: Home, known: dict[str, StoredFile]) -> tuple[dict[str, StoredFile], list[StoredFile]]:
         """Upload what no file of the generation in force has; return all files, and those that were uploaded."""
         hashes = FileHashes(home.path)
+        digests: dict[str, str] = {}
+        sources: dict[str, Path] = {}
         stored = {file.sha256: file for file in known.values()}
-        written = self._bucket.bytes_of(LEASE_KEY)
-        if written is None:
-            raise StoreError(f"{LEASE_KEY} of {self._bucket.name} is missing", remedy="run again")
-        files: dict[str, StoredFile] = {}
-        uploads: list[StoredFile] = []
         for name, file in [*pull_swap.shared_files(home.path), *_decisions(home)]:
-            sha256 = hashes.of(name, file) or ""
-            if sha256 not in stored:
-                stored[sha256] = generations.upload(
-                    self._bucket, file, sha256, fence=self._lease.fence, now=written.modified
-                )
-                uploads.append(stored[sha256])
-            files[name] = stored[sha256]
+            own = hashes.of(name, file) or ""
+            is_kept = name in known and pull_swap.is_up_to_date(name, own, known[name].sha256)
+            digests[name] = known[name].sha256 if is_kept else own
+            if digests[name] not in stored:
+                sources[own] = file
         hashes.save()
-        return files, uploads
+        now = self._bucket.bytes_of(LEASE_KEY)
+        if now is None:
+            raise StoreError(f"{LEASE_KEY} of {self._bucket.name} is missing", remedy="run again")
+
+        def upload(item: tuple[str, Path]) -> StoredFile:
+            return generations.upload(self._bucket, item[1], item[0], fence=self._lease.fence, now=now.modified)
+
+        uploads = in_threads(upload, sources.items())
+        stored |= {file.sha256: file for file in uploads}
+        return {name: stored[sha256] for name, sha256 in digests.items()}, uploads
 
     def _commit(
         self, home: Home, pointer: Pointer, earlier: Generation | None, files: dict[str, StoredFile], run: str

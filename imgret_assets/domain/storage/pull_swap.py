@@ -21,6 +21,8 @@ _BASE = "base.json"
 _HASHES = "hashes.json"
 # The record is merged rather than replaced.
 RECORD = "home.json"
+# What each machine makes for itself, from weights that another may not have: files that are here stay as they are.
+_OWN = "models/"
 # What this machine's processors and devices can do.
 _SPEEDS = "speeds.json"
 
@@ -89,6 +91,17 @@ def _files_of(path: Path) -> list[Path]:
     return list(path.iterdir()) if path.is_dir() else [path]
 
 
+def is_up_to_date(name: str, own: str | None, sha256: str) -> bool:
+    """Return whether a home's file need not be replaced by the one of a generation.
+
+    Args:
+        name: path in the home.
+        own: SHA-256 of the home's file; None where there is none.
+        sha256: of the file of the generation.
+    """
+    return own is not None if name.startswith(_OWN) else own == sha256
+
+
 class FileHashes:
     """SHA-256 of a home's files; a file is read again only if it has changed since."""
 
@@ -142,10 +155,10 @@ def finish_swap(home: Path) -> None:
     target = Base(**json.loads(marker.read_text(encoding="utf-8")))
     hashes = FileHashes(home)
     for name, sha256 in target.files.items():
-        if name != RECORD and hashes.of(name, home / name) != sha256:
+        if name != RECORD and not is_up_to_date(name, hashes.of(name, home / name), sha256):
             _put_in_place(incoming_path(home, sha256), home / name)
     for name, file in list(shared_files(home)):
-        if name not in target.files:
+        if name not in target.files and not name.startswith(_OWN):
             file.unlink()
     if RECORD in target.files:
         _merge_record(home, incoming_path(home, target.files[RECORD]))
