@@ -9,11 +9,11 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import api, copies, embedding, graph, page, pairs, quality, ways
+from bench import api, cluster, copies, embedding, graph, page, pairs, quality, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs", "graph", "page", "quality", "ways", "copies", "api")
+SECTIONS = ("embedding", "memory", "pairs", "graph", "page", "quality", "ways", "copies", "api", "cluster")
 
 
 def main() -> None:
@@ -46,6 +46,7 @@ def main() -> None:
             "quality": lambda: quality.run(report, sources, work, say=_say),
             "ways": lambda: ways.run(report, sources, work, say=_say),
             "copies": lambda: copies.run(report, sources, work, say=_say),
+            "cluster": lambda: cluster.run(report, sources, work, say=_say),
             "api": lambda: api.run(report, sources, work, sizes=api.Sizes(), say=_say),
         }
         # What is measured as part of `quality` is a section of its own, too.

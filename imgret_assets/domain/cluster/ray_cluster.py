@@ -218,7 +218,7 @@ def _check_address(address: str) -> None:
 
 
 def _init_within(address: str, timeout_s: float) -> None:
-    """Connect in a thread of its own: ray tries for minutes, and can't be told not to."""
+    """Connect; to another machine in a thread of its own: ray tries for minutes, and can't be told not to."""
     # Read by ray when it is loaded. The owner of a task counts its retries: without this, a task that needs too much
     # memory is killed and tried again for ever.
     os.environ.setdefault("RAY_task_oom_retries", str(MAX_RETRIES))
@@ -236,14 +236,18 @@ def _init_within(address: str, timeout_s: float) -> None:
 
         try:
             ray.init(**options)
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001, RUF100 - raised again below
             errors.append(error)
 
-    thread = threading.Thread(target=init, name="imgret-connect", daemon=True)
-    thread.start()
-    thread.join(timeout_s)
-    if thread.is_alive():
-        raise _unreachable(address, f"no answer within {timeout_s:.0f} s")
+    if address == LOCAL:
+        # The processes that it starts end with the thread that has started them.
+        init()
+    else:
+        thread = threading.Thread(target=init, name="imgret-connect", daemon=True)
+        thread.start()
+        thread.join(timeout_s)
+        if thread.is_alive():
+            raise _unreachable(address, f"no answer within {timeout_s:.0f} s")
     if errors:
         raise _unreachable(address, first_line(Exception(errors[0]))) from errors[0]
 
