@@ -86,7 +86,9 @@ def refresh_with_progress(
     Raises:
         ImgretError: the named failure that ended the run.
     """
-    with store_session(settings, "imgret run"):
+    with store_session(settings, "imgret run") as session:
+        if session is not None and session.taken is not None:
+            click.echo(f"imgret: {session.taken.summary}", err=True)
         return _refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose)
 
 

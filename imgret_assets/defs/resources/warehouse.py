@@ -42,7 +42,9 @@ class WarehouseResource(dg.ConfigurableResource):
         if context.run is None or context.instance is None or not context.instance.has_run(context.run.run_id):
             return
         if context.run.job_name in REFRESH_JOBS:
-            self._session.enter_context(store_session(self._settings(), f"run {context.run.run_id[:8]}"))
+            session = self._session.enter_context(store_session(self._settings(), f"run {context.run.run_id[:8]}"))
+            if session is not None and session.taken is not None and context.log is not None:
+                context.log.info(session.taken.summary)
         # What is wrong with the home is named by the step that needs it; a query needs no home that can be written.
         with suppress(ImgretError):
             context.instance.add_run_tags(context.run.run_id, process_tag(self.open()))

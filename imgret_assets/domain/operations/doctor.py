@@ -27,6 +27,7 @@ from imgret_assets.domain.neo4j_server import host as machine
 from imgret_assets.domain.neo4j_server import jars as server_jars
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.operations.backlog import read_backlog
+from imgret_assets.domain.operations.table_store import describe_store
 from imgret_assets.domain.review.decision_log import verify_decisions
 from imgret_assets.domain.storage.atomic_files import as_imgret_error
 from imgret_assets.domain.storage.home import Home, open_existing_home
@@ -65,6 +66,8 @@ def diagnose(settings: Settings, check_dagster: Callable[[Settings], str]) -> li
         Condition("settings", True, _describe_settings()),
         *(Condition("settings", True, warning) for warning in settings.warnings),
     ]
+    if settings.store is not None:
+        conditions.append(_check("store", lambda: describe_store(settings)))
     try:
         home = open_existing_home(settings)
     except (ImgretError, OSError) as error:

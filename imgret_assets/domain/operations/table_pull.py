@@ -43,6 +43,12 @@ class Pulled:
     files: int
     bytes: int
 
+    @property
+    def summary(self) -> str:
+        """What was taken, in one sentence."""
+        size = f"{self.files} files, {self.bytes / 1e6:.1f} MB"
+        return f"Took the tables of generation {self.generation.name}, committed {self.generation.at} ({size})"
+
 
 def check_home(settings: Settings, home_id: str, store: str) -> None:
     """Check that a home may take the tables of a store: it is the same home, or has no tables yet.
@@ -92,8 +98,6 @@ def pull(settings: Settings, bucket: Bucket, name: str) -> Pulled:
         pull_swap.mark_ready(settings.home, base)
         pull_swap.finish_swap(settings.home)
     merge_stored_decisions(open_home(settings))
-    if downloaded:
-        _log.info("Took the tables of %s, generation %s: %.1f MB", bucket.name, name, downloaded / 1e6)
     return Pulled(generation, len(missing), downloaded)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from imgret_assets import __version__
 from imgret_assets.domain.operations.complete_state import keep_complete_state
-from imgret_assets.domain.operations.table_pull import DECISIONS, check_home, merge_stored_decisions, pull
+from imgret_assets.domain.operations.table_pull import DECISIONS, Pulled, check_home, merge_stored_decisions, pull
 from imgret_assets.domain.review.decision_log import decisions_path
 from imgret_assets.domain.storage import atomic_files, locks, pull_swap
 from imgret_assets.domain.storage.home import Home, open_home
@@ -26,7 +26,7 @@ from imgret_assets.domain.storage.object_store import generations
 from imgret_assets.domain.storage.object_store.bucket import Bucket, open_bucket
 from imgret_assets.domain.storage.object_store.generations import Generation, Pointer, StoredFile
 from imgret_assets.domain.storage.object_store.lease import KEY as LEASE_KEY
-from imgret_assets.domain.storage.object_store.lease import Lease, take_lease
+from imgret_assets.domain.storage.object_store.lease import Lease, read_lease, take_lease
 from imgret_assets.domain.storage.object_store.removal import RemovedObjects, remove_unused
 from imgret_assets.domain.storage.object_store.transfers import in_threads
 from imgret_assets.domain.storage.pull_swap import Base, FileHashes
@@ -66,11 +66,16 @@ class Published:
 
 
 class StoreSession:
-    """A run's exchange with a store, between taking the lease and releasing it."""
+    """A run's exchange with a store, between taking the lease and releasing it.
+
+    Attributes:
+        taken: the tables that were taken at its start; None where the home had them.
+    """
 
     def __init__(self, settings: Settings, bucket: Bucket, lease: Lease, pointer: Pointer | None) -> None:
         self._settings, self._bucket, self._lease = settings, bucket, lease
         self._pointer = pointer
+        self.taken: Pulled | None = None
 
     def publish(self, run: str = "") -> Published:
         """Commit the home's tables as a generation, if they belong together and differ from the one in force.
@@ -198,6 +203,26 @@ def store_session(settings: Settings, purpose: str) -> Iterator[StoreSession | N
                 del _SESSIONS[settings.home]
 
 
+def describe_store(settings: Settings) -> str:
+    """Return what the store of a home has, for `imgret doctor`; nothing is written.
+
+    Raises:
+        StoreError: the store refuses, can't be reached, or has the tables of another home.
+    """
+    bucket = open_bucket(settings.store or "")
+    pointer = generations.read_pointer(bucket)
+    if pointer is None or pointer.generation is None:
+        return f"{bucket.name}: no tables yet"
+    check_home(settings, pointer.home, bucket.name)
+    generation = generations.read_generation(bucket, pointer.generation)
+    base = pull_swap.read_base(settings.home)
+    is_here = base is not None and (base.store, base.generation) == (bucket.name, generation.name)
+    lease = read_lease(bucket)
+    at_work = "" if lease is None or lease.released else f"; at work, or ended without releasing it: {lease.holder}"
+    where = "which the home has" if is_here else "newer than the home's: the next query or run takes it"
+    return f"{bucket.name}: generation {generation.name} of {generation.at} by {generation.by}, {where}{at_work}"
+
+
 def _open_session(settings: Settings, purpose: str, stack: ExitStack) -> StoreSession:
     bucket = open_bucket(settings.store or "")
     # Before anything is written: the store answers, and has the tables of this home.
@@ -215,23 +240,25 @@ def _open_session(settings: Settings, purpose: str, stack: ExitStack) -> StoreSe
     stack.enter_context(lease.renewed())
     pointer = generations.read_pointer(bucket)
     if pointer is None:
+        bucket.check_conditions()
         return StoreSession(settings, bucket, lease, None)
     check_home(settings, pointer.home, bucket.name)
     pointer = generations.claim(bucket, pointer, home=pointer.home, fence=lease.fence)
+    session = StoreSession(settings, bucket, lease, pointer)
     if pointer.generation:
-        _take(settings, bucket, pointer.generation)
-    return StoreSession(settings, bucket, lease, pointer)
+        session.taken = _take(settings, bucket, pointer.generation)
+    return session
 
 
-def _take(settings: Settings, bucket: Bucket, generation: str) -> None:
+def _take(settings: Settings, bucket: Bucket, generation: str) -> Pulled | None:
     """Take the tables of the generation in force, unless the home's are made from it already."""
     if pull_swap.is_ready(settings.home):
         open_home(settings)
     base = pull_swap.read_base(settings.home)
     if base is None or (base.store, base.generation) != (settings.store, generation):
-        pull(settings, bucket, generation)
-    else:
-        merge_stored_decisions(open_home(settings))
+        return pull(settings, bucket, generation)
+    merge_stored_decisions(open_home(settings))
+    return None
 
 
 def _decisions(home: Home) -> Iterator[tuple[str, Path]]:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from imgret_assets.domain.operations import complete_state, table_pull, table_store
-from imgret_assets.domain.operations.table_store import Published, store_session
+from imgret_assets.domain.operations.table_store import Published, describe_store, store_session
 from imgret_assets.domain.review.decision_log import read_decisions, record, verify_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, File, SetDecision
 from imgret_assets.domain.storage import pull_swap, tables
@@ -105,6 +106,18 @@ def test_machines_take_turns(bucket: MemoryBucket, first: Settings, second: Sett
         assert files_of(second) == files_of(first)
         assert names_in(open_home(second)) == ["a", "b", "c"]
     assert current(bucket)["number"] == 3
+
+
+@pytest.mark.usefixtures("any_tables")
+def test_the_doctor_tells_what_the_store_has_and_who_is_at_work(
+    bucket: MemoryBucket, first: Settings, second: Settings
+) -> None:
+    assert describe_store(first) == f"{ADDRESS}: no tables yet"
+    run_with(first, "a")
+    assert describe_store(first).endswith("which the home has")
+    assert describe_store(second).endswith("newer than the home's: the next query or run takes it")
+    with store_session(first, "a test"):
+        assert f"process {os.getpid()} in {first.home} (a test)" in describe_store(second)
 
 
 @pytest.mark.usefixtures("any_tables")

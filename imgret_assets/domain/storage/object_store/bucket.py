@@ -10,8 +10,9 @@ import hashlib
 import os
 import re
 import time
+import uuid
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -53,7 +54,7 @@ class CutOffError(UnreachableStoreError):
 
 @dataclass(frozen=True)
 class Stored:
-    """A small object: its content, its version as the store names it, and when it was written by the store's clock."""
+    """A small object: its content, its version, which only the store understands, and its time by the store's clock."""
 
     data: bytes
     etag: str
@@ -92,7 +93,7 @@ class Bucket:
 
         def get() -> Stored:
             with self._named_errors(f"reading {key}"):
-                options: Any = {"if_none_match": unless} if unless else None
+                options: Any = {"if_none_match": _condition(unless)["e_tag"]} if unless else None
                 result = obstore.get(self._small, key, options=options)
                 return Stored(bytes(result.bytes()), _etag(result.meta), result.meta["last_modified"])
 
@@ -117,7 +118,7 @@ class Bucket:
             ChangedObjectError: it is another version by now.
             StoreError: the store refuses or can't be reached.
         """
-        return self._put_if(key, data, {"e_tag": etag})
+        return self._put_if(key, data, _condition(etag))
 
     def _put_if(self, key: str, data: bytes, mode: Any) -> str:
         import obstore
@@ -139,6 +140,23 @@ class Bucket:
                 raise ChangedObjectError(f"{key} of {self.name} was written by another process") from None
             time.sleep(0.1 * 2**attempt)
         raise ChangedObjectError(f"{key} of {self.name} is being written by other processes", remedy="run again")
+
+    def check_conditions(self) -> None:
+        """Check by an object of its own that the store obeys the conditions of `create` and `replace`.
+
+        Raises:
+            StoreError: it ignores them, refuses or can't be reached.
+        """
+        key = f"check-{uuid.uuid4().hex}"
+        tries = (lambda: self.create(key, b"second"), lambda: self.replace(key, b"third", '"0"'))
+        self.create(key, b"first")
+        try:
+            for write in tries:
+                with suppress(ChangedObjectError):
+                    write()
+                    raise _without_conditions(self.name)
+        finally:
+            self.delete([key])
 
     def bytes_of(self, key: str) -> Listed | None:
         """Return size and time of an object; None where it does not exist.
@@ -295,15 +313,28 @@ def _try_again(work: Callable[[], Answer]) -> Answer:
 
 
 def _etag(described: Any) -> str:
-    etag = described["e_tag"]
-    if not etag:
+    """Return the version of an object: its ETag, and after a line feed the number by which some stores count them."""
+    if not described["e_tag"]:
         raise ValueError("it names no version (ETag) of an object")
-    return etag
+    return "\n".join(part for part in (described["e_tag"], described["version"]) if part)
+
+
+def _condition(etag: str) -> dict[str, str]:
+    """Return the condition that an object is still a version; gs:// compares its number, the others its ETag."""
+    return dict(zip(("e_tag", "version"), etag.split("\n"), strict=False))
 
 
 def _status(error: Exception) -> int | None:
     found = _STATUS.search(str(error))
     return int(found[1]) if found else None
+
+
+def _without_conditions(where: str) -> StoreError:
+    return StoreError(
+        f"The store ignores conditions when an object is written: {where}",
+        expected="a store that accepts If-Match and If-None-Match, without which two runs could overwrite each other",
+        remedy="use such a store, or a newer version of this one",
+    )
 
 
 def _missing(error: Exception, action: str, name: str) -> StoreError:
@@ -324,6 +355,8 @@ def _named(error: Exception, action: str, name: str) -> StoreError:
         return StoreError(f"The credentials for {where} have expired", remedy="renew them and run again")
     if status in (401, 403):
         return StoreError(f"The store refuses access to {where}", remedy=_CREDENTIALS)
+    if status == 501:
+        return _without_conditions(where)
     if (status is not None and status < 500) or "redirect" in str(error):
         return StoreError(
             f"The store refuses a request for {where}",

@@ -170,6 +170,15 @@ def take_lease(
         sleep(min(1.0, state.valid_s / 10))
 
 
+def read_lease(bucket: Bucket) -> LeaseState | None:
+    """Return the lease as it is in the store; None where there is none, or a damaged one.
+
+    Raises:
+        StoreError: the store refuses or can't be reached.
+    """
+    return _parse(bucket.read(KEY))
+
+
 def _try_to_take(bucket: Bucket, stored: Stored | None, state: LeaseState) -> Lease | None:
     try:
         if stored is None:

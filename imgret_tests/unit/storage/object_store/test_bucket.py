@@ -76,6 +76,9 @@ class Scripted(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._answer()
 
+    def do_DELETE(self) -> None:
+        self._answer()
+
     def do_PUT(self) -> None:
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self._answer()
@@ -170,3 +173,17 @@ def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, value)
     with pytest.raises(UnreachableStoreError, match="check IMGRET_STORE, the network and the endpoint"):
         open_bucket("s3://bucket/x").read("CURRENT")
+
+
+def test_a_store_that_obeys_conditions_is_accepted_and_keeps_nothing(bucket: Bucket, s3: S3Server) -> None:
+    bucket.check_conditions()
+    assert list(open_bucket(f"s3://{s3.bucket}/some").list("prefix")) == []
+
+
+@pytest.mark.parametrize("answer", [(200, "", None), (501, "NotImplemented", None)])
+def test_a_store_that_ignores_conditions_is_refused(
+    scripted: type[Scripted], answer: tuple[int, str, int | None]
+) -> None:
+    scripted.script[:] = [(200, "", None), answer]
+    with pytest.raises(StoreError, match="ignores conditions"):
+        open_bucket("s3://bucket/x", brief=True).check_conditions()
