@@ -66,12 +66,13 @@ def create_app(settings: Settings | None = None) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     service: Service = app.state.service
-    watch_store(service.settings)
+    watched = watch_store(service.settings)
     # The server listens meanwhile: probes see that it starts, and a search waits for the model.
     threading.Thread(target=service.warm_or_log, name="imgret-warm", daemon=True).start()
     try:
         yield
     finally:
+        watched.set()
         service.close()
 
 

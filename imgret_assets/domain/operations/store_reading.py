@@ -29,6 +29,7 @@ LOCK_TIMEOUT_S = 2.0
 
 _log = logging.getLogger(__name__)
 _READERS: dict[tuple[Path, str], "_Reader"] = {}
+_WATCHED: dict[Path, threading.Event] = {}
 _READERS_LOCK = threading.Lock()
 
 
@@ -104,24 +105,24 @@ def store_note(settings: Settings) -> str:
     return f"the tables are {state}: {failure.found[0].lower()}{failure.found[1:]}"
 
 
-def watch_store(settings: Settings) -> None:
-    """Take newer tables in a thread for as long as this process lives; a second call does nothing."""
-    if settings.store is None:
-        return
-    name = f"imgret-store {settings.home}"
+def watch_store(settings: Settings) -> threading.Event:
+    """Take newer tables in a thread until the returned event is set; a home that is watched has one thread."""
     with _READERS_LOCK:
-        if any(thread.name == name for thread in threading.enumerate()):
-            return
-        threading.Thread(target=_keep_taking, args=(settings,), name=name, daemon=True).start()
+        ended = _WATCHED.get(settings.home)
+        if ended is None or ended.is_set():
+            ended = _WATCHED[settings.home] = threading.Event()
+            if settings.store is not None:
+                threading.Thread(target=_keep_taking, args=(settings, ended), name="imgret-store", daemon=True).start()
+        return ended
 
 
-def _keep_taking(settings: Settings) -> None:
-    while True:
+def _keep_taking(settings: Settings, ended: threading.Event) -> None:
+    while not ended.is_set():
         try:
             take_newer_tables(settings)
         except ImgretError as error:
             _log.warning("The tables of the store are not taken: %s", error)
-        time.sleep(CHECK_EVERY_S)
+        ended.wait(CHECK_EVERY_S)
 
 
 def _reader(settings: Settings, store: str) -> _Reader:

@@ -1,14 +1,15 @@
 """Readers and a store: newer tables are taken now and then, and a store that is away stops nobody who has tables."""
 
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from imgret_assets.domain.operations import store_reading, table_pull, table_store
-from imgret_assets.domain.operations.store_reading import CHECK_EVERY_S, store_note, take_newer_tables
+from imgret_assets.domain.operations.store_reading import CHECK_EVERY_S, store_note, take_newer_tables, watch_store
 from imgret_assets.domain.operations.table_store import store_session
-from imgret_assets.domain.storage import locks
+from imgret_assets.domain.storage import locks, pull_swap
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.errors import StoreError, UnreachableStoreError
@@ -106,6 +107,23 @@ def test_a_store_that_is_away_is_noted_and_the_tables_are_read(
     clock.wait()
     take_newer_tables(reader, clock=clock)
     assert store_note(reader) == ""
+
+
+def test_a_server_takes_tables_in_a_thread_until_it_ends(
+    bucket: MemoryBucket, writer: Settings, reader: Settings
+) -> None:
+    commit(writer, "one")
+    watched = watch_store(reader)
+    try:
+        assert watch_store(reader) is watched
+        deadline_s = time.monotonic() + 30
+        while pull_swap.read_base(reader.home) is None:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert table(open_home(reader)).read_text() == "one"
+    finally:
+        watched.set()
+    assert watch_store(replace(reader, store=None)) is not watched
 
 
 def test_without_a_home_the_failure_is_the_answer(
