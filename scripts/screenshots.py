@@ -24,6 +24,8 @@ from PIL import Image, ImageChops
 
 from imgret_assets.app import navigation
 from imgret_assets.domain.duplicates.duplicate_search import EXACT, NEAR
+from imgret_assets.domain.graph import graph_record
+from imgret_assets.domain.models.resolution import space_in_use
 from imgret_assets.domain.neo4j_server import lifecycle, run_file
 from imgret_assets.domain.review.decision_log import record
 from imgret_assets.domain.review.queue import read_review_queue
@@ -101,7 +103,7 @@ def take_all(home: Home, connection: run_file.Connection) -> None:
             # The name of the person who decides, unless the page sets another.
             "LOGNAME": "anna",
         }
-        copied = copy_home(home, Path(folder))
+        copied = copy_home(home, Path(folder), environment)
         views = choose_views(copied)
         decide(copied)
         with running_page(environment, Path(folder)) as address, running_browser() as browser:
@@ -129,11 +131,15 @@ def clean_environment() -> dict[str, str]:
     return environment | {"IMGRET_ENV_FILE": os.devnull}
 
 
-def copy_home(home: Home, folder: Path) -> Home:
-    """Return a home with the same tables and without decisions."""
+def copy_home(home: Home, folder: Path, environment: dict[str, str]) -> Home:
+    """Return a home with the same tables and without decisions, whose graph is that of the environment's database."""
     shutil.copytree(home.path, folder, ignore=shutil.ignore_patterns(*NOT_COPIED), dirs_exist_ok=True)
     (folder / "models").symlink_to(home.path / "models")
-    return open_home(load_settings({"home": folder}, env=clean_environment()))
+    copied = open_home(load_settings(env=environment))
+    space = space_in_use(copied).id
+    with graph_record.recorded(copied, space, list(graph_record.graph_inputs(copied, space))):
+        pass
+    return copied
 
 
 def decide(home: Home) -> None:
