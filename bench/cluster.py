@@ -34,7 +34,7 @@ from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
 from imgret_assets.domain.storage.home import Home
 
-_ROWS, _NEAREST_ROWS, _IMAGES = 40_000, 20_000, 1000
+_ROWS, _NEAREST_ROWS, _IMAGES = 30_000, 10_000, 600
 # The cluster's default waits longer before it believes that a node is dead.
 _FAST_CHECKS = {
     "health_check_initial_delay_ms": 0,
@@ -79,10 +79,9 @@ class _Lines:
 
 def _pairs(lines: _Lines, cluster: RayCluster, nodes: Any, vectors: np.ndarray, work: Path) -> None:
     name = f"pairs of {len(vectors):,} x 1,280"
-    # The second chunk is that of a cluster: the cost of cutting, without that of Ray.
-    rows = CascadeOptions(chunk_rows=4096), CascadeOptions(chunk_rows=8192)
+    options = CascadeOptions(chunk_rows=4096)
 
-    def search(options: CascadeOptions, *, there: bool, meanwhile: Callable[[int], None] = lambda _: None) -> Any:
+    def search(*, there: bool, meanwhile: Callable[[int], None] = lambda _: None) -> Any:
         started = last = time.perf_counter()
         search = PairSearch(vectors, THRESHOLD, options=options)
         engine = search.compute_on(cluster, work / "vectors") if there else ComputeHere(search.answer)
@@ -104,13 +103,12 @@ def _pairs(lines: _Lines, cluster: RayCluster, nodes: Any, vectors: np.ndarray, 
 
     # Compiled loops, workers and the file of the vectors are there afterwards.
     for there in (False, True):
-        search(rows[1], there=there)
-    for _ in range(2):
-        lines.add(name, "this process", *search(rows[0], there=False)[:2])
-        lines.add(name, "this process, larger chunks", *search(rows[1], there=False)[:2])
-        lines.add(name, "two nodes", *search(rows[1], there=True))
-    lines.add(name, "two nodes, a worker killed", *search(rows[1], there=True, meanwhile=kill_worker))
-    lines.add(name, "two nodes, a node killed, a fresh one joins", *search(rows[1], there=True, meanwhile=kill_node))
+        search(there=there)
+    for _ in range(3):
+        lines.add(name, "this process", *search(there=False)[:2])
+        lines.add(name, "two nodes", *search(there=True))
+    lines.add(name, "two nodes, a worker killed", *search(there=True, meanwhile=kill_worker))
+    lines.add(name, "two nodes, a node killed, a fresh one joins", *search(there=True, meanwhile=kill_node))
 
 
 def _nearest(lines: _Lines, cluster: RayCluster, vectors: np.ndarray, work: Path) -> None:

@@ -112,9 +112,13 @@ class Workers:
         fit = [node for node in self._nodes if node.id in self._fit]
         if fit:
             self._last_fit_at = time.monotonic()
-        elif time.monotonic() - self._last_fit_at > NO_NODE_TIMEOUT_S or (self._refused and not self._asked):
+        # After a loss of the last one, another may join.
+        elif (self._refused and not self._asked and not self._fit) or self._waited_s() > NO_NODE_TIMEOUT_S:
             raise self._no_node()
         return fit
+
+    def _waited_s(self) -> float:
+        return time.monotonic() - self._last_fit_at
 
     def refuse(self, node: Node, reason: str) -> None:
         """Give a node no more work."""

@@ -75,3 +75,24 @@ def test_other_versions_are_named() -> None:
     require_versions(versions())
     with pytest.raises(UnfitWorkerError, match=rf"it has numpy {versions()['numpy']}, not 1\.0"):
         require_versions({**versions(), "numpy": "1.0"})
+
+
+def test_after_the_last_fit_node_has_died_another_may_join() -> None:
+    cluster = FakeCluster({"a": 1})
+    found = Workers(cluster, accept, "/home")
+    (node,) = found.fit()
+    found.refuse(cluster.nodes()[0], "its processes ended")
+    with pytest.raises(ClusterError, match="its processes ended"):
+        found.fit()
+    assert node.id == "a"
+    cluster = FakeCluster({"a": 1, "b": 1})
+    found = Workers(cluster, accept, "/home")
+    while len(found.fit()) < 2:
+        pass
+    found.refuse(cluster.nodes()[0], "its processes ended")
+    cluster.cpus = {"a": 1}
+    assert names(found) == []
+    cluster.cpus = {"a": 1, "c": 1}
+    while not found.fit():
+        pass
+    assert names(found) == ["host (c)"]

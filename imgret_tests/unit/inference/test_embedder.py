@@ -1,10 +1,17 @@
 """What callers of every embedder share: refused options, and the vector of one image."""
 
+import pickle
+from typing import Any
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from imgret_assets.domain.inference.embedder import check_choices, embed_one
+from imgret_assets.domain.inference.openvino_engine import OpenVinoEmbedder
+from imgret_assets.domain.inference.torch_engine import TorchEmbedder
+from imgret_assets.domain.models.resolution import resolve
+from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ModelError, SettingError
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import picture
@@ -39,3 +46,15 @@ def test_one_image_without_a_usable_vector_is_an_error(value: float) -> None:
 
     with pytest.raises(ModelError, match=r"fake gives this image a zero or non-finite vector.*use another model"):
         embed_one(Unusable(), Image.new("RGB", (9, 9)))
+
+
+@pytest.mark.parametrize(("kind", "device"), [(OpenVinoEmbedder, {}), (TorchEmbedder, {"device": "cpu"})])
+def test_an_engine_reaches_another_process_unloaded(home: Home, kind: Any, device: dict[str, str]) -> None:
+    model = resolve(home, "efficientnet_lite0")
+    embedder = kind(model, home.path / "models", precision="float32", batch_size=7, **device)
+    sent = pickle.dumps(embedder)
+    assert len(sent) < 10_000
+    again = pickle.loads(sent)  # noqa: S301
+    assert (type(again), again.model, again.folder, again.batch_size) == (kind, model, home.path / "models", 7)
+    assert again.requested_precision == "float32"
+    assert not again.loaded

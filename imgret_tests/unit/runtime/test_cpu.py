@@ -20,3 +20,22 @@ def test_without_affinity_all_processors_count(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(os, "cpu_count", lambda: 6)
     monkeypatch.setattr(cpu, "cpu_limit", lambda: None)
     assert cpu.usable_threads() == 6
+
+
+@pytest.mark.parametrize(("first", "count", "bound"), [(0, 1, {2}), (1, 2, {3, 5}), (2, 2, {5, 2}), (4, 1, {3})])
+def test_a_process_keeps_to_some_of_its_processors(
+    monkeypatch: pytest.MonkeyPatch, first: int, count: int, bound: set[int]
+) -> None:
+    chosen: list[set[int]] = []
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda _, processors: chosen.append(processors), raising=False)
+    cpu.bind_to_processors(first, count)
+    assert chosen == [bound]
+
+
+def test_a_process_that_may_use_all_of_its_processors_is_not_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {2, 3, 5}, raising=False)
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    cpu.bind_to_processors(0, 3)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("bound"), raising=False)
+    cpu.bind_to_processors(0, 3)

@@ -134,13 +134,22 @@ def compare_chunks(
                 answer = sieve.search(tile, other, left_cuts[rows], right_cuts[columns])
                 count += len(answer)
                 if search.max_pairs is not None and count > search.max_pairs:
-                    raise TooManyPairsError(f"One piece alone has more than {search.max_pairs:,} pairs")
+                    raise _too_many_pairs(search.max_pairs)
                 if len(answer):
                     start, other_start = np.int32(rows.start), np.int32(columns.start)
                     found.append(Answer(answer.left + start, answer.right + other_start, answer.scores))
     if not found:
         return Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
     return Answer(*(np.concatenate(column) for column in zip(*found, strict=True)))
+
+
+def _too_many_pairs(most: int) -> TooManyPairsError:
+    return TooManyPairsError(
+        f"One piece of the search alone has more than {most:,} pairs above the threshold",
+        expected=f"at most {most:,} in all (IMGRET_MAX_PAIRS)",
+        remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, or "
+        "raise IMGRET_MAX_PAIRS if there is room",
+    )
 
 
 def _tiles(chunk: PreparedChunk, rows: int) -> list[tuple[slice, PreparedChunk]]:
