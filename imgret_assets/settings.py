@@ -34,6 +34,7 @@ DEFAULT_LOCK_TIMEOUT_S = 900.0
 DEFAULT_KEEP_RUNS = 100
 DEFAULT_MAX_PAIRS = 50_000_000
 DEFAULT_MEMORY_GB = 2.0
+DEFAULT_OBJECT_CACHE_GB = 2.0
 DEVICES = ("auto", "cpu", "cuda", "mps")
 ENGINES = ("auto", "openvino", "torch")
 DEFAULT_APP_URL = "http://127.0.0.1:8501"
@@ -67,7 +68,8 @@ _PREFIXED_FLAGS = (
     *("home", "store", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
-    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "pair_search", "orientations", "cluster"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "object_cache_gb", "pair_search", "orientations"),
+    "cluster",
     *("neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
@@ -184,6 +186,7 @@ class Settings:
             all pairs.
         max_pairs: more pairs than this above the threshold are an error.
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
+        object_cache_gb: what objects of a bucket may take on the disk of the home, in 10^9 bytes; 0 keeps none.
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         orientations: whether mirrored and rotated copies are searched as well.
         cluster: the Ray cluster that embeds and compares, `host:port`, `auto` or `local`; None for this machine alone.
@@ -224,6 +227,7 @@ class Settings:
     max_pairs: int = DEFAULT_MAX_PAIRS
     max_bytes: int = DEFAULT_MAX_BYTES
     memory_gb: float = DEFAULT_MEMORY_GB
+    object_cache_gb: float = DEFAULT_OBJECT_CACHE_GB
     pair_search: str = "cascade"
     orientations: bool = False
     cluster: str | None = None
@@ -313,6 +317,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         max_neighbours=_integer(values, "IMGRET_MAX_NEIGHBOURS", 1, 2**31),
         max_pairs=_integer(values, "IMGRET_MAX_PAIRS", 1, 2**40) or DEFAULT_MAX_PAIRS,
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
+        object_cache_gb=_value_or(_real(values, "IMGRET_OBJECT_CACHE_GB", 0.0, 1e6), DEFAULT_OBJECT_CACHE_GB),
         pair_search=_choice(values, "IMGRET_PAIR_SEARCH", PAIR_SEARCHES),
         orientations=_choice(values, "IMGRET_ORIENTATIONS", ORIENTATIONS) == "on",
         beside=_models(values.get("IMGRET_BESIDE", "")),

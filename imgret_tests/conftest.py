@@ -23,6 +23,7 @@ pytest_plugins = [
     "imgret_tests.support.neo4j_server",
     "imgret_tests.support.object_stores",
     "imgret_tests.support.forked_commands",
+    "imgret_tests.support.object_store",
 ]
 
 # Before any test module is imported: a test must never read the user's .env or reach the user's database.

@@ -21,6 +21,7 @@ from imgret_assets.domain.storage import atomic_files, permissions, tables
 from imgret_assets.domain.storage.derived_tables import GROUPS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted, score_text
 
@@ -135,7 +136,7 @@ def _export(home: Home, members: list[dict[str, Any]], title: str, to: Path, for
     click.echo(f"imgret: {counted(len(files), 'image')} exported", err=True)
 
 
-def _thumbnail_of(thumbnail: Callable[..., bytes]) -> Callable[[Path], bytes]:
+def _thumbnail_of(thumbnail: Callable[..., bytes]) -> Callable[[ImageFile], bytes]:
     return lambda file: thumbnail(file, size=_ALBUM_PX)
 
 

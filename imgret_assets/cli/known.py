@@ -19,6 +19,7 @@ from imgret_assets.domain.search.known import Checked, check_known
 from imgret_assets.domain.search.query import Query, read_query
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, ImageError
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable
 
@@ -61,7 +62,7 @@ def known(
     return EXIT_FOUND if any(file.kind is not None for file in checked) else 0
 
 
-def _check(home: Home, files: Sequence[Path], min_score: float | None) -> tuple[list[Checked], int]:
+def _check(home: Home, files: Sequence[ImageFile], min_score: float | None) -> tuple[list[Checked], int]:
     """Return what each usable file is, and the number of unusable ones, which are reported."""
     checked: list[Checked] = []
     unusable = 0

@@ -14,7 +14,7 @@ from typing import Any
 
 import click
 
-from imgret_assets.cli.support.image_arguments import as_file, files_in
+from imgret_assets.cli.support.image_arguments import files_in, is_folder
 from imgret_assets.cli.support.output import (
     COSINE,
     Output,
@@ -31,6 +31,7 @@ from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query
 from imgret_assets.domain.search.query_parts import QueryPart, QueryText
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import EXIT_FAILED, ImageError
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
 
@@ -42,7 +43,7 @@ _HIT, _RANKED, _RELATION = ("score", "path", "label"), ("rank_score",), ("relati
 class Answers:
     """The answers with the files of their query images, in order, and the number of unusable files."""
 
-    answers: list[tuple[Path, Answer]]
+    answers: list[tuple[ImageFile, Answer]]
     unusable: int
 
 
@@ -58,7 +59,7 @@ class Request:
         query: number of hits, mode and filters.
     """
 
-    files: list[Path]
+    files: list[ImageFile]
     together: bool
     others: list[QueryPart]
     crop: Crop | None
@@ -152,7 +153,7 @@ def query(
     if not images and (not text or crop):
         raise click.UsageError("--crop needs an IMAGE" if text else "Missing argument 'IMAGE...', or --text")
     opened = open_newest_home(load_settings({"home": home}))
-    several = not together and (len(images) > 1 or any(as_file(image, opened.images).is_dir() for image in images))
+    several = not together and (len(images) > 1 or any(is_folder(image, opened.images) for image in images))
     if sheet is not None and (together or less or crop or text or less_text):
         raise click.UsageError(
             "--sheet draws the answer to one whole image, without --together, --less, --crop and words"
@@ -188,7 +189,7 @@ def query(
     return exit_code(any_result=any(answer.results for answer in answers), fail_on_found=fail_on_found)
 
 
-def _read(home: Home, file: Path) -> QueryImage:
+def _read(home: Home, file: ImageFile) -> QueryImage:
     return read_query(file, home.images, max_bytes=home.settings.max_bytes)
 
 
@@ -200,7 +201,7 @@ def _search_for(home: Home, request: Request, *, several: bool) -> Answers:
 
 def _search(home: Home, request: Request, *, several: bool) -> Answers:
     """Search for one file after another over one connection; a single file that can't be used is an error."""
-    answers: list[tuple[Path, Answer]] = []
+    answers: list[tuple[ImageFile, Answer]] = []
     unusable = 0
     if not several:
         # A mistyped name is an error before a database is started for it.
@@ -324,7 +325,7 @@ def _report_cameras(cameras: Sequence[str], camera: str) -> None:
         )
 
 
-def _draw(file: Path, answer: Answer, sheet: Path, home: Home) -> None:
+def _draw(file: ImageFile, answer: Answer, sheet: Path, home: Home) -> None:
     from imgret_assets.domain.images.contact_sheets import query_sheet
 
     title = f"Images similar to {file.name}, {answer.model}"

@@ -25,6 +25,7 @@ from imgret_assets.domain.review.removals import decide_duplicates, find_library
 from imgret_assets.domain.review.review_sets import KINDS, SIMILAR, Member, ReviewSet
 from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.errors import DecisionError, HomeError
+from imgret_assets.object_url import ObjectUrl
 from imgret_assets.settings import load_settings
 from imgret_assets.wording import counted
 
@@ -197,7 +198,8 @@ def _library_path(home: Home, argument: Path) -> str:
     """Return the path in the tables of an argument."""
     file = as_file(argument, home.images)
     # A file that does not exist may still be in the tables: then the argument is a path under the image root.
-    path = in_library(file if file.exists() else home.images / argument, home.images)
+    exists = isinstance(file, ObjectUrl) or file.exists()
+    path = in_library(file if exists else home.images / argument, home.images)
     if path is None:
         raise DecisionError(
             f"{argument} is not under the image root, {home.images}", expected="an image of the library"

@@ -11,7 +11,13 @@ import click
 
 from imgret_assets.cli.support.output import COSINE, Output, absolute_paths
 from imgret_assets.cli.support.progress_bar import progress_bar
-from imgret_assets.domain.review.apply_removals import Applied, apply_removals, check_destination, restore_files
+from imgret_assets.domain.review.apply_removals import (
+    Applied,
+    apply_removals,
+    check_destination,
+    check_movable,
+    restore_files,
+)
 from imgret_assets.domain.review.removals import Removals, list_removals
 from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.storage.home import Home
@@ -69,7 +75,7 @@ def apply(home: Home, output: Output, to: Path | None, *, confirmed: bool) -> in
         The exit code: 1 if a file could not be moved, or the user has interrupted it.
 
     Raises:
-        DecisionError: the folder is not allowed, or nobody has confirmed.
+        DecisionError: the folder is not allowed, all files lie in buckets, or nobody has confirmed.
     """
     if to is not None:
         to = check_destination(home, to)
@@ -80,6 +86,7 @@ def apply(home: Home, output: Output, to: Path | None, *, confirmed: bool) -> in
         click.echo("imgret: no file is to be moved", err=True)
         return 0
     click.echo(f"imgret: {files}, {removals.bytes / 1e6:,.1f} MB, to be moved to {printable(place)}", err=True)
+    check_movable(home, removals.files)
     if not confirmed:
         _confirm(len(removals.files))
     with progress_bar():

@@ -17,6 +17,7 @@ from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import TableError
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ImageFile
 
 # This sheet and that of the skipped files together stay below 64 KB per materialisation.
 THUMBNAIL_BYTES = 44 * 1024
@@ -173,13 +174,13 @@ def skipped_thumbnails(root: AnyRoot, rows: Sequence[tuple[str, str, str]]) -> M
 
 
 def thumbnail_table(
-    name: str, rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int
+    name: str, rows: Sequence[Sequence[ImageFile | str]], *, headers: Sequence[str], size: int
 ) -> Mapping[str, Any]:
     """Return a table with thumbnails in its cells as metadata with this name; nothing without rows.
 
     Args:
         name: key of the metadata.
-        rows: cells of each row; a `Path` becomes a thumbnail of that file, a text is shown as it is.
+        rows: cells of each row; a file or object becomes its thumbnail, a text is shown as it is.
         headers: column names.
         size: longest side of a thumbnail, in pixels.
     """

@@ -24,7 +24,7 @@ def test_an_image_has_facts_group_duplicates_and_relationships(client: TestClien
     response = client.get(f"/v1/images/{ORIGINAL}")
     assert response.status_code == HTTPStatus.OK, response.text
     image = response.json()
-    file = served.home.images / ORIGINAL
+    file = served.home.images.local(ORIGINAL)
     with Image.open(file) as opened:
         assert (image["width"], image["height"], image["format"]) == (*opened.size, opened.format)
     assert (image["path"], image["status"], image["bytes"]) == (ORIGINAL, "ok", file.stat().st_size)
@@ -76,7 +76,7 @@ def test_a_path_that_leads_elsewhere_is_refused(client: TestClient, served: Serv
 
 
 def test_a_file_that_no_run_has_listed_has_no_thumbnail(client: TestClient, served: Served) -> None:
-    (served.home.images / "new.png").write_bytes(picture_bytes(99))
+    served.home.images.local("new.png").write_bytes(picture_bytes(99))
     assert client.get("/v1/images/new.png/thumbnail").status_code == HTTPStatus.NOT_FOUND
 
 

@@ -73,7 +73,7 @@ def test_the_defaults_are_those_of_the_command(client: TestClient, served: Serve
     [(image, query)] = served.search.queries
     assert query == Query()
     assert (image.name, image.path) == (ORIGINAL, ORIGINAL)
-    assert image.data == (served.home.images / ORIGINAL).read_bytes()
+    assert image.data == served.home.images.local(ORIGINAL).read_bytes()
 
 
 def test_date_and_camera_are_filters(client: TestClient, served: Served) -> None:
@@ -122,9 +122,9 @@ def test_only_broken_queries_are_a_problem_that_names_them(client: TestClient, s
     "path", ["../secret.png", "a/../../secret.png", "/etc/secret.png", ".hidden.png", "notes.txt", "a\0.png"]
 )
 def test_a_path_that_leads_elsewhere_is_refused(client: TestClient, served: Served, path: str) -> None:
-    for file in (served.home.images.folder.parent / "secret.png", served.home.images / ".hidden.png"):
+    for file in (served.home.images.folder.parent / "secret.png", served.home.images.local(".hidden.png")):
         file.write_bytes(picture_bytes(1))
-    (served.home.images / "notes.txt").write_text("no image")
+    served.home.images.local("notes.txt").write_text("no image")
     response = client.post("/v1/similar", json={"path": path})
     assert response.status_code == 422
     assert served.search.queries == []

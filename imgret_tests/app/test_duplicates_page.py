@@ -112,7 +112,7 @@ def test_an_accepted_proposal_is_recorded_with_who_and_why(page: AppTest, duplic
         "scene0.png",
     )
     assert [removal.path for removal in list_removals(duplicates_home).files] == ["copies/half.png"]
-    assert (duplicates_home.images / "copies/half.png").is_file()
+    assert duplicates_home.images.local("copies/half.png").is_file()
     assert "Nothing is left to decide here" in page.info[0].value
     press(page, "Undo")
     assert list_removals(duplicates_home).files == []

@@ -331,7 +331,7 @@ def test_a_name_like_markup_shows_as_it_is(
 ) -> None:
     names = ["<img src=x onerror=alert(1)>.png", "**x** :smile: $y$.png", "--x_x--0_0--alert(1)--x_x--0_0--.png"]
     for name in names:
-        (home.images / name).write_bytes(picture_bytes(3))
+        home.images.local(name).write_bytes(picture_bytes(3))
     listed(names)
     search.hits = [hit(name, 0.9, (names[0], 0.9, True)) for name in names[1:]]
     search.query_paths = [names[0]]

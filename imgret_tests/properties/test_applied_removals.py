@@ -104,7 +104,7 @@ class Tree:
         """Before a move: the file kept instead may be changed, or the process may end."""
         kind = self.rng.integers(8)
         if kind == 0:
-            keep = self.home.images / file.keep
+            keep = self.home.images.local(file.keep)
             CHANGES[self.rng.integers(3)](keep)
             self.reference = readable(self.home.images.folder)
         elif kind == 1:

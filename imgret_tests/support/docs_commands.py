@@ -40,6 +40,7 @@ NOT_RUN = {
     r"imgret query .*--text .*": "needs a model with a text tower; run by its own tests",
     r"imgret models --timm .*": "loads torch; run by its own tests",
     r"imgret models centre.*": "needs a hundred images; run by its own tests",
+    r"imgret .*s3://.*": "needs a bucket; run by properties.test_images_in_a_bucket",
     r"IMGRET_STORE=.*": "needs a bucket; run by server.test_store",
     r"IMGRET_(CENTRE|POOLING)=.*": "makes another space; run by their own tests",
     r"imgret run --model efficientnet_lite0": "what the tested home has",

@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image
 
-from imgret_assets.image_roots import AnyRoot
+from imgret_assets.image_roots import AnyRoot, as_roots
 
 
 def picture(seed: int, size: tuple[int, int] = (40, 30), family: int | None = None) -> Image.Image:
@@ -32,7 +32,7 @@ def write_pictures(root: AnyRoot, count: int, *, families: int = 5, start: int =
     paths = []
     for seed in range(start, start + count):
         path = f"family{seed % families}/picture{seed:04d}.png"
-        (root / path).parent.mkdir(parents=True, exist_ok=True)
-        (root / path).write_bytes(picture_bytes(seed, family=seed % families))
+        as_roots(root).local(path).parent.mkdir(parents=True, exist_ok=True)
+        as_roots(root).local(path).write_bytes(picture_bytes(seed, family=seed % families))
         paths.append(path)
     return paths

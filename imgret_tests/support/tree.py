@@ -19,7 +19,7 @@ from imgret_assets.domain.embeddings.table_reader import embedding_matrix
 from imgret_assets.domain.images.files import shard_of
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.image_roots import AnyRoot
+from imgret_assets.image_roots import AnyRoot, as_roots
 from imgret_tests.support.pictures import picture_bytes
 
 
@@ -28,7 +28,7 @@ def put(root: AnyRoot, path: str, data: bytes) -> str:
 
     Written in place, two versions of one size could share the clock tick that both their times come from.
     """
-    target = root / path
+    target = as_roots(root).local(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     aside = target.with_name(f".{target.name}.part"[:200])
     aside.write_bytes(data)

@@ -12,6 +12,7 @@ from starlette.responses import PlainTextResponse, Response
 
 from imgret_assets.app import turns
 from imgret_assets.app.components.thumbnails import file_preview
+from imgret_assets.domain.images.file_reading import stamp_of_file
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.operations.complete_state import served_home
 from imgret_assets.domain.runtime.cpu import usable_threads
@@ -32,8 +33,8 @@ def preview_address(home: Home, path: str) -> str:
     A changed file has another address, so that a browser never shows the old one.
     """
     try:
-        status = (home.images / path).stat()
-        stamp = f"{status.st_mtime_ns}-{status.st_size}"
+        mtime_ns, length = stamp_of_file(home.images / path)
+        stamp = f"{mtime_ns}-{length}"
     except (OSError, ValueError):
         stamp = ""
     return f"{ROUTE}?{urlencode({'path': path, 'stamp': stamp}, errors='surrogateescape')}"

@@ -19,11 +19,12 @@ from imgret_assets.app.graph_chart.echarts_options import Symbol
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.images.decode import decode, read_header
-from imgret_assets.domain.images.file_reading import open_image_file
+from imgret_assets.domain.images.file_reading import open_image_file, stamp_of_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 TILE_PX = 224
@@ -61,19 +62,18 @@ def readable_bytes(count: int) -> str:
     return f"{size:,.1f} GB"
 
 
-def image_facts(file: Path | None, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageFacts:
+def image_facts(file: ImageFile | None, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> ImageFacts:
     """Return the sizes of an image, read from its header."""
     if file is None:
         return ImageFacts()
     try:
-        status = file.stat()
-        return _cached_facts(file, status.st_mtime_ns, status.st_size, max_pixels, max_bytes)
+        return _cached_facts(file, *stamp_of_file(file), max_pixels, max_bytes)
     except OSError:
         return ImageFacts()
 
 
 @lru_cache(maxsize=_CACHED_FACTS)
-def _cached_facts(file: Path, mtime_ns: int, length: int, max_pixels: int, max_bytes: int) -> ImageFacts:
+def _cached_facts(file: ImageFile, mtime_ns: int, length: int, max_pixels: int, max_bytes: int) -> ImageFacts:
     # The time is part of the key only: a changed file is read again.
     del mtime_ns
     try:
@@ -85,7 +85,12 @@ def _cached_facts(file: Path, mtime_ns: int, length: int, max_pixels: int, max_b
 
 
 def file_thumbnail(
-    file: Path | None, size: int, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES, folder: Path | None = None
+    file: ImageFile | None,
+    size: int,
+    *,
+    max_pixels: int,
+    max_bytes: int = DEFAULT_MAX_BYTES,
+    folder: Path | None = None,
 ) -> bytes:
     """Return a file as JPEG of at most `size` x `size` pixels; a grey tile if it can't be read.
 
@@ -97,15 +102,15 @@ def file_thumbnail(
         folder: where thumbnails are stored (`domain.images.thumbnail_cache`); in memory only if None.
     """
     try:
-        status = None if file is None else file.stat()
+        stamp = None if file is None else stamp_of_file(file)
     except OSError:
-        status = None
-    if file is None or status is None:
+        stamp = None
+    if file is None or stamp is None:
         return thumbnail(Path(), size=size)
-    return _cached_thumbnail(file, status.st_mtime_ns, status.st_size, size, (max_pixels, max_bytes), folder)
+    return _cached_thumbnail(file, *stamp, size, (max_pixels, max_bytes), folder)
 
 
-def file_preview(file: Path, size: int, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
+def file_preview(file: ImageFile, size: int, *, max_pixels: int, max_bytes: int = DEFAULT_MAX_BYTES) -> bytes:
     """Return a file as `file_thumbnail` does, made anew each time: large ones would fill memory and disk."""
     if image_facts(file, max_pixels=max_pixels, max_bytes=max_bytes).width is None:
         return thumbnail(Path(), size=TILE_PX)
@@ -114,7 +119,7 @@ def file_preview(file: Path, size: int, *, max_pixels: int, max_bytes: int = DEF
 
 @lru_cache(maxsize=_CACHED_THUMBNAILS)
 def _cached_thumbnail(
-    file: Path, mtime_ns: int, length: int, size: int, limits: tuple[int, int], folder: Path | None
+    file: ImageFile, mtime_ns: int, length: int, size: int, limits: tuple[int, int], folder: Path | None
 ) -> bytes:
     # Time and length are part of the key only: a changed file is read again.
     del mtime_ns, length
@@ -155,13 +160,13 @@ def cropped_thumbnail(data: bytes, crop: Crop | None, size: int, *, max_pixels: 
     return _encode(dim, "JPEG")
 
 
-def home_thumbnail(home: Home, file: Path | None, size: int) -> bytes:
+def home_thumbnail(home: Home, file: ImageFile | None, size: int) -> bytes:
     """Return `file_thumbnail` with the home's limits of pixels and bytes and its folder of thumbnails."""
     limits = {"max_pixels": home.settings.max_pixels, "max_bytes": home.settings.max_bytes}
     return file_thumbnail(file, size, **limits, folder=thumbnails_folder(home))
 
 
-def home_tiles(home: Home, files: Sequence[Path | None]) -> list[str]:
+def home_tiles(home: Home, files: Sequence[ImageFile | None]) -> list[str]:
     """Return files as tiles of equal height, see `equal_tiles`."""
     return equal_tiles([home_thumbnail(home, file, TILE_PX) for file in files])
 

@@ -8,28 +8,43 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from imgret_assets.domain.images.files import walk
+from imgret_assets.domain.images.files import image_file, walk
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.errors import ImageError
 from imgret_assets.image_roots import AnyRoot, as_roots
+from imgret_assets.object_url import ImageFile, ObjectUrl, image_file_at, is_url
 
 
-def as_file(argument: Path, root: AnyRoot) -> Path:
+def as_file(argument: Path, root: AnyRoot) -> ImageFile:
     """Return the file or folder of an argument: relative to the working folder if it exists there, else to the root.
 
-    If it exists in neither, the argument is returned unchanged.
+    An address such as `s3://bucket/a.jpg` is that object. If it exists in neither place, the argument is returned
+    unchanged.
     """
-    return root / argument if not os.path.lexists(argument) and os.path.lexists(root / argument) else argument
+    if is_url(str(argument)):
+        return image_file_at(argument)
+    if os.path.lexists(argument):
+        return argument
+    below = root / argument
+    if isinstance(below, ObjectUrl):
+        return image_file(root, argument.as_posix()) or argument
+    return below if os.path.lexists(below) else argument
 
 
-def in_library(file: Path, root: AnyRoot) -> str | None:
+def is_folder(argument: Path, root: AnyRoot) -> bool:
+    """Return whether an argument names a folder of files."""
+    file = as_file(argument, root)
+    return isinstance(file, Path) and file.is_dir()
+
+
+def in_library(file: ImageFile, root: AnyRoot) -> str | None:
     """Return the path of a file in tables and graph: POSIX, below its root; None if it is outside of every root."""
     roots = as_roots(root)
     # First without following links: a link inside a root is listed by its own name.
     return roots.path_of(file) or roots.path_of(file, real=True)
 
 
-def files_in(arguments: Sequence[Path], root: AnyRoot) -> list[Path]:
+def files_in(arguments: Sequence[Path], root: AnyRoot) -> list[ImageFile]:
     """Return the files of arguments; a folder is replaced by its image files, sorted. No file is listed twice.
 
     A file that does not exist is included: opening it raises the error.
@@ -38,10 +53,10 @@ def files_in(arguments: Sequence[Path], root: AnyRoot) -> list[Path]:
         ImageError: a folder contains no image.
         RootError: a folder cannot be listed.
     """
-    files: list[Path] = []
+    files: list[ImageFile] = []
     for argument in arguments:
         path = as_file(argument, root)
-        if not path.is_dir():
+        if isinstance(path, ObjectUrl) or not path.is_dir():
             files.append(path)
             continue
         # A file whose name is not UTF-8 cannot be in the library, but it can be a query image.

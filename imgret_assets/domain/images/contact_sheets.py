@@ -18,10 +18,11 @@ from typing import Protocol
 from PIL import Image, ImageDraw, ImageFont, ImageOps
 
 from imgret_assets.domain.images.decode import decode
-from imgret_assets.domain.images.file_reading import read_image_file
+from imgret_assets.domain.images.file_reading import read_image_file, stamp_of_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.storage.atomic_files import replacing
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ImageFile
 from imgret_assets.wording import score_text
 
 _PAPER, _CARD, _EDGE = (244, 245, 247), (255, 255, 255), (221, 224, 229)
@@ -57,7 +58,7 @@ class Hit(Protocol):
         ...
 
 
-def thumbnail(path: Path, *, size: int = 96) -> bytes:
+def thumbnail(path: ImageFile, *, size: int = 96) -> bytes:
     """Return an image as JPEG of at most `size` x `size` pixels, in the colours and on the ground that are embedded.
 
     A file that can't be read gives a grey tile.
@@ -65,12 +66,12 @@ def thumbnail(path: Path, *, size: int = 96) -> bytes:
     return _jpeg(_small(path, size), 82)
 
 
-def data_uri(path: Path, size: int = 96) -> str:
+def data_uri(path: ImageFile, size: int = 96) -> str:
     """Return a thumbnail as a data URI, for Markdown and HTML."""
     return _uri(thumbnail(path, size=size))
 
 
-def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequence[str], size: int = 72) -> str:
+def markdown_thumbnails(rows: Sequence[Sequence[ImageFile | str]], *, headers: Sequence[str], size: int = 72) -> str:
     """Return a Markdown table with thumbnails among its cells.
 
     Args:
@@ -80,11 +81,11 @@ def markdown_thumbnails(rows: Sequence[Sequence[Path | str]], *, headers: Sequen
     """
     lines = [_row(headers), _row(["---"] * len(headers))]
     for row in rows:
-        lines.append(_row([f"![]({data_uri(cell, size)})" if isinstance(cell, Path) else _cell(cell) for cell in row]))
+        lines.append(_row([_cell(cell) if isinstance(cell, str) else f"![]({data_uri(cell, size)})" for cell in row]))
     return "\n".join(lines)
 
 
-def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -> str:
+def markdown_sheet(paths: Sequence[ImageFile], *, max_bytes: int, columns: int = 8) -> str:
     """Return a contact sheet as a Markdown image of at most `max_bytes` characters.
 
     The sheet shows the first images, as many as fit at a size at which they can be recognised. All images are made
@@ -103,7 +104,7 @@ def markdown_sheet(paths: Sequence[Path], *, max_bytes: int, columns: int = 8) -
     return ""
 
 
-def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: AnyRoot, title: str) -> None:
+def query_sheet(query: ImageFile, hits: Sequence[Hit], out: Path, *, root: AnyRoot, title: str) -> None:
     """Write a contact sheet of a query image and its hits as PNG, whole or not at all.
 
     Args:
@@ -141,7 +142,7 @@ def query_sheet(query: Path, hits: Sequence[Hit], out: Path, *, root: AnyRoot, t
         sheet.save(temporary, "PNG", optimize=True)
 
 
-def _small(path: Path, size: int) -> Image.Image:
+def _small(path: ImageFile, size: int) -> Image.Image:
     try:
         image = decode(read_image_file(path, max_bytes=_MAX_BYTES), max_pixels=_MAX_PIXELS, min_size=(size, size))
         image.thumbnail((size, size), Image.Resampling.LANCZOS, reducing_gap=2.0)
@@ -181,7 +182,7 @@ def _cell(text: str) -> str:
     return quoted
 
 
-def _grid(paths: Sequence[Path], size: int, columns: int) -> Image.Image:
+def _grid(paths: Sequence[ImageFile], size: int, columns: int) -> Image.Image:
     columns = min(columns, len(paths))
     gap = max(2, size // 24)
     step = size + gap
@@ -194,16 +195,15 @@ def _grid(paths: Sequence[Path], size: int, columns: int) -> Image.Image:
     return sheet
 
 
-def _file_stamp(path: Path) -> tuple[int, int]:
+def _file_stamp(path: ImageFile) -> tuple[int, int]:
     try:
-        status = path.stat()
+        return stamp_of_file(path)
     except (OSError, ValueError):
         return (0, 0)
-    return (status.st_mtime_ns, status.st_size)
 
 
 @lru_cache(maxsize=2048)
-def _cached_tile(path: Path, mtime_ns: int, file_bytes: int, size: int) -> Image.Image:
+def _cached_tile(path: ImageFile, mtime_ns: int, file_bytes: int, size: int) -> Image.Image:
     # Cached because a sheet that has to shrink is drawn several times; time and size make a changed file a new key.
     del mtime_ns, file_bytes
     return _small(path, size)
@@ -243,7 +243,7 @@ def _level(cards: Sequence[Image.Image]) -> list[Image.Image]:
     return levelled
 
 
-def _query_card(query: Path) -> Image.Image:
+def _query_card(query: ImageFile) -> Image.Image:
     image = _small(query, _QUERY - 2)
     lines = wrap_text(query.name, 16, _QUERY - 32)
     card = Image.new("RGB", (_QUERY, image.height + 2 + 62 + 21 * len(lines)), _CARD)

@@ -15,6 +15,7 @@ from imgret_assets.domain.images.file_reading import chunks_within, open_image_f
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
 from imgret_assets.domain.images.raw_pairs import find_usable_jpeg, shot_stamp
+from imgret_assets.domain.objects.stores import check_store_of
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 # Grows when a row gets further facts from a file's header: manifests with rows of an older version are then refreshed
@@ -30,6 +31,9 @@ def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_
             an unchanged file, only the header is read.
         max_pixels: an image with more pixels is `too_large`.
         max_bytes: a file with more bytes is `too_large`; it is not read, and its row has no hash.
+
+    Raises:
+        ObjectStoreError: the store of an object fails as a whole.
     """
     # The stamp of the shot's files takes the place of the files once they have been looked at.
     jpegs, row["shot"] = row.get("shot"), None
@@ -53,6 +57,7 @@ def inspect_file(row: dict[str, Any], max_pixels: int, max_bytes: int = DEFAULT_
     except UnusableImageError as problem:
         row["status"], row["error"] = problem.status, problem.reason
     except OSError as error:
+        check_store_of(error)
         row["status"], row["error"] = status_of_os_error(error)
     else:
         row.update(width=header.width, height=header.height, format=header.format, status=Status.OK, error=None)

@@ -1,17 +1,19 @@
-"""Reading of image files: what is no regular file, or has too many bytes, is refused before a byte is read.
+"""Reading of image files and objects: what is no regular file, or has too many bytes, is refused before a byte is read.
 
-Belongs here: opening a file and reading its bytes, for the manifest, the embeddings, queries and the page alike. Not
-here: which files there are (`domain.images.files`), which of a content's files is read (`domain.images.image_reader`).
+Belongs here: opening a file or an object and reading its bytes, for the manifest, the embeddings, queries and the page
+alike: from here on, both are open files. Not here: which files there are (`domain.images.files`), which of a content's
+files is read (`domain.images.image_reader`), stores and the cache of their objects (`domain.objects`).
 """
 
 import os
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import BinaryIO
 
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.objects.object_cache import open_object, recent_facts
+from imgret_assets.object_url import ImageFile, ObjectUrl, image_file_at
 
 _CHUNK_BYTES = 1 << 20
 _KINDS = {
@@ -36,17 +38,22 @@ def failure_of_kind(mode: int) -> UnusableImageError | None:
 
 
 @contextmanager
-def open_image_file(file: Path | str, *, max_bytes: int) -> Iterator[BinaryIO]:
-    """Open a regular file of at most `max_bytes` bytes.
+def open_image_file(file: ImageFile | str, *, max_bytes: int) -> Iterator[BinaryIO]:
+    """Open a regular file or an object of at most `max_bytes` bytes.
 
     Args:
-        file: the file; a link is followed.
+        file: the file, of which a link is followed, or the object, which becomes a file of this machine.
         max_bytes: a larger file is refused.
 
     Raises:
         UnusableImageError: it is no regular file (`not_an_image`), or larger (`too_large`).
-        OSError: it can't be opened.
+        OSError: it can't be opened; an ObjectError of an object.
     """
+    file = image_file_at(file)
+    if isinstance(file, ObjectUrl):
+        with open_object(file, may_read=lambda size: _check_size(size, max_bytes)) as opened:
+            yield opened
+        return
     with open(file, "rb", opener=_open_without_waiting) as opened:
         found = os.fstat(opened.fileno())
         failure = failure_of_kind(found.st_mode) or _failure_of_size(found.st_size, max_bytes)
@@ -60,8 +67,21 @@ def _open_without_waiting(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
-def read_image_file(file: Path | str, *, max_bytes: int) -> bytes:
-    """Return the bytes of a regular file of at most `max_bytes` bytes.
+def stamp_of_file(file: ImageFile) -> tuple[int, int]:
+    """Return the time of the last change, in ns, and the number of bytes of a file; of an object, at most a minute old.
+
+    Raises:
+        OSError: it does not exist or can't be read.
+    """
+    if isinstance(file, ObjectUrl):
+        facts = recent_facts(file)
+        return facts.modified_ns, facts.bytes
+    status = file.stat()
+    return status.st_mtime_ns, status.st_size
+
+
+def read_image_file(file: ImageFile | str, *, max_bytes: int) -> bytes:
+    """Return the bytes of a regular file or an object of at most `max_bytes` bytes.
 
     Args:
         file: the file; a link is followed.
@@ -101,6 +121,11 @@ def chunks_within(opened: BinaryIO, *, max_bytes: int) -> Iterator[bytes]:
         if (failure := _failure_of_size(total, max_bytes)) is not None:
             raise failure
         yield chunk
+
+
+def _check_size(size: int, max_bytes: int) -> None:
+    if (failure := _failure_of_size(size, max_bytes)) is not None:
+        raise failure
 
 
 def _failure_of_size(size: int, max_bytes: int) -> UnusableImageError | None:

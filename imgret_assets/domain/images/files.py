@@ -1,7 +1,8 @@
 """The files of an image root: the candidates for images in a stable order, with what the file system says of them.
 
-Belongs here: names, links, folders; the shard and the label of a path. Not here: opening files
-(`domain.images.file_inspection`, `domain.images.image_reader`).
+Belongs here: names, links, folders, and the objects of a bucket in their place; the shard and the label of a path. Not
+here: opening files (`domain.images.file_inspection`, `domain.images.image_reader`), pages of objects
+(`domain.objects.object_pages`).
 """
 
 import errno
@@ -9,17 +10,22 @@ import hashlib
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from imgret_assets.domain.images.decode import EXTENSIONS
-from imgret_assets.domain.images.file_reading import failure_of_kind
+from imgret_assets.domain.images.file_reading import failure_of_kind, stamp_of_file
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.raw_names import jpegs_of_shots
+from imgret_assets.domain.objects.object_pages import read_page
+from imgret_assets.domain.objects.stores import ObjectError, ObjectFacts, list_objects
 from imgret_assets.errors import RootError, did_you_mean
 from imgret_assets.image_roots import EXAMPLE, AnyRoot, ImageRoots, as_roots
+from imgret_assets.object_url import ImageFile, ObjectUrl, is_url
 
 # A 64-bit number of nanoseconds ends in the years 1677 and 2262; file systems hold times far beyond.
 _MIN_NS, _MAX_NS = -(2**63), 2**63 - 1
+# Stands between the path of a prefix and the key after which its listing goes on; no name of a file has it.
+_AFTER = "\0"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,10 +35,12 @@ class Candidate:
     Attributes:
         path: POSIX, relative to the root. A name that is not UTF-8 has its invalid bytes as \xNN and its backslashes
             doubled.
-        location: where the file is, for the operating system.
+        location: where the file is, for the operating system; the address of an object.
         bytes, inode, hard_links: as the file system reports them; of a link, those of the file that it leads to.
-            `hard_links` is how many names the file has anywhere in its file system.
-        mtime_ns, ctime_ns: the times that the file system reports, as `storable_ns` limits them.
+            `hard_links` is how many names the file has anywhere in its file system. Of an object, `inode` is a digest
+            of its address and ETag.
+        mtime_ns, ctime_ns: the times that the file system reports, as `storable_ns` limits them. Of an object,
+            `mtime_ns` is when it was stored, and `ctime_ns` is 0.
         link: path of the file that a symbolic link leads to in the end, relative to the root, in the form of `path`;
             None for a file and for a link that leads out of the root.
         status: None for a file that is still to be inspected.
@@ -56,8 +64,18 @@ class Candidate:
 
     @property
     def stat_fingerprint(self) -> tuple[int, int, int, int]:
-        """Size, times and inode: differs whenever the file's content may have changed."""
+        """Size, times and inode: differs whenever the file's content may have changed.
+
+        Of an object, no times: its ETag tells more, and stays the same if the same content is stored again.
+        """
+        if self.is_object:
+            return (self.bytes, 0, 0, self.inode)
         return (self.bytes, self.mtime_ns, self.ctime_ns, self.inode)
+
+    @property
+    def is_object(self) -> bool:
+        """Whether it lies in a bucket."""
+        return is_url(self.location)
 
 
 @dataclass
@@ -116,7 +134,10 @@ def check_roots(root: AnyRoot) -> ImageRoots:
     return roots
 
 
-def _check_root(name: str, folder: Path) -> None:
+def _check_root(name: str, folder: ImageFile) -> None:
+    if isinstance(folder, ObjectUrl):
+        _check_bucket(name, folder)
+        return
     named = f"root {name}, {folder}," if name else f"root {folder}"
     try:
         with os.scandir(folder):
@@ -134,6 +155,29 @@ def _check_root(name: str, folder: Path) -> None:
     elif "=" in str(folder):
         remedy += f"; several roots are set as {EXAMPLE}"
     raise RootError(problem, expected="a folder of image files", remedy=remedy)
+
+
+def _check_bucket(name: str, prefix: ObjectUrl) -> None:
+    try:
+        objects, _ = list_objects(prefix, limit=1)
+    except ObjectError as error:
+        if error.errno != errno.EINVAL:
+            raise _bucket_error(name, prefix, f"can't be listed: {error.strerror}") from error
+        # Some object's key can't be a path: `list_folder` finds the others.
+        return
+    if not objects:
+        # A bucket has no empty folders: a prefix without objects is one that does not exist.
+        raise _bucket_error(name, prefix, "has no objects")
+
+
+def _bucket_error(name: str, prefix: ObjectUrl, problem: str) -> RootError:
+    return RootError(
+        f"The image root {name}{', ' if name else ''}{prefix}{',' if name else ''} {problem}",
+        expected="a bucket, or a prefix in one, that the credentials in the environment may list",
+        remedy="check its name, AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL"
+        + (f", or leave {name} out of IMGRET_IMAGES (or --images) for good" if name else "")
+        + "; nothing was deleted",
+    )
 
 
 def walk(root: AnyRoot, counts: WalkCounts | None = None) -> Iterator[Candidate]:
@@ -159,7 +203,8 @@ def list_folder(root: AnyRoot, folder: str, counts: WalkCounts | None = None) ->
 
     Args:
         root: the image roots, or a folder.
-        folder: as paths in it begin; `""` is the plain root itself, or has the roots with a name as its subfolders.
+        folder: as paths in it begin; `""` is the plain root itself, or has the roots with a name as its subfolders. In
+            a bucket, it has a part of all objects below it, and its only subfolder is the rest of them.
         counts: grows by the names that are no candidates.
 
     Raises:
@@ -169,8 +214,11 @@ def list_folder(root: AnyRoot, folder: str, counts: WalkCounts | None = None) ->
     roots = as_roots(root)
     if roots.is_named and not folder:
         return [], roots.names
+    place = roots / folder.partition(_AFTER)[0]
+    if isinstance(place, ObjectUrl):
+        return _list_objects(roots, folder, counts)
     try:
-        with os.scandir(roots / folder) as scanned:
+        with os.scandir(place) as scanned:
             entries = sorted(scanned, key=lambda entry: entry.name)
     except OSError as error:
         return [_unlistable(roots, folder, error)], []
@@ -189,6 +237,53 @@ def list_folder(root: AnyRoot, folder: str, counts: WalkCounts | None = None) ->
         else:
             counts.ignored += 1
     return _with_shots(candidates), subfolders
+
+
+def _list_objects(roots: ImageRoots, folder: str, counts: WalkCounts) -> tuple[list[Candidate], list[str]]:
+    """List some of the objects below a prefix; the rest is its subfolder."""
+    path, _, after = folder.partition(_AFTER)
+    prefix = roots / path
+    assert isinstance(prefix, ObjectUrl)  # noqa: S101
+    try:
+        page = read_page(prefix, after)
+    except ObjectError as error:
+        if error.errno != errno.EINVAL or path in ("", *roots.names):
+            name = roots.name_of(path)
+            raise _bucket_error(name, prefix, f"can't be listed: {error.strerror}") from error
+        reason = f"the folder can't be listed: an object in it has {error.strerror}"
+        return [Candidate(path, str(prefix), status=Status.UNREADABLE, error=reason, is_unlistable_folder=True)], []
+    in_folders: dict[str, list[Candidate]] = {}
+    for facts in page.objects:
+        relative = prefix.relative(facts.url)
+        if not relative or _is_hidden(relative):
+            counts.hidden += bool(relative)
+        elif not is_candidate(facts.url.name):
+            counts.ignored += 1
+        else:
+            candidate = _object_candidate(_below(path, relative), facts)
+            in_folders.setdefault(facts.url.key.rpartition("/")[0], []).append(candidate)
+    rest = [
+        f"{_below(path, prefix.relative(below))}{_AFTER}{last}"
+        for below, last in page.remaining
+        if below == prefix or not _is_hidden(below.name)
+    ]
+    return [each for candidates in in_folders.values() for each in _with_shots(candidates)], rest
+
+
+def _object_candidate(path: str, facts: ObjectFacts) -> Candidate:
+    return Candidate(
+        path,
+        str(facts.url),
+        bytes=facts.bytes,
+        mtime_ns=facts.modified_ns,
+        inode=inode_of_object(facts),
+    )
+
+
+def inode_of_object(facts: ObjectFacts) -> int:
+    """Return what stands for the inode number of an object: it differs if the address or the ETag does."""
+    digest = hashlib.blake2b(f"{facts.url}\0{facts.etag}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big")
 
 
 def _with_shots(candidates: list[Candidate]) -> list[Candidate]:
@@ -231,6 +326,14 @@ class ListingFingerprint:
         """Parse the text of `__str__`."""
         files, total = text.split(":")
         return cls(int(files), int(total, 16))
+
+
+def _below(folder: str, relative: str | None) -> str:
+    return "/".join(part for part in (folder, relative) if part)
+
+
+def _is_hidden(path: str) -> bool:
+    return any(part.startswith(".") for part in path.split("/"))
 
 
 def is_candidate(name: str) -> bool:
@@ -320,8 +423,8 @@ def status_of_os_error(error: OSError) -> tuple[Status, str]:
     return Status.UNREADABLE, reason
 
 
-def image_file(root: AnyRoot, path: str) -> Path | None:
-    """Return the image file at a path of the roots; None if it is no image file, hidden, or outside by a link.
+def image_file(root: AnyRoot, path: str) -> ImageFile | None:
+    """Return the image file or object at a path of the roots; None if it is none, hidden, or outside by a link.
 
     A path with `..` must stay in the root that it names; a link may lead into another root.
     """
@@ -329,8 +432,11 @@ def image_file(root: AnyRoot, path: str) -> Path | None:
     parts = PurePosixPath(path).parts
     if not parts or any(part.startswith(".") for part in parts) or not is_candidate(parts[-1]):
         return None
-    file = roots / path
     try:
+        file = roots / path
+        if isinstance(file, ObjectUrl):
+            stamp_of_file(file)
+            return file
         return file if roots.path_of(file, real=True) is not None and file.is_file() else None
     except (OSError, ValueError):
         return None

@@ -20,6 +20,7 @@ from imgret_assets.domain.images.failures import failure_of
 from imgret_assets.domain.images.file_reading import open_image_file, read_within
 from imgret_assets.domain.images.files import status_of_os_error
 from imgret_assets.domain.images.image_status import Status, UnusableImageError
+from imgret_assets.domain.objects.stores import check_store_of
 from imgret_assets.image_roots import AnyRoot
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
@@ -186,6 +187,7 @@ def content_bytes(
 
     Raises:
         UnusableImageError: no file has the content any more; with the status and the reason.
+        ObjectStoreError: the store of an object fails as a whole.
     """
     problem: tuple[Status, str] = (Status.VANISHED, "")
     for path in paths:
@@ -196,6 +198,7 @@ def content_bytes(
                     started = time.monotonic()
                     data = read_within(file)
             except OSError as error:
+                check_store_of(error)
                 problem = status_of_os_error(error)
                 continue
             except UnusableImageError as error:

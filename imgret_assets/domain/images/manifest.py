@@ -6,6 +6,7 @@ or exchanged image root. Not here: walking the folders (`domain.images.files`), 
 (`domain.images.labels`, `domain.images.library`).
 """
 
+import os
 import tempfile
 import time
 from collections import Counter
@@ -35,6 +36,7 @@ from imgret_assets.domain.storage.table_metadata import ManifestMetadata
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import RootError, VanishedFilesError
 from imgret_assets.image_roots import ImageRoots
+from imgret_assets.object_url import is_url
 from imgret_assets.wording import counted
 
 # A file written in the clock tick of the listing can change again without its times showing it.
@@ -360,7 +362,9 @@ class _ShardScanner:
     def _is_same_file(self, row: Row, known_row: Row) -> bool:
         """Return whether a listed file is certainly the one that the known row describes."""
         metadata = self.known_metadata
-        if metadata is None or any(row[key] != known_row[key] for key in ("bytes", "mtime_ns", "ctime_ns", "inode")):
+        is_object = is_url(os.fsdecode(row["location"]))
+        compared = ("bytes", "inode") if is_object else ("bytes", "mtime_ns", "ctime_ns", "inode")
+        if metadata is None or any(row[key] != known_row[key] for key in compared):
             return False
         if known_row["status"] in _INSPECTED_AGAIN:
             return False
@@ -370,7 +374,8 @@ class _ShardScanner:
         was_read = known_row["sha256"] is not None
         if was_read != (row["bytes"] <= self.home.settings.max_bytes):
             return False
-        return not self._is_racy([row["mtime_ns"], row["ctime_ns"]])
+        # Each content of an object has an ETag of its own, however soon it follows the one before.
+        return is_object or not self._is_racy([row["mtime_ns"], row["ctime_ns"]])
 
     def _is_same_shot(self, row: Row, known_row: Row) -> bool:
         """Return whether the JPEG files beside a camera raw file are certainly those that its known row was made of."""

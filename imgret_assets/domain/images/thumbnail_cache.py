@@ -12,8 +12,10 @@ from pathlib import Path
 
 from imgret_assets.domain.images.contact_sheets import thumbnail
 from imgret_assets.domain.images.decode import DECODER_VERSION
+from imgret_assets.domain.images.file_reading import stamp_of_file
 from imgret_assets.domain.images.files import storable_ns
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.object_url import ImageFile
 
 
 def thumbnails_folder(home: Home) -> Path:
@@ -21,21 +23,21 @@ def thumbnails_folder(home: Home) -> Path:
     return home.path / "thumbnails"
 
 
-def cached_thumbnail(folder: Path, file: Path, size: int) -> bytes:
+def cached_thumbnail(folder: Path, file: ImageFile, size: int) -> bytes:
     """Return an image as JPEG of at most `size` x `size` pixels, from the cache if it has it.
 
     A file that can't be read gives a grey tile, which is not cached. A folder that can't be written caches nothing.
 
     Args:
         folder: the cache (`thumbnails_folder`).
-        file: the image file.
+        file: the image file or object.
         size: longest side in pixels.
     """
     try:
-        status = file.stat()
+        mtime_ns, file_bytes = stamp_of_file(file)
     except OSError:
         return thumbnail(file, size=size)
-    cached = folder / str(size) / _name(file, storable_ns(status.st_mtime_ns), status.st_size)
+    cached = folder / str(size) / _name(file, storable_ns(mtime_ns), file_bytes)
     try:
         return cached.read_bytes()
     except OSError:
@@ -57,7 +59,7 @@ def unused_thumbnails(home: Home, images: Iterable[tuple[str, int, int]]) -> Ite
             yield cached
 
 
-def _name(file: Path, mtime_ns: int, file_bytes: int) -> str:
+def _name(file: ImageFile, mtime_ns: int, file_bytes: int) -> str:
     # A changed file or decoder has another thumbnail name, so that an old thumbnail is never returned.
     digest = hashlib.sha256(f"{DECODER_VERSION} {mtime_ns} {file_bytes} ".encode() + os.fsencode(file)).hexdigest()
     return f"{digest[:2]}/{digest[2:40]}.jpg"

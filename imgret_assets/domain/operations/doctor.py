@@ -19,6 +19,7 @@ from pathlib import Path
 from imgret_assets.domain.embeddings.embedding_spaces import spaces_with_tables
 from imgret_assets.domain.graph.connection import Database, open_database
 from imgret_assets.domain.graph.graph_state import check_owner
+from imgret_assets.domain.images.file_reading import open_image_file
 from imgret_assets.domain.images.files import check_roots, walk
 from imgret_assets.domain.inference.converted_network import import_openvino
 from imgret_assets.domain.inference.engine_selection import choose_embedder
@@ -34,6 +35,7 @@ from imgret_assets.domain.storage.home import Home, open_existing_home
 from imgret_assets.domain.storage.verification import find_damaged
 from imgret_assets.errors import HomeError, ImgretError, ModelError, RootError, StaleTableError, TableError
 from imgret_assets.locations import install_command
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import Settings, env_file
 from imgret_assets.wording import counted
 
@@ -181,7 +183,7 @@ def _check_images(home: Home) -> str:
     return str(roots)
 
 
-def _check_image_folder(folder: Path) -> None:
+def _check_image_folder(folder: ImageFile) -> None:
     first = next((candidate for candidate in walk(folder) if candidate.status is None), None)
     if first is None:
         raise RootError(
@@ -189,7 +191,7 @@ def _check_image_folder(folder: Path) -> None:
             remedy="put images there, set IMGRET_IMAGES (or --images), or run `imgret samples`",
         )
     try:
-        with Path(first.location).open("rb") as file:
+        with open_image_file(first.location, max_bytes=first.bytes) as file:
             file.read(1)
     except OSError as error:
         raise RootError(

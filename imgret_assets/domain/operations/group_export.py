@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import HomeError, ImgretError
+from imgret_assets.object_url import ImageFile, ObjectUrl
 from imgret_assets.wording import counted
 
 LIST, LINKS, ALBUM = EXPORTS = ("list", "links", "album")
@@ -21,7 +22,7 @@ _STYLE = (
 )
 
 
-def list_of_files(files: Sequence[Path]) -> bytes:
+def list_of_files(files: Sequence[ImageFile]) -> bytes:
     """Return the paths of files, one a line, in UTF-8; bytes of a name that are no UTF-8 stay as they are.
 
     Raises:
@@ -36,7 +37,7 @@ def list_of_files(files: Sequence[Path]) -> bytes:
     return "".join(f"{file}\n" for file in files).encode("utf-8", "surrogateescape")
 
 
-def link_files(files: Sequence[Path], folder: Path) -> int:
+def link_files(files: Sequence[ImageFile], folder: Path) -> int:
     """Fill a new folder with symbolic links to files, numbered in their order, and return how many.
 
     Args:
@@ -44,9 +45,16 @@ def link_files(files: Sequence[Path], folder: Path) -> int:
         folder: created; must be missing or empty, so that nothing in it is replaced.
 
     Raises:
+        ImgretError: an image lies in a bucket; nothing is created.
         HomeError: the folder has files, or can't be written.
         DiskFullError: the disk is full.
     """
+    in_bucket = next((file for file in files if isinstance(file, ObjectUrl)), None)
+    if in_bucket is not None:
+        raise ImgretError(
+            f"{in_bucket} lies in a bucket, and a link leads to files alone",
+            remedy="export a list, which has the addresses, or an album: --as list, --as album",
+        )
     with atomic_files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
         if any(folder.iterdir()):
@@ -57,12 +65,14 @@ def link_files(files: Sequence[Path], folder: Path) -> int:
     return len(files)
 
 
-def album(title: str, files: Sequence[Path], captions: Sequence[str], thumbnail: Callable[[Path], bytes]) -> str:
+def album(
+    title: str, files: Sequence[ImageFile], captions: Sequence[str], thumbnail: Callable[[ImageFile], bytes]
+) -> str:
     """Return an HTML page with thumbnails of files, each a link to its file; it needs no other file or server.
 
     Args:
         title: of the page.
-        files: absolute paths.
+        files: absolute paths, or objects.
         captions: text below each image.
         thumbnail: returns a file as JPEG.
     """

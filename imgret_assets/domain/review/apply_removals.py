@@ -47,6 +47,7 @@ from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.permissions import users_umask
 from imgret_assets.errors import DecisionError
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ImageFile, ObjectUrl
 
 _LOCK = "removals"
 
@@ -83,6 +84,8 @@ def check_destination(home: Home, to: Path) -> Path:
     """
     folder = Path(os.path.realpath(to))
     for _, image_folder in home.images.folders:
+        if isinstance(image_folder, ObjectUrl):
+            continue
         root = Path(os.path.realpath(image_folder))
         if folder == root or root in folder.parents or folder in root.parents:
             where = "is the image root" if folder == root else "is in" if root in folder.parents else "contains"
@@ -91,6 +94,19 @@ def check_destination(home: Home, to: Path) -> Path:
                 expected="a folder beside the image root",
             )
     return folder
+
+
+def check_movable(home: Home, removals: Sequence[Removal]) -> None:
+    """Raise an error if no file of removals can be moved, because all of them lie in buckets.
+
+    Raises:
+        DecisionError: with the remedy.
+    """
+    if removals and all(isinstance(home.images / removal.path, ObjectUrl) for removal in removals):
+        raise DecisionError(
+            f"The images of {home.images} lie in a bucket, where imgret changes nothing; nothing was moved",
+            remedy="`imgret review --dry-run -0` prints the addresses for the tool of your store",
+        )
 
 
 def apply_removals(
@@ -111,13 +127,14 @@ def apply_removals(
         progress: receives how many files have been moved or refused.
 
     Raises:
-        DecisionError: the destination is not allowed.
+        DecisionError: the destination is not allowed, or all files lie in buckets.
         HomeError, DiskFullError: the undo file can't be written.
         LockTimeoutError: another process has been moving files for longer than the setting allows.
     """
     applied = Applied()
     if not removals:
         return applied
+    check_movable(home, removals)
     folder = undo_folder(home) if to is None else check_destination(home, to)
     # In a folder that a person names, the rights are those that this person sets.
     umask = nullcontext() if to is None else users_umask()
@@ -174,7 +191,7 @@ class _Mover:
             NotMovedError: it is not removable any more, or it or the file kept instead is not as recorded.
         """
         removal = self._current(removal)
-        source, keep = self._home.images / removal.path, self._home.images / removal.keep
+        source, keep = _local_file(self._home.images, removal.path), _local_file(self._home.images, removal.keep)
         identity, keep_identity = self._check(removal, source, keep)
         destination = None if self._folder is None else free_name(self._folder / removal.path)
         file = MovedFile(
@@ -230,7 +247,19 @@ class _Mover:
         return identity, keep_identity
 
 
-def _is_own_folder(root: Path | None, folder: Path) -> bool:
+def _local_file(root: AnyRoot, path: str) -> Path:
+    """Return the file at a path.
+
+    Raises:
+        NotMovedError: it lies in a bucket.
+    """
+    file = root / path
+    if isinstance(file, ObjectUrl):
+        raise NotMovedError(f"stays: {file} lies in a bucket, where imgret changes nothing")
+    return file
+
+
+def _is_own_folder(root: ImageFile | None, folder: Path) -> bool:
     """Return whether no part of a folder's path below its root is a link."""
     if root is None:
         return False
@@ -242,9 +271,11 @@ def _links_first(root: AnyRoot, removals: Sequence[Removal]) -> list[Removal]:
     return sorted(removals, key=lambda removal: (-_hops(root / removal.path), removal.path))
 
 
-def _hops(path: Path) -> int:
+def _hops(path: ImageFile) -> int:
     """Return how many links lead from a path to its file; at most 40, as many as the system follows."""
     hops = 0
+    if isinstance(path, ObjectUrl):
+        return hops
     while hops < 40 and path.is_symlink():
         path, hops = path.parent / path.readlink(), hops + 1
     return hops
@@ -271,8 +302,9 @@ def restore_files(path: Path, *, max_bytes: int) -> Applied:
         for file in content.files:
             if file.state not in (MOVED, MOVING) or file.moved_to is None:
                 continue
-            source, destination = path.parent / file.moved_to, content.root / file.path
+            source = path.parent / file.moved_to
             try:
+                destination = _local_file(content.root, file.path)
                 if _is_in_place(destination, file, max_bytes):
                     undo_file.finish(file.number, RESTORED, "it was at its place")
                     continue

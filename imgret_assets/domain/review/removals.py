@@ -19,7 +19,8 @@ from imgret_assets.domain.duplicates.usable_images import (
     group_by_content,
     load_files,
 )
-from imgret_assets.domain.images.files import storable_ns
+from imgret_assets.domain.images.files import inode_of_object, storable_ns
+from imgret_assets.domain.objects.stores import facts_of
 from imgret_assets.domain.review.decision_log import read_decisions
 from imgret_assets.domain.review.decisions import (
     DUPLICATE,
@@ -34,6 +35,7 @@ from imgret_assets.domain.review.decisions import (
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import DecisionError, TableError
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ObjectUrl
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,6 +220,8 @@ def _is_unchanged(root: AnyRoot, image: UsableImage) -> bool:
     """Return whether a path still holds the file, or the link to the file, that its manifest row describes."""
     try:
         file = root / image.path
+        if isinstance(file, ObjectUrl):
+            return image.stored_file is not None and inode_of_object(facts_of(file)) == image.stored_file[0]
         if file.is_symlink() != (image.link is not None):
             return False
         stat = file.stat()

@@ -6,7 +6,6 @@ Belongs here: their records, the modes and metrics, reading a query image. Not h
 
 import hashlib
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,6 +15,7 @@ from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.search.dates import first_second, last_second
 from imgret_assets.errors import ImageError, SettingError
 from imgret_assets.image_roots import AnyRoot, as_roots
+from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import DEFAULT_MAX_BYTES
 
 MODES = ("index", "exact", "rerank")
@@ -187,11 +187,11 @@ class QueryImage:
         return hashlib.sha256(self.data).hexdigest()
 
 
-def read_query(file: Path, root: AnyRoot | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> QueryImage:
+def read_query(file: ImageFile, root: AnyRoot | None = None, *, max_bytes: int = DEFAULT_MAX_BYTES) -> QueryImage:
     """Read a query image.
 
     Args:
-        file: the image file.
+        file: the image file or object.
         root: the image roots, for the path below it.
         max_bytes: a larger file is refused.
 

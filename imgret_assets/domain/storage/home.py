@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from imgret_assets.domain.objects.object_cache import keep_objects
 from imgret_assets.domain.storage import locks, permissions, pull_swap, reshard_swap
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, require_home, shard_keys, write_record
 from imgret_assets.errors import HomeError, ImgretError, ReshardedError, SettingError
@@ -195,6 +196,7 @@ def open_home(settings: Settings) -> Home:
         HomeError: the folder can't be made, or its record can't be read.
     """
     permissions.restrict(settings.readable_by)
+    keep_objects(settings.home / "objects", round(settings.object_cache_gb * 1e9))
     if reshard_swap.is_ready(settings.home):
         with _hold(settings, [locks.HOME], "finishing a reshard"):
             reshard_swap.finish_swap(settings.home)

@@ -38,7 +38,7 @@ def test_a_long_chain_is_one_set() -> None:
 
 def test_the_duplicates_table_is_used_if_there_is_one(built: Home) -> None:
     original = next(path for path in sorted(built.images.folder.rglob("*")) if path.is_file())
-    copy = built.images / "backup" / f"copy{original.suffix}"
+    copy = built.images.local(f"backup/copy{original.suffix}")
     copy.parent.mkdir()
     copy.write_bytes(original.read_bytes())
     rebuild(built)

@@ -55,7 +55,7 @@ def test_the_tables_are_read_and_must_be_current(built: Home) -> None:
     assert (np.diff(samples.scores) >= 0).all()
     pairs = samples.above(-1.0, 3)
     assert len(pairs) == 3
-    assert all((built.images / path).is_file() for pair in pairs for path in (pair.a, pair.b))
+    assert all(built.images.local(path).is_file() for pair in pairs for path in (pair.a, pair.b))
     put(built.images, "new.png", picture_bytes(77))
     refresh_manifest(built)
     refresh_embeddings(built, FakeEmbedder())

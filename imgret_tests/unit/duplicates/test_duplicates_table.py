@@ -82,7 +82,7 @@ def test_duplicates_point_to_the_image_to_keep(duplicated: Home) -> None:
     assert {path: row["path_keep"] for path, row in found.items()} == expected
     assert {path for path, row in found.items() if row["kind"] == "exact"} == {"other/scene1-again.png", "flat/b.png"}
     assert (report.exact, report.near, report.images) == (2, 9, 16)
-    assert report.duplicate_bytes == sum((duplicated.images / path).stat().st_size for path in found)
+    assert report.duplicate_bytes == sum(duplicated.images.local(path).stat().st_size for path in found)
     near = [row for row in found.values() if row["kind"] == "near"]
     assert all(row["correlation"] >= 0.96 and 0 <= row["distance"] <= 64 and row["cosine"] >= 0.5 for row in near)
     assert "kept: 240 x 180 pixels, not 120 x 90" in found["copies/0-half.png"]["reason"]
@@ -111,7 +111,7 @@ def test_an_unchanged_collection_computes_and_writes_nothing(duplicated: Home) -
 def test_only_new_contents_are_fingerprinted(duplicated: Home) -> None:
     first = refresh(duplicated)
     assert first.fingerprinted == 13
-    (duplicated.images / "scene2.png").rename(duplicated.images / "renamed.png")
+    duplicated.images.local("scene2.png").rename(duplicated.images / "renamed.png")
     put(duplicated.images, "new.png", encode(scene(7)))
     put(duplicated.images, "new-small.png", near_duplicates_of(scene(7))["half.png"])
     report = refresh(duplicated)
@@ -132,7 +132,7 @@ def test_a_table_of_another_method_is_computed_again(duplicated: Home, monkeypat
 @pytest.mark.usefixtures("settled")
 def test_if_the_image_to_keep_goes_the_next_best_is_kept(duplicated: Home) -> None:
     refresh(duplicated)
-    (duplicated.images / "scene0.png").unlink()
+    duplicated.images.local("scene0.png").unlink()
     refresh(duplicated)
     kept = {row["path_keep"] for path, row in rows(duplicated).items() if path.startswith("copies/0")}
     assert kept == {"copies/0-brighter.jpg"} or kept == {"copies/0-recompressed.jpg"}
@@ -163,14 +163,14 @@ def test_a_stopped_run_keeps_its_fingerprints(duplicated: Home, monkeypatch: pyt
 def test_a_file_that_can_not_be_read_is_tried_again(duplicated: Home) -> None:
     refresh_manifest(duplicated)
     refresh_embeddings(duplicated, FakeEmbedder())
-    hidden = duplicated.images / "scene1.png"
-    hidden.rename(duplicated.images / ".hidden")
-    (duplicated.images / "other/scene1-again.png").rename(duplicated.images / ".hidden2")
+    hidden = duplicated.images.local("scene1.png")
+    hidden.rename(duplicated.images.local(".hidden"))
+    duplicated.images.local("other/scene1-again.png").rename(duplicated.images / ".hidden2")
     report = refresh_duplicates(duplicated, SPACE)
     assert report.pending == 1
     assert "1 could not be read: the next run tries again" in report.summary
-    (duplicated.images / ".hidden").rename(hidden)
-    (duplicated.images / ".hidden2").rename(duplicated.images / "other/scene1-again.png")
+    duplicated.images.local(".hidden").rename(hidden)
+    duplicated.images.local(".hidden2").rename(duplicated.images / "other/scene1-again.png")
     report = refresh_duplicates(duplicated, SPACE)
     assert (report.pending, report.fingerprinted, report.near) == (0, 1, 9)
 
@@ -218,7 +218,7 @@ def test_an_edited_image_and_a_grey_version_are_to_be_looked_at_first(home: Home
     put(home.images, "grey.png", encode(whole.resize((240, 180)).convert("L")))
     report = refresh(home)
     stored = tables.read(tables.duplicates_path(home.warehouse)).to_pylist()
-    first = max(("whole.png", "edited.png"), key=lambda path: (home.images / path).stat().st_size)
+    first = max(("whole.png", "edited.png"), key=lambda path: home.images.local(path).stat().st_size)
     second = {"whole.png": "edited.png", "edited.png": "whole.png"}[first]
     kinds = {(row["path_from"], row["path_keep"]): row["kind"] for row in stored}
     assert kinds == {
@@ -227,7 +227,7 @@ def test_an_edited_image_and_a_grey_version_are_to_be_looked_at_first(home: Home
         ("edited-small.jpg", "edited.png"): "near",
     }
     assert (report.exact, report.near, report.look_first) == (0, 1, 2)
-    assert report.duplicate_bytes == (home.images / "edited-small.jpg").stat().st_size
+    assert report.duplicate_bytes == home.images.local("edited-small.jpg").stat().st_size
     assert "; 2 to look at first: " in report.summary
     reasons = {row["path_from"]: row["reason"] for row in stored}
     assert reasons["grey.png"].startswith("look first: a grey version of the other (correlation ")
@@ -338,15 +338,15 @@ def test_a_refreshed_table_equals_one_made_from_scratch(steps: list[dict[str, st
 def test_links_are_no_duplicates_and_hard_links_free_nothing_while_a_name_is_left(home: Home) -> None:
     images = home.images
     put(images, "albums/original.png", encode(scene(1)))
-    (images / "a.png").symlink_to("albums/original.png")
-    (images / "b.png").symlink_to("a.png")
+    images.local("a.png").symlink_to("albums/original.png")
+    images.local("b.png").symlink_to("a.png")
     put(images, "hard1.png", encode(scene(2)))
     os.link(images / "hard1.png", images / "hard2.png")
     put(images, "small1.png", near_duplicates_of(scene(2))["half.png"])
     os.link(images / "small1.png", images / "small2.png")
-    (images / "c.png").symlink_to("small1.png")
+    images.local("c.png").symlink_to("small1.png")
     report = refresh(home)
-    size = (images / "small1.png").stat().st_size
+    size = images.local("small1.png").stat().st_size
     found = rows(home)
     assert {path: (row["path_keep"], row["bytes"]) for path, row in found.items()} == {
         "small1.png": ("hard1.png", 0),
@@ -363,9 +363,9 @@ def test_a_copy_replaced_by_a_link_is_a_duplicate_no_longer(home: Home) -> None:
     refresh(home)
     assert set(rows(home)) == {"b.png", "c.png"}
     for name in ("b.png", "c.png"):
-        (images / name).unlink()
+        images.local(name).unlink()
     os.link(images / "a.png", images / "b.png")
-    (images / "c.png").symlink_to("a.png")
+    images.local("c.png").symlink_to("a.png")
     assert refresh(home).written
     assert rows(home) == {}
     assert not refresh(home).written
@@ -410,7 +410,7 @@ def put_enlarged(home: Home) -> None:
         whole = opened.convert("RGB")
     put(home.images, "twice.png", encode(whole.resize((480, 360), Image.Resampling.BICUBIC)))
     put(home.images, "thrice.jpg", encode(whole.resize((720, 540), Image.Resampling.LANCZOS), "JPEG", quality=95))
-    put(home.images, "again/thrice.jpg", (home.images / "thrice.jpg").read_bytes())
+    put(home.images, "again/thrice.jpg", home.images.local("thrice.jpg").read_bytes())
     put(home.images, "thumbnail.png", encode(whole.resize((80, 60), Image.Resampling.LANCZOS)))
     other = detailed_scene(6, (480, 360))
     put(home.images, "large.png", encode(other))

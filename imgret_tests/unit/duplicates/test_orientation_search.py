@@ -131,7 +131,7 @@ def test_a_changed_or_cropped_mirror_image(home: Home) -> None:
         refresh(home)
         found = kinds(home)
         assert (("cropped.png", MIRRORED) in found, len(found)) == (name == "cropped", int(name == "cropped")), name
-        (home.images / f"{name}.png").unlink()
+        home.images.local(f"{name}.png").unlink()
 
 
 def test_files_of_several_frames_are_left_out(home: Home) -> None:
@@ -150,7 +150,7 @@ def test_a_new_image_is_compared_with_all_and_a_removed_one_leaves_no_row(home: 
     report = refresh(home)
     assert report.compared_pairs == 2
     assert kinds(home) == {("z.png", MIRRORED): "large.png", ("y.jpg", MIRRORED): "large.png"}
-    (home.images / "large.png").unlink()
+    home.images.local("large.png").unlink()
     assert refresh(home).compared_pairs == 0
     assert kinds(home) == {("y.jpg", ROTATED): "z.png"}
 
@@ -161,14 +161,14 @@ def test_a_copy_that_cannot_be_read_is_tried_again(home: Home) -> None:
     refresh(home, on=False)
     if os.geteuid() == 0:
         # Nothing is unreadable for root: the file goes away between listing and comparing.
-        content = (home.images / "b.jpg").read_bytes()
-        (home.images / "b.jpg").unlink()
+        content = home.images.local("b.jpg").read_bytes()
+        home.images.local("b.jpg").unlink()
         settings = replace(home.settings, orientations=True)
         report = refresh_duplicates(replace(home, settings=settings), FakeEmbedder().space.id)
-        (home.images / "b.jpg").write_bytes(content)
+        home.images.local("b.jpg").write_bytes(content)
     else:
-        (home.images / "b.jpg").chmod(0)
+        home.images.local("b.jpg").chmod(0)
         report = refresh(home)
-        (home.images / "b.jpg").chmod(0o644)
+        home.images.local("b.jpg").chmod(0o644)
     assert (report.mirrored, report.pending) == (0, 2)
     assert refresh(home).mirrored == 1

@@ -69,7 +69,7 @@ def test_usable_images_are_those_of_the_tables(home: Home) -> None:
         if file.stem != "no image"
     )
     for one in images:
-        assert one.bytes == (home.images / one.path).stat().st_size
+        assert one.bytes == home.images.local(one.path).stat().st_size
         assert (one.width, one.height) == (40, 30)
     assert coverage_of_images(images[::-1]) == list_embeddings(home, SPACE).coverage
 

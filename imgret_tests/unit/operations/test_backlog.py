@@ -61,7 +61,7 @@ def test_after_a_whole_run_nothing_is_behind(built: Home, embedder: FakeEmbedder
 
 
 def test_each_step_of_a_run_leaves_the_layers_below_it_behind(built: Home, embedder: FakeEmbedder) -> None:
-    (built.images / "new.png").write_bytes(picture_bytes(60))
+    built.images.local("new.png").write_bytes(picture_bytes(60))
     shard = shard_of("new.png", len(built.shards))
     refresh_manifest(built)
     found = backlog_of(built, embedder)
@@ -139,7 +139,7 @@ def test_rows_are_read_once_for_each_change(
     assert behind(built, embedder) == []
     assert files == []
     refresh_manifest(built)
-    (built.images / "new.png").write_bytes(picture_bytes(61))
+    built.images.local("new.png").write_bytes(picture_bytes(61))
     refresh_manifest(built)
     files.clear()
     assert "embeddings" in behind(built, embedder)

@@ -38,7 +38,7 @@ def kept(home: Home, embedder: FakeEmbedder, settled: None, monkeypatch: pytest.
 
 
 def add_image(home: Home, number: int = 60) -> None:
-    (home.images / f"new{number}.png").write_bytes(picture_bytes(number))
+    home.images.local(f"new{number}.png").write_bytes(picture_bytes(number))
 
 
 def states(home: Home) -> list[Path]:

@@ -23,8 +23,8 @@ def states(home: Home, space: str | None) -> dict[str, str]:
 @pytest.fixture
 def chain(home: Home) -> Chain:
     write_pictures(home.images, 12)
-    (home.images / "broken.png").write_bytes(b"no picture")
-    (home.images / "half.png").write_bytes(picture_bytes(3)[:300])
+    home.images.local("broken.png").write_bytes(b"no picture")
+    home.images.local("half.png").write_bytes(picture_bytes(3)[:300])
     chain = Chain(home.settings)
     chain.run(assets=["raw_images", "embeddings"])
     return chain
@@ -64,7 +64,7 @@ def test_tables_are_current_older_missing_or_damaged(chain: Chain, home: Home) -
     found = states(home, space)
     assert (found["embeddings"], found["similarity_pairs"], found["nearest_neighbours"]) == (CURRENT, CURRENT, CURRENT)
     assert found["duplicates"] == MISSING
-    (home.images / "new.png").write_bytes(picture_bytes(99))
+    home.images.local("new.png").write_bytes(picture_bytes(99))
     chain.run(assets=["raw_images", "embeddings"])
     refresh_pairs(home, space, threshold=0.8)
     tables.nearest_path(home.warehouse, space).write_bytes(b"damaged")

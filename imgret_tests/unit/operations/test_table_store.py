@@ -290,7 +290,7 @@ def test_real_tables_are_taken_and_an_overtaken_run_keeps_its_vectors(
         assert session is not None
         catch_up(open_home(first), embedder)
         session.publish()
-    new = first.images / "new.png"
+    new = first.images.local("new.png")
     new.write_bytes(picture_bytes(60))
     with store_session(first, "a test") as sleeper:
         assert sleeper is not None
@@ -301,7 +301,7 @@ def test_real_tables_are_taken_and_an_overtaken_run_keeps_its_vectors(
         with store_session(second, "a test") as holder:
             assert holder is not None
             assert rows_of(second).keys() >= {"duplicates/duplicates.parquet", "manifest/shard=00.parquet"}
-            (first.images / "family0" / "picture0000.png").unlink()
+            first.images.local("family0/picture0000.png").unlink()
             catch_up(open_home(second), embedder)
             assert embedder.embedded == 13, "all vectors were taken"
             holder.publish()

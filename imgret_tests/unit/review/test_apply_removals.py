@@ -52,7 +52,7 @@ def change_unseen(file: Path) -> None:
 
 @pytest.mark.usefixtures("batch")
 def test_files_are_moved_under_their_paths_and_put_back(duplicated: Home, to: Path) -> None:
-    file = duplicated.images / MOVED_PATH
+    file = duplicated.images.local(MOVED_PATH)
     data, size = file.read_bytes(), file.stat().st_size
     applied = apply(duplicated, to)
     assert (applied.done, applied.bytes, applied.refused) == ([MOVED_PATH], size, [])
@@ -69,25 +69,25 @@ def test_files_are_moved_under_their_paths_and_put_back(duplicated: Home, to: Pa
 @pytest.mark.usefixtures("batch")
 def test_a_file_stays_whose_content_or_kept_file_is_not_as_recorded(duplicated: Home, to: Path) -> None:
     removals = list_removals(duplicated).files
-    change_unseen(duplicated.images / KEPT)
+    change_unseen(duplicated.images.local(KEPT))
     assert list_removals(duplicated).files == removals
     [(path, reason)] = apply(duplicated, to).refused
     assert (path, reason) == (MOVED_PATH, f"stays: {KEPT}, kept instead, has another content than at the last run")
-    change_unseen(duplicated.images / KEPT)
-    change_unseen(duplicated.images / MOVED_PATH)
+    change_unseen(duplicated.images.local(KEPT))
+    change_unseen(duplicated.images.local(MOVED_PATH))
     [(path, reason)] = apply(duplicated, to).refused
     assert (path, reason) == (MOVED_PATH, "has another content than at the last run")
-    assert (duplicated.images / MOVED_PATH).is_file()
+    assert duplicated.images.local(MOVED_PATH).is_file()
 
 
 @pytest.mark.usefixtures("batch")
 def test_a_file_stays_if_the_kept_one_vanishes_meanwhile(duplicated: Home, to: Path) -> None:
     def remove_kept(file: MovedFile) -> None:
-        (duplicated.images / file.keep).unlink()
+        duplicated.images.local(file.keep).unlink()
 
     applied = apply(duplicated, to, on_move=remove_kept)
     assert applied.done == []
-    assert (duplicated.images / MOVED_PATH).is_file()
+    assert duplicated.images.local(MOVED_PATH).is_file()
     assert applied.undo_file is not None
     assert [file.state for file in read_undo_file(applied.undo_file).files] == [NOT_MOVED]
 
@@ -107,11 +107,11 @@ def test_a_protected_file_stays_also_behind_a_link(duplicated: Home, to: Path) -
     [(_, reason)] = apply_removals(with_protected(duplicated, "again"), removals, to).refused
     assert "not removable" in reason
     # The folder becomes a link to a protected one: the path is the same, the files are others.
-    (duplicated.images / "again").rename(duplicated.images / "safe")
-    (duplicated.images / "again").symlink_to("safe")
+    duplicated.images.local("again").rename(duplicated.images / "safe")
+    duplicated.images.local("again").symlink_to("safe")
     [(_, reason)] = apply_removals(with_protected(duplicated, "safe"), removals, to).refused
     assert reason == "is protected, or a folder on its path has become a link"
-    assert (duplicated.images / "safe/scene2.png").is_file()
+    assert duplicated.images.local("safe/scene2.png").is_file()
 
 
 @pytest.mark.usefixtures("batch")
@@ -129,10 +129,10 @@ def test_a_name_that_is_taken_gets_a_number(duplicated: Home, to: Path) -> None:
 def test_nothing_is_put_back_onto_another_file_or_with_another_content(duplicated: Home, to: Path) -> None:
     applied = apply(duplicated, to)
     assert applied.undo_file is not None
-    (duplicated.images / MOVED_PATH).write_bytes(b"new")
+    duplicated.images.local(MOVED_PATH).write_bytes(b"new")
     [(_, reason)] = restore_files(applied.undo_file, max_bytes=MAX_BYTES).refused
     assert reason == "is not put back: another file is at its place"
-    (duplicated.images / MOVED_PATH).unlink()
+    duplicated.images.local(MOVED_PATH).unlink()
     change_unseen(to / MOVED_PATH)
     [(_, reason)] = restore_files(applied.undo_file, max_bytes=MAX_BYTES).refused
     assert "another content" in reason
@@ -156,7 +156,7 @@ def test_a_killed_process_leaves_the_truth(duplicated: Home, to: Path) -> None:
     assert subprocess.run(arguments, check=False).returncode == 9
     [undo_file] = to.glob("*.jsonl")
     assert [file.path for file in read_undo_file(undo_file).files] == [MOVED_PATH]
-    assert (duplicated.images / MOVED_PATH).is_file()
+    assert duplicated.images.local(MOVED_PATH).is_file()
     killed = restore_files(undo_file, max_bytes=MAX_BYTES)
     assert (killed.done, killed.refused) == ([], [])
 
@@ -175,7 +175,7 @@ def test_an_interrupted_run_says_so_and_leaves_the_rest(duplicated: Home, to: Pa
     steps: list[Progress] = []
     applied = apply(duplicated, to, on_move=interrupt, progress=steps.append)
     assert (applied.interrupted, applied.done, steps) == (True, [], [])
-    assert (duplicated.images / MOVED_PATH).is_file()
+    assert duplicated.images.local(MOVED_PATH).is_file()
     assert apply(duplicated, to, progress=steps.append).done == [MOVED_PATH]
     assert [(step.done, step.total) for step in steps] == [(1, 1)]
 
@@ -183,7 +183,7 @@ def test_an_interrupted_run_says_so_and_leaves_the_rest(duplicated: Home, to: Pa
 @pytest.mark.parametrize("folder", ["", "inside/deep", ".."])
 def test_a_destination_that_a_run_would_list_is_refused(duplicated: Home, folder: str) -> None:
     with pytest.raises(DecisionError, match="Expected: a folder beside the image root"):
-        check_destination(duplicated, duplicated.images / folder)
+        check_destination(duplicated, duplicated.images.local(folder))
 
 
 def test_nothing_to_move_makes_no_undo_file(duplicated: Home, to: Path) -> None:

@@ -251,7 +251,7 @@ def test_a_decided_similar_pair_does_not_come_back(duplicated: Home) -> None:
 def test_decisions_survive_renames_and_a_new_scan(duplicated: Home) -> None:
     for kind in (EXACT, NEAR):
         keep_all_files(duplicated, kind)
-    (duplicated.images / "albums").mkdir()
+    duplicated.images.local("albums").mkdir()
     for file in sorted(duplicated.images.folder.rglob("*.*")):
         file.rename(duplicated.images / "albums" / f"{file.parent.name}-{file.name}")
     refresh(duplicated)
@@ -290,7 +290,7 @@ def test_a_new_image_of_higher_rank_makes_no_kept_file_removable(duplicated: Hom
 
 def test_a_kept_set_stays_decided_when_its_first_file_goes(duplicated: Home) -> None:
     keep_all_files(duplicated)
-    (duplicated.images / "scene0.png").unlink()
+    duplicated.images.local("scene0.png").unlink()
     refresh(duplicated)
     assert tables.count_rows(tables.duplicates_path(duplicated.warehouse)) == 4
     assert undecided_paths(duplicated) == []
@@ -298,7 +298,7 @@ def test_a_kept_set_stays_decided_when_its_first_file_goes(duplicated: Home) -> 
 
 def test_duplicates_of_a_file_that_has_gone_come_back_and_none_is_removable(duplicated: Home) -> None:
     accept_proposals(duplicated)
-    (duplicated.images / "scene0.png").unlink()
+    duplicated.images.local("scene0.png").unlink()
     refresh(duplicated)
     assert sorted(paths(only_set(duplicated))) == ["copies/0-half.png", "copies/0-recompressed.jpg"]
     assert removable_paths(duplicated) == {"copies/1-half.png", "again/1-half.png"}
@@ -307,7 +307,7 @@ def test_duplicates_of_a_file_that_has_gone_come_back_and_none_is_removable(dupl
 def test_kept_files_with_the_same_bytes_may_move_but_not_multiply(duplicated: Home) -> None:
     record(duplicated, only_set(duplicated, EXACT).decide_keep_all())
     assert undecided_paths(duplicated, EXACT) == []
-    (duplicated.images / "again/scene2.png").rename(duplicated.images / "moved.png")
+    duplicated.images.local("again/scene2.png").rename(duplicated.images / "moved.png")
     refresh(duplicated)
     assert undecided_paths(duplicated, EXACT) == []
     put(duplicated.images, "third.png", encode(scene(2)))

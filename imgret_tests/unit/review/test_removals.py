@@ -86,7 +86,7 @@ def test_several_files_can_be_kept(duplicated: Home) -> None:
     assert read_review_queue(duplicated).find("scene0.png") is None
     [removal] = list_removals(duplicated).files
     assert (removal.path, removal.keep) == ("copies/0-recompressed.jpg", "scene0.png")
-    assert removal.bytes == (duplicated.images / removal.path).stat().st_size
+    assert removal.bytes == duplicated.images.local(removal.path).stat().st_size
 
 
 def test_the_last_decision_counts_and_undo_takes_it_back(duplicated: Home) -> None:
@@ -104,15 +104,15 @@ def test_the_last_decision_counts_and_undo_takes_it_back(duplicated: Home) -> No
 def test_only_the_decided_file_of_several_with_the_same_bytes_is_removable(duplicated: Home) -> None:
     record(duplicated, only_set(duplicated, EXACT).decide_keep(["again/scene2.png"]))
     assert removable(duplicated) == {"scene2.png": "again/scene2.png"}
-    (duplicated.images / "again/scene2.png").rename(duplicated.images / "moved.png")
+    duplicated.images.local("again/scene2.png").rename(duplicated.images / "moved.png")
     refresh(duplicated)
     # The bytes still exist under another name, and the same file is not needed.
     assert removable(duplicated) == {"scene2.png": "moved.png"}
     assert undecided_paths(duplicated, EXACT) == []
-    (duplicated.images / "moved.png").unlink()
+    duplicated.images.local("moved.png").unlink()
     refresh(duplicated)
     assert removable(duplicated) == {}
-    (duplicated.images / "scene2.png").rename(duplicated.images / "last.png")
+    duplicated.images.local("scene2.png").rename(duplicated.images / "last.png")
     put(duplicated.images, "new.png", encode(scene(2)))
     refresh(duplicated)
     assert removable(duplicated) == {}
@@ -130,7 +130,7 @@ def test_a_file_that_is_protected_later_is_no_longer_removable(duplicated: Home)
 def test_files_that_have_changed_since_the_last_run_are_left_out(duplicated: Home) -> None:
     accept_proposals(duplicated)
     put(duplicated.images, "copies/0-half.png", encode(scene(33)))
-    (duplicated.images / "scene1.png").unlink()
+    duplicated.images.local("scene1.png").unlink()
     removals = list_removals(duplicated)
     assert [removal.path for removal in removals.files] == ["copies/0-recompressed.jpg"]
     assert removals.bytes == removals.files[0].bytes
@@ -156,7 +156,7 @@ def test_a_file_outside_the_library_can_not_be_decided_about(duplicated: Home) -
 
 def test_a_file_is_not_removable_for_a_link_to_it(home: Home) -> None:
     put(home.images, "z/real.png", encode(scene(1)))
-    (home.images / "a.png").symlink_to("z/real.png")
+    home.images.local("a.png").symlink_to("z/real.png")
     os.link(home.images / "z/real.png", home.images / "hard.png")
     put(home.images, "copy.png", encode(scene(1)))
     refresh(home)
@@ -171,7 +171,7 @@ def test_a_file_is_not_removable_for_a_link_to_it(home: Home) -> None:
     removals = list_removals(home)
     assert {removal.path: (removal.keep, removal.bytes) for removal in removals.files} == {
         "hard.png": ("copy.png", 0),
-        "z/real.png": ("copy.png", copy_size := (home.images / "copy.png").stat().st_size),
+        "z/real.png": ("copy.png", copy_size := home.images.local("copy.png").stat().st_size),
     }
     assert removals.bytes == copy_size
 
@@ -179,8 +179,8 @@ def test_a_file_is_not_removable_for_a_link_to_it(home: Home) -> None:
 def test_a_link_in_a_protected_folder_protects_its_file(home: Home) -> None:
     put(home.images, "large.png", encode(scene(1)))
     small = put_near_duplicates(home, 1, "half.png")[0]
-    (home.images / "safe").mkdir()
-    (home.images / "safe/small.png").symlink_to(f"../{small}")
+    home.images.local("safe").mkdir()
+    home.images.local("safe/small.png").symlink_to(f"../{small}")
     refresh(home)
     batch = record(home, [keep_one(find_library_file(home, "large.png"), [find_library_file(home, small)])])
     # Without the protection, the link becomes useless with its file.
@@ -199,20 +199,20 @@ def test_a_file_kept_that_became_a_link_since_the_run_keeps_nothing(home: Home) 
     refresh(home)
     record(home, only_set(home, EXACT).decide_proposal())
     assert removable(home) == {"b.png": "a.png"}
-    mtime_ns = (home.images / "a.png").stat().st_mtime_ns
+    mtime_ns = home.images.local("a.png").stat().st_mtime_ns
     os.utime(home.images / "b.png", ns=(mtime_ns, mtime_ns))
     refresh(home)
     assert removable(home) == {"b.png": "a.png"}
-    (home.images / "a.png").unlink()
-    (home.images / "a.png").symlink_to("b.png")
+    home.images.local("a.png").unlink()
+    home.images.local("a.png").symlink_to("b.png")
     assert removable(home) == {}
     # Nor does it while the link leads to a hard link of the file that was listed.
-    (home.images / "a.png").unlink()
+    home.images.local("a.png").unlink()
     put(home.images, "a.png", encode(scene(1)))
     refresh(home)
     assert removable(home) == {"b.png": "a.png"}
-    (home.images / "a.png").rename(home.images / ".a.png")
-    (home.images / "a.png").symlink_to(".a.png")
+    home.images.local("a.png").rename(home.images / ".a.png")
+    home.images.local("a.png").symlink_to(".a.png")
     assert [removal.path for removal in list_removals(home).changed] == ["b.png"]
 
 

@@ -32,7 +32,7 @@ def library(home: Home, monkeypatch: pytest.MonkeyPatch) -> CannedDatabase:
     monkeypatch.setattr(find_similar, "query_embedder", lambda _home, _space: FakeEmbedder())
     images = {"one.png": photo(1), "two.png": photo(2), "gone.png": photo(3), "copy.png": photo(1)}
     for path in ("one.png", "two.png", "copy.png"):
-        (home.images / path).write_bytes(png(images[path]))
+        home.images.local(path).write_bytes(png(images[path]))
     contents = {path: QueryImage(path, png(image)).sha256 for path, image in images.items()}
     rows = [
         {"path": path, "label": None, "sha256": contents[path], "embedding": vector_of(image)}

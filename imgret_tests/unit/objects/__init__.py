@@ -1,0 +1,1 @@
+"""Objects of a store: listing, reading, keeping."""
