@@ -34,7 +34,7 @@ test-all: setup ## run the tests with every point at which a run is killed
 	$(BIN)/python -m pytest $(WORKERS) -m "not ray"
 
 test-cluster: $(READY) ## run the tests of the engine on a Ray cluster, which they start on this machine
-	IMGRET_TEST_REQUIRE_RAY=1 $(BIN)/python -m pytest -m ray imgret_tests/cluster
+	IMGRET_TEST_REQUIRE_RAY=$(if $(CI),1) $(BIN)/python -m pytest -m ray imgret_tests/cluster
 
 test-compose: $(READY) ## start, kill and restart the containers of docker-compose.yml; needs Docker
 	@$(BIN)/python scripts/compose_round.py

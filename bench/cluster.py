@@ -115,7 +115,7 @@ def _nearest(lines: _Lines, cluster: RayCluster, vectors: np.ndarray, work: Path
     name = f"nearest 20 of {len(vectors):,} x 1,280"
     for there in (False, True, False, True):
         started = time.perf_counter()
-        search = NearestSearch(vectors, 20)
+        search = NearestSearch(vectors, 20, options=CascadeOptions(on_cluster=there))
         engine = search.compute_on(cluster, work / "vectors") if there else ComputeHere(search.answer)
         for wave in search.waves():
             for piece, answer, _ in solve(wave, AnswerFiles(None), engine):

@@ -109,6 +109,8 @@ class Workers:
         """
         if time.monotonic() - self._looked_at >= LOOK_EVERY_S:
             self._look()
+        for reference in self._cluster.first_done(self._asked, 0.0) if self._asked else ():
+            self._add(self._asked.pop(reference), reference)
         fit = [node for node in self._nodes if node.id in self._fit]
         if fit:
             self._last_fit_at = time.monotonic()
@@ -135,8 +137,6 @@ class Workers:
             if node.id not in known:
                 reference = self._cluster.submit(self._probe, *self._arguments, node=node.id, only_there=True)
                 self._asked[reference] = node
-        for reference in self._cluster.first_done(self._asked, 0.0) if self._asked else ():
-            self._add(self._asked.pop(reference), reference)
 
     def _add(self, node: Node, reference: Any) -> None:
         try:

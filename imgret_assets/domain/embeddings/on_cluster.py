@@ -41,7 +41,8 @@ _MAX_LOSSES = 3
 _MAX_STARTS = 8
 # Files that a node must see before it gets work.
 _SAMPLES = 4
-_WAIT_S = 0.5
+# For a result, and for a node that is asked or about to join.
+_WAIT_S, _PAUSE_S = 0.5, 0.05
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class _Embedding:
             self._send()
             loading = {process.loads: process for process in self._processes.values() if process.loads is not None}
             if not loading and not self._sent:
-                self._cluster.pause(_WAIT_S)
+                self._cluster.pause(_PAUSE_S)
                 continue
             for reference in self._cluster.first_done([*self._sent, *loading], _WAIT_S):
                 if reference in loading:

@@ -38,9 +38,10 @@ from imgret_assets.errors import LostWorkError, UnfitWorkerError
 _WINDOW = 2
 # A piece whose worker or node has died is sent again so often, after what the cluster itself tries.
 _MAX_LOSSES = 3
-_WAIT_S = 0.5
+# For a result, and for a node that is asked or about to join.
+_WAIT_S, _PAUSE_S = 0.5, 0.05
 _WRITTEN_ROWS = 8192
-_LARGEST_CHUNK_ROWS = 32_768
+_SMALLEST_CHUNK_ROWS, _LARGEST_CHUNK_ROWS = 2048, 32_768
 # Chunks of the rows of a search, where they are no smaller than those of a search on one machine.
 _PAIR_CHUNKS, _NEAREST_CHUNKS = 64, 512
 
@@ -59,7 +60,7 @@ def pair_chunk_rows(count: int, local_rows: int) -> int:
 
 def nearest_chunk_rows(count: int, local_rows: int) -> int:
     """Return the rows of a chunk of a search for neighbours: few, because each wave raises the thresholds."""
-    return max(local_rows, min(_LARGEST_CHUNK_ROWS, count // _NEAREST_CHUNKS))
+    return max(local_rows, _SMALLEST_CHUNK_ROWS, min(_LARGEST_CHUNK_ROWS, count // _NEAREST_CHUNKS))
 
 
 class PiecesOnCluster:
@@ -125,7 +126,7 @@ class PiecesOnCluster:
         return Squares(pieces, lambda piece: (piece.left.number, piece.right.number), side)
 
     def _wait_for_nodes(self) -> Sequence[Any]:
-        self._cluster.pause(_WAIT_S)
+        self._cluster.pause(_PAUSE_S)
         return ()
 
     def _send(self, waiting: Squares[Piece], sent: _Sent) -> None:

@@ -75,4 +75,4 @@ def test_the_vectors_are_written_once(prepared: PreparedVectors, tmp_path: Path)
 
 def test_chunks_grow_with_the_collection() -> None:
     assert [pair_chunk_rows(count, 3856) for count in (1000, 640_000, 10**7)] == [3856, 10_000, 32_768]
-    assert [nearest_chunk_rows(count, 2048) for count in (1000, 5_120_000, 10**8)] == [2048, 10_000, 32_768]
+    assert [nearest_chunk_rows(count, 512) for count in (1000, 5_120_000, 10**8)] == [2048, 10_000, 32_768]
