@@ -124,7 +124,9 @@ def test_the_doctor_tells_what_the_store_has_and_who_is_at_work(
 @pytest.mark.usefixtures("any_tables")
 def test_unchanged_files_are_uploaded_once(bucket: MemoryBucket, first: Settings) -> None:
     earlier = run_with(first, "a")
+    bucket.operations.clear()
     again = run_with(first, "a")
+    assert len(bucket.operations) == 8, bucket.operations
     assert (again.generation, again.uploaded) == (earlier.generation, 0)
     later = run_with(first, "b")
     assert (later.uploaded, later.files) == (2, 3), "the record of the home is as it was"
