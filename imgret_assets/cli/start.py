@@ -13,6 +13,7 @@ import click
 from imgret_assets.cli.app import page_port
 from imgret_assets.cli.run import refresh_with_progress
 from imgret_assets.locations import default_home, program
+from imgret_assets.object_url import ImageFile, image_file_at
 from imgret_assets.settings import Settings, load_settings
 
 NEXT_STEPS = (
@@ -33,7 +34,7 @@ def start(folder: Path, home: Path | None, model: str | None, port: int | None, 
 
     Everything that is missing is made at first use: the home, its model, the embedded Neo4j.
     """
-    settings = load_settings({"images": folder.expanduser().absolute(), "home": home, "model": model})
+    settings = load_settings({"images": _location(folder), "home": home, "model": model})
     chosen_port = page_port(port)
     totals = refresh_with_progress(settings)
     click.echo(totals.summary)
@@ -55,3 +56,9 @@ def start_page(settings: Settings, port: int, *, open_browser: bool) -> None:
     sys.stderr.flush()
     words = ["app", "--home", str(settings.home), "--port", str(port), "--open" if open_browser else "--no-open"]
     os.execv(sys.executable, [sys.executable, "-m", "imgret_assets.cli.main", *words])  # noqa: S606
+
+
+def _location(argument: Path) -> ImageFile:
+    """Return the folder or prefix of an argument, absolute: its name may look like several roots."""
+    place = image_file_at(argument)
+    return place.expanduser().absolute() if isinstance(place, Path) else place

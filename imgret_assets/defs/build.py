@@ -5,7 +5,6 @@ Belongs here: the only place that makes `Definitions`. Not here: any single defi
 
 from collections.abc import Mapping
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -34,6 +33,7 @@ from imgret_assets.defs.sensors import changed_images, dead_runs
 from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.storage.home import shard_count
 from imgret_assets.domain.storage.home_record import shard_keys
+from imgret_assets.object_url import ImageFile
 from imgret_assets.samples.folders import sample_query
 from imgret_assets.settings import Settings, load_settings
 
@@ -94,7 +94,7 @@ def _with_freshness(assets: list[dg.AssetsDefinition], hours: float) -> list[dg.
     return list(dg.map_asset_specs(lambda spec: spec.replace_attributes(freshness_policy=policy), assets))  # type: ignore[arg-type]
 
 
-def _example_query(settings: Settings) -> Path | None:
+def _example_query(settings: Settings) -> ImageFile | None:
     """Return an image for the prefilled query: the sample query, else an image of the home; None where there is none.
 
     A home that was made after the code location was loaded has its first image only after the next loading.

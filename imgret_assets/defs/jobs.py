@@ -4,12 +4,11 @@ Belongs here: selections, executors, prefilled configuration. Not here: their na
 (`defs.job_names`), ops (`defs.ops`), when jobs run (`defs.schedules`, `defs.sensors`).
 """
 
-from pathlib import Path
-
 import dagster as dg
 
 from imgret_assets.defs.job_names import QUERY, REFRESH
 from imgret_assets.defs.ops import find_similar_images
+from imgret_assets.object_url import ImageFile
 
 # The launchpad shows all options that an analyst may want to change, so that their names need not be known.
 PREFILLED = {"top_k": 5, "mode": "index", "exclude_self": True, "relations": False}
@@ -24,7 +23,7 @@ refresh_job = dg.define_asset_job(
 )
 
 
-def build_query_job(example: Path | None) -> dg.JobDefinition:
+def build_query_job(example: ImageFile | None) -> dg.JobDefinition:
     """Return the job that answers one query; its configuration is prefilled with an example image.
 
     Where there is none yet, the path is empty: then the op takes an image of the home.

@@ -22,6 +22,7 @@ from imgret_assets.domain.search.query_parts import QueryPart, QueryText, check_
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImageError, QueryError
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ImageFile, image_file_at
 from imgret_assets.wording import score_text
 
 THUMBNAIL_PIXELS = 96
@@ -97,7 +98,7 @@ def find_similar_images(
     return answer.as_json()
 
 
-def query_parts(home: Home, path: Path | None, config: SimilarityQuery) -> list[QueryPart]:
+def query_parts(home: Home, path: ImageFile | None, config: SimilarityQuery) -> list[QueryPart]:
     """Return the parts of the query that a configuration describes, checked before the database is asked.
 
     Args:
@@ -112,7 +113,7 @@ def query_parts(home: Home, path: Path | None, config: SimilarityQuery) -> list[
     """
     crop = None if config.crop is None else Crop.parse(config.crop)
 
-    def read(file: Path) -> QueryImage:
+    def read(file: ImageFile) -> QueryImage:
         return read_query(file, home.images, max_bytes=home.settings.max_bytes)
 
     text, less_text = (QueryText(words) if words else None for words in (config.text, config.less_text))
@@ -121,22 +122,27 @@ def query_parts(home: Home, path: Path | None, config: SimilarityQuery) -> list[
     parts = [
         *([] if path is None else [QueryPart(read(path), crop=crop)]),
         *([] if text is None else [QueryPart(text)]),
-        *(QueryPart(read(Path(name).expanduser())) for name in config.together),
-        *(QueryPart(read(Path(name).expanduser()), less=True) for name in config.less),
+        *(QueryPart(read(_named_file(name))) for name in config.together),
+        *(QueryPart(read(_named_file(name)), less=True) for name in config.less),
         *([] if less_text is None else [QueryPart(less_text, less=True)]),
     ]
     check_parts(parts)
     return parts
 
 
-def _query_file(home: Home, config: SimilarityQuery) -> Path | None:
+def _query_file(home: Home, config: SimilarityQuery) -> ImageFile | None:
     """Return the file of the query image, an image of the home where nothing is named; None for words without it."""
     if config.image_path:
-        return Path(config.image_path).expanduser()
+        return _named_file(config.image_path)
     return None if config.text else _example(home)
 
 
-def _example(home: Home) -> Path:
+def _named_file(name: str) -> ImageFile:
+    file = image_file_at(name)
+    return file.expanduser() if isinstance(file, Path) else file
+
+
+def _example(home: Home) -> ImageFile:
     """Return an image of the home.
 
     Raises:
@@ -182,7 +188,7 @@ def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryP
     return f"{app_url}/?{urlencode(values, doseq=True)}"
 
 
-def answer_markdown(answer: Answer, query: Path | None, root: AnyRoot) -> str:
+def answer_markdown(answer: Answer, query: ImageFile | None, root: AnyRoot) -> str:
     """Return an answer as a Markdown table with thumbnails; rank scores and relations have columns if there are any."""
 
     def rank_score_cell(text: str) -> str:
@@ -223,7 +229,7 @@ def _part_lines(parts: Sequence[Mapping[str, Any]]) -> list[str]:
         if "text" in part:
             lines.append(f"{'less' if part['less'] else 'more'} like the words **{escape(part['name'])}**")
             continue
-        file = Path(part["name"])
+        file = image_file_at(part["name"])
         thumbnail = f"![query]({data_uri(file, THUMBNAIL_PIXELS)}) " if number < MAX_QUERY_THUMBNAILS else ""
         lines.append(f"{thumbnail}{'less' if part['less'] else 'more'} like {escape(file.name)}")
     # A blank line before each, or Markdown joins them.

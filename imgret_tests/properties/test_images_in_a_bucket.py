@@ -9,6 +9,7 @@ import pytest
 from imgret_assets.domain.duplicates.duplicates_table import refresh_duplicates
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.change_detection import Changes, Cursor, detect_changes
+from imgret_assets.domain.images.example_image import find_example
 from imgret_assets.domain.images.files import image_file
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.images.thumbnail_cache import cached_thumbnail, thumbnails_folder
@@ -209,6 +210,9 @@ def test_a_path_of_the_library_is_shown_and_searched_and_never_moved(
     assert str(file) == f"s3://{bucket}/pics/{path}"
     assert image_file(cloud.images, "family3/none.png") is None
     assert file is not None
+    example = find_example(cloud.warehouse)
+    assert example is not None
+    assert cloud.images.path_of(example) in {row["path"] for row in manifest_rows(cloud) if row["status"] == "ok"}
     query = read_query(file, cloud.images)
     assert (query.path, query.data) == (path, (files / path).read_bytes())
     shown = cached_thumbnail(thumbnails_folder(cloud), file, 32)

@@ -9,10 +9,11 @@ from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
 from imgret_assets.errors import SettingError, TableError
 from imgret_assets.image_roots import ImageRoots
+from imgret_assets.object_url import ImageFile, ObjectUrl
 
 
-def find_example(warehouse: Path) -> Path | None:
-    """Return the first usable image of the manifest whose file is there; None where there is none.
+def find_example(warehouse: Path) -> ImageFile | None:
+    """Return the first usable image of the manifest whose file is there, or an object; None where there is none.
 
     Args:
         warehouse: folder of the tables; it need not exist.
@@ -26,6 +27,9 @@ def find_example(warehouse: Path) -> Path | None:
             continue
         # In Python: Arrow would import pandas for a comparison, which takes longer than everything else here.
         statuses = rows["status"].to_pylist()
-        if Status.OK in statuses and (path := roots / rows["path"][statuses.index(Status.OK)].as_py()).is_file():
-            return path
+        if Status.OK in statuses:
+            file: ImageFile = roots / rows["path"][statuses.index(Status.OK)].as_py()
+            # A store is not asked for an example.
+            if isinstance(file, ObjectUrl) or file.is_file():
+                return file
     return None
