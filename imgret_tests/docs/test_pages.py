@@ -24,7 +24,7 @@ from imgret_tests.support.docs_commands import COMMAND_LINE, IMGRET, NOT_RUN, PA
 
 # Read by others than `settings`: the line of the settings page that says so has them.
 ELSEWHERE = {"IMGRET_ENV_FILE", "IMGRET_TEST_NEO4J_URI"}
-SHELL_WORDS = {"eval", "cd", "cp", "rm", "ls", "tar", "head", "xargs", "docker", "make", "curl"}
+SHELL_WORDS = {"eval", "pip", "cd", "cp", "rm", "ls", "tar", "head", "xargs", "docker", "make", "curl"}
 VARIABLE = re.compile(r"\b(?:IMGRET|NEO4J|DAGSTER)_[A-Z0-9_]+\b")
 INLINE = re.compile(r"(?<!`)`([^`\n]+)`(?!`)")
 LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
