@@ -47,6 +47,7 @@ NOT_RUN = {
     r"imgret run --threshold .*": "run with another number, for command-line.md",
     r"imgret review (undo|restore) .*": "its argument is made up; run by its own tests",
     r"imgret review --apply.*": "asks, or moves files of the tested home; run by its own tests",
+    r"IMGRET_CLUSTER=.*": "needs a cluster; run by cluster.test_searches",
     r"pip install .*": "changes the environment; the extras exist",
     r"\.venv/bin/pre-commit install": "changes the clone's hooks",
     r"\.venv/bin/python -m bench.*": "takes half an hour; its parts exist",
