@@ -17,7 +17,6 @@ import click
 
 from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.cli.support.named_home import settings_of_home
-from imgret_assets.cli.support.served_home import take_from_store
 from imgret_assets.domain.neo4j_server.host import is_listening
 from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 
@@ -57,11 +56,14 @@ def app(port: int | None, home: Path | None, open_browser: bool) -> None:
     The page listens on 127.0.0.1 only; STREAMLIT_SERVER_ADDRESS sets another address.
     """
     settings = settings_of_home(home)
-    take_from_store(settings)
     chosen_port = page_port(port)
     environment = {name: os.environ.get(name) or value for name, value in _DEFAULTS.items()}
     address = environment["STREAMLIT_SERVER_ADDRESS"]
     os.environ.update(environment, IMGRET_HOME=str(settings.home))
+    # Only now: it imports NumPy, which reads the number of threads when it is loaded.
+    from imgret_assets.cli.support.served_home import take_from_store
+
+    take_from_store(settings)
     host = "127.0.0.1" if address in WILDCARD_ADDRESSES else address
     url = f"http://{bracketed(host)}:{chosen_port}"
     click.echo(f"imgret: the page is at {url} (Ctrl-C stops it)", err=True)

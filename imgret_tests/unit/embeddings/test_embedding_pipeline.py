@@ -39,7 +39,7 @@ def contents_of(images: Path, count: int) -> list[ContentFiles]:
 
 
 def reading_threads() -> list[str]:
-    return [thread.name for thread in threading.enumerate() if thread.name.startswith("imgret-read")]
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith("imgret-read-")]
 
 
 class WaitingEmbedder(FakeEmbedder):
