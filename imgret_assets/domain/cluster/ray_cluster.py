@@ -229,7 +229,7 @@ def _init_within(address: str, timeout_s: float) -> None:
         # Otherwise ray writes a token into the folder of the user.
         if "RAY_AUTH_MODE" not in os.environ:
             os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32)}
-    errors: list[BaseException] = []
+    errors: list[Exception] = []
 
     def init() -> None:
         import ray
@@ -249,7 +249,7 @@ def _init_within(address: str, timeout_s: float) -> None:
         if thread.is_alive():
             raise _unreachable(address, f"no answer within {timeout_s:.0f} s")
     if errors:
-        raise _unreachable(address, first_line(Exception(errors[0]))) from errors[0]
+        raise _unreachable(address, first_line(errors[0])) from errors[0]
 
 
 def _unreachable(address: str, reason: str) -> ClusterError:

@@ -8,8 +8,8 @@ that can't be decoded. Not here: which contents need a vector and where it is st
 import queue
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -48,6 +48,11 @@ class StageTimes:
     forward: float = 0.0
     write: float = 0.0
 
+    def add(self, other: "StageTimes") -> None:
+        """Add the times of other work, stage by stage."""
+        for stage in fields(self):
+            setattr(self, stage.name, getattr(self, stage.name) + getattr(other, stage.name))
+
 
 def embed_files(
     embedder: Embedder,
@@ -58,34 +63,7 @@ def embed_files(
     max_bytes: int = DEFAULT_MAX_BYTES,
     times: StageTimes | None = None,
     pixel_budget: int = PIXEL_BUDGET,
-) -> Iterator[tuple[str, EmbeddingResult]]:
-    """Embed the contents in this process (`embed_each`), and refuse a model that gives no usable vectors.
-
-    Raises:
-        ModelError: the model gives no usable vector for a whole batch of images in succession.
-    """
-    results = embed_each(
-        embedder,
-        contents,
-        root,
-        max_pixels=max_pixels,
-        max_bytes=max_bytes,
-        times=times,
-        pixel_budget=pixel_budget,
-    )
-    return refuse_broken_model(results, embedder)
-
-
-def embed_each(
-    embedder: Embedder,
-    contents: Iterable[ContentFiles],
-    root: AnyRoot,
-    *,
-    max_pixels: int,
-    max_bytes: int = DEFAULT_MAX_BYTES,
-    times: StageTimes | None = None,
-    pixel_budget: int = PIXEL_BUDGET,
-) -> Iterator[tuple[str, EmbeddingResult]]:
+) -> Generator[tuple[str, EmbeddingResult]]:
     """Embed the contents, in the order in which they are done.
 
     Memory does not depend on the number of files: at most two batches of prepared images wait, and at most

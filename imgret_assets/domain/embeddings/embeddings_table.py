@@ -333,7 +333,7 @@ class _Refresh:
         """Yield the result of each content, from this process or from the cluster."""
         settings = self.home.settings
         if self.cluster is None or uses_gpu(self.embedder):
-            yield from embed_files(
+            each = embed_files(
                 self.embedder,
                 contents.items(),
                 self.home.images,
@@ -341,8 +341,9 @@ class _Refresh:
                 max_bytes=settings.max_bytes,
                 times=self.times,
             )
-            return
-        with closing(embed_on_cluster(self.cluster, self.embedder, contents, self.home, self.times)) as results:
+        else:
+            each = embed_on_cluster(self.cluster, self.embedder, contents, self.home, self.times)
+        with closing(each) as results:
             yield from refuse_broken_model(results, self.embedder)
 
     def _write_shard(

@@ -12,13 +12,13 @@ import logging
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from imgret_assets.domain.cluster.ray_cluster import Node, RayCluster
 from imgret_assets.domain.cluster.workers import Workers, require_versions, versions
-from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_each
+from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.image_reader import ContentFiles
@@ -114,7 +114,7 @@ class NodeEmbedder:
     def embed(self, contents: Sequence[ContentFiles]) -> tuple[list[tuple[str, EmbeddingResult]], StageTimes]:
         """Embed some contents; return their results and the time of each stage."""
         work, times = self._work, StageTimes()
-        results = embed_each(
+        results = embed_files(
             work.embedder, contents, work.root, max_pixels=work.max_pixels, max_bytes=work.max_bytes, times=times
         )
         return list(results), times
@@ -246,8 +246,7 @@ class _Embedding:
                 raise
             self._waiting.appendleft(part)
             return []
-        for stage in fields(times):
-            setattr(self._times, stage.name, getattr(self._times, stage.name) + getattr(times, stage.name))
+        self._times.add(times)
         return results
 
     def _forget(self, process: _Process) -> None:

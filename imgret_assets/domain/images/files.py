@@ -138,7 +138,7 @@ def _check_root(name: str, folder: ImageFile) -> None:
     if isinstance(folder, ObjectUrl):
         _check_bucket(name, folder)
         return
-    named = f"root {name}, {folder}," if name else f"root {folder}"
+    named = _root_text(name, folder)
     try:
         with os.scandir(folder):
             return
@@ -157,6 +157,10 @@ def _check_root(name: str, folder: ImageFile) -> None:
     raise RootError(problem, expected="a folder of image files", remedy=remedy)
 
 
+def _root_text(name: str, place: ImageFile) -> str:
+    return f"root {name}, {place}," if name else f"root {place}"
+
+
 def _check_bucket(name: str, prefix: ObjectUrl) -> None:
     try:
         objects, _ = list_objects(prefix, limit=1)
@@ -172,7 +176,7 @@ def _check_bucket(name: str, prefix: ObjectUrl) -> None:
 
 def _bucket_error(name: str, prefix: ObjectUrl, problem: str) -> RootError:
     return RootError(
-        f"The image root {name}{', ' if name else ''}{prefix}{',' if name else ''} {problem}",
+        f"The image {_root_text(name, prefix)} {problem}",
         expected="a bucket, or a prefix in one, that the credentials in the environment may list",
         remedy="check its name, AWS_ACCESS_KEY_ID, AWS_REGION and AWS_ENDPOINT_URL"
         + (f", or leave {name} out of IMGRET_IMAGES (or --images) for good" if name else "")

@@ -67,9 +67,9 @@ class _Reader:
         if pointer is None:
             return
         check_home(self._settings, pointer.home, self._store)
-        base = pull_swap.read_base(self._settings.home)
-        if pointer.generation and (base is None or (base.store, base.generation) != (self._store, pointer.generation)):
-            folder, timeout_s = self._settings.home / "locks", self._settings.lock_timeout_s
+        home = self._settings.home
+        if pointer.generation and not pull_swap.has_generation(home, self._store, pointer.generation):
+            folder, timeout_s = home / "locks", self._settings.lock_timeout_s
             with locks.hold(folder, [locks.STORE], timeout_s=timeout_s, purpose="taking tables from a store"):
                 pull(self._settings, self._bucket, pointer.generation)
         # Only now: what was not taken is seen again by the next check.

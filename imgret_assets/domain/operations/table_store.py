@@ -25,12 +25,11 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.object_store import generations
 from imgret_assets.domain.storage.object_store.bucket import Bucket, open_bucket
 from imgret_assets.domain.storage.object_store.generations import Generation, Pointer, StoredFile
-from imgret_assets.domain.storage.object_store.lease import KEY as LEASE_KEY
-from imgret_assets.domain.storage.object_store.lease import Lease, read_lease, take_lease
+from imgret_assets.domain.storage.object_store.lease import Lease, lease_time, read_lease, take_lease
 from imgret_assets.domain.storage.object_store.removal import RemovedObjects, remove_unused
 from imgret_assets.domain.storage.object_store.transfers import in_threads
 from imgret_assets.domain.storage.pull_swap import Base, FileHashes
-from imgret_assets.errors import ChangedObjectError, StoreError
+from imgret_assets.errors import ChangedObjectError
 from imgret_assets.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -135,12 +134,10 @@ class StoreSession:
             if digests[name] not in stored:
                 sources[own] = file
         hashes.save()
-        now = self._bucket.bytes_of(LEASE_KEY)
-        if now is None:
-            raise StoreError(f"{LEASE_KEY} of {self._bucket.name} is missing", remedy="run again")
+        now = lease_time(self._bucket)
 
         def upload(item: tuple[str, Path]) -> StoredFile:
-            return generations.upload(self._bucket, item[1], item[0], fence=self._lease.fence, now=now.modified)
+            return generations.upload(self._bucket, item[1], item[0], fence=self._lease.fence, now=now)
 
         uploads = in_threads(upload, sources.items())
         stored |= {file.sha256: file for file in uploads}
@@ -215,8 +212,7 @@ def describe_store(settings: Settings) -> str:
         return f"{bucket.name}: no tables yet"
     check_home(settings, pointer.home, bucket.name)
     generation = generations.read_generation(bucket, pointer.generation)
-    base = pull_swap.read_base(settings.home)
-    is_here = base is not None and (base.store, base.generation) == (bucket.name, generation.name)
+    is_here = pull_swap.has_generation(settings.home, bucket.name, generation.name)
     lease = read_lease(bucket)
     at_work = "" if lease is None or lease.released else f"; at work, or ended without releasing it: {lease.holder}"
     where = "which the home has" if is_here else "newer than the home's: the next query or run takes it"
@@ -254,8 +250,7 @@ def _take(settings: Settings, bucket: Bucket, generation: str) -> Pulled | None:
     """Take the tables of the generation in force, unless the home's are made from it already."""
     if pull_swap.is_ready(settings.home):
         open_home(settings)
-    base = pull_swap.read_base(settings.home)
-    if base is None or (base.store, base.generation) != (settings.store, generation):
+    if not pull_swap.has_generation(settings.home, bucket.name, generation):
         return pull(settings, bucket, generation)
     merge_stored_decisions(open_home(settings))
     return None

@@ -6,6 +6,7 @@ Belongs here: their records, the modes and metrics, reading a query image. Not h
 
 import hashlib
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -181,7 +182,7 @@ class QueryImage:
     data: bytes
     path: str | None = None
 
-    @property
+    @cached_property
     def sha256(self) -> str:
         """Hash of the file's bytes."""
         return hashlib.sha256(self.data).hexdigest()

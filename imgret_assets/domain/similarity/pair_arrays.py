@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from imgret_assets.errors import TooManyPairsError
+
 # Pairs that are sorted together when parts are merged.
 _MERGED = 1 << 20
 
@@ -102,3 +104,18 @@ def among_best_neighbours(pairs: ScoredPairs, row_count: int, max_neighbours: in
     ranks[order] = np.arange(len(rows)) - starts[rows[order]]
     is_best = ranks < max_neighbours
     return is_best[: len(pairs)] | is_best[len(pairs) :]
+
+
+def too_many_pairs(found: str, most: int) -> TooManyPairsError:
+    """Return the error of a search with more pairs than it may have.
+
+    Args:
+        found: what was found.
+        most: how many pairs there may be.
+    """
+    return TooManyPairsError(
+        found,
+        expected=f"at most {most:,} (IMGRET_MAX_PAIRS)",
+        remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, "
+        "or raise IMGRET_MAX_PAIRS if there is room: each pair takes about 100 bytes of disk and 32 of memory",
+    )

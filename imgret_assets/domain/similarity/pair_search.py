@@ -23,7 +23,7 @@ from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_a
 from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
 from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows
 from imgret_assets.domain.similarity.group_pairs import GroupPairs, group_pairs
-from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs
+from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, too_many_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.similarity.pieces.computing import Compute, ComputeHere, solve
 from imgret_assets.errors import TooManyPairsError
@@ -213,12 +213,7 @@ class _Collector:
 
 
 def _too_many_pairs(expected: int, options: SearchOptions) -> TooManyPairsError:
-    return TooManyPairsError(
-        f"About {expected:,} pairs are above the threshold",
-        expected=f"at most {options.max_pairs:,} (IMGRET_MAX_PAIRS)",
-        remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, "
-        "or raise IMGRET_MAX_PAIRS if there is room: each pair takes about 100 bytes of disk and 32 of memory",
-    )
+    return too_many_pairs(f"About {expected:,} pairs are above the threshold", options.max_pairs)
 
 
 def _search_by_brute_force(

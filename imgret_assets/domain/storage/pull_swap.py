@@ -64,6 +64,12 @@ def read_base(home: Path) -> Base | None:
         return None
 
 
+def has_generation(home: Path, store: str, generation: str) -> bool:
+    """Return whether a home's tables were last taken from, or committed as, this generation of this store."""
+    base = read_base(home)
+    return base is not None and (base.store, base.generation) == (store, generation)
+
+
 def write_base(home: Path, base: Base) -> None:
     """Record the base of a home's tables."""
     atomic_files.write_json(store_folder(home) / _BASE, _as_json(base))

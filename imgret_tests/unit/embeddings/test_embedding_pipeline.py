@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
+from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files, refuse_broken_model
 from imgret_assets.domain.images import image_reader
 from imgret_assets.domain.images.image_reader import ContentFiles
 from imgret_assets.domain.runtime.cpu import usable_threads
@@ -151,7 +151,7 @@ def test_an_image_above_the_pixel_limit_is_too_large(images: Path, embedder: Fak
 def test_few_images_without_a_direction_are_unsupported(images: Path) -> None:
     contents = contents_of(images, 40)
     embedder = FailingEmbedder([3, 30, 31, 32], np.nan)
-    results = dict(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS))
+    results = dict(refuse_broken_model(embed_files(embedder, contents, images, max_pixels=MAX_PIXELS), embedder))
     unsupported = [seed for seed, (content, _) in enumerate(contents) if results[content].status == "unsupported"]
     assert unsupported == [3, 30, 31, 32]
 
@@ -159,7 +159,9 @@ def test_few_images_without_a_direction_are_unsupported(images: Path) -> None:
 def test_a_whole_batch_without_a_direction_is_an_error_of_the_model(images: Path) -> None:
     embedder = FailingEmbedder(range(12, 40), np.nan)
     with pytest.raises(ModelError, match="fake gave only zero or non-finite vectors for 8 images in succession"):
-        list(embed_files(embedder, contents_of(images, 40), images, max_pixels=MAX_PIXELS))
+        list(
+            refuse_broken_model(embed_files(embedder, contents_of(images, 40), images, max_pixels=MAX_PIXELS), embedder)
+        )
 
 
 def test_all_threads_share_the_pixel_budget(images: Path) -> None:

@@ -17,9 +17,10 @@ from imgret_assets.domain.similarity.cascade.parallel import slices
 from imgret_assets.domain.similarity.cascade.preparation import measured_rows
 from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk, SearchBounds
 from imgret_assets.domain.similarity.cascade.sieve import MAX_CHUNK_ROWS, Sieve
+from imgret_assets.domain.similarity.pair_arrays import too_many_pairs
 from imgret_assets.domain.similarity.pieces.answers import Answer
 from imgret_assets.domain.similarity.pieces.chunks import Chunk, content_key
-from imgret_assets.errors import TooManyPairsError, UnfitWorkerError
+from imgret_assets.errors import UnfitWorkerError
 
 Thresholds = float | np.ndarray
 _PROJECTED_ROWS = 1024
@@ -134,22 +135,14 @@ def compare_chunks(
                 answer = sieve.search(tile, other, left_cuts[rows], right_cuts[columns])
                 count += len(answer)
                 if search.max_pairs is not None and count > search.max_pairs:
-                    raise _too_many_pairs(search.max_pairs)
+                    above = f"more than {search.max_pairs:,} pairs above the threshold"
+                    raise too_many_pairs(f"One piece of the search alone has {above}", search.max_pairs)
                 if len(answer):
                     start, other_start = np.int32(rows.start), np.int32(columns.start)
                     found.append(Answer(answer.left + start, answer.right + other_start, answer.scores))
     if not found:
         return Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
     return Answer(*(np.concatenate(column) for column in zip(*found, strict=True)))
-
-
-def _too_many_pairs(most: int) -> TooManyPairsError:
-    return TooManyPairsError(
-        f"One piece of the search alone has more than {most:,} pairs above the threshold",
-        expected=f"at most {most:,} in all (IMGRET_MAX_PAIRS)",
-        remedy="raise the threshold (IMGRET_THRESHOLD), keep only each image's best with IMGRET_MAX_NEIGHBOURS=20, or "
-        "raise IMGRET_MAX_PAIRS if there is room",
-    )
 
 
 def _tiles(chunk: PreparedChunk, rows: int) -> list[tuple[slice, PreparedChunk]]:

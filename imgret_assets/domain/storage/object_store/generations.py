@@ -197,6 +197,11 @@ def generation_key(name: str) -> str:
     return f"generations/{name}.json"
 
 
+def generation_name(key: str) -> str:
+    """Return the name of a generation from its key."""
+    return key.removeprefix("generations/").removesuffix(".json")
+
+
 def new_name(number: int) -> str:
     """Return a name that no other generation has, even one of the same number."""
     return f"{number:08d}-{uuid.uuid4().hex[:8]}"

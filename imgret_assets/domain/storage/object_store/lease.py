@@ -15,9 +15,10 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 
 from imgret_assets.domain.storage.object_store.bucket import Bucket, Stored
-from imgret_assets.errors import ChangedObjectError, LockTimeoutError, StoreError
+from imgret_assets.errors import ChangedObjectError, LockTimeoutError, StoreError, VanishedObjectError
 
 KEY = "LEASE"
 VALID_S = 60.0
@@ -177,6 +178,19 @@ def read_lease(bucket: Bucket) -> LeaseState | None:
         StoreError: the store refuses or can't be reached.
     """
     return _parse(bucket.read(KEY))
+
+
+def lease_time(bucket: Bucket) -> datetime:
+    """Return when the lease was last written, by the store's clock.
+
+    Raises:
+        VanishedObjectError: there is no lease.
+        StoreError: the store refuses or can't be reached.
+    """
+    found = bucket.bytes_of(KEY)
+    if found is None:
+        raise VanishedObjectError(f"{KEY} of {bucket.name} is missing", remedy="run again")
+    return found.modified
 
 
 def _try_to_take(bucket: Bucket, stored: Stored | None, state: LeaseState) -> Lease | None:

@@ -7,9 +7,16 @@ it, so that nobody commits meanwhile.
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from imgret_assets.domain.storage.object_store.bucket import Bucket, Listed
-from imgret_assets.domain.storage.object_store.generations import SAFE_AGE, Pointer, read_generation
-from imgret_assets.domain.storage.object_store.lease import KEY as LEASE_KEY
+from imgret_assets.domain.runtime.batching import batches
+from imgret_assets.domain.storage.object_store.bucket import Bucket
+from imgret_assets.domain.storage.object_store.generations import (
+    SAFE_AGE,
+    Pointer,
+    generation_key,
+    generation_name,
+    read_generation,
+)
+from imgret_assets.domain.storage.object_store.lease import lease_time
 from imgret_assets.errors import ChangedObjectError, VanishedObjectError
 
 # With the one in force: readers and runs that are slow may still take the files of the one before.
@@ -44,28 +51,24 @@ def remove_unused(bucket: Bucket, pointer: Pointer, renew: Callable[[], bool]) -
     """
     # Written now: its time is that of the store's clock.
     _require_lease(bucket, renew)
-    now = bucket.bytes_of(LEASE_KEY)
-    if now is None:
-        raise VanishedObjectError(f"{LEASE_KEY} of {bucket.name} is missing", remedy="run again")
+    now = lease_time(bucket)
     listed = sorted(bucket.list("generations"), key=lambda entry: entry.key)
-    names = {entry.key: entry.key.removeprefix("generations/").removesuffix(".json") for entry in listed}
+    names = {entry.key: generation_name(entry.key) for entry in listed}
     kept = {entry.key for entry in listed[-KEPT_GENERATIONS:]}
     kept |= {entry.key for entry in listed if names[entry.key] == pointer.generation}
     # Those of runs that were overtaken have the numbers of others, and count as young like all others.
-    kept |= {entry.key for entry in listed if now.modified - entry.modified < SAFE_AGE}
-    if pointer.generation is not None and f"generations/{pointer.generation}.json" not in kept:
+    kept |= {entry.key for entry in listed if now - entry.modified < SAFE_AGE}
+    if pointer.generation is not None and generation_key(pointer.generation) not in kept:
         raise VanishedObjectError(
             f"The generation {pointer.generation} of {bucket.name} is missing", remedy="run `imgret run` first"
         )
     needed = {file.object for key in kept for file in read_generation(bucket, names[key]).files.values()}
     old_generations = [entry for entry in listed if entry.key not in kept]
     old_objects = [
-        entry
-        for entry in bucket.list("objects")
-        if entry.key not in needed and now.modified - entry.modified >= SAFE_AGE
+        entry for entry in bucket.list("objects") if entry.key not in needed and now - entry.modified >= SAFE_AGE
     ]
     # Generations first: one that names an object which is removed must not be there any more.
-    for part in _parts(old_generations) + _parts(old_objects):
+    for part in (*batches(old_generations, _BATCH), *batches(old_objects, _BATCH)):
         _require_lease(bucket, renew)
         bucket.delete([entry.key for entry in part])
     size = sum(entry.bytes for entry in (*old_generations, *old_objects))
@@ -78,7 +81,3 @@ def _require_lease(bucket: Bucket, renew: Callable[[], bool]) -> None:
             f"Another process has taken over {bucket.name} while unused objects were removed",
             remedy="call it again when that run has ended",
         )
-
-
-def _parts(entries: list[Listed]) -> list[list[Listed]]:
-    return [entries[start : start + _BATCH] for start in range(0, len(entries), _BATCH)]
