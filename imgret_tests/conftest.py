@@ -21,9 +21,10 @@ from imgret_assets.settings import Settings, load_settings
 pytest_plugins = [
     "imgret_tests.support.longest_first",
     "imgret_tests.support.neo4j_server",
-    "imgret_tests.support.object_stores",
+    "imgret_tests.support.memory_bucket",
     "imgret_tests.support.forked_commands",
-    "imgret_tests.support.object_store",
+    "imgret_tests.support.command_place",
+    "imgret_tests.support.s3_server",
 ]
 
 # Before any test module is imported: a test must never read the user's .env or reach the user's database.

@@ -10,7 +10,7 @@ from imgret_assets.domain.operations import table_store
 from imgret_assets.errors import UnreachableStoreError
 from imgret_assets.settings import Settings
 from imgret_tests.support.chain import Chain
-from imgret_tests.support.object_stores import ADDRESS, MemoryBucket
+from imgret_tests.support.memory_bucket import ADDRESS, MemoryBucket
 from imgret_tests.support.pictures import write_pictures
 
 ASSETS = ["raw_images", "embeddings", "published_tables"]

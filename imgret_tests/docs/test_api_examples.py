@@ -11,18 +11,15 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
-from neo4j import Driver
 
 from imgret_assets.domain.neo4j_server.host import unused_port
 from imgret_assets.locations import PROJECT
-from imgret_tests.server.test_command_line import Place
+from imgret_tests.support.command_place import NewPlace, Place
 from imgret_tests.support.docs_commands import Shown, shown_on
-from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.photos import ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
@@ -51,37 +48,17 @@ MEMBER = {
 
 
 @pytest.fixture(scope="module")
-def place(
-    tested_server: TestedServer,
-    shared_database: Driver,
-    lite0_home: Path,
-    imgret_program: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Iterator[Place]:
+def place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     """A folder with the files that the page names, and a server with a token; its port is in the environment."""
-    del shared_database
     folder = tmp_path_factory.mktemp("api-examples")
-    home, images = folder / "home", folder / "images"
-    home.mkdir()
+    images = folder / "images"
     images.mkdir()
-    (home / "models").symlink_to(lite0_home / "models")
     write_pictures(images, 8)
     write_photos(images)
     (images / "a.jpg").write_bytes((images / ORIGINAL).read_bytes())
     photo(1).resize((500, 400)).save(folder / "query.png")
-    found = tested_server.connection
     port = str(unused_port())
-    given = {
-        "IMGRET_HOME": str(home),
-        "IMGRET_IMAGES": str(images),
-        "IMGRET_MODEL": "efficientnet_lite0",
-        "NEO4J_URI": found.uri,
-        "NEO4J_USERNAME": found.username,
-        "NEO4J_PASSWORD": found.password,
-        "IMGRET_API_PORT": port,
-        "IMGRET_API_TOKEN": TOKEN,
-    }
-    place = Place(folder, clean_environment() | given, imgret_program)
+    place = new_place(folder, IMGRET_IMAGES=str(images), IMGRET_API_PORT=port, IMGRET_API_TOKEN=TOKEN)
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     log = (folder / "serve.log").open("wb")

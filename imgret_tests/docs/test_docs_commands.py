@@ -6,17 +6,12 @@ exist at all (`unit.test_docs`).
 """
 
 import json
-import os
 import sys
-from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from neo4j import Driver
 
-from imgret_tests.server.test_command_line import Place
+from imgret_tests.support.command_place import NewPlace, Place
 from imgret_tests.support.docs_commands import COMMAND_LINE, PAGES, Shown, all_shown, shown_on
-from imgret_tests.support.neo4j_server import TestedServer, clean_environment
 from imgret_tests.support.photos import EXACT_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
@@ -33,20 +28,11 @@ def lines() -> list[Shown]:
 
 
 @pytest.fixture(scope="module")
-def place(
-    tested_server: TestedServer,
-    shared_database: Driver,
-    lite0_home: Path,
-    imgret_program: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Place:
+def place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """A user's folder as the pages name things in it: pictures, a home, files to ask with, copies that are decided."""
-    del shared_database
     folder = tmp_path_factory.mktemp("docs-commands")
-    home, images = folder / "imgret-home", folder / "Pictures"
-    home.mkdir()
+    images = folder / "Pictures"
     images.mkdir()
-    (home / "models").symlink_to(lite0_home / "models")
     write_pictures(images, 8)
     write_photos(images)
     for name in ("a.jpg", "b.jpg"):
@@ -59,18 +45,7 @@ def place(
     photo(2).save(folder / "Downloads" / "chair.jpg")
     (folder / "Downloads" / "known.png").write_bytes((images / ORIGINAL).read_bytes())
     (folder / ".venv").symlink_to(sys.prefix)
-    found = tested_server.connection
-    given = {
-        "HOME": str(folder),
-        "IMGRET_HOME": str(home),
-        "IMGRET_IMAGES": str(images),
-        "IMGRET_MODEL": "efficientnet_lite0",
-        "NEO4J_URI": found.uri,
-        "NEO4J_USERNAME": found.username,
-        "NEO4J_PASSWORD": found.password,
-        "PATH": os.pathsep.join(map(str, (imgret_program.parent, Path(sys.executable).parent, os.environ["PATH"]))),
-    }
-    place = Place(folder, clean_environment() | given, imgret_program)
+    place = new_place(folder, home="imgret-home", HOME=str(folder), IMGRET_IMAGES=str(images))
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     decided = place.run("review", "decide", ORIGINAL, EXACT_COPY, "--verdict", "duplicate", "--keep", ORIGINAL)
@@ -87,9 +62,7 @@ def test_a_good_part_is_run() -> None:
 @pytest.mark.parametrize("line", lines(), ids=lambda line: f"{line.page}: {line.line}")
 def test_every_command_does_what_it_says(place: Place, line: Shown) -> None:
     # A run that names its images is to have no others in its environment.
-    named = replace(
-        place, environment={key: value for key, value in place.environment.items() if key != "IMGRET_IMAGES"}
-    )
+    named = place.with_environment(IMGRET_IMAGES=None)
     done = (named if "--images" in line.line else place).shell(f"set -o pipefail; {line.line}")
     expected = 11 if "--fail-on-found" in line.line or line.line.startswith("imgret known") else 0
     assert done.returncode == expected, done.stderr.decode()

@@ -27,9 +27,9 @@ from imgret_assets.errors import DecisionError, ImgretError, RootError
 from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import Settings
 from imgret_tests.support.fake_model import FakeEmbedder
-from imgret_tests.support.object_store import SECRET, Fault, ObjectStore
 from imgret_tests.support.odd_files import odd_files
 from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.s3_server import SECRET, Fault, ObjectStore
 from imgret_tests.support.tree import embedding_rows
 
 # What a file system knows of a file and a store does not.

@@ -17,7 +17,7 @@ from imgret_assets.domain.storage.object_store import generations, removal
 from imgret_assets.domain.storage.object_store.generations import Generation, Pointer
 from imgret_assets.domain.storage.object_store.lease import Lease, take_lease
 from imgret_assets.errors import ChangedObjectError
-from imgret_tests.support.object_stores import MemoryBucket
+from imgret_tests.support.memory_bucket import MemoryBucket
 
 MACHINES = st.integers(0, 2)
 

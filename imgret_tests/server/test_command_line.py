@@ -10,19 +10,16 @@ import pty
 import re
 import signal
 import subprocess
-import sys
 import termios
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from neo4j import Driver
 from PIL import Image
 
 from imgret_assets.cli.main import COMMANDS
 from imgret_assets.locations import PROJECT
-from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.command_place import WITHIN_S, NewPlace, Place
 from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
@@ -31,7 +28,6 @@ pytestmark = [pytest.mark.server, pytest.mark.timeout(900)]
 
 PAGE = PROJECT / "docs/guide/command-line.md"
 EXIT_CODES = {"--fail-on-found": 11, "imgret known": 11}
-WITHIN_S = 600.0
 # They stay, download, or change a machine: each has tests of its own.
 NOT_RUN = {"setup", "samples", "demo", "app", "dev", "serve"}
 ODD = "new \t\n\x1b[2J <b>.png"
@@ -43,53 +39,10 @@ def examples() -> list[str]:
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-@dataclass(frozen=True)
-class Place:
-    """A working folder, the environment that leads to the home, and the program `imgret`."""
-
-    folder: Path
-    environment: dict[str, str]
-    program: Path
-
-    @property
-    def images(self) -> Path:
-        return self.folder / "images"
-
-    def run(self, *arguments: object, stderr: int = subprocess.PIPE) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            [self.program, *map(os.fsencode, map(str, arguments))],
-            cwd=self.folder,
-            env=self.environment,
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            timeout=WITHIN_S,
-            check=False,
-        )
-
-    def shell(self, line: str) -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(
-            ["bash", "-c", line],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            timeout=WITHIN_S,
-            check=False,
-        )
-
-
 @pytest.fixture(scope="module")
-def place(
-    tested_server: TestedServer,
-    shared_database: Driver,
-    lite0_home: Path,
-    imgret_program: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Place:
+def place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Twenty pictures in five families and a photo with copies, built; and files to ask with."""
-    del shared_database
     folder = tmp_path_factory.mktemp("command-line")
-    (folder / "home").mkdir()
-    (folder / "home" / "models").symlink_to(lite0_home / "models")
     images = folder / "images"
     images.mkdir()
     write_pictures(images, 20)
@@ -100,17 +53,7 @@ def place(
     photo(1).save(os.fsencode(folder / "new-pictures") + b"/invalid \xff.png", "PNG")
     (folder / "new-pictures/no picture.jpg").write_text("only text")
     (folder / "count.cypher").write_text("MATCH (n:Image) RETURN count(n) AS images;")
-    found = tested_server.connection
-    given = {
-        "IMGRET_HOME": str(folder / "home"),
-        "IMGRET_IMAGES": str(images),
-        "IMGRET_MODEL": "efficientnet_lite0",
-        "NEO4J_URI": found.uri,
-        "NEO4J_USERNAME": found.username,
-        "NEO4J_PASSWORD": found.password,
-        "PATH": os.pathsep.join(map(str, (imgret_program.parent, Path(sys.executable).parent, os.environ["PATH"]))),
-    }
-    place = Place(folder, clean_environment() | given, imgret_program)
+    place = new_place(folder, IMGRET_IMAGES=str(images))
     built = place.run("run", "--json")
     assert built.returncode == 0, built.stderr.decode()
     assert json.loads(built.stdout)["usable"] == 23

@@ -1,17 +1,10 @@
 """A home with several image roots by the commands: from one plain root to two named ones, a query, a missing root."""
 
 import json
-import os
-import sys
-from dataclasses import dataclass
-from pathlib import Path
-from subprocess import CompletedProcess, run
-from typing import Any
 
 import pytest
-from neo4j import Driver
 
-from imgret_tests.support.neo4j_server import TestedServer, clean_environment
+from imgret_tests.support.command_place import NewPlace, Place
 from imgret_tests.support.photos import EXACT_COPY, NEAR_COPY, ORIGINAL, photo, write_photos
 from imgret_tests.support.pictures import write_pictures
 
@@ -21,43 +14,10 @@ ROOTS = ("--images", "photos=./photos", "--images", "archive=./archive")
 COPY = f"archive/{ORIGINAL}"
 
 
-@dataclass(frozen=True)
-class Place:
-    """A working folder with the two roots, the environment that leads to the home, and the program `imgret`."""
-
-    folder: Path
-    environment: dict[str, str]
-    program: Path
-
-    def run(self, *arguments: str) -> CompletedProcess[bytes]:
-        return run(
-            [self.program, *arguments],
-            cwd=self.folder,
-            env=self.environment,
-            capture_output=True,
-            timeout=600,
-            check=False,
-        )
-
-    def answer(self, *arguments: str) -> Any:
-        done = self.run(*arguments, "--json")
-        assert done.returncode == 0, done.stderr.decode()
-        return json.loads(done.stdout)
-
-
 @pytest.fixture(scope="module")
-def place(
-    tested_server: TestedServer,
-    shared_database: Driver,
-    lite0_home: Path,
-    imgret_program: Path,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> Place:
+def place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Place:
     """Pictures and photos in one root, three other images and a copy of one of the photos in the second."""
-    del shared_database
     folder = tmp_path_factory.mktemp("several-roots")
-    (folder / "home").mkdir()
-    (folder / "home" / "models").symlink_to(lite0_home / "models")
     for root in ("photos", "archive"):
         (folder / root).mkdir()
     write_pictures(folder / "photos", 8)
@@ -65,16 +25,7 @@ def place(
     for seed in (7, 8, 9):
         photo(seed).save(folder / "archive" / f"{seed}.png")
     (folder / COPY).write_bytes((folder / "photos" / ORIGINAL).read_bytes())
-    found = tested_server.connection
-    given = {
-        "IMGRET_HOME": str(folder / "home"),
-        "IMGRET_MODEL": "efficientnet_lite0",
-        "NEO4J_URI": found.uri,
-        "NEO4J_USERNAME": found.username,
-        "NEO4J_PASSWORD": found.password,
-        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
-    }
-    return Place(folder, clean_environment() | given, imgret_program)
+    return new_place(folder)
 
 
 def test_from_one_plain_root_to_two_named_ones_and_one_that_is_not_mounted(place: Place) -> None:
@@ -86,7 +37,7 @@ def test_from_one_plain_root_to_two_named_ones_and_one_that_is_not_mounted(place
 
     named = place.answer("run", *ROOTS)
     assert (named["images"], named["embedded"]) == (plain["images"] + 4, 3)
-    place.environment["IMGRET_IMAGES"] = "photos=./photos;archive=./archive"
+    place = place.with_environment(IMGRET_IMAGES="photos=./photos;archive=./archive")
     (decision,) = place.answer("review", "history")["decisions"]
     assert decision["state"] == "in_force"
     assert near in json.dumps(place.answer("duplicates", "--kind", "near"))

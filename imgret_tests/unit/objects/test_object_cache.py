@@ -8,7 +8,7 @@ import pytest
 from imgret_assets.domain.objects.object_cache import keep_objects, open_object, recent_facts
 from imgret_assets.domain.objects.stores import ObjectError
 from imgret_assets.object_url import ObjectUrl
-from imgret_tests.support.object_store import Fault, ObjectStore
+from imgret_tests.support.s3_server import Fault, ObjectStore
 
 
 @pytest.fixture

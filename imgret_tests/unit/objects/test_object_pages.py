@@ -6,7 +6,7 @@ from imgret_assets.domain.objects import object_pages
 from imgret_assets.domain.objects.object_pages import read_page
 from imgret_assets.domain.objects.stores import ObjectError
 from imgret_assets.object_url import ObjectUrl
-from imgret_tests.support.object_store import ObjectStore
+from imgret_tests.support.s3_server import ObjectStore
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import pytest
 
 from imgret_assets.domain.objects.stores import ObjectError, ObjectStoreError, check_store_of, facts_of, fetch
 from imgret_assets.object_url import ObjectUrl
-from imgret_tests.support.object_store import SECRET, Fault, ObjectStore
+from imgret_tests.support.s3_server import SECRET, Fault, ObjectStore
 
 
 @pytest.fixture

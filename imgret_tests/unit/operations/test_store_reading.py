@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain.operations import store_reading, table_pull, table_store
+from imgret_assets.domain.operations import store_reading, table_store
 from imgret_assets.domain.operations.store_reading import CHECK_EVERY_S, store_note, take_newer_tables, watch_store
 from imgret_assets.domain.operations.table_store import store_session
 from imgret_assets.domain.storage import locks, pull_swap
@@ -14,7 +14,7 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.errors import StoreError, UnreachableStoreError
 from imgret_assets.settings import Settings
-from imgret_tests.support.object_stores import ADDRESS, MemoryBucket
+from imgret_tests.support.memory_bucket import ADDRESS, MemoryBucket
 
 
 class Clock:
@@ -36,13 +36,11 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
+def bucket(any_tables: None, monkeypatch: pytest.MonkeyPatch) -> MemoryBucket:
+    del any_tables
     bucket = MemoryBucket()
     monkeypatch.setattr(table_store, "open_bucket", lambda url: bucket)
     monkeypatch.setattr(store_reading, "open_bucket", lambda url, *, brief: bucket)
-    # Files of any content count as tables that belong together: what they are is nothing to the store.
-    monkeypatch.setattr(table_store, "keep_complete_state", lambda home: True)
-    monkeypatch.setattr(table_pull, "keep_complete_state", lambda home: True)
     return bucket
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
-from imgret_assets.domain.operations import table_pull, table_store
+from imgret_assets.domain.operations import table_store
 from imgret_assets.domain.operations.table_store import Published, describe_store, store_session
 from imgret_assets.domain.review.decision_log import read_decisions, record, verify_decisions
 from imgret_assets.domain.review.decisions import NOT_DUPLICATES, File, SetDecision
@@ -20,7 +20,7 @@ from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.errors import ChangedObjectError, StoreError, UnreachableStoreError
 from imgret_assets.settings import Settings
 from imgret_tests.support.fake_model import FakeEmbedder
-from imgret_tests.support.object_stores import ADDRESS, KilledError, MemoryBucket
+from imgret_tests.support.memory_bucket import ADDRESS, KilledError, MemoryBucket
 from imgret_tests.support.pictures import picture_bytes, write_pictures
 
 
@@ -42,13 +42,6 @@ def first(settings: Settings) -> Settings:
 def second(first: Settings, tmp_path: Path) -> Settings:
     """Another machine with the same images and an empty home."""
     return replace(first, home=tmp_path / "second" / "home", dagster_home=tmp_path / "second" / "dagster")
-
-
-@pytest.fixture
-def any_tables(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Files of any content count as tables that belong together: what they are is nothing to the store."""
-    monkeypatch.setattr(table_store, "keep_complete_state", lambda home: True)
-    monkeypatch.setattr(table_pull, "keep_complete_state", lambda home: True)
 
 
 def names_in(home: Home) -> list[str]:

@@ -10,15 +10,14 @@ import pytest
 
 from imgret_assets.domain.storage.object_store.bucket import PART_BYTES, Bucket, open_bucket
 from imgret_assets.errors import ChangedObjectError, StoreError, UnreachableStoreError, VanishedObjectError
-from imgret_tests.support.object_stores import S3Server
+from imgret_tests.support.s3_server import SECRET, OwnBucket, store_environment
 
-SECRET = "secret-of-the-test"
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
 @pytest.fixture
-def bucket(s3: S3Server) -> Bucket:
+def bucket(s3: OwnBucket) -> Bucket:
     return open_bucket(f"s3://{s3.bucket}/some/prefix")
 
 
@@ -62,7 +61,7 @@ def test_files_of_several_parts_come_back_as_they_were(bucket: Bucket, tmp_path:
         bucket.download("objects/a", back, sha256=SHA256, size=5)
 
 
-def test_a_missing_bucket_is_named(s3: S3Server) -> None:
+def test_a_missing_bucket_is_named(s3: OwnBucket) -> None:
     with pytest.raises(StoreError, match="no bucket for s3://nobody/x"):
         open_bucket("s3://nobody/x").read("CURRENT")
 
@@ -110,7 +109,7 @@ def scripted(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Scripted]]:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
         thread.start()
         try:
-            environment = S3Server(f"http://127.0.0.1:{server.server_port}", "bucket").environment
+            environment = store_environment(f"http://127.0.0.1:{server.server_port}")
             for name, value in environment.items():
                 monkeypatch.setenv(name, value)
             yield handler
@@ -169,13 +168,13 @@ def test_another_content_is_refused(scripted: type[Scripted], tmp_path: Path) ->
 
 
 def test_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in S3Server("http://127.0.0.1:1", "bucket").environment.items():
+    for name, value in store_environment("http://127.0.0.1:1").items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UnreachableStoreError, match="check IMGRET_STORE, the network and the endpoint"):
         open_bucket("s3://bucket/x").read("CURRENT")
 
 
-def test_a_store_that_obeys_conditions_is_accepted_and_keeps_nothing(bucket: Bucket, s3: S3Server) -> None:
+def test_a_store_that_obeys_conditions_is_accepted_and_keeps_nothing(bucket: Bucket, s3: OwnBucket) -> None:
     bucket.check_conditions()
     assert list(open_bucket(f"s3://{s3.bucket}/some").list("prefix")) == []
 

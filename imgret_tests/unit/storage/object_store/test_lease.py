@@ -6,7 +6,7 @@ import pytest
 
 from imgret_assets.domain.storage.object_store.lease import Lease, take_lease
 from imgret_assets.errors import LockTimeoutError, UnreachableStoreError
-from imgret_tests.support.object_stores import MemoryBucket
+from imgret_tests.support.memory_bucket import MemoryBucket
 
 VALID_S = 60.0
 

@@ -11,7 +11,7 @@ from imgret_assets.domain.storage.object_store.generations import Generation, Po
 from imgret_assets.domain.storage.object_store.lease import take_lease
 from imgret_assets.domain.storage.object_store.removal import KEPT_GENERATIONS, RemovedObjects, remove_unused
 from imgret_assets.errors import ChangedObjectError
-from imgret_tests.support.object_stores import MemoryBucket
+from imgret_tests.support.memory_bucket import MemoryBucket
 
 
 @pytest.fixture

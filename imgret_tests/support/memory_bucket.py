@@ -1,18 +1,17 @@
-"""Object stores of tests: in memory, with faults at chosen operations, and a server that speaks S3.
+"""A store of tables in memory, which ends the process at chosen operations.
 
-Belongs here: making them. Not here: what is stored in them (`imgret_assets.domain.storage.object_store`).
+Belongs here: the store, and tables of any content. Not here: a server that speaks S3 (`support/s3_server.py`).
 """
 
-import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import obstore
 import pytest
 from obstore.store import MemoryStore
 
+from imgret_assets.domain.operations import table_pull, table_store
 from imgret_assets.domain.storage.object_store.bucket import Bucket, Listed, Stored
 
 ADDRESS = "s3://bucket/tables"
@@ -96,51 +95,8 @@ class MemoryBucket(Bucket):
         return bytes(obstore.get(self.store, key).bytes())
 
 
-@dataclass(frozen=True)
-class S3Server:
-    """A server that speaks S3, in a thread of this process, with an empty bucket."""
-
-    endpoint: str
-    bucket: str
-
-    @property
-    def environment(self) -> dict[str, str]:
-        """What a process needs to reach it."""
-        return {
-            "AWS_ACCESS_KEY_ID": "test",
-            "AWS_SECRET_ACCESS_KEY": "secret-of-the-test",
-            "AWS_REGION": "us-east-1",
-            "AWS_ENDPOINT_URL": self.endpoint,
-        }
-
-
-@pytest.fixture(scope="session")
-def s3_endpoint() -> Iterator[str]:
-    """The address of a server that speaks S3, for all tests of this process."""
-    import logging
-
-    from moto.server import ThreadedMotoServer
-
-    # A line for each request would hide what a failed test says.
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    try:
-        host, port = server.get_host_and_port()
-        yield f"http://{host}:{port}"
-    finally:
-        server.stop()
-
-
 @pytest.fixture
-def s3(s3_endpoint: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> S3Server:
-    """A server with a bucket of this test, set in the environment."""
-    import requests
-
-    bucket = "b" + hashlib.sha256(request.node.nodeid.encode()).hexdigest()[:20]
-    requests.put(f"{s3_endpoint}/{bucket}", timeout=10).raise_for_status()
-    server = S3Server(s3_endpoint, bucket)
-    for name, value in server.environment.items():
-        monkeypatch.setenv(name, value)
-    return server
+def any_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files of any content count as tables that belong together: what they are is nothing to the store."""
+    monkeypatch.setattr(table_store, "keep_complete_state", lambda home: True)
+    monkeypatch.setattr(table_pull, "keep_complete_state", lambda home: True)

@@ -24,6 +24,16 @@ _LOGIN = {"Authorization": "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1
 SECRET = "a-secret-that-nothing-may-tell"
 
 
+def store_environment(endpoint: str) -> dict[str, str]:
+    """What a process needs to reach a store at an address."""
+    return {
+        "AWS_ENDPOINT_URL": endpoint,
+        "AWS_ACCESS_KEY_ID": "an-id",
+        "AWS_SECRET_ACCESS_KEY": SECRET,
+        "AWS_REGION": "us-east-1",
+    }
+
+
 @dataclass
 class Fault:
     """What the store answers in place of what it has.
@@ -59,6 +69,11 @@ class ObjectStore:
     faults: list[Fault] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
     _buckets: int = 0
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to reach it."""
+        return store_environment(self.endpoint)
 
     def make_bucket(self) -> str:
         """Make an empty bucket and return its name."""
@@ -145,11 +160,33 @@ def one_store() -> Iterator[ObjectStore]:
 @pytest.fixture
 def object_store(one_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
     """A store without faults, which the environment names, and whose failed calls are repeated at once."""
-    monkeypatch.setenv("AWS_ENDPOINT_URL", one_store.endpoint)
-    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "an-id")
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
-    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    _set_environment(one_store, monkeypatch)
     monkeypatch.setitem(stores.RETRIES, "backoff", {"init_backoff": timedelta(milliseconds=1), "base": 2})
     one_store.asked.clear()
     yield one_store
     one_store.faults.clear()
+
+
+@dataclass(frozen=True)
+class OwnBucket:
+    """An empty bucket of one test, and the store that it is in."""
+
+    store: ObjectStore
+    bucket: str
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What a process needs to reach it."""
+        return self.store.environment
+
+
+@pytest.fixture
+def s3(one_store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> OwnBucket:
+    """A bucket of this test, whose store the environment names."""
+    _set_environment(one_store, monkeypatch)
+    return OwnBucket(one_store, one_store.make_bucket())
+
+
+def _set_environment(store: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in store.environment.items():
+        monkeypatch.setenv(name, value)
