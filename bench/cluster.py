@@ -7,12 +7,10 @@ machine (`bench.pairs`). No network is measured: all nodes are one machine.
 
 import hashlib
 import os
-import secrets
 import shutil
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +21,7 @@ from bench.homes import open_bench_home
 from bench.pairs import THRESHOLD, mixtures, real_vectors
 from bench.pictures import repeated
 from bench.report import Measure, Report
-from imgret_assets.domain.cluster.ray_cluster import RayCluster, connect, disconnect
+from imgret_assets.domain.cluster.ray_cluster import RayCluster, connect
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.inference.engine_selection import choose_embedder
@@ -33,15 +31,9 @@ from imgret_assets.domain.similarity.pair_arrays import merge_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
 from imgret_assets.domain.storage.home import Home
+from imgret_tests.support.ray_nodes import ClusterOfNodes, running_nodes
 
 _ROWS, _NEAREST_ROWS, _IMAGES = 30_000, 10_000, 600
-# The cluster's default waits longer before it believes that a node is dead.
-_FAST_CHECKS = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 300,
-    "health_check_failure_threshold": 3,
-    "health_check_timeout_ms": 500,
-}
 _STORE_BYTES = 600 << 20
 
 
@@ -49,7 +41,7 @@ def run(report: Report, sources: Sequence[Path], work: Path, *, say: Callable[[s
     """Measure and add to the report."""
     real = real_vectors(sources, work)
     wide = mixtures(real, _ROWS, 1280)
-    with _nodes() as nodes:
+    with running_nodes(_STORE_BYTES) as nodes:
         cluster = connect(nodes.address)
         assert cluster is not None
         lines = _Lines(report, say)
@@ -77,7 +69,7 @@ class _Lines:
             self._report.measures.append(Measure(f"{work}: {how}, longest pause", pause, unit="s"))
 
 
-def _pairs(lines: _Lines, cluster: RayCluster, nodes: Any, vectors: np.ndarray, work: Path) -> None:
+def _pairs(lines: _Lines, cluster: RayCluster, nodes: ClusterOfNodes, vectors: np.ndarray, work: Path) -> None:
     name = f"pairs of {len(vectors):,} x 1,280"
     options = CascadeOptions(chunk_rows=4096)
 
@@ -99,7 +91,7 @@ def _pairs(lines: _Lines, cluster: RayCluster, nodes: Any, vectors: np.ndarray, 
 
     def kill_node(number: int) -> None:
         if number == 5:
-            nodes.replace()
+            nodes.replace_node()
 
     # Compiled loops, workers and the file of the vectors are there afterwards.
     for there in (False, True):
@@ -169,44 +161,3 @@ def _kill(name: str) -> int:
             os.kill(process.pid, signal.SIGKILL)
             return 1
     return 0
-
-
-class _Nodes:
-    """The head and the nodes."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "object_store_memory": 100 << 20,
-                "include_dashboard": False,
-                "_system_config": _FAST_CHECKS,
-            },
-        )
-        self._nodes = [self._add(), self._add()]
-        self.address = str(self._cluster.address)
-
-    def _add(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=_STORE_BYTES)
-
-    def replace(self) -> None:
-        """Kill a node as `kill -9` of its raylet does, and let a fresh one join."""
-        self._cluster.remove_node(self._nodes.pop(), allow_graceful=False)
-        self._nodes.append(self._add())
-
-    def shutdown(self) -> None:
-        self._cluster.shutdown()
-
-
-@contextmanager
-def _nodes() -> Iterator[_Nodes]:
-    os.environ |= {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_USAGE_STATS_ENABLED": "0"}
-    nodes = _Nodes()
-    try:
-        yield nodes
-    finally:
-        disconnect()
-        nodes.shutdown()

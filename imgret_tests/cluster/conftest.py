@@ -1,27 +1,18 @@
 """One Ray cluster on this machine for all tests of this folder: a head without CPUs, and two nodes of one CPU.
 
-Belongs here: starting and ending it for certain. Not here: what runs on it. Without the extra `ray` the tests are
-skipped; where IMGRET_TEST_REQUIRE_RAY is set, that is an error.
+Belongs here: one for all tests. Not here: starting and ending it (`support.ray_nodes`), what runs on it. Without the
+extra `ray` the tests are skipped; where IMGRET_TEST_REQUIRE_RAY is set, that is an error.
 """
 
 import importlib.util
 import os
-import secrets
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
-from imgret_assets.domain.cluster import ray_cluster
+from imgret_tests.support.ray_nodes import ClusterOfNodes, running_nodes
 
 STORE_BYTES = 120 << 20
-# Health checks notice a dead node within about a second.
-_FAST = {
-    "health_check_initial_delay_ms": 0,
-    "health_check_period_ms": 300,
-    "health_check_failure_threshold": 3,
-    "health_check_timeout_ms": 500,
-}
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -36,54 +27,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
                 item.add_marker(pytest.mark.skip(reason="ray is not installed: pip install 'imgret[ray]'"))
 
 
-class ClusterOfNodes:
-    """A cluster of several nodes on this machine."""
-
-    def __init__(self) -> None:
-        from ray.cluster_utils import Cluster
-
-        self._cluster = Cluster(
-            initialize_head=True,
-            head_node_args={
-                "num_cpus": 0,
-                "object_store_memory": STORE_BYTES,
-                "include_dashboard": False,
-                "_system_config": _FAST,
-            },
-        )
-        self.nodes: list[Any] = [self.add_node(), self.add_node()]
-
-    @property
-    def address(self) -> str:
-        return str(self._cluster.address)
-
-    def add_node(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=STORE_BYTES)
-
-    def kill_node(self) -> None:
-        """End one of the nodes as `kill -9` of its raylet does."""
-        node = self.nodes.pop()
-        self._cluster.remove_node(node, allow_graceful=False)
-
-    def replace_node(self) -> None:
-        """Kill a node, and let a fresh one join."""
-        self.kill_node()
-        self.nodes.append(self.add_node())
-
-    def shutdown(self) -> None:
-        self._cluster.shutdown()
-
-
 @pytest.fixture(scope="session")
 def cluster() -> Iterator[ClusterOfNodes]:
     """A cluster, with a token of its own, to which nobody is connected yet."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = ClusterOfNodes()
-        try:
-            yield cluster
-        finally:
-            ray_cluster.disconnect()
-            cluster.shutdown()
+    with running_nodes(STORE_BYTES) as cluster:
+        yield cluster

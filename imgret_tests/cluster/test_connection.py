@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from imgret_tests.cluster.conftest import ClusterOfNodes
 from imgret_tests.support.processes import Process
+from imgret_tests.support.ray_nodes import ClusterOfNodes
 
 _CONNECT = """
 import os

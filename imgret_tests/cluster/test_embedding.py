@@ -10,10 +10,10 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.settings import load_settings
-from imgret_tests.cluster.conftest import ClusterOfNodes
 from imgret_tests.support.cluster_search import kill_workers
 from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import write_pictures
+from imgret_tests.support.ray_nodes import ClusterOfNodes
 
 IMAGES = 150
 

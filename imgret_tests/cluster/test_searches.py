@@ -8,9 +8,9 @@ import pytest
 from imgret_assets.domain.cluster.ray_cluster import RayCluster, connect
 from imgret_assets.domain.similarity.cascade import PairSearch
 from imgret_assets.domain.similarity.pieces.computing import Compute
-from imgret_tests.cluster.conftest import ClusterOfNodes
 from imgret_tests.support.cluster_search import kill_workers, nearest_digest, pairs_digest
 from imgret_tests.support.processes import Process
+from imgret_tests.support.ray_nodes import ClusterOfNodes
 
 
 @pytest.fixture(scope="module")
