@@ -20,6 +20,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from imgret_assets import locations
+from imgret_assets.domain.objects.answers import EXPIRED_CODES, allows_http, error_code
 from imgret_assets.errors import ImgretError
 from imgret_assets.object_url import ObjectUrl
 
@@ -40,9 +41,6 @@ TIMEOUTS: dict[str, Any] = {
 }
 _ENVIRONMENT = ("AWS_", "GOOGLE_", "AZURE_")
 _STATUS = re.compile(r"\b([45]\d\d) ([A-Z][A-Za-z ]+)")
-_CODE = re.compile(r"<Code>([A-Za-z0-9]{1,60})</Code>")
-# Amazon answers an expired token with 400 and one of these.
-_EXPIRED = frozenset({"ExpiredToken", "ExpiredTokenException", "TokenRefreshRequired", "RequestExpired"})
 _MISSING, _REFUSED = "there is no such object or bucket", "the store refuses access"
 _MEANINGS = {"401": (errno.EACCES, _REFUSED), "403": (errno.EACCES, _REFUSED), "404": (errno.ENOENT, _MISSING)}
 _LIST_CHUNK = 1000
@@ -239,9 +237,9 @@ def _named_errors(url: ObjectUrl) -> Iterator[None]:
 def _named(error: Exception, url: ObjectUrl) -> ObjectError:
     """Return the error of an answer that the library has no class for, such as any answer to a listing."""
     text = str(error)
-    status, code = _STATUS.search(text), _CODE.search(text)
-    if code is not None and code[1] in _EXPIRED:
-        return ObjectError(errno.EACCES, f"the credentials have expired ({code[1]})", url)
+    status, code = _STATUS.search(text), error_code(error)
+    if code in EXPIRED_CODES:
+        return ObjectError(errno.EACCES, f"the credentials have expired ({code})", url)
     if status is None:
         return ObjectError(errno.EIO, "the store does not answer, or ends an answer too early", url)
     number, what = _MEANINGS.get(status[1], (errno.EIO, "the store fails"))
@@ -250,8 +248,8 @@ def _named(error: Exception, url: ObjectUrl) -> ObjectError:
 
 def _reason(what: str, error: Exception) -> str:
     # The whole text may contain the login, or what the store says about it.
-    text = str(error)
-    told = [" ".join(found.groups()).strip() for pattern in (_STATUS, _CODE) if (found := pattern.search(text))]
+    status, code = _STATUS.search(str(error)), error_code(error)
+    told = [part for part in (" ".join(status.groups()).strip() if status else None, code) if part]
     return f"{what} ({', '.join(told)})" if told else what
 
 
@@ -264,10 +262,7 @@ def _store(url: ObjectUrl) -> "S3Store | GCSStore | AzureStore":
 def _opened_store(url: ObjectUrl, environment: tuple[tuple[str, str], ...]) -> "S3Store | GCSStore | AzureStore":
     # The environment is part of the key alone: the library reads it itself.
     kind = {"s3": "S3Store", "gs": "GCSStore", "az": "AzureStore"}[url.scheme]
-    options = TIMEOUTS
-    if any(name.startswith("AWS_ENDPOINT") and value.startswith("http://") for name, value in environment):
-        # Who names an endpoint without TLS wants none.
-        options = TIMEOUTS | {"allow_http": True}
+    options = TIMEOUTS | {"allow_http": allows_http()}
     with _named_errors(url):
         return getattr(_obstore().store, kind)(url.bucket, client_options=options, retry_config=RETRIES)
 

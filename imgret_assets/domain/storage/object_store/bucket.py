@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from imgret_assets.domain.objects.answers import EXPIRED_CODES, allows_http, error_code
 from imgret_assets.errors import ChangedObjectError, StoreError, UnreachableStoreError, VanishedObjectError
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ _LARGE = {"request_s": 60, "all_s": 120, "retries": 5}
 _BRIEF = {"request_s": 4, "all_s": 4, "retries": 1}
 
 _STATUS = re.compile(r"status code: (\d{3})")
-_CODE = re.compile(r"<Code>(\w{1,64})</Code>")
-_EXPIRED_CODES = ("ExpiredToken", "TokenRefreshRequired", "RequestExpired")
 _CREDENTIALS = (
     "set the credentials of the store, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY; they need to read, write, "
     "list and delete objects under the prefix"
@@ -285,14 +284,12 @@ def open_bucket(url: str, *, brief: bool = False) -> Bucket:
 def _open(url: str, *, request_s: int, all_s: int, retries: int) -> "ObjectStore":
     from obstore.store import from_url
 
-    endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
-    allow_http = endpoint.startswith("http://") or os.environ.get("AWS_ALLOW_HTTP", "").lower() == "true"
     return from_url(
         url,
         client_options={
             "timeout": timedelta(seconds=request_s),
             "connect_timeout": timedelta(seconds=min(5, request_s)),
-            "allow_http": allow_http,
+            "allow_http": allows_http(),
         },
         retry_config={
             "max_retries": retries,
@@ -338,8 +335,7 @@ def _without_conditions(where: str) -> StoreError:
 
 
 def _missing(error: Exception, action: str, name: str) -> StoreError:
-    code = _CODE.search(str(error))
-    if code and code[1] == "NoSuchBucket":
+    if error_code(error) == "NoSuchBucket":
         return StoreError(f"There is no bucket for {name}", remedy="create it, or correct IMGRET_STORE")
     return VanishedObjectError(
         f"{name}: an object is missing ({action})", remedy="run `imgret run` on a machine that has the tables"
@@ -348,10 +344,10 @@ def _missing(error: Exception, action: str, name: str) -> StoreError:
 
 def _named(error: Exception, action: str, name: str) -> StoreError:
     """Return the named error for one of obstore's; without what the server has answered."""
-    status, code = _status(error), _CODE.search(str(error))
-    detail = " ".join(part for part in (f"status {status}" if status else "", code[1] if code else "") if part)
+    status, code = _status(error), error_code(error)
+    detail = " ".join(part for part in (f"status {status}" if status else "", code) if part)
     where = f"{name} ({action})" if not detail else f"{name} ({action}: {detail})"
-    if code and code[1] in _EXPIRED_CODES:
+    if code in EXPIRED_CODES:
         return StoreError(f"The credentials for {where} have expired", remedy="renew them and run again")
     if status in (401, 403):
         return StoreError(f"The store refuses access to {where}", remedy=_CREDENTIALS)
