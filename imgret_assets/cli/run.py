@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 @click.command()
 @click.option(
     "--images",
-    type=click.Path(path_type=Path),
+    # No Path: that would make one slash of the two in an address.
+    type=click.Path(),
     multiple=True,
     help="Folder of the image files; NAME=FOLDER for each of several.",
 )
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON document.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every event of the run with its time and run id.")
 def run(
-    images: tuple[Path, ...],
+    images: tuple[str, ...],
     home: Path | None,
     model: str | None,
     weights: Path | None,

@@ -39,6 +39,7 @@ def images(tmp_path: Path) -> Path:
         (["--model", "resnet50", "--weights", "no.pth"], "no.pth does not exist. "),
         (["--threshold", "8"], "--threshold is 8.0. Expected: a cosine from -1 to 1. "),
         (["--images", "PICTURS"], "/picturs does not exist; did you mean pictures? "),
+        (["--images", "a=PICTURS", "--images", "b=s3://id:key@pics/x"], "has a login in place of a bucket's name"),
     ],
 )
 def test_a_run_s_mistake_is_one_line_and_makes_no_home(
