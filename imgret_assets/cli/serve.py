@@ -14,6 +14,7 @@ from imgret_assets.cli.support.free_port import free_port
 from imgret_assets.cli.support.served_home import take_from_store
 from imgret_assets.domain.storage.home import open_existing_home
 from imgret_assets.errors import ImgretError
+from imgret_assets.locations import install_command
 from imgret_assets.request_guard import WILDCARD_ADDRESSES, bracketed
 from imgret_assets.settings import DEFAULT_API_PORT, load_settings
 
@@ -40,7 +41,7 @@ def serve(host: str | None, port: int | None, home: Path | None) -> None:
     if missing := [name for name in _PACKAGES if find_spec(name) is None]:
         raise ImgretError(
             f"The API needs packages that are not installed: {', '.join(missing)}",
-            remedy='install them with `pip install "imgret[api]"`',
+            remedy=f"install them with `{install_command('api')}`",
         )
     # A mistyped home is an error here, and not one of every request.
     take_from_store(settings)

@@ -16,6 +16,7 @@ from typing import Any
 
 from imgret_assets.domain.runtime.cpu import usable_threads
 from imgret_assets.errors import ClusterError, LostWorkError, SettingError, first_line
+from imgret_assets.locations import install_command
 
 LOCAL = "local"
 CONNECT_TIMEOUT_S = 25.0
@@ -204,7 +205,7 @@ def _check_address(address: str) -> None:
     if importlib.util.find_spec("ray") is None:
         raise ClusterError(
             f"IMGRET_CLUSTER is {address!r}, and ray is not installed",
-            remedy="pip install 'imgret[ray]', in the version of the cluster, or unset IMGRET_CLUSTER",
+            remedy=f"`{install_command('ray')}`, in the version of the cluster, or unset IMGRET_CLUSTER",
         )
     host, _, port = address.rpartition(":")
     if address in (LOCAL, "auto"):

@@ -1,10 +1,13 @@
 """Addresses that can't be connected to; connections are tested in `imgret_tests/cluster`."""
 
 import importlib.util
+import re
 import socket
+from pathlib import Path
 
 import pytest
 
+from imgret_assets import locations
 from imgret_assets.domain.cluster.ray_cluster import connect
 from imgret_assets.errors import ClusterError, SettingError
 
@@ -22,7 +25,14 @@ def test_an_address_of_another_kind_is_a_setting_error(address: str, monkeypatch
 
 def test_without_the_extra_its_name_is_the_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
-    with pytest.raises(ClusterError, match=r"ray is not installed.*pip install 'imgret\[ray\]'"):
+    with pytest.raises(ClusterError, match=rf"ray is not installed.*{re.escape(locations.install_command('ray'))}"):
+        connect("local")
+
+
+def test_outside_a_checkout_the_extra_is_installed_with_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    monkeypatch.setattr(locations, "PROJECT", tmp_path)
+    with pytest.raises(ClusterError, match=r"`pip install 'imgret\[ray\]'`, in the version of the cluster"):
         connect("local")
 
 

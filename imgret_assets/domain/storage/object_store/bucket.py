@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from imgret_assets.domain.objects.answers import EXPIRED_CODES, allows_http, error_code
 from imgret_assets.errors import ChangedObjectError, StoreError, UnreachableStoreError, VanishedObjectError
+from imgret_assets.locations import install_command
 
 if TYPE_CHECKING:
     from obstore.store import ObjectStore
@@ -272,7 +273,7 @@ def open_bucket(url: str, *, brief: bool = False) -> Bucket:
     except ImportError as error:
         raise StoreError(
             f"{url} can't be used: the package obstore is not installed",
-            remedy="install imgret with its extra: `pip install 'imgret[cloud]'`",
+            remedy=f"install imgret with its extra: `{install_command('cloud')}`",
         ) from error
     try:
         small = _open(url, **(_BRIEF if brief else _SMALL))
