@@ -96,7 +96,12 @@ class SimilarFields(BaseModel):
     )
     metric: Metric = Field("cosine", description="What ranks the hits; others than cosine need mode exact.")
     min_score: float | None = Field(None, ge=-1, le=1, description="Only hits with at least this raw cosine.")
-    label: str | None = Field(None, max_length=MAX_PATH_CHARACTERS, description="Only hits of this folder.")
+    label: str | None = Field(None, max_length=MAX_PATH_CHARACTERS, description="Only hits that lie in this folder.")
+    folder: str | None = Field(
+        None,
+        max_length=MAX_PATH_CHARACTERS,
+        description="Only hits in this folder of the library or anywhere below it, such as photos/2024.",
+    )
     since: str | None = Field(
         None,
         max_length=MAX_DATE_CHARACTERS,
@@ -129,9 +134,9 @@ class SimilarFields(BaseModel):
         Raises:
             SettingError: values don't go together.
         """
-        shot = {"since": self.since, "until": self.until, "camera": self.camera}
+        filters = {"since": self.since, "until": self.until, "camera": self.camera, "folder": self.folder}
         return Query(
-            self.k, self.mode, self.min_score, self.label, not self.include_self, self.relations, self.metric, **shot
+            self.k, self.mode, self.min_score, self.label, not self.include_self, self.relations, self.metric, **filters
         ).check()
 
 

@@ -87,8 +87,8 @@ def _body_schema() -> dict[str, Any]:
                 "examples": {
                     "one": {"summary": "An image of the library", "value": {"path": "mugs/blue.jpg", "k": 3}},
                     "several": {
-                        "summary": "Two images, hits of one folder",
-                        "value": {"path": ["mugs/blue.jpg", "mugs/red.jpg"], "label": "mugs", "min_score": 0.5},
+                        "summary": "Two images, hits in one folder and below it",
+                        "value": {"path": ["mugs/blue.jpg", "mugs/red.jpg"], "folder": "mugs", "min_score": 0.5},
                     },
                     "together": {
                         "summary": "More like two images, less like a third, one answer",

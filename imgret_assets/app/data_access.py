@@ -102,4 +102,4 @@ def compute_all_scores(home: Home, answer: Answer) -> np.ndarray | None:
     except ImgretError:
         return None
     scores = vectors.approximate_cosines(answer.vector)
-    return scores[vectors.allowed_rows(label=None, excluded_paths=answer.query_paths)]
+    return scores[vectors.allowed_rows(excluded_paths=answer.query_paths)]

@@ -8,13 +8,13 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import click
 
-from imgret_assets.cli.support.image_arguments import files_in, is_folder
+from imgret_assets.cli.support.image_arguments import files_in, folder_in_library, is_folder
 from imgret_assets.cli.support.output import (
     COSINE,
     Output,
@@ -27,10 +27,11 @@ from imgret_assets.cli.support.served_home import note_state, open_newest_home
 from imgret_assets.domain.graph.connection import open_database
 from imgret_assets.domain.images.crop import Crop
 from imgret_assets.domain.search.find_similar import find_similar
+from imgret_assets.domain.search.folders import check_folder
 from imgret_assets.domain.search.query import METRICS, MODES, Answer, Hit, Query, QueryImage, Relation, read_query
 from imgret_assets.domain.search.query_parts import QueryPart, QueryText
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.errors import EXIT_FAILED, ImageError
+from imgret_assets.errors import EXIT_FAILED, ImageError, did_you_mean
 from imgret_assets.object_url import ImageFile
 from imgret_assets.settings import load_settings
 from imgret_assets.terminal import printable, unfiltered
@@ -104,7 +105,8 @@ class Request:
 )
 @click.option("--relations", is_flag=True, help="Show the SIMILAR_TO relationships of each hit, in both directions.")
 @click.option("--min-score", type=float, help="Only hits with at least this raw cosine.")
-@click.option("--label", help="Only hits with this label (their folder).")
+@click.option("--label", help="Only hits with this label: the folder that they lie in.")
+@click.option("--folder", help="Only hits in this folder of the library or anywhere below it, such as photos/2024.")
 @click.option("--since", metavar="DATE", help="Only photos taken on this date or later, such as 2024 or 2024-05-31.")
 @click.option("--until", metavar="DATE", help="Only photos taken on this date, or in this year or month, or earlier.")
 @click.option("--camera", help="Only photos by this camera, such as 'Canon EOS 5D', in upper or lower case.")
@@ -128,6 +130,7 @@ def query(
     relations: bool,
     min_score: float | None,
     label: str | None,
+    folder: str | None,
     since: str | None,
     until: str | None,
     camera: str | None,
@@ -145,7 +148,17 @@ def query(
     """
     import_driver_without_pandas()
     parameters = Query(
-        top_k, mode, min_score, label, not include_self, relations, metric, since=since, until=until, camera=camera
+        top_k,
+        mode,
+        min_score,
+        label,
+        not include_self,
+        relations,
+        metric,
+        since=since,
+        until=until,
+        camera=camera,
+        folder=folder,
     ).check()
     rectangle = None if crop is None else Crop.parse(crop)
     if fail_on_found and min_score is None:
@@ -153,6 +166,10 @@ def query(
     if not images and (not text or crop):
         raise click.UsageError("--crop needs an IMAGE" if text else "Missing argument 'IMAGE...', or --text")
     opened = open_newest_home(load_settings({"home": home}))
+    if folder is not None:
+        # Before a database is started for a mistyped name.
+        parameters = replace(parameters, folder=folder_in_library(folder, opened.images))
+        check_folder(opened, str(parameters.folder))
     several = not together and (len(images) > 1 or any(is_folder(image, opened.images) for image in images))
     if sheet is not None and (together or less or crop or text or less_text):
         raise click.UsageError(
@@ -173,7 +190,7 @@ def query(
         note_state(opened)
     _report(found, several=several, together=together, excluded=not include_self)
     if not any(answer.results for answer in answers):
-        _report_shots(opened, parameters)
+        _report_filters(opened, parameters)
     if sheet is not None:
         _draw(*found.answers[0], sheet, opened)
     documents = [_document(answer) for answer in answers]
@@ -296,14 +313,18 @@ def _report(found: Answers, *, several: bool, together: bool, excluded: bool) ->
         click.echo(f"imgret: {answers[0].model}, {answers[0].mode}, {took_ms:,.0f} ms", err=True)
 
 
-def _report_shots(home: Home, query: Query) -> None:
-    """Say on stderr which dates and cameras there are, if none of them passes the query's filters."""
-    since, until, camera = (query.filters[name] for name in ("since", "until", "camera"))
-    if not query.has_shot_filters:
+def _report_filters(home: Home, query: Query) -> None:
+    """Say on stderr which labels, dates and cameras there are, if none of them passes the query's filters."""
+    label, since, until, camera = (query.filters[name] for name in ("label", "since", "until", "camera"))
+    if label is None and not query.has_shot_filters:
         return
     from imgret_assets.domain.images.library import cached_library
 
     library = cached_library(home)
+    if label is not None and label not in library.labels:
+        # A folder without images of its own is no label.
+        meant = "; did you mean --folder?" if label in library.folders else did_you_mean(label, library.labels)
+        click.echo(f"imgret: no image has the label {printable(label)!r}{printable(meant)}", err=True)
     if library.taken is None and not (since is until is None):
         click.echo("imgret: no image of the library has a date", err=True)
     elif library.taken is not None and (

@@ -61,7 +61,10 @@ class SimilarityQuery(dg.Config):
         default="cosine", description="What ranks the hits; euclidean and dot need mode exact."
     )
     min_score: float | None = Field(default=None, description="Minimum raw cosine of a hit, -1 to 1.")
-    label: str | None = Field(default=None, description="Label (folder) of the hits.")
+    label: str | None = Field(default=None, description="Label of the hits: the folder that they lie in themselves.")
+    folder: str | None = Field(
+        default=None, description="Folder that the hits lie in or below, such as photos/2024: a path in the library."
+    )
     since: str | None = Field(
         default=None, description="Hits were taken on this date or later: 2024, 2024-05, 2024-05-31 10:20."
     )
@@ -180,6 +183,7 @@ def page_link(app_url: str, answer: Answer, query: Query, parts: Sequence[QueryP
         "mode": query.mode,
         "min": query.min_score,
         "label": query.label,
+        "folder": query.folder,
         "since": query.since,
         "until": query.until,
         "camera": query.camera,

@@ -17,6 +17,7 @@ from imgret_assets.errors import (
     ImgretError,
     QueryError,
     ReshardedError,
+    SettingError,
     StaleTableError,
 )
 from imgret_tests.api.conftest import Served
@@ -76,11 +77,23 @@ def test_the_defaults_are_those_of_the_command(client: TestClient, served: Serve
     assert image.data == served.home.images.local(ORIGINAL).read_bytes()
 
 
-def test_date_and_camera_are_filters(client: TestClient, served: Served) -> None:
-    fields = {"path": ORIGINAL, "since": "2024-05", "until": "2024", "camera": "canon eos 5d"}
-    assert client.post("/v1/similar", json=fields).status_code == 200
+def test_date_camera_and_folder_are_filters(client: TestClient, served: Served) -> None:
+    filters = {"since": "2024-05", "until": "2024", "camera": "canon eos 5d", "folder": "photos/2024"}
+    assert client.post("/v1/similar", json={"path": ORIGINAL, **filters}).status_code == 200
     [(_, query)] = served.search.queries
-    assert query == Query(since="2024-05", until="2024", camera="canon eos 5d")
+    assert query == Query(**filters)
+
+
+def test_a_folder_that_the_library_does_not_have_is_the_problem_of_the_request(
+    client: TestClient, served: Served
+) -> None:
+    response = client.post("/v1/similar", json={"path": ORIGINAL, "folder": "../x"})
+    assert response.status_code == 422
+    assert "folder is '../x'" in problem(response)["detail"]
+    served.search.failure = SettingError("The library has no folder 'x'; did you mean y?")
+    response = client.post("/v1/similar", json={"path": [ORIGINAL, OTHER], "folder": "x"})
+    assert response.status_code == 422
+    assert problem(response)["detail"] == "The library has no folder 'x'; did you mean y?"
 
 
 def test_a_date_that_is_none_is_named_with_its_field(client: TestClient, served: Served) -> None:

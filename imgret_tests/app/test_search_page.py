@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -208,12 +209,38 @@ def test_controls_make_the_query(page: AppTest, server: FakeServer, search: Fake
     page.slider(key="k").set_value(3)
     page.selectbox(key="mode").select("exact")
     page.number_input(key="min").set_value(0.5)
-    page.selectbox(key="label").select("family2")
+    page.selectbox(key="folder").select("family2")
     page.toggle(key="self").set_value(True)
     page.run()
-    assert search.queries[-1][1] == Query(3, "exact", 0.5, "family2", exclude_self=False, relations=True)
+    assert search.queries[-1][1] == Query(3, "exact", 0.5, folder="family2", exclude_self=False, relations=True)
     assert "No hits" in texts(page)
     assert "lower the minimum score or choose all folders" in texts(page)
+
+
+def test_folders_with_what_lies_below_and_without_it(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], listed: Callable[..., Home]
+) -> None:
+    page.query_params["image"] = library[0]
+    page.run()
+    assert not [each for each in page.selectbox if each.key == "label"]
+    listed([*library, "trips/a.png", "trips/2024/May/b.png"])
+    page.run()
+    nested = ["trips", "trips/2024", "trips/2024/May"]
+    assert page.selectbox(key="folder").options == [*(f"family{number}" for number in range(5)), *nested]
+    assert "trips/2024" not in page.selectbox(key="label").options
+    page.selectbox(key="label").select("trips").run()
+    assert search.queries[-1][1] == Query(top_k=24, relations=True, label="trips")
+
+
+@pytest.mark.parametrize("name", ["label", "folder"])
+def test_a_link_restores_the_folder(
+    page: AppTest, server: FakeServer, search: FakeSearch, library: list[str], name: str
+) -> None:
+    page.query_params["image"] = library[0]
+    page.query_params[name] = "family2"
+    page.run()
+    assert search.queries[-1][1] == replace(Query(top_k=24, relations=True), **{name: "family2"})
+    assert "choose all folders" in texts(page)
 
 
 def test_dates_and_cameras_filter_where_the_library_has_them(

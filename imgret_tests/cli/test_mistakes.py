@@ -13,6 +13,8 @@ from imgret_assets.domain.neo4j_server import lifecycle
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.errors import ImgretError
 from imgret_assets.settings import load_settings
+from imgret_tests.cli.conftest import Library
+from imgret_tests.support.photos import ORIGINAL
 
 
 @pytest.fixture(autouse=True)
@@ -69,6 +71,15 @@ def test_a_model_that_timm_does_not_have_is_found_before_the_run(
         checks_before_run.check_before_run(settings)
     for known in ("timm:resnet18", "timm:convnext_tiny.fb_in22k"):
         checks_before_run.check_before_run(load_settings({"images": images, "home": tmp_path, "model": known}))
+
+
+def test_a_query_s_folder_is_checked_before_a_database_starts(library: Library) -> None:
+    with pytest.raises(ImgretError, match=r"The library has no folder 'famly1'; did you mean family1\? Expected: "):
+        library.run("query", ORIGINAL, "--folder", "famly1")
+    with pytest.raises(ImgretError, match=r"The library has no folder 'nowhere'\. Expected: "):
+        library.run("query", ORIGINAL, "--folder", library.root / "nowhere")
+    with pytest.raises(ImgretError, match=r"folder is '\.'\. Expected: "):
+        library.run("query", ORIGINAL, "--folder", library.root)
 
 
 @pytest.mark.parametrize(

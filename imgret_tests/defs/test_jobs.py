@@ -81,6 +81,7 @@ def test_omitted_fields_have_defaults(job: dg.JobDefinition) -> None:
         "metric": "cosine",
         "min_score": None,
         "label": None,
+        "folder": None,
         "since": None,
         "until": None,
         "camera": None,
@@ -114,6 +115,7 @@ def test_wrong_configuration_is_an_error_at_launch(job: dg.JobDefinition, values
         ({"top_k": 0}, SettingError, "top_k is 0. Expected: 1 to 1000"),
         ({"top_k": 1001}, SettingError, "top_k is 1001"),
         ({"min_score": 1.5}, SettingError, "min_score is 1.5. Expected: a cosine"),
+        ({"folder": "../x"}, SettingError, "folder is '../x'. Expected: a folder of the library"),
         ({"since": "soon"}, SettingError, "since is 'soon'. Expected: a date"),
         ({"since": "2025", "until": "2024"}, SettingError, "since is 2025 and until is 2024"),
         ({"image_path": "/no/such.png"}, ImageError, r"/no/such.png can't be read \(No such file"),
@@ -195,7 +197,7 @@ def test_the_page_is_linked_with_the_whole_query(images: Path) -> None:
     link = urlsplit(page_link("http://127.0.0.1:8501", answer, Query(top_k=7), parts))
     expected = {"image": [paths[0]], "more": [paths[1]], "less": [paths[2]], "crop": ["10%,0%,50%,50%"]}
     assert parse_qs(link.query) == expected | {"k": ["7"], "mode": ["index"]}
-    shot = {"since": "2024-05", "until": "2024", "camera": "Canon EOS 5D"}
+    shot = {"since": "2024-05", "until": "2024", "camera": "Canon EOS 5D", "folder": "photos/2024"}
     link = urlsplit(page_link("http://127.0.0.1:8501", answer, replace(Query(), **shot), parts))
     assert {name: parse_qs(link.query)[name] for name in shot} == {name: [value] for name, value in shot.items()}
     outside = [*parts, QueryPart(read_query(images / paths[0]))]

@@ -37,6 +37,8 @@ def place(new_place: NewPlace, tmp_path_factory: pytest.TempPathFactory) -> Plac
     write_photos(images)
     for name in ("a.jpg", "b.jpg"):
         (images / name).write_bytes((images / ORIGINAL).read_bytes())
+    (images / "photos/2024").mkdir(parents=True)
+    photo(9).save(images / "photos/2024/hut.png")
     (folder / "moved-photos").symlink_to(images)
     for seed, name in enumerate(("c.jpg", "d.jpg", "street.jpg"), 5):
         photo(seed).resize((500, 400)).save(folder / name)

@@ -45,6 +45,8 @@ def test_from_one_plain_root_to_two_named_ones_and_one_that_is_not_mounted(place
     hits = [hit["path"] for hit in place.answer("query", COPY, "-k", "20")["results"]]
     assert set(hits[:2]) == {f"photos/{ORIGINAL}", f"photos/{EXACT_COPY}"}
     assert {path.partition("/")[0] for path in hits} == {"photos", "archive"}
+    below = place.answer("query", COPY, "-k", "20", "--folder", place.folder / "photos")["results"]
+    assert {hit["path"] for hit in below} == {path for path in hits if path.startswith("photos/")}
     copies = json.dumps(place.answer("duplicates", "--kind", "exact"))
     assert all(json.dumps(path) in copies for path in (COPY, f"photos/{ORIGINAL}", f"photos/{EXACT_COPY}"))
     assert place.answer("run", "--verify")["embedded"] == 0

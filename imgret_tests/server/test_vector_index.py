@@ -82,7 +82,7 @@ def test_a_filtered_query_gives_the_answers_of_every_node(graph: Graph, monkeypa
     filtered = cypher.nearest_by_search("image_embeddings", cypher.FILTERS[:1])
     assert asked.count(filtered) == 3 * FAMILIES + 1
     # The index says itself that it has no more.
-    assert cypher.COUNT_IMAGES not in asked
+    assert cypher.COUNT_MATCHING not in asked
 
 
 def test_an_index_of_an_earlier_version_is_replaced_once_while_queries_go_on(

@@ -4,7 +4,7 @@ Belongs here: the order of sections, the controls and the states. Not here: sear
 the connection (`app.data_access`), the chart (`app.components.hit_relationships`).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import streamlit as st
@@ -187,15 +187,8 @@ def _show_controls(library: Library) -> Controls:
         "compares every image and ranks it with the help of its neighbours (better if most kinds have ten images or "
         "more).",
     )
-    label = st.selectbox(
-        "Folder",
-        library.labels,
-        index=None,
-        placeholder="all",
-        key="label",
-        bind="query-params",
-        filter_mode="contains",
-    )
+    folder = _show_folder("folder", "Folder", library.folders)
+    label = _show_label(library)
     shot = _show_shot_filters(library)
     groups_duplicates = st.toggle(
         "Group duplicates",
@@ -206,7 +199,22 @@ def _show_controls(library: Library) -> Controls:
     )
     includes_query = st.toggle("Include the query image", key="self", bind="query-params")
     query = Query(top_k, mode, None, label, exclude_self=not includes_query, relations=True)
-    return Controls(replace(query, **shot), groups_duplicates)
+    return Controls(replace(query, folder=folder, **shot), groups_duplicates)
+
+
+def _show_folder(name: str, title: str, folders: Sequence[str]) -> str | None:
+    return st.selectbox(
+        title, folders, index=None, placeholder="all", key=name, bind="query-params", filter_mode="contains"
+    )
+
+
+def _show_label(library: Library) -> str | None:
+    """Show the filter by folder without what lies below, where a folder has images both in it and below it."""
+    around = {folder.rpartition("/")[0] for folder in library.folders}
+    both = [label for label in library.labels if label in around]
+    if both or st.session_state.get("label") or st.query_params.get("label"):
+        return _show_folder("label", "Folder without those below it", library.labels)
+    return None
 
 
 def _show_shot_filters(library: Library) -> dict[str, str | None]:
@@ -427,7 +435,7 @@ def _no_hits_text(query: Query) -> str:
     remedies = []
     if query.min_score is not None:
         remedies.append("lower the minimum score")
-    if query.label is not None:
+    if query.label is not None or query.folder is not None:
         remedies.append("choose all folders")
     if query.has_shot_filters:
         remedies.append("choose other dates or all cameras")

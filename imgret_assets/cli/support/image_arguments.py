@@ -1,6 +1,6 @@
 """Image arguments of the command line: files, folders of files, or paths under the image root.
 
-Belongs here: resolving an argument to a file and to its path in the library. Not here: reading images
+Belongs here: resolving an argument to a file or folder and to its path in the library. Not here: reading images
 (`domain.search.query`), listing a collection (`domain.images.manifest`).
 """
 
@@ -42,6 +42,13 @@ def in_library(file: ImageFile, root: AnyRoot) -> str | None:
     roots = as_roots(root)
     # First without following links: a link inside a root is listed by its own name.
     return roots.path_of(file) or roots.path_of(file, real=True)
+
+
+def folder_in_library(text: str, root: AnyRoot) -> str:
+    """Return the path in the library of a folder that is written as the machine names it; other texts unchanged."""
+    if not (is_url(text) or Path(text).is_absolute()):
+        return text
+    return in_library(image_file_at(text), root) or text
 
 
 def files_in(arguments: Sequence[Path], root: AnyRoot) -> list[ImageFile]:

@@ -257,15 +257,19 @@ class Filter:
     Attributes:
         parameter: its parameter, and its name in `domain.search.query.Query.filters`; null leaves the filter out.
         key: of a node's property.
-        operator: how the property is compared with the parameter; the index knows `=`, `<`, `<=`, `>` and `>=`.
-        indexed: whether the vector index has the property too, where the server can.
+        operator: how the property is compared with the parameter.
+        indexed_by: the property by which the vector index filters, where the server can; None if it does not.
+        range: the first value of that property that may match, and the first after it that can't, in Cypher; the rest
+            is left to `condition`. None if the index looks for the parameter itself. It knows `=`, `<`, `<=`, `>` and
+            `>=` alone.
         ignores_case: whether upper and lower case are the same.
     """
 
     parameter: str
     key: str
     operator: str = "="
-    indexed: bool = False
+    indexed_by: str | None = None
+    range: tuple[str, str] | None = None
     ignores_case: bool = False
 
     @property
@@ -275,23 +279,42 @@ class Filter:
             return f"toLower(node.{self.key}) {self.operator} toLower(${self.parameter})"
         return f"node.{self.key} {self.operator} ${self.parameter}"
 
+    @property
+    def index_condition(self) -> str:
+        """The condition by which the index filters."""
+        if self.range is None:
+            return f"node.{self.indexed_by} = ${self.parameter}"
+        return f"node.{self.indexed_by} >= {self.range[0]} AND node.{self.indexed_by} < {self.range[1]}"
+
+
+# The parameter of a folder ends with `/`. Labels of it and of all below it lie between its name and its name with the
+# character after `/`, and so do labels such as `2024-05` of the folder `2024`.
+_FOLDER_NAME = "left($folder, size($folder) - 1)"
+_FOLDER_RANGE = (_FOLDER_NAME, f"{_FOLDER_NAME} + '0'")
 
 # All of them: a new filter is one line here, one in `Query.filters`, and its property in the facts of nodes. A further
 # property in the index would replace the index of every graph, and writing it would index the vector again; without it
-# a rare filter reads up to all candidates of the index.
+# a rare filter reads up to all candidates of the index. The index takes one condition on a property: the first here.
 FILTERS = (
-    Filter("label", "label", indexed=True),
+    Filter("label", "label", indexed_by="label"),
+    Filter("folder", "path", "STARTS WITH", indexed_by="label", range=_FOLDER_RANGE),
     Filter("since", "taken", ">="),
     Filter("until", "taken", "<="),
     Filter("camera", "camera", ignores_case=True),
 )
-INDEXED_PROPERTIES = tuple(dict.fromkeys(each.key for each in FILTERS if each.indexed))
+INDEXED_PROPERTIES = tuple(dict.fromkeys(each.indexed_by for each in FILTERS if each.indexed_by is not None))
 
 # Queries. Each returns path, label, sha256 and the stored vector of its candidates.
 _CANDIDATE = "node.path AS path, node.label AS label, node.sha256 AS sha256, node.embeddings AS embedding"
 _FILTER = " AND ".join(
     [*(f"(${each.parameter} IS NULL OR {each.condition})" for each in FILTERS), "NOT node.path IN $excluded_paths"]
 )
+
+# How many nodes there are, and how many of them pass all filters.
+COUNT_MATCHING = f"""
+MATCH (node:Image)
+RETURN count(node) AS nodes, count(CASE WHEN {_FILTER} THEN 1 END) AS matching
+"""
 
 
 @cache
@@ -300,10 +323,9 @@ def nearest_by_search(index: str, filters: tuple[Filter, ...]) -> str:
 
     Args:
         index: its name, which can't be a parameter.
-        filters: those whose property the index has and whose parameter is not null; the others are applied to the
-            candidates.
+        filters: by which the index filters; all whose parameter is not null are applied to the candidates.
     """
-    condition = f" WHERE {' AND '.join(each.condition for each in filters)}" if filters else ""
+    condition = f" WHERE {' AND '.join(each.index_condition for each in filters)}" if filters else ""
     return f"""
 CYPHER 25
 MATCH (node:Image)

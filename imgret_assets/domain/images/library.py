@@ -7,6 +7,8 @@ making the manifest (`domain.images.manifest`), what can be searched (`domain.se
 from bisect import bisect_left
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from pathlib import PurePosixPath
 
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.storage import tables
@@ -32,6 +34,12 @@ class Library:
         """Return True if a path is that of a usable image."""
         row = bisect_left(self.paths, path) if isinstance(path, str) else len(self.paths)
         return row < len(self.paths) and self.paths[row] == path
+
+    @cached_property
+    def folders(self) -> tuple[str, ...]:
+        """The folders in which or below which images lie, sorted: the labels and the folders around them."""
+        around = (str(folder) for label in self.labels for folder in PurePosixPath(label).parents)
+        return tuple(sorted({*self.labels, *around} - {"."}))
 
     def spread(self, count: int) -> list[str]:
         """Return a few paths, evenly spread over the library, so that they come from many folders."""

@@ -24,6 +24,7 @@ from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.resolution import check_text_tower
 from imgret_assets.domain.numerics.exact_scores import cosines
 from imgret_assets.domain.runtime.blas_threads import one_blas_thread
+from imgret_assets.domain.search.folders import check_folder
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.search.query_embedding import embed_part, encode_texts, query_embedder, query_text_encoder
 from imgret_assets.domain.search.query_parts import (
@@ -70,7 +71,7 @@ def find_similar(
             another is left.
 
     Raises:
-        SettingError: the query is out of range.
+        SettingError: the query is out of range, or the library has no such folder.
         QueryError: the parts contradict each other, there is a text and the graph's space has no text tower, or an
             image that is `less` can't be used: without it, the answer would be to another question.
         ImageError: a query image can't be used.
@@ -78,6 +79,8 @@ def find_similar(
         ReshardedError: reranking has read tables while a reshard replaced them.
     """
     query.check()
+    if query.folder is not None:
+        check_folder(home, query.folder)
     parts = [QueryPart(image)] if isinstance(image, QueryImage) else list(image)
     check_parts(parts)
     with nullcontext(database) if database else open_database(home.settings) as opened:
@@ -278,21 +281,24 @@ def _candidates_of(
 ) -> list[dict[str, Any]]:
     """Read candidates from an index; request more while filters that it does not know leave too few."""
     used = [each for each in cypher.FILTERS if parameters[each.parameter] is not None]
-    indexed = tuple(each for each in used if each.key in index.properties) if database.has_search else ()
+    of_property = {each.indexed_by: each for each in reversed(used) if each.indexed_by in index.properties}
+    indexed = tuple(each for each in used if each in of_property.values()) if database.has_search else ()
+    is_exact = indexed == tuple(used) and all(each.range is None for each in indexed)
     statement = cypher.nearest_by_search(index.name, indexed) if database.has_search else cypher.NEAREST_BY_PROCEDURE
-    nodes: int | None = None
+    nodes = matching = -1
     candidates = max(MIN_CANDIDATES, CANDIDATES_PER_HIT * query.top_k)
     asked = {**parameters, "index": index.name, "limit": candidates}
     while True:
         rows = database.rows(statement, {**asked, "candidates": candidates})
         if len(rows) >= query.top_k:
             return rows
-        if used and len(indexed) == len(used) and len(rows) + len(parameters["excluded_paths"]) < candidates:
+        if used and is_exact and len(rows) + len(parameters["excluded_paths"]) < candidates:
             # The index has no more nodes that match.
             return rows
-        if nodes is None:
-            nodes = int(database.rows(cypher.COUNT_IMAGES)[0]["nodes"])
-        if candidates >= nodes:
+        if nodes < 0:
+            [counts] = database.rows(cypher.COUNT_MATCHING, parameters)
+            nodes, matching = counts["nodes"], counts["matching"]
+        if len(rows) >= matching or candidates >= nodes:
             return rows
         candidates *= 8
 
@@ -306,7 +312,7 @@ def _rerank(
 
     vectors = cached_vectors(home, state.model)
     limit = query.top_k + _EXACT_SLACK
-    allowed = vectors.allowed_rows(label=query.label, excluded_paths=excluded_paths)
+    allowed = vectors.allowed_rows(label=query.label, start=query.filters["folder"], excluded_paths=excluded_paths)
     if query.has_shot_filters:
         matching = paths_of_shots(home, query)
         allowed &= np.fromiter((path in matching for path in vectors.paths), bool, len(vectors.paths))

@@ -14,6 +14,7 @@ import numpy as np
 from imgret_assets.domain.images.file_reading import read_image_file
 from imgret_assets.domain.images.image_status import UnusableImageError
 from imgret_assets.domain.search.dates import first_second, last_second
+from imgret_assets.domain.search.folders import folder_path
 from imgret_assets.errors import ImageError, SettingError
 from imgret_assets.image_roots import AnyRoot, as_roots
 from imgret_assets.object_url import ImageFile
@@ -63,13 +64,14 @@ class Query:
         mode: `index` (fast; candidates are scored again exactly), `exact` (every node) or `rerank` (every image, ranked
             with the help of its neighbours, `domain.similarity.query_expansion`).
         min_score: lowest raw cosine of a hit.
-        label: label of the hits.
+        label: label of the hits: the folder that they lie in themselves.
         exclude_self: leave out the query image itself if it is in the graph.
         relations: return the relations of each hit, too.
         metric: what ranks the hits: `cosine`, or in mode `exact` `euclidean` or `dot` over the stored vectors.
         since: hits were taken at this date and time or later (`domain.search.dates`); one without a date is no hit.
         until: hits were taken at this date and time, or in this year, month, day or minute, or earlier.
         camera: camera of the hits; upper and lower case are the same.
+        folder: folder of the library that the hits lie in or below (`domain.search.folders`).
     """
 
     top_k: int = 5
@@ -82,12 +84,14 @@ class Query:
     since: str | None = None
     until: str | None = None
     camera: str | None = None
+    folder: str | None = None
 
     @property
     def filters(self) -> dict[str, Any]:
         """The value of every filter of `domain.graph.cypher.FILTERS`; None where hits are not filtered by it."""
         return {
             "label": self.label,
+            "folder": None if self.folder is None else f"{folder_path(self.folder)}/",
             "since": None if self.since is None else first_second(self.since, "since"),
             "until": None if self.until is None else last_second(self.until, "until"),
             "camera": None if self.camera is None else " ".join(self.camera.split()),

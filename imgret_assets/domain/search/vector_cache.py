@@ -52,9 +52,19 @@ class CachedVectors:
         row = bisect_left(self.paths, path)
         return row if row < len(self.paths) and self.paths[row] == path else None
 
-    def allowed_rows(self, *, label: str | None, excluded_paths: Sequence[str]) -> np.ndarray:
-        """Return which images may be hits, bool (n,): those of a label, or all if it is None, without the excluded."""
+    def allowed_rows(
+        self, *, label: str | None = None, start: str | None = None, excluded_paths: Sequence[str]
+    ) -> np.ndarray:
+        """Return which images may be hits, bool (n,): all that are not excluded.
+
+        Args:
+            label: their label; any if None.
+            start: what their paths start with; any if None.
+            excluded_paths: images that are no hits.
+        """
         allowed = np.ones(len(self.paths), bool) if label is None else self._labels == label
+        if start is not None:
+            allowed &= np.fromiter((path.startswith(start) for path in self.paths), bool, len(self.paths))
         for path in excluded_paths:
             row = self._row(path)
             if row is not None:

@@ -38,9 +38,9 @@ def index_row(name: str = "image_embeddings", *properties: str, state: str = "ON
 
 INDEXED: dict[str, Canned] = {
     cypher.SHOW_VECTOR_INDEXES: [index_row()],
-    cypher.COUNT_IMAGES: [{"nodes": 5000}],
+    cypher.COUNT_MATCHING: [{"nodes": 5000, "matching": 5000}],
 }
-COUNTED: dict[str, Canned] = {cypher.COUNT_IMAGES: [{"nodes": 1}]}
+COUNTED: dict[str, Canned] = {cypher.COUNT_MATCHING: [{"nodes": 1, "matching": 1}]}
 BY_SEARCH = cypher.nearest_by_search("image_embeddings", ())
 BY_SEARCH_FILTERED = cypher.nearest_by_search("image_embeddings", cypher.FILTERS[:1])
 
@@ -148,6 +148,37 @@ def test_filters_that_the_index_does_not_know_are_parameters_and_more_is_request
     assert asked[0]["since"].isoformat() == "2024-01-01T00:00:00"
     assert asked[0]["until"].isoformat() == "2024-02-29T23:59:59"
     assert asked[0]["camera"] == "Canon"
+
+
+def test_no_more_is_requested_once_all_images_are_there_that_pass_the_filters() -> None:
+    rows = [row(str(number), [1, number, 0]) for number in range(3)]
+    database = CannedDatabase({**INDEXED, BY_SEARCH: rows, cypher.COUNT_MATCHING: [{"nodes": 5000, "matching": 3}]})
+    hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(camera="rare"))
+    assert len(hits) == 3
+    assert len(database.parameters_of(BY_SEARCH)) == 1
+    assert database.parameters_of(cypher.COUNT_MATCHING)[0]["camera"] == "rare"
+
+
+def test_a_folder_is_looked_for_in_a_range_of_the_index_unless_a_label_is_looked_for_there() -> None:
+    label, folder = (each for each in cypher.FILTERS if each.indexed_by is not None)
+    by_folder, by_label = (cypher.nearest_by_search("image_embeddings", (each,)) for each in (folder, label))
+    database = CannedDatabase(
+        {
+            **INDEXED,
+            cypher.SHOW_VECTOR_INDEXES: [index_row("image_embeddings", "label")],
+            # The range has others, too: few rows don't mean that the index has no more.
+            by_folder: lambda parameters: [row("a/1", [1, 0, 0])] * (parameters["candidates"] // 80),
+            by_label: [row("a/1", [1, 0, 0])] * 5,
+        }
+    )
+    hits, _ = nearest(database, STATE, np.ones(3, np.float32), Query(folder="a/"))
+    assert len(hits) == 5
+    assert [(asked["candidates"], asked["folder"]) for asked in database.parameters_of(by_folder)] == [
+        (50, "a/"),
+        (400, "a/"),
+    ]
+    nearest(database, STATE, np.ones(3, np.float32), Query(folder="a", label="a"))
+    assert len(database.parameters_of(by_label)) == 1
 
 
 def test_many_excluded_copies_do_not_hide_that_the_index_has_more() -> None:

@@ -107,7 +107,17 @@ def test_only_images_of_the_label_that_are_not_excluded_are_allowed(built: Chain
     assert [path for path, is_allowed in zip(cached.paths, allowed, strict=True) if is_allowed] == [
         path for path in cached.paths if path.startswith("family0/") and path != cached.paths[0]
     ]
-    assert cached.allowed_rows(label=None, excluded_paths=excluded).sum() == 19
+    assert cached.allowed_rows(excluded_paths=excluded).sum() == 19
+
+
+def test_only_images_whose_path_starts_with_a_folder_are_allowed(built: Chain) -> None:
+    cached = cached_vectors(built.home, built.space.id)
+    allowed = cached.allowed_rows(start="family1/", excluded_paths=[])
+    assert [path for path, is_allowed in zip(cached.paths, allowed, strict=True) if is_allowed] == [
+        path for path in cached.paths if path.startswith("family1/")
+    ]
+    assert not cached.allowed_rows(start="family/", excluded_paths=[]).any()
+    assert not cached.allowed_rows(label="family0", start="family1/", excluded_paths=[]).any()
 
 
 def test_tables_are_read_once_and_again_after_a_change(built: Chain) -> None:
