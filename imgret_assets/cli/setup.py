@@ -1,7 +1,7 @@
 """The command `imgret setup`, which prepares a home and this machine; every make target calls it.
 
 Belongs here: the order of the steps. Not here: any step (`domain.models.default_model`, `defs.instance.dagster_home`,
-`domain.neo4j_server.jars`, `samples.folders`, `domain.operations.compose_secrets`).
+`domain.operations.class_recording`, `samples.folders`, `domain.operations.compose_secrets`).
 """
 
 from pathlib import Path
@@ -39,9 +39,9 @@ def setup(home: Path | None, skip_server: bool, samples: bool | None) -> None:
 
     prepare(settings)
     if settings.neo4j.embedded and not skip_server:
-        from imgret_assets.domain.neo4j_server.jars import assemble
+        from imgret_assets.domain.operations.class_recording import record_classes
 
-        assemble(settings, log=_log)
+        record_classes(settings, log=_log)
     if samples if samples is not None else settings.images is None:
         from imgret_assets.samples.folders import draw_catalogue
 

@@ -9,7 +9,7 @@ Belongs here: which server a home has, starting and stopping it under a lock. No
 import logging
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -83,7 +83,13 @@ def versions(settings: Settings) -> tuple[str | None, str | None]:
     return (server.version, server.gds_version) if server else (None, None)
 
 
-def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S, log: Log | None = None) -> Connection:
+def ensure_running(
+    settings: Settings,
+    *,
+    ready_within_s: float = READY_WITHIN_S,
+    log: Log | None = None,
+    jvm_flags: Sequence[str] = (),
+) -> Connection:
     """Return the home's server once it answers under our password; start it if it does not run.
 
     Any number of processes may call this at once: one starts the server, the others wait for it. A running server
@@ -93,6 +99,7 @@ def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S
         settings: of the home; they have the server's memory too.
         ready_within_s: deadline for the server to answer, in seconds.
         log: receives a line about every wait.
+        jvm_flags: further options of Java (`server_process.spawn`).
 
     Raises:
         ServerError: it can't be downloaded or started, or did not answer in time; has the end of its log.
@@ -123,7 +130,7 @@ def ensure_running(settings: Settings, *, ready_within_s: float = READY_WITHIN_S
         for pid in find_servers(folder):
             log(f"Neo4j, process {pid}, serves this home without a record; ending it")
             _end(pid, STOP_WITHIN_S)
-        return _start(settings, folder, jars, deadline, log)
+        return _start(settings, folder, jars, deadline, log, jvm_flags)
 
 
 def stop(settings: Settings, *, within_s: float = STOP_WITHIN_S) -> bool:
@@ -214,7 +221,9 @@ def _unrecorded(folder: ServerFolder, version: str, gds_version: str) -> RunFile
     return RunFile(pid, started, bolt_port, http_port, version, gds_version, folder.identity)
 
 
-def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: float, log: Log) -> Connection:
+def _start(
+    settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: float, log: Log, jvm_flags: Sequence[str]
+) -> Connection:
     heap_mb, pagecache_mb = host.server_memory_mb(settings.neo4j.heap, settings.neo4j.pagecache)
     _link(folder.path / "lib", jars.path / "lib")
     _link(folder.path / "plugins", jars.path / "plugins")
@@ -227,7 +236,7 @@ def _start(settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: 
         log(f"starting Neo4j {jars.version} on port {bolt_port}")
         write_configuration(folder, bolt_port=bolt_port, http_port=http_port, pagecache_mb=pagecache_mb)
         log_start = host.rotate_log(folder.log)
-        pid = spawn(folder, heap_mb)
+        pid = spawn(folder, heap_mb, jvm_flags)
         started = host.process_start(pid) or "ended"
         server = RunFile(pid, started, bolt_port, http_port, jars.version, jars.gds_version, folder.identity)
         try:

@@ -9,9 +9,10 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
-from imgret_assets.domain.neo4j_server import host
+from imgret_assets.domain.neo4j_server import class_cache, host
 from imgret_assets.domain.neo4j_server.run_file import RunFile, ServerFolder
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import DiskFullError, ServerError
@@ -61,14 +62,20 @@ def java_environment() -> dict[str, str]:
     return kept | ({"LC_ALL": "C.UTF-8"} if sys.platform == "linux" else {})
 
 
-def spawn(folder: ServerFolder, heap_mb: int) -> int:
+def spawn(folder: ServerFolder, heap_mb: int, jvm_flags: Sequence[str] = ()) -> int:
     """Start the server's process, detached from this one and its terminal, and return its number.
+
+    Args:
+        folder: the server's files.
+        heap_mb: memory for its objects, in MB.
+        jvm_flags: further options of Java, in place of the one that names the cache of loaded classes.
 
     Raises:
         DiskFullError, HomeError: its number can't be recorded; it has been ended.
         ServerError: it could not be started.
     """
-    java = [*java_command(), f"-Xms{heap_mb // 2}m", f"-Xmx{heap_mb}m", *JVM_FLAGS, "-cp", "plugins/*:lib/*"]
+    flags = (*JVM_FLAGS, *(jvm_flags or class_cache.use_flags(folder.path / "lib")))
+    java = [*java_command(), f"-Xms{heap_mb // 2}m", f"-Xmx{heap_mb}m", *flags, "-cp", "plugins/*:lib/*"]
     server = ["org.neo4j.server.Neo4jCommunity", _home_option(folder), f"--config-dir={folder.path / 'conf'}"]
     command = ["/bin/sh", "-c", _DETACH, "sh", str(folder.pid_file), *java, *server, "--console-mode"]
     with atomic_files.named_errors(folder.log), folder.log.open("ab") as log:
