@@ -20,7 +20,16 @@ from imgret_assets.cli.main import COMMANDS, imgret
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage import tables as tables_module
 from imgret_assets.locations import PROJECT
-from imgret_tests.support.docs_commands import COMMAND_LINE, IMGRET, NOT_RUN, PAGES, Shown, all_shown, page_text
+from imgret_tests.support.docs_commands import (
+    COMMAND_LINE,
+    IMGRET,
+    NOT_RUN,
+    PAGES,
+    Shown,
+    all_shown,
+    page_text,
+    parse_command,
+)
 
 # Read by others than `settings`: the line of the settings page that says so has them.
 ELSEWHERE = {"IMGRET_ENV_FILE", "IMGRET_TEST_NEO4J_URI"}
@@ -41,22 +50,6 @@ def settings_read() -> set[str]:
 
 def compose_variables() -> set[str]:
     return set(VARIABLE.findall((PROJECT / "docker-compose.yml").read_text(encoding="utf-8")))
-
-
-def parse(arguments: Sequence[str], command: click.Command = imgret, parent: click.Context | None = None) -> None:
-    """Take a command's arguments apart as click does, and run nothing."""
-    try:
-        context = command.make_context(command.name or "imgret", list(arguments), parent=parent)
-    except click.exceptions.Exit:
-        return  # --help, --version
-    except click.exceptions.NoArgsIsHelpError:
-        return
-    rest = [*context._protected_args, *context.args]
-    if not isinstance(command, click.Group) or not rest:
-        return
-    _, found, following = command.resolve_command(context, rest)
-    assert found is not None
-    parse(following, found, context)
 
 
 def options_of(words: Sequence[str]) -> tuple[set[str], list[str]]:
@@ -87,7 +80,7 @@ def test_every_command_shown_can_be_called_so(line: Shown, tmp_path: Path, monke
     for name in re.findall(r"\b[\w-]+\.[a-z]+\b", line.line):
         (tmp_path / name).touch()  # click opens some
     for words in line.imgret:
-        parse(words)
+        parse_command(words)
     for words in line.commands:
         program = words[0] if words else ""
         assert program in {*IMGRET, *SHELL_WORDS} or (PROJECT / program).is_file(), f"{program} is no known program"
@@ -109,7 +102,7 @@ def test_every_command_shown_can_be_called_so(line: Shown, tmp_path: Path, monke
 def test_a_wrong_command_is_noticed(wrong: str) -> None:
     (words,) = Shown("some.md", wrong).imgret
     with pytest.raises(click.UsageError):
-        parse(words)
+        parse_command(words)
 
 
 def test_make_targets_exist() -> None:

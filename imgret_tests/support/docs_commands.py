@@ -6,10 +6,13 @@ the tests (`unit.test_docs`, `server.test_docs_commands`), Cypher (`server.test_
 
 import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import click
+
+from imgret_assets.cli.main import imgret
 from imgret_assets.locations import PROJECT
 
 PAGES = (
@@ -134,3 +137,21 @@ def shown_on(page: Path) -> list[Shown]:
 def all_shown() -> list[Shown]:
     """Every line of every page's blocks of commands."""
     return [line for page in PAGES for line in shown_on(page)]
+
+
+def parse_command(
+    arguments: Sequence[str], command: click.Command = imgret, parent: click.Context | None = None
+) -> None:
+    """Take a command's arguments apart as click does, and run nothing."""
+    try:
+        context = command.make_context(command.name or "imgret", list(arguments), parent=parent)
+    except click.exceptions.Exit:
+        return  # --help, --version
+    except click.exceptions.NoArgsIsHelpError:
+        return
+    rest = [*context._protected_args, *context.args]
+    if not isinstance(command, click.Group) or not rest:
+        return
+    _, found, following = command.resolve_command(context, rest)
+    assert found is not None
+    parse_command(following, found, context)
