@@ -47,6 +47,7 @@ POOLINGS = ("auto", "avg", "gem", "head")
 READERS = ("owner", "group", "all")
 PAIR_SEARCHES = ("cascade", "brute_force")
 ORIENTATIONS = ("off", "on")
+GRAPH_VECTORS = ("yes", "no")
 
 _HOST_NAME = re.compile(r"[a-z0-9_]([a-z0-9._-]*[a-z0-9_])?")
 # Without a user name or a password before the name of the bucket, and without options behind it.
@@ -70,7 +71,7 @@ _PREFIXED_FLAGS = (
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "object_cache_gb", "pair_search", "orientations"),
     "cluster",
-    *("neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
+    *("graph_vectors", "neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
 )
@@ -100,7 +101,8 @@ class Neo4jSettings:
     """How to reach Neo4j; without a `uri` it is the embedded server of the home.
 
     `ca` is a file with the certificates to trust in place of the system's. A run that would make more than `max_nodes`
-    nodes or `max_relationships` relationships in the database fails before it writes them.
+    nodes or `max_relationships` relationships in the database fails before it writes them. Without `vectors` the nodes
+    have no vectors, there is no vector index, and queries read the vectors of the tables.
 
     `heap`, `pagecache` (such as `2g`), `version` and `gds_version` are the embedded server's.
     """
@@ -112,6 +114,7 @@ class Neo4jSettings:
     ca: Path | None = None
     max_nodes: int | None = None
     max_relationships: int | None = None
+    vectors: bool = True
     heap: str = "2g"
     pagecache: str = "1g"
     version: str | None = None
@@ -307,6 +310,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
             ca=_path(values.get("IMGRET_NEO4J_CA")) if uri else None,
             max_nodes=_integer(values, "IMGRET_NEO4J_MAX_NODES", 1, 2**40),
             max_relationships=_integer(values, "IMGRET_NEO4J_MAX_RELATIONSHIPS", 1, 2**40),
+            vectors=_choice(values, "IMGRET_GRAPH_VECTORS", GRAPH_VECTORS) == "yes",
             heap=values.get("IMGRET_NEO4J_HEAP", "2g"),
             pagecache=values.get("IMGRET_NEO4J_PAGECACHE", "1g"),
             version=values.get("IMGRET_NEO4J_VERSION"),

@@ -18,7 +18,7 @@ from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_state import GraphState, check_owner, require_ready
 from imgret_assets.domain.graph.shared_connection import DatabaseHolder
 from imgret_assets.domain.operations.complete_state import served_home
-from imgret_assets.domain.search.find_similar import nearest
+from imgret_assets.domain.search.find_similar import search
 from imgret_assets.domain.search.query import Query
 from imgret_assets.domain.search.query_embedding import query_embedder
 from imgret_assets.domain.storage.home import Home, open_existing_home
@@ -95,7 +95,7 @@ class Service:
                 height, width = embedder.space.preprocessing.size
                 [vector] = embedder.embed(np.full((1, height, width, 3), 128, np.uint8))
                 # The first search of a server takes seconds: it reads the index and plans its statements.
-                self.use_graph(lambda database: nearest(database, state, vector, Query()))
+                self.use_graph(lambda database: search(self.home(), database, state, vector, Query()))
                 self._is_warm = True
             return READY
         finally:

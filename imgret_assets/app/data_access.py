@@ -63,7 +63,7 @@ def read_relationships(home: Home, paths: Sequence[str], min_score: float) -> tu
     """
     return database_holder(home.settings).use(
         lambda database: relations.best_relationships(
-            database, paths, min_score=min_score, limit_per_image=RELATIONSHIPS_PER_IMAGE
+            database, paths, min_score=min_score, limit_per_image=RELATIONSHIPS_PER_IMAGE, home=home
         )
     )
 
@@ -71,7 +71,7 @@ def read_relationships(home: Home, paths: Sequence[str], min_score: float) -> tu
 def read_relationships_among(home: Home, paths: Sequence[str]) -> list[Edge]:
     """Return the best relationships between images of `paths`; raise what `DatabaseHolder.use` raises."""
     return database_holder(home.settings).use(
-        lambda database: relations.relationships_among(database, paths, limit=10 * MAX_EDGES)
+        lambda database: relations.relationships_among(database, paths, limit=10 * MAX_EDGES, home=home)
     )
 
 

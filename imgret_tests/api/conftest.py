@@ -65,7 +65,7 @@ def served(built: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Serv
     monkeypatch.setattr(shared_connection, "open_database", server.open)
     monkeypatch.setattr(similar, "find_similar", search)
     monkeypatch.setattr(service, "query_embedder", lambda *_: embedder)
-    monkeypatch.setattr(service, "nearest", lambda *_: ([], "index"))
+    monkeypatch.setattr(service, "search", lambda *_: ([], "index"))
     return Served(home, embedder, server, search)
 
 

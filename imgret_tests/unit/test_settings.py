@@ -94,7 +94,7 @@ def test_every_setting_is_read(flag: str) -> None:
     """A known name that nothing reads would be ignored without a message."""
     values = {"decoding": "full", "pooling": "gem", "device": "cpu", "engine": "torch", "app_url": "http://x"}
     values |= {"pair_search": "brute_force", "orientations": "on", "neo4j_uri": "bolt://y", "readable_by": "group"}
-    values |= {"api_token": "0123456789abcdef", "api_max_bytes": "3000", "store": "s3://bucket"}
+    values |= {"api_token": "0123456789abcdef", "api_max_bytes": "3000", "store": "s3://bucket", "graph_vectors": "no"}
     uri = {"neo4j_uri": "bolt://x"} if flag.startswith("neo4j_") else {}
     assert loaded(uri | {flag: values.get(flag, "0.5" if flag in ("threshold", "memory_gb") else "3")}) != loaded(
         {} if flag == "neo4j_uri" else uri
@@ -185,6 +185,7 @@ def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
         ("IMGRET_MAX_PIXELS", "0", "a whole number from 1 to"),
         ("IMGRET_LOCK_TIMEOUT_S", "-1", "a number from 0 to"),
         ("IMGRET_DEVICE", "gpu", "one of auto, cpu, cuda, mps"),
+        ("IMGRET_GRAPH_VECTORS", "off", "one of yes, no"),
         ("IMGRET_APP_URL", "images.example", "an address such as"),
     ],
 )

@@ -114,11 +114,18 @@ def usable_rows(home: Home, space: str, shard: str, *, with_vectors: bool = Fals
 
 
 def usable_batches(
-    home: Home, space: str, shard: str, columns: Sequence[str] = ()
+    home: Home, space: str, shard: str, columns: Sequence[str] = (), *, only: pa.Array | pa.ChunkedArray | None = None
 ) -> Iterator[tuple[pa.Table, np.ndarray]]:
     """Read one shard's usable rows with their vectors, one row group at a time.
 
     A batch is small enough to stay in a core's cache while it is processed, and no second copy of all vectors is made.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        shard: key of the shard.
+        columns: columns to read besides the vectors.
+        only: paths to look for; row groups without any of them are not read, those with one are yielded whole.
 
     Yields:
         The columns of some rows, and their vectors: float32 (rows, dim) as stored. Nothing for an empty row group.
@@ -127,10 +134,17 @@ def usable_batches(
         TableError: the file is missing or damaged.
     """
     with tables.open_parquet(_require(home, space, shard)) as file:
+        wanted = None if only is None else pc.SetLookupOptions(only)
         for group in range(file.num_row_groups):
+            if wanted is not None and not _is_any_in(file.read_row_group(group, columns=["path"])["path"], wanted):
+                continue
             rows = _usable(file.read_row_group(group, columns=[*columns, "status", "embedding"]))
             if len(rows):
                 yield rows.select(list(columns)), embedding_matrix(rows["embedding"])
+
+
+def _is_any_in(column: pa.ChunkedArray, values: pc.SetLookupOptions) -> bool:
+    return bool(pc.call_function("any", [pc.call_function("is_in", [column], values)]).as_py())
 
 
 def usable_vectors(home: Home, space: str, shard: str, columns: Sequence[str] = ()) -> tuple[pa.Table, np.ndarray]:
@@ -398,6 +412,25 @@ def vectors_of_paths(home: Home, space: str, paths: Collection[str]) -> dict[str
                     matrix = embedding_matrix(file.read_row_group(group, columns=["embedding"])["embedding"])
                     vectors.update((group_paths[row], matrix[row]) for row in rows)
     return vectors
+
+
+def usable_embeddings(home: Home, space: str, paths: Collection[str]) -> dict[str, tuple[str, np.ndarray]]:
+    """Read content and vector, float32 (dim,), of some images by path; those without a usable row are absent.
+
+    Raises:
+        TableError: a shard is missing or damaged.
+    """
+    by_shard: dict[str, list[str]] = {}
+    for path in paths:
+        by_shard.setdefault(shard_of(path, home.record.shards), []).append(path)
+    found: dict[str, tuple[str, np.ndarray]] = {}
+    for shard, shard_paths in by_shard.items():
+        wanted = set(shard_paths)
+        only = pa.array(shard_paths, pa.string())
+        for rows, vectors in usable_batches(home, space, shard, ["path", "sha256"], only=only):
+            named = zip(rows["path"].to_pylist(), rows["sha256"].to_pylist(), vectors, strict=True)
+            found.update((path, (content, vector.copy())) for path, content, vector in named if path in wanted)
+    return found
 
 
 @dataclass(frozen=True)

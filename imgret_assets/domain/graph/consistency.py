@@ -12,11 +12,22 @@ from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.image_nodes import rows_and_nodes
 from imgret_assets.domain.storage.home import Home
 
+# Named nodes of a finding.
+EXAMPLES = 5
+
 
 def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
-    """Compare each shard's nodes with its usable rows: paths, contents and space, and the vectors' length."""
+    """Compare each shard's nodes with its usable rows: paths, contents and space, and the vectors' length.
+
+    With IMGRET_GRAPH_VECTORS=no a node that has a vector is a bad one.
+    """
     missing = extra = different = rows = 0
-    for _, table, stored in rows_and_nodes(home, database, space, home.shards):
+    with_vectors = home.settings.neo4j.vectors
+    unwanted: list[str] = []
+    for _, table, nodes in rows_and_nodes(home, database, space, home.shards):
+        stored = nodes.facts
+        if not with_vectors:
+            unwanted += sorted(nodes.other_vectors)[: EXAMPLES - len(unwanted)]
         expected = dict(zip(table["path"].to_pylist(), vector_keys_of(table), strict=True))
         rows += len(expected)
         missing += len(expected.keys() - stored.keys())
@@ -27,18 +38,23 @@ def nodes_equal_rows(home: Home, database: Database, space: str) -> Finding:
             if path in stored
         )
     orphan_nodes = database.rows(cypher.COUNT_ORPHAN_NODES, {"shards": home.shards})[0]["nodes"]
-    _, dim = stored_size(home, space)
-    bad_vectors = database.rows(cypher.BAD_VECTORS, {"dim": dim})
+    bad_vectors = _bad_vectors(home, database, space) if with_vectors else [f"{path} (has one)" for path in unwanted]
     facts = {
         "rows": rows,
         "missing": missing,
         "extra": extra + orphan_nodes,
         "different": different,
-        "bad_vectors": [f"{row['path']} ({row['dim']})" for row in bad_vectors],
+        "bad_vectors": bad_vectors,
     }
     passed = not (missing or extra or different or orphan_nodes or bad_vectors)
     result = "each with its node" if passed else "but the nodes differ"
     return Finding(passed, f"{rows:,} usable images, {result}", facts)
+
+
+def _bad_vectors(home: Home, database: Database, space: str) -> list[str]:
+    _, dim = stored_size(home, space)
+    rows = database.rows(cypher.BAD_VECTORS, {"dim": dim, "limit": EXAMPLES})
+    return [f"{row['path']} ({row['dim']})" for row in rows]
 
 
 def no_bad_relationships(database: Database) -> Finding:

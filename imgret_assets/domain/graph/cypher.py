@@ -30,10 +30,11 @@ RETURN n
 # The article's statement that draws the graph. It must keep working on a graph that imgret builds.
 SHOW_SIMILARITY_GRAPH = f"MATCH (n1:Image)-[r:{SIMILAR_TO.name}]->(n2:Image) RETURN n1, r, n2 LIMIT 300"
 
-# The state node, which says whose graph it is.
+# The state node, which says whose graph it is. Its property `vectors` is absent where the nodes have their vectors.
 READ_STATE = """
 MATCH (s:ImgretState)
-RETURN s.home AS home, s.root AS root, s.model AS model, s.dim AS dim, s.threshold AS threshold, s.state AS state
+RETURN s.home AS home, s.root AS root, s.model AS model, s.dim AS dim, s.threshold AS threshold, s.state AS state,
+       coalesce(s.vectors, true) AS vectors
 """
 WRITE_STATE = "MERGE (s:ImgretState {home: $home}) SET s += $properties"
 MARK_STATE = "MATCH (s:ImgretState {home: $home}) WHERE s.state = $from_state SET s.state = $state"
@@ -84,6 +85,7 @@ def drop_vector_index(name: str) -> str:
 # Nodes. Each of `rows` has path, properties (a map) and, for vectors, embedding.
 # READ_NODES returns lists of nodes, one row for each shard and first digit of their contents: one row for each node
 # takes the driver three times as long. Dates are texts on the way, which are read and compared much faster.
+# `others` are the paths of nodes that have a vector and should not, or the other way round, by $vectors.
 NODE_FACTS = ("path", "sha256", "engine", "model", "bytes", "width", "height", "format", "label", "taken", "camera")
 _DATE = "taken"
 _FACTS_OF_N = [f"toStringOrNull(n.{name})" if name == _DATE else f"n.{name}" for name in NODE_FACTS]
@@ -92,8 +94,9 @@ READ_NODES = f"""
 UNWIND $shards AS shard
 MATCH (n:Image {{shard: shard}})
 WITH shard, left(toStringOrNull(n.sha256), 1) AS digit,
-     collect([{", ".join(_FACTS_OF_N)}]) AS nodes
-RETURN shard, nodes
+     collect([{", ".join(_FACTS_OF_N)}]) AS nodes,
+     collect(CASE WHEN (n.embeddings IS NULL) = $vectors THEN n.path END) AS others
+RETURN shard, nodes, others
 """
 # A new vector's node loses its relationships in the same transaction: their scores are of the old vector.
 _DELETE_RELATIONSHIPS_OF_N = f"""
@@ -113,11 +116,34 @@ UNWIND $rows AS row
 MERGE (n:Image {{path: row.path}})
 {_SET_FACTS}, n.embeddings = row.embedding, n.indexed_at = datetime()
 {_DELETE_RELATIONSHIPS_OF_N}"""
+WRITE_NODES_WITHOUT_VECTORS = f"""
+UNWIND $rows AS row
+MERGE (n:Image {{path: row.path}})
+{_SET_FACTS}, n.embeddings = null, n.indexed_at = datetime()
+{_DELETE_RELATIONSHIPS_OF_N}"""
 UPDATE_NODES = f"""
 UNWIND $rows AS row
 MATCH (n:Image {{path: row.path}})
 {_SET_FACTS}
 """
+# The vectors of nodes that keep their content, and so their relationships. Each of `rows` has path and embedding.
+ADD_VECTORS_PACKED = """
+CYPHER 25
+UNWIND $rows AS row
+MATCH (n:Image {path: row.path})
+SET n.embeddings = toFloatList(row.embedding), n.indexed_at = datetime()
+"""
+ADD_VECTORS = """
+UNWIND $rows AS row
+MATCH (n:Image {path: row.path})
+SET n.embeddings = row.embedding, n.indexed_at = datetime()
+"""
+REMOVE_VECTORS = """
+UNWIND $paths AS path
+MATCH (n:Image {path: path})
+REMOVE n.embeddings
+"""
+COUNT_WITHOUT_VECTOR = "MATCH (n:Image) WHERE n.embeddings IS NULL RETURN count(n) AS nodes"
 # With the shard: a node that has been written for another shard since it was read stays.
 DELETE_NODES = """
 UNWIND $paths AS path
@@ -135,7 +161,7 @@ WITH n LIMIT $batch_rows DETACH DELETE n
 """
 BAD_VECTORS = """
 MATCH (n:Image) WHERE n.embeddings IS NULL OR size(n.embeddings) <> $dim
-RETURN n.path AS path, size(n.embeddings) AS dim LIMIT 5
+RETURN n.path AS path, size(n.embeddings) AS dim LIMIT $limit
 """
 COUNT_OTHER_MODEL = "MATCH (n:Image) WHERE n.model <> $model OR n.model IS NULL RETURN count(n) AS nodes"
 DELETE_OTHER_MODEL = """

@@ -54,7 +54,7 @@ def recorded(home: Home, space: str, entries: Sequence[str]) -> Iterator[None]:
         DiskFullError, HomeError: the record can't be written.
     """
     inputs = graph_inputs(home, space)
-    made_from = {entry: _entry(home, space, inputs[entry]) for entry in entries}
+    made_from = {entry: _entry(home, space, entry, inputs[entry]) for entry in entries}
     yield
     stored = _read(home)
     if any(stored.get(entry) != value for entry, value in made_from.items()):
@@ -62,10 +62,15 @@ def recorded(home: Home, space: str, entries: Sequence[str]) -> Iterator[None]:
 
 
 def outdated_entries(home: Home, space: str) -> list[str]:
-    """Return the entries that were never recorded, or were made from other tables or in another database."""
+    """Return the entries that were never recorded, or were made from other tables or in another database.
+
+    Those of nodes are outdated by a change of IMGRET_GRAPH_VECTORS as well.
+    """
     stored = _read(home)
     return [
-        entry for entry, files in graph_inputs(home, space).items() if stored.get(entry) != _entry(home, space, files)
+        entry
+        for entry, files in graph_inputs(home, space).items()
+        if stored.get(entry) != _entry(home, space, entry, files)
     ]
 
 
@@ -74,10 +79,12 @@ def file_stamps(home: Home, files: Sequence[Path]) -> dict[str, Stamp]:
     return {str(file.relative_to(home.path)): _stamp(file) for file in files}
 
 
-def _entry(home: Home, space: str, files: Sequence[Path]) -> dict[str, object]:
+def _entry(home: Home, space: str, name: str, files: Sequence[Path]) -> dict[str, object]:
     neo4j = home.settings.neo4j
     database = [neo4j.uri or "", neo4j.database or ""]
-    return {"space": space, "database": database, "files": file_stamps(home, files)}
+    entry: dict[str, object] = {"space": space, "database": database, "files": file_stamps(home, files)}
+    # Absent of nodes with vectors, as in the records of earlier versions.
+    return entry | ({} if neo4j.vectors or not name.startswith(f"{NODES}/") else {"vectors": False})
 
 
 def _stamp(file: Path) -> Stamp:

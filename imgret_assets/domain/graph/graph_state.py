@@ -24,7 +24,10 @@ READY, REFRESHING, REBUILDING = "ready", "refreshing", "rebuilding"
 
 @dataclass(frozen=True)
 class GraphState:
-    """The home whose graph a database holds, the embedding space, and whether it is ready."""
+    """The home whose graph a database holds, the embedding space, and whether it is ready.
+
+    `vectors` is True where all nodes have their vectors. Otherwise queries read the vectors of the tables.
+    """
 
     home: str
     root: str | None
@@ -32,6 +35,7 @@ class GraphState:
     dim: int
     threshold: float | None
     state: str
+    vectors: bool = True
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,11 @@ def usable_index(database: Database) -> VectorIndex | None:
     return online.get(NAME) or online.get(INTERIM_NAME)
 
 
+def has_index(database: Database) -> bool:
+    """Return True if there is an index of imgret's, whatever its state."""
+    return bool(_read(database))
+
+
 def ensure_index(database: Database, dim: int) -> None:
     """Create the index if it is missing, replace it if it has not the properties of all filters, and wait for it.
 

@@ -1,7 +1,7 @@
 """The exact score of a pair of vectors: the cosine that decides every threshold and stands in every table.
 
-Belongs here: this one function and the sums it is made of. Not here: the same in compiled loops
-(`domain.similarity.cascade.kernels`), approximate products that only select candidates
+Belongs here: this one function, the sums it is made of, and the other metrics of queries. Not here: the same in
+compiled loops (`domain.similarity.cascade.kernels`), approximate products that only select candidates
 (`domain.similarity.brute_force`, `domain.similarity.cascade`).
 """
 
@@ -64,3 +64,19 @@ def cosines(
     left_norms = exact_norms(left) if left_norms is None else left_norms
     right_norms = exact_norms(right) if right_norms is None else right_norms
     return np.clip(dots(left, right) / (left_norms * right_norms), -1.0, 1.0)
+
+
+def metric_ranks(vectors: np.ndarray, query_vector: np.ndarray, metric: str) -> np.ndarray:
+    """Return what a metric other than the cosine ranks vectors by, float64 (n,).
+
+    A row's number does not depend on the other rows, to the last bit.
+
+    Args:
+        vectors: float32 or float64 (n, dim).
+        query_vector: float32 (dim,).
+        metric: `euclidean`, a distance, or `dot`, a dot product.
+    """
+    wide = query_vector.astype(np.float64)
+    if metric == "euclidean":
+        return np.linalg.norm(vectors.astype(np.float64) - wide, axis=1)
+    return dots(vectors, np.broadcast_to(wide, vectors.shape))

@@ -296,4 +296,7 @@ def _check_backlog(home: Home) -> str:
 
 def _check_graph(home: Home, database: Database) -> str:
     state = check_owner(database, home)
-    return f"{state.state}, {state.model}, built from {state.root}" if state else "nothing built yet: `imgret run`"
+    if state is None:
+        return "nothing built yet: `imgret run`"
+    vectors = "" if state.vectors else ", without vectors"
+    return f"{state.state}, {state.model}, built from {state.root}{vectors}"

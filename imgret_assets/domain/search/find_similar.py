@@ -1,9 +1,12 @@
 """Images similar to a query: the one answer for the job, the command and the page.
 
+A graph without vectors (`GraphState.vectors`) is searched by the vectors of the tables; which images are in the graph,
+their labels and their relations are the graph's in either case.
+
 Belongs here: finding candidates, scoring them exactly, reading their relations. Not here: statements
-(`domain.graph.cypher`), what a query is made of (`domain.search.query_parts`), the vector of an image or text
-(`domain.search.query_embedding`), drawing an answer (`domain.images.contact_sheets`, the page), keeping the graph up to
-date (`domain.graph.image_nodes`).
+(`domain.graph.cypher`), comparing the vectors of the tables (`domain.search.table_search`), what a query is made of
+(`domain.search.query_parts`), the vector of an image or text (`domain.search.query_embedding`), drawing an answer
+(`domain.images.contact_sheets`, the page), keeping the graph up to date (`domain.graph.image_nodes`).
 """
 
 import time
@@ -22,8 +25,7 @@ from imgret_assets.domain.inference.embedder import Embedder
 from imgret_assets.domain.inference.text_engine import TextEncoder, TextVector
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.resolution import check_text_tower
-from imgret_assets.domain.numerics.exact_scores import cosines
-from imgret_assets.domain.runtime.blas_threads import one_blas_thread
+from imgret_assets.domain.numerics.exact_scores import cosines, metric_ranks
 from imgret_assets.domain.search.folders import check_folder
 from imgret_assets.domain.search.query import Answer, Hit, Query, QueryImage, Relation
 from imgret_assets.domain.search.query_embedding import embed_part, encode_texts, query_embedder, query_text_encoder
@@ -44,6 +46,8 @@ from imgret_assets.errors import DatabaseError, ImageError, QueryError
 CANDIDATES_PER_HIT = 5
 MIN_CANDIDATES = 50
 _EXACT_SLACK = 20
+# A graph that lacks more of the nearest images than this is being built.
+_MAX_TABLE_IMAGES = 10_000
 
 
 def find_similar(
@@ -76,7 +80,8 @@ def find_similar(
             image that is `less` can't be used: without it, the answer would be to another question.
         ImageError: a query image can't be used.
         DatabaseError: there is no graph, it is being rebuilt, or the server can't be reached.
-        ReshardedError: reranking has read tables while a reshard replaced them.
+        TableError: the graph has no vectors, and those of the tables are missing or damaged.
+        ReshardedError: tables were read while a reshard replaced them.
     """
     query.check()
     if query.folder is not None:
@@ -86,7 +91,7 @@ def find_similar(
     with nullcontext(database) if database else open_database(home.settings) as opened:
         state = require_ready(read_state(opened), opened.uri)
         chosen = embedder or query_embedder(home, state.model)
-        known = _read_known(opened, parts, state.dim)
+        known = _read_known(home, opened, state, parts)
         # Before the clock starts: loading is not part of the search.
         if any(isinstance(part.source, QueryImage) and not known.has_vector_of(part) for part in parts):
             chosen.load()
@@ -100,11 +105,7 @@ def find_similar(
         usable, vector, unusable = _query_vector(home, chosen, parts, known, texts, skip_unusable=skip_unusable)
         query_paths = known.paths_of(usable)
         excluded_paths = query_paths if query.exclude_self else []
-        if query.mode == "rerank":
-            with home.unchanged_shards():
-                hits, mode = _rerank(home, opened, state, vector, query, excluded_paths), query.mode
-        else:
-            hits, mode = nearest(opened, state, vector, query, excluded_paths=excluded_paths)
+        hits, mode = search(home, opened, state, vector, query, excluded_paths=excluded_paths)
         if query.relations:
             hits = _with_relations(opened, hits)
         # Read again at the end: a run may have begun in between.
@@ -162,26 +163,38 @@ class _Known:
         return list(dict.fromkeys(found))
 
 
-def _read_known(database: Database, parts: Sequence[QueryPart], dim: int) -> _Known:
+def _read_known(home: Home, database: Database, state: GraphState, parts: Sequence[QueryPart]) -> _Known:
     """Read what the graph knows of the parts of a query; vectors of another dimension are those of a run since."""
     by_path = [part.source.path for part in parts if isinstance(part.source, StoredImage)]
     by_content = {part.source.sha256 for part in parts if isinstance(part.source, QueryImage)}
     stored, images = [], []
     if by_path:
         filters = {**Query().filters, "excluded_paths": []}
-        stored = database.rows(cypher.CANDIDATES_BY_PATH, {"paths": by_path, **filters})
+        stored = _with_vectors(home, state, database.rows(cypher.CANDIDATES_BY_PATH, {"paths": by_path, **filters}))
     if by_content:
         images = database.rows(cypher.IMAGES_OF_CONTENTS, {"contents": sorted(by_content)})
+    firsts = _with_vectors(home, state, [{**row, "path": row["paths"][0]} for row in images])
     return _Known(
         stored={row["path"]: np.array(row["embedding"], np.float32) for row in stored},
         stored_contents={row["path"]: row["sha256"] for row in stored},
         paths={row["sha256"]: row["paths"] for row in images},
         contents={
             row["sha256"]: np.array(row["embedding"], np.float32)
-            for row in images
-            if len(row["embedding"] or ()) == dim
+            for row in firsts
+            if row["embedding"] is not None and len(row["embedding"]) == state.dim
         },
     )
+
+
+def _with_vectors(home: Home, state: GraphState, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return rows of the graph with their vectors: as they are, or those that the tables have for their contents."""
+    if state.vectors or not rows:
+        return rows
+    # Not at module level: a graph with vectors needs none of the tables.
+    from imgret_assets.domain.search.table_search import with_stored_vectors
+
+    with home.unchanged_shards():
+        return with_stored_vectors(home, state.model, rows)
 
 
 def _query_vector(
@@ -218,10 +231,69 @@ def _query_vector(
     return usable, combine_vectors(usable, vectors), [str(error) for error in errors]
 
 
+def search(
+    home: Home,
+    database: Database,
+    state: GraphState,
+    vector: np.ndarray,
+    query: Query,
+    *,
+    excluded_paths: Sequence[str] = (),
+) -> tuple[list[Hit], str]:
+    """Find the best hits for a vector, in the database or the tables.
+
+    Args:
+        home: the home.
+        database: the graph.
+        state: its state.
+        vector: the query's vector, float32 (dim,).
+        query: number of hits, mode and filters.
+        excluded_paths: images that are no hits.
+
+    Returns:
+        hits with exact scores, and the mode that found them.
+
+    Raises:
+        TableError: tables are needed, and missing or damaged.
+        ReshardedError: tables were read while a reshard replaced them.
+    """
+    if query.mode == "rerank":
+        with home.unchanged_shards():
+            return _rerank(home, database, state, vector, query, excluded_paths), query.mode
+    if state.vectors:
+        return nearest(database, state, vector, query, excluded_paths=excluded_paths)
+    with home.unchanged_shards():
+        return _nearest_of_tables(home, database, state, vector, query, excluded_paths), "exact"
+
+
+def _nearest_of_tables(
+    home: Home, database: Database, state: GraphState, vector: np.ndarray, query: Query, excluded_paths: Sequence[str]
+) -> list[Hit]:
+    """Compare every vector of the tables; hits are the images whose content is that of their node."""
+    from imgret_assets.domain.search.table_search import nearest_images
+
+    limit = query.top_k + _EXACT_SLACK
+    parameters = {**query.filters, "excluded_paths": list(excluded_paths)}
+    while True:
+        found = nearest_images(home, state.model, vector, query, limit=limit, excluded_paths=excluded_paths)
+        vectors = {(image.path, image.sha256): image.vector for image in found}
+        rows = database.rows(cypher.CANDIDATES_BY_PATH, {**parameters, "paths": [image.path for image in found]})
+        candidates = [
+            {**row, "embedding": vectors[row["path"], row["sha256"]]}
+            for row in rows
+            if (row["path"], row["sha256"]) in vectors
+        ]
+        hits = _score(candidates, vector, query)
+        # Repeated with more images if a graph older than the tables leaves too few hits.
+        if len(hits) >= query.top_k or len(found) < limit or limit >= _MAX_TABLE_IMAGES:
+            return hits
+        limit = min(8 * limit, _MAX_TABLE_IMAGES)
+
+
 def nearest(
     database: Database, state: GraphState, vector: np.ndarray, query: Query, *, excluded_paths: Sequence[str] = ()
 ) -> tuple[list[Hit], str]:
-    """Find the best hits for a vector in the database.
+    """Find the best hits for a vector in a database whose nodes have their vectors.
 
     Args:
         database: the graph.
@@ -319,7 +391,8 @@ def _rerank(
     while True:
         rank_scores = dict(vectors.rerank(vector, limit=limit, allowed=allowed))
         parameters = {"paths": list(rank_scores), **query.filters, "excluded_paths": list(excluded_paths)}
-        hits = _score(database.rows(cypher.CANDIDATES_BY_PATH, parameters), vector, query, rank_scores)
+        rows = _with_vectors(home, state, database.rows(cypher.CANDIDATES_BY_PATH, parameters))
+        hits = _score(rows, vector, query, rank_scores)
         # Repeated with more images if a lowest score, or a graph older than the tables, leaves too few hits.
         if len(hits) >= query.top_k or len(rank_scores) < limit:
             return hits
@@ -345,11 +418,8 @@ def _score(
     ranks: list[float | None] = [None] * len(rows)
     if rank_scores is not None:
         ranks = [rank_scores[row["path"]] for row in rows]
-    elif query.metric == "euclidean":
-        ranks = np.linalg.norm(stored - query_vector, axis=1).tolist()
-    elif query.metric == "dot":
-        with one_blas_thread():
-            ranks = (stored @ query_vector).tolist()
+    elif query.metric != "cosine":
+        ranks = metric_ranks(stored, vector, query.metric).tolist()
     hits = [
         Hit(row["path"], float(score), row["label"], rank_score=rank)
         for row, score, rank in zip(rows, scores, ranks, strict=True)

@@ -77,7 +77,7 @@ def read_details(home: Home, database: Database, path: str, *, max_relationships
     if facts is None:
         return None
     state = require_ready(read_state(database), database.uri)
-    edges, totals = best_relationships(database, [path], min_score=-1.0, limit_per_image=max_relationships)
+    edges, totals = best_relationships(database, [path], min_score=-1.0, limit_per_image=max_relationships, home=home)
     group, name = _group(home, path)
     rows = cached_duplicates(home, KINDS).rows
     return ImageDetails(

@@ -31,7 +31,10 @@ def build_image_nodes(shards: dg.PartitionsDefinition) -> dg.AssetsDefinition:
         embedder: EmbedderResource,
         neo4j: Neo4jResource,
     ) -> None:
-        """One :Image node for each usable image of the shard, with its vector, in the vector index."""
+        """One :Image node for each usable image of the shard, with its vector, in the vector index.
+
+        With IMGRET_GRAPH_VECTORS=no the nodes have no vectors, and there is no index.
+        """
         home = warehouse.open()
         shards = selected_shards(context, home)
         with neo4j.open_to_write(home) as database:
