@@ -97,10 +97,10 @@ def test_the_images_are_those_of_brute_force_in_order(
     path = "folder0/0000.png"
     for vector in (vectors[path] * np.float32(3), rng.normal(size=DIM).astype(np.float32)):
         expected = brute_force(vectors, vector, query)
-        for _ in range(2):
-            found = nearest_images(home, SPACE.id, vector, query, limit=limit)
+        searches = [nearest_images(home, SPACE.id, vector, query, limit=limit) for _ in range(2)]
+        for found in searches:
             assert [image.path for image in found] == expected[:limit]
-        for image in found:
+        for image in searches[0]:
             np.testing.assert_array_equal(image.vector, vectors[image.path])
             assert image.sha256 == f"content of {image.path}"
 
