@@ -212,7 +212,8 @@ def answer_markdown(answer: Answer, query: ImageFile | None, root: AnyRoot) -> s
     ]
     for rank, hit in enumerate(answer.results):
         thumbnail = f"![hit]({data_uri(root / hit.path, THUMBNAIL_PIXELS)})" if rank < MAX_THUMBNAILS else ""
-        relations = "<br>".join(
+        # Dagster's UI shows no HTML in Markdown.
+        relations = " · ".join(
             f"{score_text(relation.score)} {escape(relation.path)}" for relation in (hit.relations or ())[:10]
         )
         rank_score = rank_score_cell("" if hit.rank_score is None else score_text(hit.rank_score, 4))

@@ -262,6 +262,7 @@ def test_dates_and_cameras_filter_where_the_library_has_them(
     page.run()
     expected = Query(top_k=24, relations=True, since="2024-05", until="2024", camera="NIKON D90")
     assert search.queries[-1][1] == expected
+    assert r"0 hits since 2024\-05 until 2024 by NIKON D90 · mode index" in texts(page)
     assert "choose other dates or all cameras" in texts(page)
 
 

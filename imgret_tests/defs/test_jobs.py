@@ -166,7 +166,7 @@ def test_an_answer_shows_the_relations_of_each_hit(images: Path) -> None:
     [path] = write_pictures(images, 1)
     relations = tuple(Relation(f"other{number}", 0.9, None, True) for number in range(12))
     text = answer_markdown(_answer([Hit(path, 1.0, None, relations)]), images / path, images)
-    assert "0.900 other0<br>0.900 other1<br>" in text
+    assert "| 0.900 other0 · 0.900 other1 · " in text
     assert "other9" in text
     assert "other10" not in text
 

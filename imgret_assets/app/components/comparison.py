@@ -33,7 +33,8 @@ _KIND_TEXT = {
     "different": ":gray-badge[different]",
 }
 
-
+# As narrow as the marks in it: a narrow window has little room for the other columns.
+_MARK_FIRST = {"": st.column_config.TextColumn(width=32)}
 _TITLES = {
     "exact": "The same file",
     "near": "The same image, saved in another way",
@@ -144,12 +145,13 @@ def _show_measurements(explanation: Explanation) -> None:
     criteria = explanation.criteria
     st.dataframe(
         {
+            "": [_met(criterion) for criterion in criteria],
             "criterion": [criterion.name for criterion in criteria],
             "value": [_value(criterion) for criterion in criteria],
             "required": [criterion.needed for criterion in criteria],
-            "met": [_met(criterion) for criterion in criteria],
         },
         hide_index=True,
+        column_config=_MARK_FIRST,
     )
 
 
@@ -178,7 +180,7 @@ def _show_differences(left: ExplainedImage, right: ExplainedImage) -> None:
             "right": [right_value for _, _, right_value in rows],
         },
         hide_index=True,
-        column_config={"": st.column_config.TextColumn(width="small")},
+        column_config=_MARK_FIRST,
     )
 
 

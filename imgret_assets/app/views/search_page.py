@@ -90,7 +90,7 @@ def show_search() -> None:
     home, library = opened
     chosen = current_query()
     with st.sidebar:
-        st.subheader("Query image", anchor=False)
+        st.subheader("Query", anchor=False)
         uploader = st.container()
         _show_pickers(library, sample_names(home), has_query=chosen is not None)
         words = show_words(home)
@@ -213,7 +213,7 @@ def _show_label(library: Library) -> str | None:
     around = {folder.rpartition("/")[0] for folder in library.folders}
     both = [label for label in library.labels if label in around]
     if both or st.session_state.get("label") or st.query_params.get("label"):
-        return _show_folder("label", "Folder without those below it", library.labels)
+        return _show_folder("label", "Folder without subfolders", library.labels)
     return None
 
 
@@ -421,7 +421,9 @@ def _show_relationships(context: PageContext, searched: Searched, answer: Answer
 
 def _summary(answer: Answer, query: Query, shown: int) -> str:
     count = len(answer.results)
-    parts = [counted(count, "hit"), f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
+    # A narrow window hides the sidebar, where the filters are.
+    hits = " ".join([counted(count, "hit"), *_filters_text(query)])
+    parts = [hits, f"mode {answer.mode}", f"{answer.took_ms:,.0f} ms"]
     if shown < count:
         parts.insert(1, f"{counted(count - shown, 'duplicate')} grouped")
     if answer.query_paths:
@@ -429,6 +431,18 @@ def _summary(answer: Answer, query: Query, shown: int) -> str:
         of_query = "query image" if len(answer.parts) <= 1 else "images of the query"
         parts.append(f"{of_query} in the library: {paths} ({'left out' if query.exclude_self else 'included'})")
     return " · ".join(parts)
+
+
+def _filters_text(query: Query) -> list[str]:
+    """Return the filters of a query, each as the end of a sentence about its hits."""
+    texts = {
+        "in": query.folder,
+        "directly in": query.label,
+        "since": query.since,
+        "until": query.until,
+        "by": query.camera,
+    }
+    return [f"{word} {markdown_text(value)}" for word, value in texts.items() if value is not None]
 
 
 def _no_hits_text(query: Query) -> str:
