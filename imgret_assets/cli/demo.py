@@ -29,6 +29,7 @@ def demo(home: Path | None) -> None:
     from imgret_assets.domain.images.contact_sheets import query_sheet
     from imgret_assets.domain.search.find_similar import find_similar
     from imgret_assets.domain.search.query import Query, read_query
+    from imgret_assets.domain.storage.text_column import TextColumn
     from imgret_assets.samples.folders import draw_catalogue, read_truth, sample_query
 
     demo_home = open_home(load_settings({"home": home}))
@@ -50,7 +51,7 @@ def demo(home: Path | None) -> None:
     distinct = select_distinct(sets, labels).tolist()
     quality = measure_precision(
         Embeddings(
-            [embeddings.paths[row] for row in distinct],
+            TextColumn.of(embeddings.paths).take(distinct),
             [sets[row] for row in distinct],
             embeddings.vectors[distinct],
             embeddings.coverage,

@@ -9,6 +9,7 @@ last layout, all are laid out again, from the positions that they have.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,6 +147,6 @@ def _known_positions(home: Home, space: str, listing: Listing, earlier: MapMetad
     return known
 
 
-def _as_table(paths: list[str], positions: np.ndarray) -> pa.Table:
+def _as_table(paths: Sequence[str], positions: np.ndarray) -> pa.Table:
     columns = [pa.array(paths, pa.string()), *(pa.array(column.astype(np.float32)) for column in positions.T)]
     return pa.Table.from_arrays(columns, schema=MAP_SCHEMA)

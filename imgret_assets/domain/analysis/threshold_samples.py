@@ -7,7 +7,7 @@ The pairs are those of the nearest neighbours, so there are some on both sides o
 out: they say nothing about what a score means.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -41,7 +41,7 @@ class ThresholdSamples:
         scores: float64 (pairs,), cosines, ascending.
     """
 
-    paths: list[str]
+    paths: Sequence[str]
     a: np.ndarray
     b: np.ndarray
     scores: np.ndarray
@@ -81,7 +81,7 @@ def load_threshold_samples(home: Home, space: str) -> ThresholdSamples:
     return samples_of(listing.paths, neighbours.rows, neighbours.scores, sets)
 
 
-def samples_of(paths: list[str], rows: np.ndarray, scores: np.ndarray, sets: list[str]) -> ThresholdSamples:
+def samples_of(paths: Sequence[str], rows: np.ndarray, scores: np.ndarray, sets: list[str]) -> ThresholdSamples:
     """Return the pairs of images of which one is among the other's nearest neighbours, without duplicates.
 
     Args:

@@ -14,7 +14,6 @@ The module is long because a second reader could apply other rules for what is u
 import hashlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
 from pathlib import Path
 
 import numpy as np
@@ -31,9 +30,11 @@ from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.checked_parquet import CheckedParquetFile
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
+from imgret_assets.domain.storage.text_column import TextColumn
 from imgret_assets.errors import StaleTableError, TableError
 
 _CACHED_ROW_GROUPS = 4
+_HASHED_ROWS = 1 << 14
 
 
 # Rows and vectors of one shard
@@ -255,19 +256,21 @@ class StoredContents:
 class Listing:
     """Paths and vector keys of all usable embeddings of a space, sorted by path, without the vectors.
 
+    About 120 bytes an image and its path: no list of Python objects has all images.
+
     Attributes:
         paths: of each embedding.
         vector_keys: of each embedding (`vector_keys_of`).
         coverage: hash over both.
-        shards: paths of each shard's usable rows, in their order.
         shard_numbers: int32 (n,), the number of each embedding's shard.
+        places: int32 (n,), row of each embedding in the order of shards and of the rows in each shard's table.
     """
 
-    paths: list[str]
-    vector_keys: list[str]
+    paths: TextColumn
+    vector_keys: TextColumn
     coverage: str
-    shards: dict[str, pa.ChunkedArray]
     shard_numbers: np.ndarray
+    places: np.ndarray
 
     @property
     def key_of(self) -> dict[str, str]:
@@ -284,8 +287,8 @@ class Embeddings:
         vectors: float32 (n, dim) as stored, finite and not zero.
     """
 
-    paths: list[str]
-    vector_keys: list[str]
+    paths: Sequence[str]
+    vector_keys: Sequence[str]
     vectors: np.ndarray
     coverage: str
 
@@ -297,16 +300,27 @@ def list_embeddings(home: Home, space: str) -> Listing:
         TableError: a shard is missing or of another space.
         StaleTableError: a shard's embeddings are older than its manifest.
     """
-    keys: list[tuple[str, str, int]] = []
-    shards: dict[str, pa.ChunkedArray] = {}
-    for number, shard in enumerate(home.shards):
+    paths: list[pa.ChunkedArray] = []
+    vector_keys: list[pa.ChunkedArray] = []
+    for shard in home.shards:
         rows = _usable(read_current_shard(home, space, shard, ["path", "sha256", "engine", "status"]))
-        keys += zip(rows["path"].to_pylist(), vector_keys_of(rows), repeat(number, len(rows)), strict=True)
-        shards[shard] = rows["path"]
-    keys.sort()
-    paths, vector_keys = [path for path, _, _ in keys], [key for _, key, _ in keys]
-    numbers = np.array([number for _, _, number in keys], np.int32)
-    return Listing(paths, vector_keys, coverage_of(paths, vector_keys), shards, numbers)
+        paths.append(rows["path"])
+        vector_keys.append(_vector_keys(rows))
+    counts = [len(of_shard) for of_shard in paths]
+    in_shards = _one_array(paths, pa.string())
+    order = pc.call_function("sort_indices", [in_shards])
+    listed = TextColumn(in_shards.take(order))
+    keys = TextColumn(_one_array(vector_keys, pa.large_string()).take(order))
+    order = order.to_numpy()
+    places = np.empty(len(order), np.int32)
+    places[order] = np.arange(len(order), dtype=np.int32)
+    numbers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
+    return Listing(listed, keys, _coverage_of_sorted(listed, keys), numbers, places)
+
+
+def _one_array(parts: Sequence[pa.ChunkedArray], kind: pa.DataType) -> pa.Array:
+    chunks = [chunk for part in parts for chunk in part.chunks]
+    return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
 
 def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
@@ -317,20 +331,19 @@ def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
     Raises:
         TableError: a vector is zero or not finite.
     """
-    all_paths = pa.array(listing.paths, pa.string())
     _, dim = stored_size(home, space)
     vectors = np.empty((len(listing.paths), dim), np.float32)
-    for shard, paths in listing.shards.items():
-        row_of = pc.index_in(paths, value_set=all_paths).to_numpy()  # type: ignore[attr-defined]
-        start = 0
+    start = 0
+    for shard in home.shards:
         for _, batch in usable_batches(home, space, shard):
+            rows = listing.places[start : start + len(batch)]
             if (bad := unusable_vectors(batch)).any():
                 file = tables.embeddings_path(home.warehouse, space, shard)
                 raise TableError(
-                    f"The embedding of {paths[start + int(np.argmax(bad))]} is zero or not finite",
+                    f"The embedding of {listing.paths[int(rows[np.argmax(bad)])]} is zero or not finite",
                     remedy=f"remove {file} and run again",
                 )
-            vectors[row_of[start : start + len(batch)]] = batch
+            vectors[rows] = batch
             start += len(batch)
     return vectors
 
@@ -369,11 +382,26 @@ def vector_keys_of(rows: pa.Table) -> list[str]:
     return [f"{content} {engine}" for content, engine in zip(*columns.values(), strict=True)]
 
 
+def _vector_keys(rows: pa.Table) -> pa.ChunkedArray:
+    """Return the vector key of each row, `large_string`."""
+    columns = [rows[name].cast(pa.large_string()) for name in ("sha256", "engine")]
+    return pc.call_function("binary_join_element_wise", [*columns, pa.scalar(" ", pa.large_string())])
+
+
 def coverage_of(paths: Sequence[str], vector_keys: Sequence[str]) -> str:
     """Return the coverage of these paths and their vector keys: SHA-256 over both, sorted by path."""
     digest = hashlib.sha256()
     for path, key in sorted(zip(paths, vector_keys, strict=True)):
         digest.update(f"{path}\0{key}\n".encode())
+    return digest.hexdigest()
+
+
+def _coverage_of_sorted(paths: TextColumn, vector_keys: TextColumn) -> str:
+    """Return the coverage of these paths, which are sorted, and their vector keys."""
+    digest = hashlib.sha256()
+    for start in range(0, len(paths), _HASHED_ROWS):
+        part = zip(paths[start : start + _HASHED_ROWS], vector_keys[start : start + _HASHED_ROWS], strict=True)
+        digest.update("".join(f"{path}\0{key}\n" for path, key in part).encode())
     return digest.hexdigest()
 
 

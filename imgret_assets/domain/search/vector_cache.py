@@ -169,7 +169,7 @@ def _load(home: Home, space: str) -> CachedVectors:
     unit /= row_norms(unit)[:, np.newaxis].astype(np.float32)
     weights = averaging_weights(neighbours.rows, neighbours.scores)
     norms = averaged_norms(unit, neighbours.rows, weights)
-    return CachedVectors(listing.paths, unit, neighbours.rows, weights, norms)
+    return CachedVectors(list(listing.paths), unit, neighbours.rows, weights, norms)
 
 
 def _check_memory(home: Home, space: str) -> None:

@@ -20,7 +20,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
@@ -47,6 +46,7 @@ from imgret_assets.domain.storage.input_snapshots import (
     write_snapshot,
 )
 from imgret_assets.domain.storage.table_metadata import NearestMetadata
+from imgret_assets.domain.storage.text_column import TextColumn, equal_texts
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import StaleTableError
 from imgret_assets.wording import counted
@@ -70,7 +70,7 @@ class Neighbours:
         scores: float64 (n, k): their scores; -inf after the last one.
     """
 
-    paths: list[str]
+    paths: TextColumn
     rows: np.ndarray
     scores: np.ndarray
 
@@ -172,8 +172,8 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
         raise StaleTableError(
             f"What {path} covers is not known", remedy="materialise `nearest_neighbours`, or run `imgret run`"
         )
-    paths = tables.read(snapshot_path(home, NEAREST_KIND, space), ["path"])["path"]
-    return Neighbours(paths.to_pylist(), *_as_arrays(tables.read(path), paths))
+    paths, _ = read_snapshot(home, NEAREST_KIND, space)
+    return Neighbours(paths, *_as_arrays(tables.read(path), paths))
 
 
 def load_neighbours_of_groups(
@@ -207,7 +207,7 @@ def load_neighbours_of_groups(
         lists = _search(home, space, vectors, shards, None, lambda _: None).lists
         _write_lists(home, space, lists, groups.first_rows, listing.coverage)
         _answers(home, space).remove_all()
-    paths = [listing.paths[row] for row in groups.first_rows.tolist()]
+    paths = listing.paths.take(groups.first_rows)
     return Neighbours(paths, lists.rows[:, :KEPT].astype(np.int32), lists.scores[:, :KEPT])
 
 
@@ -244,13 +244,9 @@ def _read_lists(home: Home, space: str, coverage: str) -> tuple[NeighbourLists, 
         return None
 
 
-def _as_arrays(table: pa.Table, paths: pa.ChunkedArray) -> tuple[np.ndarray, np.ndarray]:
+def _as_arrays(table: pa.Table, paths: TextColumn) -> tuple[np.ndarray, np.ndarray]:
     """Return the `rows` and `scores` of `Neighbours`."""
-    known_paths = paths.combine_chunks()
-    images, neighbours = (
-        pc.index_in(table[column], value_set=known_paths).to_numpy()  # type: ignore[attr-defined]
-        for column in ("path", "neighbour")
-    )
+    images, neighbours = (paths.places_of(table[column]) for column in ("path", "neighbour"))
     ranks = table["rank"].to_numpy().astype(np.int64) - 1
     width = int(ranks.max()) + 1 if len(ranks) else 0
     rows = np.full((len(paths), width), -1, np.int32)
@@ -260,9 +256,9 @@ def _as_arrays(table: pa.Table, paths: pa.ChunkedArray) -> tuple[np.ndarray, np.
     return rows, scores
 
 
-def _as_table(paths: list[str], lists: NeighbourLists) -> pa.Table:
+def _as_table(paths: TextColumn, lists: NeighbourLists) -> pa.Table:
     count, width = lists.rows.shape
-    names = pa.array(paths, pa.string())
+    names = paths.array
     images, ranks = np.repeat(np.arange(count), width), np.tile(np.arange(1, width + 1, dtype=np.int16), count)
     neighbours = names.take(pa.array(lists.rows.ravel()))
     columns = [names.take(pa.array(images)), pa.array(ranks), neighbours, pa.array(lists.scores.ravel())]
@@ -291,12 +287,9 @@ def _earlier_lists(
         return None, "all against all: what the earlier table covers is not known"
     lists, listed = stored
     earlier_paths, earlier_keys = read_snapshot(home, NEAREST_KIND, space)
-    paths = [listing.paths[image] for image in searched]
-    earlier_row_of = {earlier_paths[image]: row for row, image in enumerate(listed.tolist())}
-    earlier_row = np.array([earlier_row_of.get(path, -1) for path in paths], np.int64)
+    is_new = ~equal_texts(listing.vector_keys, earlier_keys, earlier_paths.places_of(listing.paths.array))
+    earlier_row = earlier_paths.take(listed).places_of(listing.paths.take(searched).array)
     is_known = earlier_row >= 0
-    earlier_key_of = dict(zip(earlier_paths, earlier_keys, strict=True))
-    is_new = np.array([earlier_key_of.get(path) != key for path, key in listing.key_of.items()], bool)
     new_rows = np.flatnonzero(~is_known | is_new[searched])
     if 2 * len(new_rows) > len(searched):
         return None, f"all against all: {len(new_rows):,} of {len(searched):,} images are new"
@@ -305,7 +298,7 @@ def _earlier_lists(
     present_row[earlier_row[is_known]] = np.flatnonzero(is_known)
     rows = np.where(is_known[:, np.newaxis], present_row[lists.rows[earlier_row]], -1)
     scores = np.where(is_known[:, np.newaxis], lists.scores[earlier_row], -np.inf)
-    removed = len(earlier_key_of.keys() - listing.key_of.keys())
+    removed = int((listing.paths.places_of(earlier_paths.array) < 0).sum())
     return EarlierLists(rows, scores, new_rows), (
         f"{counted(int(is_new.sum()), 'new or changed image')} and those that lost a neighbour against all "
         f"{len(listing.paths):,}; {removed:,} removed"

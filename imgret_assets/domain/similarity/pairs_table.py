@@ -16,7 +16,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, coverage_of, list_embeddings, read_vectors
@@ -30,6 +29,7 @@ from imgret_assets.domain.storage.derived_tables import PAIRS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.input_snapshots import read_snapshot, snapshot_matches, snapshot_path, write_snapshot
 from imgret_assets.domain.storage.table_metadata import PairsMetadata
+from imgret_assets.domain.storage.text_column import TextColumn, equal_texts
 from imgret_assets.domain.storage.verification import discard_damaged
 from imgret_assets.errors import TableError
 from imgret_assets.wording import counted
@@ -216,27 +216,25 @@ def _plan(home: Home, space: str, threshold: float, listing: Listing, earlier: P
         return _all_against_all(f"the threshold was lowered from {earlier.threshold}")
     if earlier.cut and _is_larger_cap(home.settings.max_neighbours, earlier.max_neighbours):
         return _all_against_all(f"more neighbours are wanted than the {earlier.max_neighbours} kept")
-    earlier_contents = dict(zip(*read_snapshot(home, _KIND, space), strict=True))
-    row_of = {path: row for row, path in enumerate(listing.paths)}
-    changed = {row for path, row in row_of.items() if earlier_contents.get(path) != listing.vector_keys[row]}
-    unchanged_rows = np.array([row for row in range(len(row_of)) if row not in changed], np.int64)
-    kept, lost_a_neighbour = _unchanged_pairs(home, space, threshold, listing.paths, unchanged_rows)
-    to_compare = set(changed)
+    earlier_paths, earlier_keys = read_snapshot(home, _KIND, space)
+    earlier_place = earlier_paths.places_of(listing.paths.array)
+    is_changed = ~equal_texts(listing.vector_keys, earlier_keys, earlier_place)
+    kept, lost_a_neighbour = _unchanged_pairs(home, space, threshold, listing.paths, np.flatnonzero(~is_changed))
+    count, changed_count = len(listing.paths), int(is_changed.sum())
+    is_compared = is_changed
     if earlier.cut:
         # An image that has lost a neighbour may get back one that the cap had left out.
-        to_compare |= lost_a_neighbour
-    if 2 * len(to_compare) > len(row_of):
-        return _all_against_all(f"{len(to_compare):,} of {len(row_of):,} images are new")
-    rows = np.array(sorted(to_compare), np.int64)
-    is_compared = np.zeros(len(row_of), bool)
-    is_compared[rows] = True
+        is_compared = is_changed | lost_a_neighbour
+    rows = np.flatnonzero(is_compared)
+    if 2 * len(rows) > count:
+        return _all_against_all(f"{len(rows):,} of {count:,} images are new")
     keep = ~is_compared[kept.a] & ~is_compared[kept.b]
     kept = kept if keep.all() else kept.where(keep)
-    removed = len(earlier_contents.keys() - row_of.keys())
-    lost = len(to_compare) - len(changed)
+    removed = len(earlier_paths) - int((earlier_place >= 0).sum())
+    lost = len(rows) - changed_count
     also = f" and {lost:,} that lost a neighbour" if lost else ""
     how = (
-        f"{counted(len(changed), 'new or changed image')}{also} against all {len(row_of):,}; "
+        f"{counted(changed_count, 'new or changed image')}{also} against all {count:,}; "
         f"{removed:,} removed; {counted(len(kept), 'pair')} kept"
     )
     return _Plan(kept, rows, how)
@@ -252,8 +250,8 @@ def _is_larger_cap(cap: int | None, earlier_cap: int | None) -> bool:
 
 
 def _unchanged_pairs(
-    home: Home, space: str, threshold: float, paths: Sequence[str], unchanged_rows: np.ndarray
-) -> tuple[ScoredPairs, set[int]]:
+    home: Home, space: str, threshold: float, paths: TextColumn, unchanged_rows: np.ndarray
+) -> tuple[ScoredPairs, np.ndarray]:
     """Read the pairs of the table above the threshold whose two images are unchanged.
 
     Args:
@@ -264,20 +262,24 @@ def _unchanged_pairs(
         unchanged_rows: int64, ascending: the images that had the same vector when the table was made.
 
     Returns:
-        The pairs, and the unchanged images that have a pair with an image that is changed or removed.
+        The pairs, and for each image, bool, whether it is unchanged and has a pair with an image that is changed or
+        removed.
     """
     file = tables.pairs_path(home.warehouse, space)
     row_count, kept_count = tables.count_rows(file), 0
     kept = ScoredPairs(*(np.empty(row_count, kind) for kind in (np.int32, np.int32, np.float64)))
-    unchanged_paths = pa.array([paths[row] for row in unchanged_rows.tolist()], pa.string())
+    unchanged_paths = paths.take(unchanged_rows)
     # The last one is for a path that is not among them.
     rows = np.append(unchanged_rows, -1).astype(np.int32)
-    lost_a_neighbour: set[int] = set()
+    lost_a_neighbour = np.zeros(len(paths), bool)
+    # Finding the places of a batch begins with a table of all paths, so there are not many more batches than paths.
+    batch_rows = max(_BATCH_ROWS, len(paths))
     with tables.open_parquet(file) as opened:
-        for batch in opened.iter_batches(_BATCH_ROWS):
-            a, b = (rows[_places(batch[side], unchanged_paths)] for side in ("path_a", "path_b"))
+        for batch in opened.iter_batches(batch_rows):
+            a, b = (rows[unchanged_paths.places_of(batch[side])] for side in ("path_a", "path_b"))
             scores = batch["score"].to_numpy()
-            lost_a_neighbour.update(a[(b < 0) & (a >= 0)].tolist(), b[(a < 0) & (b >= 0)].tolist())
+            lost_a_neighbour[a[(b < 0) & (a >= 0)]] = True
+            lost_a_neighbour[b[(a < 0) & (b >= 0)]] = True
             keep = (a >= 0) & (b >= 0) & (scores > threshold)
             part = slice(kept_count, kept_count + int(keep.sum()))
             kept.a[part], kept.b[part], kept.scores[part] = a[keep], b[keep], scores[keep]
@@ -285,15 +287,9 @@ def _unchanged_pairs(
     return kept.where(slice(kept_count)), lost_a_neighbour
 
 
-def _places(paths: pa.Array, known_paths: pa.Array) -> np.ndarray:
-    """Return the place of each path among the known ones, int64; -1 for a path that is not known."""
-    options = pc.SetLookupOptions(value_set=known_paths)
-    return pc.call_function("index_in", [paths], options).fill_null(-1).to_numpy().astype(np.int64)
-
-
-def _write_table(home: Home, space: str, pairs: ScoredPairs, paths: Sequence[str], metadata: PairsMetadata) -> None:
+def _write_table(home: Home, space: str, pairs: ScoredPairs, paths: TextColumn, metadata: PairsMetadata) -> None:
     """Write the table in parts: the paths of all pairs at a time would take more memory than the pairs."""
-    names = pa.array(paths, pa.string())
+    names = paths.array
     file = tables.pairs_path(home.warehouse, space)
     with tables.writer(file, tables.PAIRS_SCHEMA, metadata.as_metadata()) as opened:
         for start in range(0, len(pairs), _BATCH_ROWS):
@@ -332,16 +328,16 @@ def _read_valid_pairs(path: Path, paths: Sequence[str], threshold: float) -> Sco
         TableError: the table is damaged, or holds a self pair, a doubled or a reversed pair, an image without an
             embedding or an impossible score.
     """
-    names = pa.array(paths, pa.string())
+    known_paths = TextColumn.of(paths)
     row_count, start = tables.count_rows(path), 0
     keys, scores = np.empty(row_count, np.int64), np.empty(row_count)
     with tables.open_parquet(path) as opened:
-        for batch in opened.iter_batches(_BATCH_ROWS):
+        for batch in opened.iter_batches(max(_BATCH_ROWS, len(paths))):
             part = slice(start, start + len(batch))
             scores[part] = batch["score"].to_numpy(zero_copy_only=False)
             if not (np.isfinite(scores[part]) & (scores[part] > threshold) & (scores[part] <= 1.0)).all():
                 raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
-            a, b = (_places(batch[side], names) for side in ("path_a", "path_b"))
+            a, b = (known_paths.places_of(batch[side]) for side in ("path_a", "path_b"))
             if ((a < 0) | (b < 0)).any():
                 raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
             if (a >= b).any():

@@ -14,7 +14,10 @@ import pyarrow as pa
 
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
+from imgret_assets.domain.storage.text_column import TextColumn
 
+# Texts of one Arrow array.
+_PART = 1 << 20
 _SCHEMA = pa.schema([("path", pa.string()), ("vector", pa.string())])
 
 # The kind of the nearest neighbours table, whose snapshot readers need too.
@@ -40,7 +43,8 @@ def write_snapshot(
         vector_keys: of each image (`embeddings.table_reader.vector_keys_of`).
         coverage: hash of paths and vector keys (`embeddings.table_reader.coverage_of`).
     """
-    table = pa.table({"path": list(paths), "vector": list(vector_keys)}, _SCHEMA)
+    columns = [pa.chunked_array(_parts(texts), pa.string()) for texts in (paths, vector_keys)]
+    table = pa.Table.from_arrays(columns, schema=_SCHEMA)
     tables.write(snapshot_path(home, kind, space), table, {"coverage": coverage})
 
 
@@ -50,11 +54,16 @@ def snapshot_matches(home: Home, kind: str, space: str, coverage: str) -> bool:
     return path.is_file() and tables.read_metadata(path).get("coverage") == coverage
 
 
-def read_snapshot(home: Home, kind: str, space: str) -> tuple[list[str], list[str]]:
+def read_snapshot(home: Home, kind: str, space: str) -> tuple[TextColumn, TextColumn]:
     """Return the paths, sorted, and the key of each image's vector.
 
     Raises:
         TableError: the snapshot is missing or damaged.
     """
     table = tables.read(snapshot_path(home, kind, space))
-    return table["path"].to_pylist(), table["vector"].to_pylist()
+    # The keys of 20 million images are more than an array with offsets of 32 bits holds.
+    return TextColumn.of(table["path"]), TextColumn.of(table["vector"].cast(pa.large_string()))
+
+
+def _parts(texts: Sequence[str]) -> list[pa.Array]:
+    return [pa.array(texts[start : start + _PART], pa.string()) for start in range(0, len(texts), _PART)]
