@@ -9,11 +9,24 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import api, cluster, copies, embedding, graph, page, pairs, quality, ways
+from bench import api, cluster, copies, embedding, graph, page, pairs, quality, refresh, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
-SECTIONS = ("embedding", "memory", "pairs", "graph", "page", "quality", "ways", "copies", "api", "cluster")
+SECTIONS = (
+    "embedding",
+    "memory",
+    "pairs",
+    "graph",
+    "refresh",
+    "files",
+    "page",
+    "quality",
+    "ways",
+    "copies",
+    "api",
+    "cluster",
+)
 
 
 def main() -> None:
@@ -42,6 +55,8 @@ def main() -> None:
             "graph": lambda: graph.run(
                 report, sources, work, rounds=min(given.rounds, 3), sizes=graph.Sizes(), say=_say
             ),
+            "refresh": lambda: refresh.run(report, work, rounds=given.rounds, say=_say),
+            "files": lambda: refresh.run_many(report, sources, work, count=10_000, say=_say),
             "page": lambda: page.run(report, sources, work, rounds=given.rounds, say=_say),
             "quality": lambda: quality.run(report, sources, work, say=_say),
             "ways": lambda: ways.run(report, sources, work, say=_say),

@@ -1,16 +1,12 @@
-"""The graph: nodes, relationships, the index, queries, and a small change from files to database.
+"""The graph: nodes, relationships, the index, queries.
 
 Belongs here: these contenders beside the article's statements, and their targets. Not here: pairs in memory
-(`bench.pairs`), timing in rounds (`bench.rounds`).
+(`bench.pairs`), runs from files to database (`bench.refresh`), timing in rounds (`bench.rounds`).
 
 The server is an embedded one of the benchmark's own home, stopped at the end.
 """
 
 import hashlib
-import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -21,11 +17,10 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from PIL import Image
 
 from bench import pairs
 from bench.article import ARTICLE_CREATE, ARTICLE_SIMILAR
-from bench.homes import NO_ENV, open_bench_home
+from bench.homes import open_bench_home
 from bench.report import Measure, Report
 from bench.rounds import Timing
 from imgret_assets.domain.graph import cypher, graph_state, image_nodes, similar_to, vector_index
@@ -40,7 +35,6 @@ from imgret_assets.domain.search import query as query_module
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
-from imgret_assets.locations import PROJECT
 from imgret_assets.settings import Settings
 
 TOP_K = 10
@@ -60,7 +54,6 @@ class Sizes:
         relationships: about as many pairs, by the threshold that gives them.
         queries: query vectors for the index.
         exact: of them, those that the article's query answers in a round.
-        files: pictures of the run from files to database.
     """
 
     nodes: int = 10_000
@@ -69,7 +62,6 @@ class Sizes:
     relationships: int = 250_000
     queries: int = 200
     exact: int = 3
-    files: int = 10_000
 
 
 def run(
@@ -88,7 +80,6 @@ def run(
         bench.relationships(threshold_for(vectors, sizes.relationships), rounds)
         bench.queries(vectors, asked, sizes.exact, rounds)
         bench.ways(vectors, asked[: 20 * sizes.exact], rounds)
-    _from_files(report, sources, work, sizes.files, say)
 
 
 @contextmanager
@@ -325,59 +316,3 @@ def write_tables(home: Home, space: EmbeddingSpace, vectors: np.ndarray) -> None
                 for value, field in zip(values, schema, strict=True)
             ]
             tables.write(path, pa.Table.from_arrays(arrays, schema=schema), said)
-
-
-def _from_files(report: Report, sources: Sequence[Path], work: Path, count: int, say: Callable[[str], None]) -> None:
-    """`imgret run` over all files, over the same, and after one file in a hundred is new: every asset, Neo4j too."""
-    folder = work / "files"
-    say(f"Writing {count:,} pictures")
-    _parts(sources, range(count), folder)
-    home = open_bench_home(work / "files-home", model="efficientnet_lite0", images=folder)
-    with served(home.settings):
-        full = _run(home, folder)
-        say(f"  everything over {count:,} files: {full['seconds']:.1f} s")
-        same = _run(home, folder)
-        _parts(sources, range(count, count + max(1, count // 100)), folder)
-        new = _run(home, folder)
-        say(f"  nothing changed: {same['seconds']:.1f} s; 1 % new: {new['seconds']:.1f} s")
-        if (full["embedded"], same["embedded"], new["embedded"]) != (count, 0, max(1, count // 100)):
-            raise SystemExit(f"bench: embedded {full['embedded']}, {same['embedded']} and {new['embedded']}")
-    report.measures += [
-        Measure(f"run over {count:,} files, all assets", full["seconds"], unit="s"),
-        Measure("the same again, nothing changed", same["seconds"], unit="s"),
-        Measure("1 % new, all assets: share of the full run", new["seconds"] / full["seconds"], 0.05, at_most=True),
-    ]
-
-
-def _run(home: Home, images: Path) -> dict[str, Any]:
-    """`imgret run --json` in a process of its own; `seconds` from its start to its end."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("IMGRET_", "NEO4J_"))}
-    chosen = {"IMGRET_HOME": str(home.path), "IMGRET_IMAGES": str(images), "IMGRET_MODEL": "efficientnet_lite0"}
-    command = [sys.executable, "-c", "from imgret_assets.cli.main import main; main()", "run", "--json"]
-    started = time.perf_counter()
-    done = subprocess.run(
-        command,
-        cwd=PROJECT,
-        env=environment | NO_ENV | chosen,
-        capture_output=True,
-        text=True,
-    )
-    seconds = time.perf_counter() - started
-    if done.returncode:
-        raise SystemExit(f"bench: imgret run failed\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout) | {"seconds": seconds}
-
-
-def _parts(sources: Sequence[Path], numbers: range, folder: Path) -> None:
-    """A JPEG file of at most 320 pixels a side for each number: a part of a picture, in a folder named as its own."""
-    for number in numbers:
-        rng = np.random.default_rng(number)
-        source = sources[number % len(sources)]
-        with Image.open(source) as image:
-            width, height = (max(32, int(side * rng.uniform(0.5, 0.9))) for side in image.size)
-            left, top = rng.integers(image.width - width + 1), rng.integers(image.height - height + 1)
-            part = image.convert("RGB").crop((int(left), int(top), int(left) + width, int(top) + height))
-        part.thumbnail((320, 320))
-        file = folder / source.parent.name / f"{number:06d}.jpg"
-        file.parent.mkdir(parents=True, exist_ok=True)
-        part.save(file, quality=88)
