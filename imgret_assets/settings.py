@@ -26,7 +26,8 @@ DEFAULT_MODEL = "resnet50"
 INSTALLED_MODEL = "efficientnet_lite0"
 RESNET50_WEIGHTS = "resnet50-0676ba61.pth"
 DEFAULT_SHARDS = 16
-MAX_SHARDS = 256
+# At ten million images a shard is then 50 MB of vectors. A run over all shards holds a lock, an open file, on each.
+MAX_SHARDS = 1024
 DEFAULT_THRESHOLD = 0.8
 DEFAULT_MAX_PIXELS = 100_000_000
 DEFAULT_MAX_BYTES = 1_000_000_000
@@ -183,7 +184,7 @@ class Settings:
         weights: a file with the model's weights.
         device: one of `auto`, `cpu`, `cuda`, `mps`.
         engine: one of `auto`, `openvino`, `torch`.
-        shards: number of partitions, 1 to 256.
+        shards: number of partitions, 1 to 1,024.
         threshold: raw cosine above which two images are related, in [-1, 1].
         max_neighbours: a pair is kept only if it is among this number of best pairs of one of its images; None keeps
             all pairs.

@@ -19,7 +19,7 @@ from imgret_assets.settings import load_settings
 @click.argument("shards", type=int)
 @click.option("--home", type=click.Path(path_type=Path), help="Folder of tables, database and caches.")
 def reshard(shards: int, home: Path | None) -> None:
-    """Rewrite the tables into SHARDS partitions (1 to 256) without embedding anything."""
+    """Rewrite the tables into SHARDS partitions (1 to 1024) without embedding anything."""
     settings = load_settings({"home": home})
     record = read_record(settings.home)
     opened = open_existing_home(settings) if record is None else Home(settings, record)

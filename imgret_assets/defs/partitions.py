@@ -15,7 +15,7 @@ RANGE_END = "dagster/asset_partition_range_end"
 
 
 def shards_definition(count: int) -> dg.StaticPartitionsDefinition:
-    """Return the shards as partitions, with keys of two hexadecimal digits."""
+    """Return the shards as partitions."""
     return dg.StaticPartitionsDefinition(shard_keys(count))
 
 

@@ -176,9 +176,9 @@ def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
-        ("IMGRET_SHARDS", "0", "a whole number from 1 to 256"),
-        ("IMGRET_SHARDS", "257", "a whole number from 1 to 256"),
-        ("IMGRET_SHARDS", "4.5", "a whole number from 1 to 256"),
+        ("IMGRET_SHARDS", "0", "a whole number from 1 to 1024"),
+        ("IMGRET_SHARDS", "1025", "a whole number from 1 to 1024"),
+        ("IMGRET_SHARDS", "4.5", "a whole number from 1 to 1024"),
         ("IMGRET_THRESHOLD", "1.01", "a number from -1 to 1"),
         ("IMGRET_THRESHOLD", "nan", "a number from -1 to 1"),
         ("IMGRET_THRESHOLD", "high", "a number from -1 to 1"),

@@ -18,6 +18,7 @@ from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.images.raw_names import jpegs_of_shots
 from imgret_assets.domain.objects.object_pages import read_page
 from imgret_assets.domain.objects.stores import ObjectError, ObjectFacts, list_objects
+from imgret_assets.domain.storage.home_record import shard_key
 from imgret_assets.errors import RootError, did_you_mean
 from imgret_assets.image_roots import EXAMPLE, AnyRoot, ImageRoots, as_roots
 from imgret_assets.object_url import ImageFile, ObjectUrl, is_url
@@ -96,10 +97,11 @@ class WalkCounts:
 def shard_of(path: str, shards: int) -> str:
     """Return the shard key of a relative path.
 
-    The key is the first 8 bytes of the path's SHA-256, big-endian, modulo `shards`, as two hex digits.
+    The key is the first 8 bytes of the path's SHA-256, big-endian, modulo `shards`, as
+    `home_record.shard_key` writes it.
     """
     digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).digest()
-    return f"{int.from_bytes(digest[:8], 'big') % shards:02x}"
+    return shard_key(int.from_bytes(digest[:8], "big") % shards, shards)
 
 
 def label_of(path: str) -> str | None:

@@ -15,6 +15,7 @@ import pyarrow as pa
 
 from imgret_assets.domain.images.files import Candidate, ListingFingerprint, label_of, shard_of
 from imgret_assets.domain.images.raw_pairs import shot_text
+from imgret_assets.domain.runtime import open_files
 from imgret_assets.domain.storage.home_record import shard_keys
 from imgret_assets.image_roots import ImageRoots
 
@@ -85,6 +86,7 @@ def spool_candidates(
     pending: dict[str, list[Candidate]] = {shard: [] for shard in selected}
     sinks: dict[str, pa.ipc.RecordBatchStreamWriter] = {}
     listing = Listing(folder, [], {shard: ListingFingerprint() for shard in shard_keys(shards)})
+    open_files.allow(2 * len(pending))  # with the locks that are held
     try:
         for shard in selected:
             sinks[shard] = pa.ipc.new_stream(str(_spool_file(folder, shard)), _SCHEMA)

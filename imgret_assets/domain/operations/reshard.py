@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from imgret_assets.domain.images.files import shard_of
+from imgret_assets.domain.runtime import open_files
 from imgret_assets.domain.storage import locks, tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.home_record import HomeRecord, read_record, shard_keys
@@ -105,6 +106,7 @@ def _distribute(sources: list[Path], folder: Path, shards: int) -> dict[str, Pat
     # A table of an older version may lack columns that others have.
     schema = pa.unify_schemas(schemas)
     parts = {key: folder / f"{key}.arrow" for key in shard_keys(shards)}
+    open_files.allow(2 * len(parts))  # with the locks that are held
     with ExitStack() as stack:
         writers = {}
         for key, part in parts.items():

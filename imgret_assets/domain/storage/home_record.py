@@ -57,8 +57,13 @@ _KNOWN_FIELDS = frozenset(known.name for known in fields(HomeRecord)) - {"unknow
 
 
 def shard_keys(count: int) -> list[str]:
-    """Return the keys of `count` shards, two hex digits each, in order."""
-    return [f"{number:02x}" for number in range(count)]
+    """Return the keys of `count` shards, in order."""
+    return [shard_key(number, count) for number in range(count)]
+
+
+def shard_key(number: int, count: int) -> str:
+    """Return the key of one of `count` shards: two hex digits, or three where there are more than 256."""
+    return f"{number:0{2 if count <= 256 else 3}x}"
 
 
 def record_path(folder: Path) -> Path:

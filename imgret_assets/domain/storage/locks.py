@@ -19,6 +19,7 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from imgret_assets.domain.runtime import open_files
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.errors import LockTimeoutError
 
@@ -58,8 +59,10 @@ def hold(folder: Path, names: Iterable[str], *, timeout_s: float, purpose: str) 
     with atomic_files.named_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     deadline = time.monotonic() + timeout_s
+    names = sorted(set(names))
+    open_files.allow(len(names))
     with ExitStack() as stack:
-        for name in sorted(set(names)):
+        for name in names:
             path = folder / f"{name}.lock"
             try:
                 with atomic_files.named_errors(path):

@@ -1,6 +1,8 @@
 """Another number of shards, leftovers, the default model, and how good answers are."""
 
 import json
+import resource
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -39,6 +41,26 @@ def built(home: Home, images: Path, count: int = 24) -> FakeEmbedder:
 def all_rows(home: Home, table: str) -> list[tuple[str, str]]:
     frame = pd.read_parquet(home.warehouse / table)
     return sorted(zip(frame["path"], frame["sha256"], strict=True))
+
+
+@pytest.fixture
+def few_files() -> Iterator[None]:
+    """A limit on open files below the number of shards, such as that of a macOS terminal."""
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("few_files")
+def test_there_may_be_more_shards_than_files_may_be_open(home: Home, images: Path) -> None:
+    built(home, images)
+    manifest = all_rows(home, "manifest")
+    reshard.reshard(home, 300)
+    again = open_home(load_settings({"home": home.path, "images": images}))
+    assert (again.shards[0], again.shards[-1], len(again.shards)) == ("000", "12b", 300)
+    assert sum(shard.added + shard.removed + shard.changed for shard in refresh_manifest(again).shards) == 0
+    assert all_rows(again, "manifest") == manifest
 
 
 @pytest.mark.parametrize("shards", [1, 3, 9])
@@ -175,8 +197,8 @@ def test_a_reshard_killed_in_its_swap_is_finished_by_who_comes_next(
 
 
 def test_a_number_of_shards_out_of_range_is_refused(home: Home) -> None:
-    with pytest.raises(SettingError, match="1 to 256"):
-        reshard.reshard(home, 257)
+    with pytest.raises(SettingError, match="1 to 1024"):
+        reshard.reshard(home, 1025)
 
 
 def test_gc_removes_leftovers_and_nothing_that_is_needed(home: Home, images: Path) -> None:

@@ -85,7 +85,7 @@ def test_a_newer_version_is_refused_with_the_remedy_and_left_alone(settings: Set
 @pytest.mark.parametrize(
     "text",
     ["", "{", "[]", "{}", "null", '"x"', '{"id": "x"}', '{"version": "x", "id": "x", "shards": 4}']
-    + [f'{{"id": "x", "shards": {value}}}' for value in ("0", "-3", '"many"', "4.5", "true", "257", "null")]
+    + [f'{{"id": "x", "shards": {value}}}' for value in ("0", "-3", '"many"', "4.5", "true", "1025", "null")]
     + [f'{{"id": "x", "shards": 4, {field}}}' for field in ('"threshold": "0.8"', '"root": 3', '"model": ["x"]')]
     + ['{"id": 3, "shards": 4}', '{"id": "x", "shards": 4, "centre": {}}'],
 )
