@@ -5,7 +5,7 @@ but becomes a row with a status (`domain.images.image_status.Status`).
 """
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -43,6 +43,21 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
 def first_line(error: Exception) -> str:
     """Return the first line of an exception's message; empty where it has none."""
     return next(iter(str(error).splitlines()), "")
+
+
+def error_chain(error: BaseException, *links: str) -> Iterator[BaseException]:
+    """Yield an error and those behind it, each once: a chain may be a circle, as `raise error from error` makes one.
+
+    Args:
+        error: the first one.
+        links: names of attributes of which the first that an error has leads to the one behind it.
+    """
+    seen: list[BaseException] = []
+    behind: BaseException | None = error
+    while behind is not None and not any(behind is known for known in seen):
+        seen.append(behind)
+        yield behind
+        behind = next(filter(None, (getattr(behind, link, None) for link in links)), None)
 
 
 class SettingError(ImgretError):

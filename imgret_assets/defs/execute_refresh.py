@@ -33,7 +33,7 @@ from imgret_assets.domain.graph.connection import keep_connections, open_databas
 from imgret_assets.domain.operations.run_totals import Totals, count_totals
 from imgret_assets.domain.storage.home import open_home
 from imgret_assets.domain.storage.kept_tables import keep_tables
-from imgret_assets.errors import ImgretError, first_line
+from imgret_assets.errors import ImgretError, error_chain, first_line
 from imgret_assets.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -109,7 +109,10 @@ def _refresh_with_fixed_shards(
             # Dagster raises this for Ctrl-C, after it has recorded the run as ended.
             raise KeyboardInterrupt from interruption
         except dg.DagsterError as error:
-            raise _named_cause(error) from error
+            named = _named_cause(error)
+            if named is error:
+                raise
+            raise named from error
         try:
             remove_old_runs(instance, settings, check_keys())
         except Exception as error:
@@ -144,12 +147,8 @@ def _text(value: object) -> str | None:
 
 def _named_cause(error: BaseException) -> BaseException:
     """Return the named error or interruption behind one of Dagster's errors; that error itself where none is."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ImgretError | KeyboardInterrupt):
-            return cause
-        cause = getattr(cause, "user_exception", None) or cause.__cause__
-    return error
+    chain = error_chain(error, "user_exception", "__cause__")
+    return next((each for each in chain if isinstance(each, ImgretError | KeyboardInterrupt)), error)
 
 
 def _failed_checks(result: dg.JobExecutionResult) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """The `imgret` command: exit codes, completion, and what it imports."""
 
 import errno
+import gc
 import importlib
 import importlib.metadata
 import json
@@ -85,6 +86,17 @@ def replace_demo(monkeypatch: pytest.MonkeyPatch, outcome: object) -> None:
 def test_exit_codes(monkeypatch: pytest.MonkeyPatch, outcome: object, code: int) -> None:
     replace_demo(monkeypatch, outcome)
     assert run_command(["demo"]) == code
+
+
+def test_main_looks_for_garbage_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = gc.get_threshold()
+    replace_demo(monkeypatch, None)
+    try:
+        with pytest.raises(SystemExit):
+            main(["demo"])
+        assert gc.get_threshold()[0] == 50_000
+    finally:
+        gc.set_threshold(*before)
 
 
 def test_main_exits_with_the_code(monkeypatch: pytest.MonkeyPatch) -> None:

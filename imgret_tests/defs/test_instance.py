@@ -115,3 +115,10 @@ def test_other_errors_of_a_run_stay_what_they_are(tmp_path: Path) -> None:
     for error in (ValueError("other"), HomeError("other"), sqlite3.OperationalError("no such table")):
         with pytest.raises(type(error), match=str(error)), open_instance(settings):
             raise error
+
+
+@pytest.mark.timeout(60)
+def test_an_error_that_is_its_own_cause_ends_a_run(tmp_path: Path) -> None:
+    error = ValueError("wrong")
+    with pytest.raises(ValueError, match="wrong"), open_instance(load_settings({"home": tmp_path})):
+        raise error from error

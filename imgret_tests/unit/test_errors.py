@@ -14,6 +14,7 @@ from imgret_assets.errors import (
     QueryError,
     SettingError,
     TableError,
+    error_chain,
     first_line,
 )
 
@@ -41,3 +42,12 @@ def test_the_exit_code_of_wrong_use_is_2_and_of_failure_1(kind: type[ImgretError
 @pytest.mark.parametrize(("message", "line"), [("one\ntwo", "one"), ("", ""), ("\nsecond", "")])
 def test_the_first_line_of_a_message(message: str, line: str) -> None:
     assert first_line(ValueError(message)) == line
+
+
+def test_a_chain_of_errors_has_each_once_though_it_may_be_a_circle() -> None:
+    first, second, third = ValueError("1"), OSError("2"), KeyError("3")
+    first.__cause__, second.__context__, third.__cause__ = second, third, first
+    assert list(error_chain(first, "__cause__", "__context__")) == [first, second, third]
+    assert list(error_chain(first, "__cause__")) == [first, second]
+    second.__cause__ = second
+    assert list(error_chain(second, "__cause__", "__context__")) == [second]

@@ -12,7 +12,7 @@ import time
 import traceback
 from typing import TypeVar
 
-from imgret_assets.errors import DiskFullError, ImgretError, first_line
+from imgret_assets.errors import DiskFullError, ImgretError, error_chain, first_line
 
 _Error = TypeVar("_Error", bound=Exception)
 _DENIED = (errno.EACCES, errno.EPERM, errno.EROFS)
@@ -58,16 +58,9 @@ def _of_system(error: OSError, more: str) -> ImgretError:
 
 def _cause(error: BaseException, kind: type[_Error]) -> _Error | None:
     """Return the error or the one behind it that is of a kind."""
-    chain: list[BaseException] = []
-    seen: BaseException | None = error
-    # A chain may be a circle: `raise error from error` makes one.
-    while seen is not None and not any(seen is known for known in chain):
-        if isinstance(seen, kind):
-            return seen
-        chain.append(seen)
-        # `user_exception` is Dagster's, `orig` SQLAlchemy's.
-        seen = getattr(seen, "user_exception", None) or getattr(seen, "orig", None) or seen.__cause__
-    return None
+    # `user_exception` is Dagster's, `orig` SQLAlchemy's.
+    chain = error_chain(error, "user_exception", "orig", "__cause__")
+    return next((each for each in chain if isinstance(each, kind)), None)
 
 
 def _write_traceback(error: Exception) -> str | None:

@@ -15,7 +15,7 @@ from dagster._core.instance.ref import InstanceRef
 
 from imgret_assets.domain.storage import atomic_files, locks, permissions
 from imgret_assets.domain.storage.sqlite import is_disk_full
-from imgret_assets.errors import DiskFullError, HomeError, ImgretError
+from imgret_assets.errors import DiskFullError, HomeError, ImgretError, error_chain
 from imgret_assets.settings import Settings
 from imgret_assets.wording import counted
 
@@ -132,9 +132,5 @@ def named_storage_errors(folder: Path) -> Iterator[None]:
 
 def _is_full(error: BaseException, folder: Path) -> bool:
     """Return True where one of the causes of an error is that of a database without room."""
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, sqlite3.Error) and is_disk_full(cause, folder):
-            return True
-        cause = cause.__cause__ or cause.__context__
-    return False
+    chain = error_chain(error, "__cause__", "__context__")
+    return any(isinstance(cause, sqlite3.Error) and is_disk_full(cause, folder) for cause in chain)
