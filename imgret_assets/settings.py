@@ -71,7 +71,7 @@ _PREFIXED_FLAGS = (
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
     *("threshold", "max_neighbours", "max_pairs", "memory_gb", "object_cache_gb", "pair_search", "orientations"),
-    "cluster",
+    *("cluster", "cluster_gpus"),
     *("graph_vectors", "neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
@@ -194,6 +194,7 @@ class Settings:
         pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
         orientations: whether mirrored and rotated copies are searched as well.
         cluster: the Ray cluster that embeds and compares, `host:port`, `auto` or `local`; None for this machine alone.
+        cluster_gpus: GPUs of each node that embeds on GPUs, below 1 a part of one; None for all of the node.
         max_pixels: an image with more pixels gets the status `too_large`.
         max_bytes: an image file with more bytes gets the status `too_large`, and is not read.
         lock_timeout_s: how long to wait for another run, in seconds.
@@ -235,6 +236,7 @@ class Settings:
     pair_search: str = "cascade"
     orientations: bool = False
     cluster: str | None = None
+    cluster_gpus: float | None = None
     keep_runs: int = DEFAULT_KEEP_RUNS
     fresh_within_hours: float | None = None
     beside: tuple[tuple[str, Path | None], ...] = ()
@@ -330,6 +332,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         pooling=_choice(values, "IMGRET_POOLING", POOLINGS),
         centre="none" if values.get("IMGRET_CENTRE") == "none" else _path(values.get("IMGRET_CENTRE")),
         cluster=values.get("IMGRET_CLUSTER"),
+        cluster_gpus=_gpus(values, "IMGRET_CLUSTER_GPUS"),
         protected=_folders(values.get("IMGRET_PROTECTED", "")),
         readable_by=_choice(values, "IMGRET_READABLE_BY", READERS),
         app_url=_url(values, "IMGRET_APP_URL", DEFAULT_APP_URL),
@@ -554,6 +557,13 @@ def _integer(values: Mapping[str, str], name: str, low: int, high: int) -> int |
         number = None
     if number is None or not low <= number <= high:
         raise SettingError(f"{name} is {values[name]!r}", expected=f"a whole number from {low} to {high}")
+    return number
+
+
+def _gpus(values: Mapping[str, str], name: str) -> float | None:
+    number = _real(values, name, 0.01, 64)
+    if number is not None and number > 1 and not number.is_integer():
+        raise SettingError(f"{name} is {values[name]!r}", expected="a part of one GPU, such as 0.5, or a whole number")
     return number
 
 

@@ -272,7 +272,8 @@ def test_variables_are_settings_with_good_values() -> None:
             assert variable in KNOWN_VARIABLES or OTHER_VARIABLES.fullmatch(variable), f"{name}: {variable}"
     values = {name: value or "" for name, value in dotenv_values(FOLDER / "settings.env").items()}
     settings = load_settings(env={**values, "NEO4J_PASSWORD": "x", "IMGRET_CLUSTER": "auto"})
-    assert (settings.shards, settings.model) == (64, "resnet50")
+    assert settings.shards is not None
+    assert settings.model == "resnet50"
     assert f'"{settings.shards - 1:02x}"' in read("README.md")
 
 

@@ -3,6 +3,7 @@
 Belongs here: starting it with a token of its own, ending its nodes, ending it for certain. Not here: what runs on it.
 """
 
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -26,9 +27,11 @@ class ClusterOfNodes:
 
     Args:
         store_bytes: of the object store of each node.
+        nodes: how many beside the head.
+        head_timeout_s: seconds without a head after which nodes and drivers end; None for ray's own minute.
     """
 
-    def __init__(self, store_bytes: int) -> None:
+    def __init__(self, store_bytes: int, nodes: int = 2, head_timeout_s: int | None = None) -> None:
         from ray.cluster_utils import Cluster
 
         self._store_bytes = store_bytes
@@ -38,22 +41,36 @@ class ClusterOfNodes:
                 "num_cpus": 0,
                 "object_store_memory": min(store_bytes, 120 << 20),
                 "include_dashboard": False,
-                "_system_config": _FAST_CHECKS,
+                "_system_config": _FAST_CHECKS
+                | ({} if head_timeout_s is None else {"gcs_rpc_server_reconnect_timeout_s": head_timeout_s}),
             },
         )
-        self.nodes: list[Any] = [self.add_node(), self.add_node()]
+        self.nodes: list[Any] = [self.add_node() for _ in range(nodes)]
 
     @property
     def address(self) -> str:
         return str(self._cluster.address)
 
-    def add_node(self) -> Any:
-        return self._cluster.add_node(num_cpus=1, object_store_memory=self._store_bytes)
+    def add_node(self, gpus: int = 0) -> Any:
+        return self._cluster.add_node(num_cpus=1, num_gpus=gpus, object_store_memory=self._store_bytes)
+
+    @contextmanager
+    def node_with_gpu(self) -> Iterator[str]:
+        """Add a node that says it has a GPU, for a while; yield its id."""
+        node = self.add_node(gpus=1)
+        try:
+            yield node.node_id
+        finally:
+            self._cluster.remove_node(node, allow_graceful=False)
 
     def kill_node(self) -> None:
         """End one of the nodes as `kill -9` of its raylet does."""
         node = self.nodes.pop()
         self._cluster.remove_node(node, allow_graceful=False)
+
+    def kill_head(self) -> None:
+        """End the head as the loss of its machine does."""
+        self._cluster.remove_node(self._cluster.head_node, allow_graceful=False)
 
     def replace_node(self) -> None:
         """Kill a node, and let a fresh one join."""
@@ -65,13 +82,13 @@ class ClusterOfNodes:
 
 
 @contextmanager
-def running_nodes(store_bytes: int) -> Iterator[ClusterOfNodes]:
+def running_nodes(store_bytes: int, nodes: int = 2, head_timeout_s: int | None = None) -> Iterator[ClusterOfNodes]:
     """Run a cluster, with a token in the environment of this process, to which nobody is connected yet."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_AUTH_MODE", "token")
-        patch.setenv("RAY_AUTH_TOKEN", secrets.token_hex(32))
+        patch.setenv("RAY_AUTH_TOKEN", os.environ.get("RAY_AUTH_TOKEN") or secrets.token_hex(32))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        cluster = ClusterOfNodes(store_bytes)
+        cluster = ClusterOfNodes(store_bytes, nodes, head_timeout_s)
         try:
             yield cluster
         finally:

@@ -186,6 +186,8 @@ def test_every_variable_of_the_project_s_own_files_is_known(file: str) -> None:
         ("IMGRET_LOCK_TIMEOUT_S", "-1", "a number from 0 to"),
         ("IMGRET_DEVICE", "gpu", "one of auto, cpu, cuda, mps"),
         ("IMGRET_GRAPH_VECTORS", "off", "one of yes, no"),
+        ("IMGRET_CLUSTER_GPUS", "0", "a number from 0.01 to 64"),
+        ("IMGRET_CLUSTER_GPUS", "1.5", "a part of one GPU, such as 0.5, or a whole number"),
         ("IMGRET_APP_URL", "images.example", "an address such as"),
     ],
 )

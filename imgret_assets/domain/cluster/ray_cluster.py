@@ -10,7 +10,8 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +28,25 @@ MAX_RETRIES = 8
 
 
 @dataclass(frozen=True)
+class Resources:
+    """What a task or a process takes of its node, and keeps from others, as long as it runs.
+
+    Attributes:
+        cpus: number of CPUs.
+        gpus: number of GPUs; below 1 a part of one, above it whole ones.
+        memory_bytes: bytes of memory outside the object store.
+    """
+
+    cpus: int = 1
+    gpus: float = 0.0
+    memory_bytes: int = 0
+
+    def options(self) -> dict[str, Any]:
+        """Return the options of a task or an actor of ray."""
+        return {"num_cpus": self.cpus, "num_gpus": self.gpus, "memory": self.memory_bytes or None}
+
+
+@dataclass(frozen=True)
 class Node:
     """A node of the cluster.
 
@@ -35,17 +55,30 @@ class Node:
         host: its host name.
         cpus: number of its CPUs.
         store_bytes: bytes of its object store.
+        gpus: number of its GPUs.
+        memory_bytes: bytes of memory that it has for tasks, outside the object store.
     """
 
     id: str
     host: str
     cpus: int
     store_bytes: int
+    gpus: float = 0.0
+    memory_bytes: int = 0
 
     @property
     def name(self) -> str:
         """Its host name and id, for messages."""
         return f"{self.host} ({self.id[:8]})"
+
+    def lack_of(self, needed: Resources) -> str:
+        """Return why a task can never run on this node, or nothing."""
+        if needed.gpus > self.gpus:
+            return f"it has {self.gpus:g} GPUs, and {needed.gpus:g} are needed"
+        if needed.memory_bytes > self.memory_bytes:
+            found, wanted = (number / 2**30 for number in (self.memory_bytes, needed.memory_bytes))
+            return f"it has {found:.1f} GB of memory for tasks, and each needs {wanted:.1f} GB"
+        return ""
 
 
 class RayCluster:
@@ -64,23 +97,46 @@ class RayCluster:
 
     def nodes(self) -> list[Node]:
         """Return the nodes that are alive and have CPUs."""
+        with self._reachable():
+            listed = self._ray.nodes()
         return [
             Node(
                 each["NodeID"],
                 each["NodeManagerHostname"],
                 int(each["Resources"]["CPU"]),
                 int(each["Resources"].get("object_store_memory", 0)),
+                each["Resources"].get("GPU", 0.0),
+                int(each["Resources"].get("memory", 0)),
             )
-            for each in self._ray.nodes()
+            for each in listed
             if each["Alive"] and each["Resources"].get("CPU", 0) >= 1
         ]
 
+    def free(self) -> Mapping[str, Resources]:
+        """Return what no task and no process of any driver holds now, by the id of the node."""
+        from ray._private.state import available_resources_per_node
+
+        with self._reachable():
+            available = available_resources_per_node()
+        return {
+            node: Resources(int(free.get("CPU", 0)), free.get("GPU", 0.0), int(free.get("memory", 0)))
+            for node, free in available.items()
+        }
+
     def put(self, value: Any) -> Any:
         """Store a value for tasks; return a reference. This process owns it."""
-        return self._ray.put(value)
+        with self._reachable():
+            return self._ray.put(value)
 
-    def submit(self, function: Callable[..., Any], *arguments: Any, node: str, only_there: bool = False) -> Any:
-        """Start a task of one CPU; return a reference to its result, which this process owns.
+    def submit(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        node: str,
+        only_there: bool = False,
+        takes: Resources = Resources(),
+    ) -> Any:
+        """Start a task; return a reference to its result, which this process owns.
 
         A result that is lost with its node is computed again, and so is what it was computed from.
 
@@ -89,32 +145,38 @@ class RayCluster:
             arguments: values, or references in place of values.
             node: id of the node that should run it.
             only_there: lose the task rather than run it on another node.
+            takes: what it takes of the node; by default one CPU.
         """
         if function not in self._remote:
             self._remote[function] = self._ray.remote(function)
-        return (
-            self._remote[function]
-            .options(num_cpus=1, max_retries=MAX_RETRIES, scheduling_strategy=self._on(node, soft=not only_there))
-            .remote(*arguments)
-        )
+        where = self._on(node, soft=not only_there)
+        task = self._remote[function].options(max_retries=MAX_RETRIES, scheduling_strategy=where, **takes.options())
+        with self._reachable():
+            return task.remote(*arguments)
 
-    def start_actor(self, kind: type, *arguments: Any, node: Node) -> Any:
-        """Start an object of a class in a process of its own on a node, with all CPUs of the node."""
-        options = {"num_cpus": node.cpus, "max_restarts": 0, "scheduling_strategy": self._on(node.id, soft=False)}
-        return self._ray.remote(kind).options(**options).remote(*arguments)
+    def start_actor(self, kind: type, *arguments: Any, node: Node, takes: Resources) -> Any:
+        """Start an object of a class in a process of its own on a node, as soon as the node has what it takes."""
+        options = {"max_restarts": 0, "scheduling_strategy": self._on(node.id, soft=False), **takes.options()}
+        with self._reachable():
+            return self._ray.remote(kind).options(**options).remote(*arguments)
 
     def call(self, actor: Any, method: str, *arguments: Any) -> Any:
         """Call a method of an actor; return a reference to its result."""
-        return getattr(actor, method).remote(*arguments)
+        with self._reachable():
+            return getattr(actor, method).remote(*arguments)
 
     def stop(self, actor: Any) -> None:
-        """End the process of an actor."""
-        self._ray.kill(actor)
+        """End the process of an actor, unless it has ended."""
+        from ray.exceptions import RayError
+
+        with suppress(RayError, OSError):
+            self._ray.kill(actor)
 
     def first_done(self, references: Collection[Any], timeout_s: float) -> Sequence[Any]:
         """Return those of the references whose tasks have ended, after the first one has or the time is over."""
-        done, _ = self._ray.wait(list(references), num_returns=1, timeout=timeout_s)
-        more, _ = self._ray.wait(list(references), num_returns=len(references), timeout=0)
+        with self._reachable():
+            done, _ = self._ray.wait(list(references), num_returns=1, timeout=timeout_s)
+            more, _ = self._ray.wait(list(references), num_returns=len(references), timeout=0)
         return list({*done, *more})
 
     def pause(self, seconds: float) -> None:
@@ -126,6 +188,7 @@ class RayCluster:
 
         Raises:
             LostWorkError: its process or node died too often, or an actor did once.
+            ClusterError: the node of this process, or the head, has died.
             Exception: what the function raised, itself.
         """
         from ray.exceptions import RayError, RayTaskError
@@ -139,6 +202,8 @@ class RayCluster:
             raise error.cause from error
         except RayError as error:
             raise LostWorkError(first_line(error)) from error
+        except OSError as error:
+            raise self._gone(error) from error
 
     def cancel(self, references: Collection[Any]) -> None:
         """End tasks that run or wait, wherever they are. Calls of actors are not ended: `stop` does that."""
@@ -147,8 +212,23 @@ class RayCluster:
         for reference in references:
             try:
                 self._ray.cancel(reference, force=True)
-            except (RayError, ValueError):
+            except (RayError, ValueError, OSError):
                 continue
+
+    @contextmanager
+    def _reachable(self) -> Iterator[None]:
+        """Name the error of a connection to a node that has died."""
+        try:
+            yield
+        except OSError as error:
+            raise self._gone(error) from error
+
+    def _gone(self, error: OSError) -> ClusterError:
+        return ClusterError(
+            f"The cluster {self.address} (IMGRET_CLUSTER) has gone: {error.strerror or error}",
+            expected="its head, and the node of this process, alive until the end of the run",
+            remedy="start the cluster, and run again: it goes on from what is in the files",
+        )
 
     def _on(self, node: str, *, soft: bool) -> Any:
         from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy

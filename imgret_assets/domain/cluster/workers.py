@@ -13,7 +13,7 @@ from functools import cache
 from importlib import metadata
 from typing import Any
 
-from imgret_assets.domain.cluster.ray_cluster import Node, RayCluster
+from imgret_assets.domain.cluster.ray_cluster import Node, RayCluster, Resources
 from imgret_assets.errors import ClusterError, ImgretError, LostWorkError, UnfitWorkerError, first_line
 from imgret_assets.locations import PACKAGE
 
@@ -88,10 +88,18 @@ class Workers:
         cluster: the cluster.
         check: raises an `UnfitWorkerError` on a node that can't do the work; a function of a module.
         arguments: of `check`.
+        needs: what a node must have for a single task; a node with less would let it wait for ever.
     """
 
-    def __init__(self, cluster: RayCluster, check: Check, *arguments: Any) -> None:
+    def __init__(
+        self,
+        cluster: RayCluster,
+        check: Check,
+        *arguments: Any,
+        needs: Resources = Resources(),  # noqa: B008 - it can't be changed
+    ) -> None:
         self._cluster = cluster
+        self._needs = needs
         self._probe = _make_probe()
         self._arguments = (check.__module__, check.__name__, dict(versions()), arguments)
         self._asked: dict[Any, Node] = {}
@@ -134,9 +142,16 @@ class Workers:
         self._nodes = sorted(self._cluster.nodes(), key=lambda node: node.id)
         known = {*self._fit, *self._refused, *(node.id for node in self._asked.values())}
         for node in self._nodes:
-            if node.id not in known:
-                reference = self._cluster.submit(self._probe, *self._arguments, node=node.id, only_there=True)
-                self._asked[reference] = node
+            if node.id in known:
+                continue
+            if lack := node.lack_of(self._needs):
+                self.refuse(node, lack)
+                continue
+            # Without a CPU: others may hold all of them for hours.
+            reference = self._cluster.submit(
+                self._probe, *self._arguments, node=node.id, only_there=True, takes=Resources(cpus=0)
+            )
+            self._asked[reference] = node
 
     def _add(self, node: Node, reference: Any) -> None:
         try:

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files, refuse_broken_model
-from imgret_assets.domain.embeddings.on_cluster import embed_on_cluster, uses_gpu
+from imgret_assets.domain.embeddings.on_cluster import can_embed, embed_on_cluster
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult, PendingVectors, split_engine, with_decoding
 from imgret_assets.domain.embeddings.shard_plan import ShardPlan, count_missing, plan_shard
 from imgret_assets.domain.embeddings.table_reader import StoredContents
@@ -332,7 +332,7 @@ class _Refresh:
     def _results(self, contents: dict[str, list[str]]) -> Generator[tuple[str, EmbeddingResult]]:
         """Yield the result of each content, from this process or from the cluster."""
         settings = self.home.settings
-        if self.cluster is None or uses_gpu(self.embedder):
+        if self.cluster is None or not can_embed(self.cluster, self.embedder):
             each = embed_files(
                 self.embedder,
                 contents.items(),

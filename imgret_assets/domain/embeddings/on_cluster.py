@@ -4,11 +4,14 @@ Belongs here: starting these processes, giving them contents, what is embedded a
 may work (`domain.cluster.workers`), from files to vectors (`domain.embeddings.embedding_pipeline`), where vectors are
 stored (`domain.embeddings.embeddings_table`).
 
-A process has one copy of the weights, one budget of pixels and all CPUs of its node. It gets a few contents at a time
-and returns their vectors, so one that dies costs no more than these.
+A process has one copy of the weights, one budget of pixels, and all CPUs of its node that others leave it. Where the
+driver embeds on a GPU, it has the GPUs of the node, too. It gets a few contents at a time and returns their vectors, so
+one that dies costs no more than these.
 """
 
 import logging
+import math
+import time
 from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -16,7 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from imgret_assets.domain.cluster.ray_cluster import Node, RayCluster
+from imgret_assets.domain.cluster.patience import Patience
+from imgret_assets.domain.cluster.ray_cluster import Node, RayCluster, Resources
 from imgret_assets.domain.cluster.workers import Workers, require_versions, versions
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
@@ -43,6 +47,8 @@ _MAX_STARTS = 8
 _SAMPLES = 4
 # For a result, and for a node that is asked or about to join.
 _WAIT_S, _PAUSE_S = 0.5, 0.05
+# A node is entirely free within this time, unless somebody else holds a part of it.
+_SETTLE_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -57,6 +63,7 @@ class EmbeddingWork:
         max_bytes: a file with more bytes is not read.
         notes: folder of the notes on what is being decoded.
         versions: what a process must have.
+        hardware: name of the GPU, which a process must have; empty on a CPU.
     """
 
     embedder: Embedder
@@ -66,11 +73,21 @@ class EmbeddingWork:
     max_bytes: int
     notes: Path
     versions: Mapping[str, str]
+    hardware: str = ""
 
 
-def uses_gpu(embedder: Embedder) -> bool:
-    """Return whether an embedder computes on a GPU, which no node is asked for."""
+def can_embed(cluster: RayCluster, embedder: Embedder) -> bool:
+    """Return whether nodes may embed what an embedder does: one that computes on a GPU needs nodes with GPUs."""
+    return not _uses_gpu(embedder) or any(node.gpus for node in cluster.nodes())
+
+
+def _uses_gpu(embedder: Embedder) -> bool:
     return any(f"-{device}-" in embedder.engine for device in ("cuda", "mps"))
+
+
+def _hardware(embedder: Embedder) -> str:
+    # Two kinds of GPU differ in the last bits; two CPUs that compute with the same instructions don't.
+    return getattr(embedder, "hardware", "") if _uses_gpu(embedder) else ""
 
 
 def check_images(files: Sequence[Path], notes: Path) -> None:
@@ -108,8 +125,10 @@ class NodeEmbedder:
             self._work.embedder.load()
         except ImgretError as error:
             return error.found
-        engine = self._work.embedder.engine
-        return "" if engine == self._work.engine else f"it would compute with {engine}, not with {self._work.engine}"
+        engine, hardware = self._work.embedder.engine, _hardware(self._work.embedder)
+        if engine != self._work.engine:
+            return f"it would compute with {engine}, not with {self._work.engine}"
+        return "" if hardware == self._work.hardware else f"it has the GPU {hardware}, not {self._work.hardware}"
 
     def embed(self, contents: Sequence[ContentFiles]) -> tuple[list[tuple[str, EmbeddingResult]], StageTimes]:
         """Embed some contents; return their results and the time of each stage."""
@@ -170,28 +189,37 @@ class _Embedding:
         limits = home.settings.max_pixels, home.settings.max_bytes
         self._cluster = cluster
         self._times = times
-        work = EmbeddingWork(embedder, embedder.engine, home.images, *limits, notes, dict(versions()))
+        work = EmbeddingWork(
+            embedder, embedder.engine, home.images, *limits, notes, dict(versions()), _hardware(embedder)
+        )
         self._work = cluster.put(work)
         files = (home.images / paths[0] for paths in contents.values())
         samples = [file for file, _ in zip((file for file in files if _is_seen(file)), range(_SAMPLES), strict=False)]
-        self._workers = Workers(cluster, check_images, samples, notes)
+        # None for all GPUs of a node.
+        self._gpus = home.settings.cluster_gpus if _uses_gpu(embedder) else 0.0
+        needs = Resources(gpus=1.0 if self._gpus is None else self._gpus)
+        self._workers = Workers(cluster, check_images, samples, notes, needs=needs)
         part_size = len(contents) // (_PARTS_PER_NODE * max(1, len(cluster.nodes())))
         self._waiting = deque(batches(list(contents.items()), max(_SMALLEST_PART, min(_LARGEST_PART, part_size))))
         self._sent: dict[Any, tuple[_Process, Sequence[ContentFiles]]] = {}
         self._processes: dict[str, _Process] = {}
         self._starts: Counter[str] = Counter()
         self._losses: Counter[str] = Counter()
+        self._wanted_since: dict[str, float] = {}
 
     def results(self) -> Iterator[tuple[str, EmbeddingResult]]:
         """Yield the result of every content once."""
+        patience = Patience(self._cluster)
         while self._waiting or self._sent:
             self._start_processes()
             self._send()
+            patience.check()
             loading = {process.loads: process for process in self._processes.values() if process.loads is not None}
             if not loading and not self._sent:
                 self._cluster.pause(_PAUSE_S)
                 continue
             for reference in self._cluster.first_done([*self._sent, *loading], _WAIT_S):
+                patience.renew()
                 if reference in loading:
                     self._loaded(loading[reference])
                 else:
@@ -205,15 +233,33 @@ class _Embedding:
 
     def _start_processes(self) -> None:
         before: Counter[str] = Counter()
-        for node in self._workers.fit():
-            if node.id not in self._processes:
+        fit = self._workers.fit()
+        free = self._cluster.free() if any(node.id not in self._processes for node in fit) else {}
+        for node in fit:
+            if node.id not in self._processes and (takes := self._share(node, free.get(node.id))) is not None:
                 self._starts[node.id] += 1
                 if self._starts[node.id] > _MAX_STARTS:
                     self._workers.refuse(node, f"its processes ended {_MAX_STARTS} times")
                     continue
-                actor = self._cluster.start_actor(NodeEmbedder, self._work, before[node.host], node.cpus, node=node)
+                arguments = self._work, before[node.host], takes.cpus
+                actor = self._cluster.start_actor(NodeEmbedder, *arguments, node=node, takes=takes)
                 self._processes[node.id] = _Process(node, actor, self._cluster.call(actor, "load"))
+                self._wanted_since.pop(node.id, None)
             before[node.host] += node.cpus
+
+    def _share(self, node: Node, free: Resources | None) -> Resources | None:
+        """Return what a process takes of a node: all, or what others leave of it; None as long as that is nothing."""
+        if free is None:
+            return None
+        since = self._wanted_since.setdefault(node.id, time.monotonic())
+        whole = Resources(cpus=node.cpus, gpus=node.gpus if self._gpus is None else self._gpus)
+        if free.cpus >= whole.cpus and free.gpus >= whole.gpus:
+            return whole
+        if time.monotonic() - since < _SETTLE_S:
+            return None
+        gpus = math.floor(free.gpus) if self._gpus is None else self._gpus
+        is_enough = free.cpus >= 1 and free.gpus >= gpus and (gpus > 0 or self._gpus is not None)
+        return Resources(cpus=min(node.cpus, free.cpus), gpus=gpus) if is_enough else None
 
     def _send(self) -> None:
         at_process = Counter(process.node.id for process, _ in self._sent.values())

@@ -108,6 +108,11 @@ class TorchEmbedder:
         return f"torch-{self.device}-{self._precision or self.requested_precision}"
 
     @property
+    def hardware(self) -> str:
+        """The names of the devices in use, as their makers give them; empty until the model is in memory."""
+        return ", ".join(sorted({network.hardware for network in self._device_networks}))
+
+    @property
     def loaded(self) -> bool:
         """True once the model is in memory."""
         return bool(self._device_networks)

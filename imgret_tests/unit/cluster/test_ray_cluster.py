@@ -3,12 +3,16 @@
 import importlib.util
 import re
 import socket
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 import pytest
 
 from imgret_assets import locations
-from imgret_assets.domain.cluster.ray_cluster import connect
+from imgret_assets.domain.cluster.ray_cluster import RayCluster, connect
 from imgret_assets.errors import ClusterError, SettingError
 
 
@@ -44,3 +48,26 @@ def test_a_port_where_nothing_listens_is_an_error_at_once(monkeypatch: pytest.Mo
         port = taken.getsockname()[1]
         with pytest.raises(ClusterError, match=rf"The cluster 127\.0\.0\.1:{port} \(IMGRET_CLUSTER\) can't be reached"):
             connect(f"127.0.0.1:{port}")
+
+
+class RayWithoutHead(ModuleType):
+    """What ray does in a process whose node has died."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+
+        def broken(*_: Any, **__: Any) -> Any:
+            raise BrokenPipeError(32, "Broken pipe")
+
+        return broken
+
+
+@pytest.mark.parametrize(
+    "use",
+    [lambda cluster: cluster.nodes(), lambda cluster: cluster.put(1), lambda cluster: cluster.first_done([1], 0.1)],
+)
+def test_a_cluster_that_has_died_is_named(use: Callable[[RayCluster], Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", RayWithoutHead("ray"))
+    with pytest.raises(ClusterError, match=r"The cluster head:6379 \(IMGRET_CLUSTER\) has gone: Broken pipe"):
+        use(RayCluster("head:6379"))

@@ -5,6 +5,7 @@ import logging
 import pytest
 
 from imgret_assets.domain.cluster import workers
+from imgret_assets.domain.cluster.ray_cluster import Resources
 from imgret_assets.domain.cluster.workers import Workers, require_versions, versions
 from imgret_assets.errors import ClusterError, UnfitWorkerError
 from imgret_tests.support.fake_cluster import FakeCluster, Reference
@@ -96,3 +97,18 @@ def test_after_the_last_fit_node_has_died_another_may_join() -> None:
     while not found.fit():
         pass
     assert names(found) == ["host (c)"]
+
+
+def test_a_node_that_is_too_small_for_one_task_is_refused_by_name_and_not_waited_for() -> None:
+    cluster = FakeCluster({"a": 1})
+    cluster.memory_bytes = 1 << 28
+    found = Workers(cluster, accept, "/home", needs=Resources(memory_bytes=3 << 28))
+    with pytest.raises(ClusterError, match=r"host \(a\): it has 0\.2 GB of memory for tasks, and each needs 0\.8 GB\."):
+        found.fit()
+    assert cluster.sent == []
+
+
+def test_a_node_whose_cpus_others_hold_is_asked_all_the_same() -> None:
+    cluster = FakeCluster({"a": 1})
+    assert names(Workers(cluster, accept, "/home", needs=Resources(cpus=1))) == ["host (a)"]
+    assert [reference.takes for reference in cluster.sent] == [Resources(cpus=0)]

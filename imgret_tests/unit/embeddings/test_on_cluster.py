@@ -2,14 +2,16 @@
 
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from imgret_assets.domain.cluster import workers
+from imgret_assets.domain.cluster import patience, workers
+from imgret_assets.domain.cluster.ray_cluster import Resources
 from imgret_assets.domain.embeddings import on_cluster
 from imgret_assets.domain.embeddings.embedding_pipeline import StageTimes, embed_files, refuse_broken_model
-from imgret_assets.domain.embeddings.on_cluster import NodeEmbedder, check_images, embed_on_cluster, uses_gpu
+from imgret_assets.domain.embeddings.on_cluster import NodeEmbedder, can_embed, check_images, embed_on_cluster
 from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage import tables
@@ -117,11 +119,84 @@ def test_a_node_must_see_the_images(tmp_path: Path) -> None:
         check_images([tmp_path / "gone.jpg"], tmp_path)
 
 
-def test_what_needs_a_gpu_is_not_sent() -> None:
-    class OnGpu(FakeEmbedder):
-        @property
-        def engine(self) -> str:
-            return "torch-cuda-bfloat16"
+class OnGpu(FakeEmbedder):
+    """Says that it computes on a GPU, and on which."""
 
-    assert uses_gpu(OnGpu())
-    assert not uses_gpu(FakeEmbedder())
+    hardware = "GPU of the driver"
+
+    @property
+    def engine(self) -> str:
+        return "torch-cuda-bfloat16"
+
+
+def test_on_a_gpu_the_driver_embeds_alone_unless_nodes_have_gpus() -> None:
+    cluster = FakeCluster({"a": 1})
+    assert can_embed(cluster, FakeEmbedder())
+    assert not can_embed(cluster, OnGpu())
+    cluster.gpus = {"a": 1.0}
+    assert can_embed(cluster, OnGpu())
+
+
+@pytest.mark.parametrize(("setting", "taken"), [(None, 4.0), (0.5, 0.5), (2.0, 2.0)])
+def test_gpus_are_taken_on_nodes_that_have_them(
+    home: Home, contents: dict[str, list[str]], setting: float | None, taken: float
+) -> None:
+    home = replace(home, settings=replace(home.settings, cluster_gpus=setting))
+    cluster = FakeCluster({"a": 1, "b": 8})
+    cluster.gpus = {"b": 4.0}
+    found = as_bytes(embed_on_cluster(cluster, OnGpu(), contents, home, StageTimes()))
+    expected = here(home, contents)
+    assert found == {
+        key: (status, engine and OnGpu().engine, vector) for key, (status, engine, vector) in expected.items()
+    }
+    assert {node for node, _ in cluster.actors} == {"b"}
+    assert cluster.taken == [Resources(cpus=8, gpus=taken)]
+
+
+def test_a_node_with_another_gpu_is_refused(
+    home: Home, contents: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its vectors would differ in their last bits."""
+    embedder, load = OnGpu(), NodeEmbedder.load
+
+    def load_there(node: NodeEmbedder) -> str:
+        embedder.hardware = "GPU of the node"
+        return load(node)
+
+    monkeypatch.setattr(NodeEmbedder, "load", load_there)
+    cluster = FakeCluster({"a": 1})
+    cluster.gpus = {"a": 1.0}
+    with pytest.raises(ClusterError, match=r"host \(a\): it has the GPU GPU of the node, not GPU of the driver"):
+        as_bytes(embed_on_cluster(cluster, embedder, contents, home, StageTimes()))
+
+
+def test_too_few_gpus_are_named(home: Home, contents: dict[str, list[str]]) -> None:
+    home = replace(home, settings=replace(home.settings, cluster_gpus=2.0))
+    cluster = FakeCluster({"a": 1})
+    cluster.gpus = {"a": 1.0}
+    with pytest.raises(ClusterError, match=r"host \(a\): it has 1 GPUs, and 2 are needed"):
+        as_bytes(embed_on_cluster(cluster, OnGpu(), contents, home, StageTimes()))
+
+
+def test_a_process_takes_the_cpus_that_others_leave(
+    home: Home, contents: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A driver that holds a CPU of the node, such as a Ray job with `num_cpus`, would otherwise wait for itself."""
+    cluster = FakeCluster({"a": 4})
+    cluster.held = {"a": Resources(cpus=1)}
+    monkeypatch.setattr(on_cluster, "_SETTLE_S", 0.0)
+    assert as_bytes(embed_on_cluster(cluster, FakeEmbedder(), contents, home, StageTimes())) == here(home, contents)
+    assert cluster.taken == [Resources(cpus=3)]
+
+
+def test_a_node_that_others_hold_is_waited_for_and_in_the_end_given_up(
+    home: Home, contents: dict[str, list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = FakeCluster({"a": 4})
+    cluster.held = {"a": Resources(cpus=4)}
+    monkeypatch.setattr(on_cluster, "_SETTLE_S", 0.0)
+    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 0.05)
+    with pytest.raises(ClusterError, match=r"Nothing has come back .* free are 0 of 4 CPUs .* of host \(a\)"):
+        as_bytes(embed_on_cluster(cluster, FakeEmbedder(), contents, home, StageTimes()))
+    assert cluster.paused > 0
+    assert cluster.actors == []

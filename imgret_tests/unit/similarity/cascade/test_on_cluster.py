@@ -1,19 +1,19 @@
 """The pieces of a search on a cluster: in whatever order, whatever is lost, what this process would have found."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imgret_assets.domain.cluster import workers
+from imgret_assets.domain.cluster import patience, workers
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.similarity.pieces.computing import Compute, solve
-from imgret_assets.errors import LostWorkError, TooManyPairsError
+from imgret_assets.errors import ClusterError, LostWorkError, TooManyPairsError
 from imgret_tests.support.fake_cluster import FakeCluster, Reference
 from imgret_tests.support.vector_sets import (
     assert_same_lists,
@@ -126,3 +126,45 @@ def test_one_piece_with_more_pairs_than_the_search_may_have(vectors: np.ndarray,
     compute = search.compute_on(FakeCluster({"a": 1}), tmp_path, max_pairs=1000)
     with pytest.raises(TooManyPairsError, match="more than 1,000 pairs"):
         pairs_of(search, compute, AnswerFiles(None))
+
+
+def test_a_piece_takes_memory_by_the_size_of_its_chunks(vectors: np.ndarray, tmp_path: Path) -> None:
+    taken = []
+    for rows in (16, 64):
+        search, cluster = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=rows)), FakeCluster({"a": 1})
+        pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+        (takes,) = {each.takes for each in cluster.sent if each.name in ("compare_chunks", "load_chunk")}
+        assert takes is not None
+        assert takes.cpus == 1
+        taken.append((max(len(piece.left) for piece in search.pieces), takes.memory_bytes))
+    (few, small), (many, large) = taken
+    # Vectors and what is prepared of them, twice.
+    vector_bytes = 70 * 4
+    assert 2 * (many - few) * vector_bytes < large - small < 4 * (many - few) * vector_bytes
+    assert 300 << 20 < small < 1 << 30
+
+
+def test_nodes_too_small_for_a_piece_end_the_search_at_once(vectors: np.ndarray, tmp_path: Path) -> None:
+    search = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=40))
+    cluster = FakeCluster({"a": 1})
+    cluster.memory_bytes = 100 << 20
+    with pytest.raises(ClusterError, match=r"host \(a\): it has 0\.1 GB of memory for tasks, and each needs 0\.5 GB"):
+        pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+
+
+def test_a_search_that_gets_nothing_back_is_given_up(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = PairSearch(vectors, 0.7, options=CascadeOptions(chunk_rows=40))
+    cluster = FakeCluster({"a": 1})
+    inner = cluster.first_done
+    monkeypatch.setattr(patience, "GIVE_UP_AFTER_S", 0.05)
+
+    def busy(references: Collection[Reference], timeout_s: float) -> Sequence[Reference]:
+        asked = [each for each in references if each.name == "probe"]
+        return inner(asked, timeout_s) if asked else ()
+
+    cluster.first_done = busy  # type: ignore[method-assign]
+    with pytest.raises(ClusterError, match="Nothing has come back from the cluster fake"):
+        pairs_of(search, search.compute_on(cluster, tmp_path), AnswerFiles(None))
+    assert cluster.cancelled
