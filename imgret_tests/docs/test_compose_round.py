@@ -17,6 +17,7 @@ import pytest
 import yaml
 
 from imgret_assets.domain.neo4j_server.host import LOCALHOST
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.locations import PROJECT
 from imgret_tests.support.compose_project import (
     COMPOSE_AT_LEAST,
@@ -169,3 +170,26 @@ def test_the_api_must_answer_with_its_token_and_refuse_without(
     (api_round.project.folder / "compose.env").write_text("IMGRET_COMPOSE_API_TOKEN=other\n")
     with pytest.raises(RoundError, match="answers with 401"):
         script.api(api_round)
+
+
+def test_the_documented_override_mounts_what_its_roots_name() -> None:
+    base = yaml.safe_load((PROJECT / "docker-compose.yml").read_text())["services"]
+    page = (PROJECT / "docs" / "operate" / "compose.md").read_text()
+    [override] = [yaml.safe_load(block) for block in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)]
+    services = override["services"]
+    # Those that open images; `setup` draws the samples and lists none.
+    assert set(services) == {name for name in base if _mounts(base[name]).get("/images")} - {"setup"}
+    for name, service in services.items():
+        assert set(service) <= {"environment", "volumes"}
+        assert set(service["environment"]) == {"IMGRET_IMAGES"}
+        roots = ImageRoots.parse(service["environment"]["IMGRET_IMAGES"])
+        mounts = _mounts(base[name]) | _mounts(service)
+        assert roots.names == ["archive", "photos"]
+        for _, folder in roots.folders:
+            mount = mounts[str(folder)]
+            assert (mount["type"], mount["read_only"], mount["bind"]) == ("bind", True, {"create_host_path": False})
+
+
+def _mounts(service: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """The bind mounts of a service by their place in the container."""
+    return {volume["target"]: volume for volume in service.get("volumes", []) if isinstance(volume, dict)}
