@@ -6,6 +6,7 @@ but becomes a row with a status (`domain.images.image_status.Status`).
 
 import difflib
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -32,6 +33,16 @@ class ImgretError(Exception):
         if remedy:
             parts.append(f"What to do: {remedy.rstrip('.')}.")
         super().__init__(" ".join(parts))
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Reach another process whole, whatever the arguments of its class are."""
+        return _restored, (type(self), self.args, self.__dict__)
+
+
+def _restored(kind: type[ImgretError], arguments: tuple[object, ...], attributes: dict[str, object]) -> ImgretError:
+    error = kind.__new__(kind, *arguments)
+    error.__dict__.update(attributes)
+    return error
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

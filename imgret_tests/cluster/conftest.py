@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from imgret_tests.support.ray_nodes import ClusterOfNodes, running_nodes
+from imgret_tests.support.s3_server import ObjectStore
 
 STORE_BYTES = 120 << 20
 
@@ -28,7 +29,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def cluster() -> Iterator[ClusterOfNodes]:
-    """A cluster, with a token of its own, to which nobody is connected yet."""
-    with running_nodes(STORE_BYTES) as cluster:
-        yield cluster
+def cluster(one_store: ObjectStore) -> Iterator[ClusterOfNodes]:
+    """A cluster, with a token of its own, to which nobody is connected yet; its nodes know the store."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in one_store.environment.items():
+            patch.setenv(name, value)
+        with running_nodes(STORE_BYTES) as cluster:
+            yield cluster

@@ -13,6 +13,8 @@ from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.runtime.progress import Progress
 from imgret_assets.domain.storage.home import Home, open_home
+from imgret_assets.errors import ImgretError
+from imgret_assets.image_roots import ImageRoots
 from imgret_assets.settings import load_settings
 from imgret_tests.support.cluster_search import kill_workers
 from imgret_tests.support.fake_gpu import GpuEmbedder
@@ -20,6 +22,7 @@ from imgret_tests.support.fake_model import FakeEmbedder
 from imgret_tests.support.pictures import write_pictures
 from imgret_tests.support.processes import Process
 from imgret_tests.support.ray_nodes import ClusterOfNodes
+from imgret_tests.support.s3_server import Fault, ObjectStore
 
 IMAGES = 150
 
@@ -137,3 +140,24 @@ def test_a_node_with_a_gpu_gives_it_to_its_process_and_others_are_not_asked(
     assert f"[0] 0 {node}" in seen
     assert {line for line in seen if not line.startswith("[] ")} == {f"[0] 0 {node}"}
     assert 0.5 in free
+
+
+def test_images_in_a_bucket_are_read_by_the_nodes(
+    cluster: ClusterOfNodes, homes: list[Home], object_store: ObjectStore
+) -> None:
+    here, there, _ = homes
+    bucket = object_store.make_bucket()
+    object_store.upload(here.images.folder, bucket, "pics")
+    there = open_home(
+        replace(there.settings, home=there.settings.home / "cloud", images=ImageRoots.parse(f"s3://{bucket}/pics"))
+    )
+    connection = connect(cluster.address)
+    refresh_manifest(there)
+    object_store.asked.clear()
+    object_store.faults.append(Fault(403, "ExpiredToken", part="pics", after=40))
+    with pytest.raises(ImgretError, match=rf"The bucket s3://{bucket} can't be read any more: .*ExpiredToken"):
+        refresh_embeddings(there, FakeEmbedder(), cluster=connection)
+    object_store.faults.clear()
+    assert 0 < refresh_embeddings(there, FakeEmbedder(), cluster=connection).embedded <= IMAGES
+    refresh_embeddings(here, FakeEmbedder())
+    assert table_bytes(there) == table_bytes(here)

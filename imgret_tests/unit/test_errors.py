@@ -1,10 +1,12 @@
 """The named errors: their messages and exit codes."""
 
 import inspect
+import pickle
 
 import pytest
 
 from imgret_assets import errors
+from imgret_assets.domain.objects.stores import ObjectError, ObjectStoreError
 from imgret_assets.errors import (
     EXIT_FAILED,
     EXIT_USAGE,
@@ -17,6 +19,7 @@ from imgret_assets.errors import (
     error_chain,
     first_line,
 )
+from imgret_assets.object_url import ObjectUrl
 
 ALL = [kind for _, kind in inspect.getmembers(errors, inspect.isclass) if issubclass(kind, ImgretError)]
 
@@ -51,3 +54,18 @@ def test_a_chain_of_errors_has_each_once_though_it_may_be_a_circle() -> None:
     assert list(error_chain(first, "__cause__")) == [first, second]
     second.__cause__ = second
     assert list(error_chain(second, "__cause__", "__context__")) == [second]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        TableError("a is of another space", expected="space x", remedy="remove it"),
+        # Its class takes other arguments than a message.
+        ObjectStoreError(ObjectError(13, "the store refuses access", ObjectUrl("s3", "bucket", "a.jpg"))),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_an_error_reaches_another_process_whole(error: ImgretError) -> None:
+    there = pickle.loads(pickle.dumps(error))  # noqa: S301
+    assert type(there) is type(error)
+    assert (str(there), there.found, there.remedy) == (str(error), error.found, error.remedy)

@@ -167,7 +167,8 @@ class Workers:
             self._fit.add(node.id)
 
     def _no_node(self) -> ClusterError:
-        reasons: Iterable[str] = sorted(self._refused.values()) or ["there is no node with a CPU"]
+        silent = [f"{node.name}: it has not answered" for node in self._asked.values()]
+        reasons: Iterable[str] = sorted([*self._refused.values(), *silent]) or ["there is no node with a CPU"]
         return ClusterError(
             f"No node of the cluster {self._cluster.address} (IMGRET_CLUSTER) can work. " + ". ".join(reasons),
             expected="nodes with the same installation as this machine, that see the same folders",

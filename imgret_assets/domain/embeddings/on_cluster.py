@@ -16,6 +16,7 @@ from collections import Counter, deque
 from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,13 @@ from imgret_assets.domain.embeddings.pending_vectors import EmbeddingResult
 from imgret_assets.domain.images.decoder_crashes import watching
 from imgret_assets.domain.images.image_reader import ContentFiles
 from imgret_assets.domain.inference.embedder import Embedder
+from imgret_assets.domain.objects.stores import facts_of
 from imgret_assets.domain.runtime.batching import batches
 from imgret_assets.domain.runtime.cpu import bind_to_processors
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ImgretError, LostWorkError, UnfitWorkerError
 from imgret_assets.image_roots import AnyRoot
+from imgret_assets.object_url import ImageFile, ObjectUrl
 
 _log = logging.getLogger(__name__)
 
@@ -45,6 +48,8 @@ _MAX_LOSSES = 3
 _MAX_STARTS = 8
 # Files that a node must see before it gets work.
 _SAMPLES = 4
+# Of so many, those that the driver sees.
+_LOOKED_AT = 100
 # For a result, and for a node that is asked or about to join.
 _WAIT_S, _PAUSE_S = 0.5, 0.05
 # A node is entirely free within this time, unless somebody else holds a part of it.
@@ -90,14 +95,27 @@ def _hardware(embedder: Embedder) -> str:
     return getattr(embedder, "hardware", "") if _uses_gpu(embedder) else ""
 
 
-def check_images(files: Sequence[Path], notes: Path) -> None:
+def check_images(files: Sequence[ImageFile], notes: Path) -> None:
     """Raise an error on a node that does not see the images or the home.
 
+    Args:
+        files: some files or objects of images.
+        notes: a folder of the home.
+
     Raises:
-        UnfitWorkerError: it names the first file or folder that is missing.
+        UnfitWorkerError: it names the first file, object or folder that is missing.
     """
     for path in (*files, notes):
-        if not path.exists():
+        if isinstance(path, ObjectUrl):
+            try:
+                facts_of(path)
+            except OSError as error:
+                # Otherwise all images would count as missing there.
+                raise UnfitWorkerError(
+                    f"it can't read {path} ({error.strerror}): credentials, region and endpoint of the store have to "
+                    "be in its environment"
+                ) from error
+        elif not path.exists():
             raise UnfitWorkerError(
                 f"it does not see {path}: the images and IMGRET_HOME have to be folders that all share"
             )
@@ -194,7 +212,7 @@ class _Embedding:
         )
         self._work = cluster.put(work)
         files = (home.images / paths[0] for paths in contents.values())
-        samples = [file for file, _ in zip((file for file in files if _is_seen(file)), range(_SAMPLES), strict=False)]
+        samples = list(islice(filter(_is_seen, islice(files, _LOOKED_AT)), _SAMPLES))
         # None for all GPUs of a node.
         self._gpus = home.settings.cluster_gpus if _uses_gpu(embedder) else 0.0
         needs = Resources(gpus=1.0 if self._gpus is None else self._gpus)
@@ -303,6 +321,11 @@ class _Embedding:
             self._cluster.stop(process.actor)
 
 
-def _is_seen(file: object) -> bool:
-    """Return whether a node can be asked for a file: it is one, and this process sees it."""
-    return isinstance(file, Path) and file.is_file()
+def _is_seen(file: ImageFile) -> bool:
+    """Return whether a node can be asked for a file or object: this process sees it."""
+    if not isinstance(file, ObjectUrl):
+        return file.is_file()
+    try:
+        return facts_of(file) is not None
+    except OSError:
+        return False

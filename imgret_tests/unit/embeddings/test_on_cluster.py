@@ -17,9 +17,11 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import ClusterError, LostWorkError, UnfitWorkerError
+from imgret_assets.object_url import ObjectUrl
 from imgret_tests.support.fake_cluster import FakeCluster, Reference
 from imgret_tests.support.fake_model import FailingEmbedder, FakeEmbedder
 from imgret_tests.support.pictures import picture_bytes, write_pictures
+from imgret_tests.support.s3_server import Fault, ObjectStore
 
 Results = dict[str, tuple[str, str | None, bytes | None]]
 
@@ -117,6 +119,28 @@ def test_a_node_must_see_the_images(tmp_path: Path) -> None:
     check_images([tmp_path], tmp_path)
     with pytest.raises(UnfitWorkerError, match=r"it does not see .*gone\.jpg"):
         check_images([tmp_path / "gone.jpg"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (None, "there is no such object or bucket"),
+        (Fault(403, "AccessDenied", method="HEAD"), "the store refuses access"),
+    ],
+)
+def test_a_node_must_reach_the_bucket(
+    fault: Fault | None, reason: str, tmp_path: Path, object_store: ObjectStore
+) -> None:
+    """Without a login or with another endpoint, all images would count as missing there."""
+    bucket = object_store.make_bucket()
+    object_store.put(bucket, "a.jpg", b"a")
+    check_images([ObjectUrl("s3", bucket, "a.jpg")], tmp_path)
+    if fault is None:
+        object_store.delete(bucket, "a.jpg")
+    else:
+        object_store.faults.append(fault)
+    with pytest.raises(UnfitWorkerError, match=rf"it can't read s3://{bucket}/a\.jpg \({reason}"):
+        check_images([ObjectUrl("s3", bucket, "a.jpg")], tmp_path)
 
 
 class OnGpu(FakeEmbedder):
