@@ -9,14 +9,18 @@ from typing import Any
 
 import dagster as dg
 import pytest
+from dagster._core.remote_representation.external import RemoteRepository, RemoteSchedule
+from dagster._core.remote_representation.external_data import RepositorySnap
+from dagster._core.remote_representation.handle import RepositoryHandle
 from dagster._core.storage.tags import TagType, get_tag_type
 
 from imgret_assets.defs import sensors
+from imgret_assets.defs.build import build_defs
 from imgret_assets.defs.instance.dagster_home import open_instance
 from imgret_assets.defs.instance.process_runs import FORMER_PROCESS_TAG, PROCESS_TAG, end_dead_runs, process_tag
 from imgret_assets.defs.jobs import QUERY, REFRESH
 from imgret_assets.defs.partitions import RANGE_END, RANGE_START
-from imgret_assets.defs.schedules import NIGHTLY_REFRESH
+from imgret_assets.defs.schedules import NIGHTLY, NIGHTLY_REFRESH
 from imgret_assets.defs.sensors import changed_images, dead_runs
 from imgret_assets.domain.analysis.threshold_report import refresh_threshold_report
 from imgret_assets.domain.images.files import shard_of
@@ -533,3 +537,27 @@ def test_a_tick_without_changes_reads_no_rows(tick: Tick, chain: Chain, monkeypa
 
     monkeypatch.setattr(tables, "read", refuse)
     assert "Nothing has changed" in reason_of(tick())
+
+
+def test_a_schedule_that_was_turned_on_before_its_job_had_another_name_stays_on(chain: Chain) -> None:
+    former_job = dg.define_asset_job("nightly_refresh")
+    former = dg.Definitions(
+        assets=[dg.AssetSpec("raw_images")],
+        jobs=[former_job],
+        schedules=[dg.ScheduleDefinition(name="nightly_refresh", job=former_job, cron_schedule=NIGHTLY)],
+    )
+    now = remote_schedule(build_defs(settings=chain.settings))
+    with open_instance(chain.settings) as instance:
+        instance.start_schedule(remote_schedule(former))
+        state = instance.get_instigator_state(now.get_remote_origin_id(), now.selector_id)
+    assert state is not None
+    assert now.get_current_instigator_state(state).is_running
+    assert now.job_name == REFRESH
+
+
+def remote_schedule(definitions: dg.Definitions) -> RemoteSchedule:
+    """The nightly schedule as webserver and daemon see it in the code location."""
+    snapshot = RepositorySnap.from_def(definitions.get_repository_def())
+    handle = RepositoryHandle.for_test(location_name="imgret", repository_name="__repository__")
+    repository = RemoteRepository(snapshot, handle, auto_materialize_use_sensors=True)
+    return repository.get_schedule("nightly_refresh")
