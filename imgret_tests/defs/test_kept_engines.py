@@ -96,3 +96,22 @@ def test_a_run_makes_few_engines_and_later_ones_are_made_as_ever(tmp_path: Path,
         assert [found.run_id for found in instance.get_runs()] == [run.run_id]
         assert len(instance.all_logs(run.run_id)) > 5
     assert sum(made.values()) > within
+
+
+def test_commits_wait_for_the_disk_at_checkpoints_only(tmp_path: Path) -> None:
+    settings = load_settings({"home": tmp_path}, env={"IMGRET_ENV_FILE": os.devnull})
+    with kept_engines(), open_instance(settings) as instance:
+        result = dg.materialize([twelve], instance=instance)
+        storage = instance.event_log_storage
+        assert isinstance(storage, sqlite_event_log.SqliteEventLogStorage)
+        for connected in (storage.run_connection(result.run_id), storage.index_connection()):
+            with connected as connection:
+                values = [
+                    connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")
+                ]
+                assert values == [1, "wal"]
+    with open_instance(settings) as instance:
+        storage = instance.event_log_storage
+        assert isinstance(storage, sqlite_event_log.SqliteEventLogStorage)
+        with storage.index_connection() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2
