@@ -7,6 +7,7 @@ server (`domain.neo4j_server.lifecycle`), what is asked of it (`domain.graph.con
 import json
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import IO, Any
 
 import click
@@ -132,6 +133,29 @@ def adopt(home: str | None, wipe: bool) -> None:
     with open_database(settings, progress=_log) as database:
         deleted = graph_state.adopt(database)
     click.echo(f"Deleted {deleted:,} :Image nodes. Next: imgret run")
+
+
+@db.command("import")
+@click.argument("folder", type=click.Path(file_okay=False, path_type=Path))
+@home_option
+@click.option("--replace", is_flag=True, help="Delete the database that is there.")
+def import_(folder: Path, home: str | None, replace: bool) -> None:
+    """Fill the embedded Neo4j with the files that `imgret export FOLDER --format neo4j-admin` has written.
+
+    It is stopped for that. `imgret run` makes the indexes afterwards, and writes what has changed since the export.
+    """
+    from imgret_assets.domain.neo4j_server.offline_import import import_files
+    from imgret_assets.domain.operations.import_files import ARGUMENTS
+
+    settings = _load_settings(home)
+    external = lifecycle.external_server(settings)
+    if external:
+        raise SettingError(
+            f"NEO4J_URI names {external.uri}: imgret does not stop a server that it did not start",
+            remedy=f"on that server's machine, in the folder: neo4j-admin database import full @{ARGUMENTS} DATABASE",
+        )
+    import_files(settings, folder, ARGUMENTS, replace=replace, log=_log)
+    click.echo("The graph is imported. Next: imgret run")
 
 
 def _load_settings(home: str | None) -> Settings:

@@ -1,4 +1,5 @@
 import csv
+import gzip
 from datetime import datetime
 from pathlib import Path
 from xml.etree import ElementTree
@@ -156,6 +157,63 @@ def test_vectors_go_with_parquet_only(library: Library, tmp_path: Path) -> None:
         np.testing.assert_array_equal(vector, vectors[path])
     with pytest.raises(SettingError, match="can't be exported as csv"):
         library.run("export", tmp_path / "out", "--vectors", "--format", "csv")
+
+
+def test_files_for_an_import_are_named_by_their_arguments(library: Library, tmp_path: Path) -> None:
+    """What an import makes of them is tested on a real server (`server/test_import.py`)."""
+    folder = tmp_path / "files"
+    kept, copy = (find_library_file(library.home, path) for path in (ORIGINAL, EXACT_COPY))
+    batch = record(library.home, [keep_one(kept, [copy])], by="anna")
+    try:
+        done = library.run("export", folder, "--format", "neo4j-admin")
+    finally:
+        undo(library.home, batch)
+    assert {Path(line) for line in done.stdout.splitlines()} == set(folder.iterdir())
+    assert "23 nodes, " in done.stderr
+    assert f"next, imgret db import {folder}, then imgret run" in done.stderr
+    vectors, joined = brute_force(library)
+    arguments = [line.split("=", 2) for line in (folder / "import.args").read_text().splitlines()]
+    assert arguments[-1] == ["--multiline-fields", "true" if any("\n" in path for path in vectors) else "false"]
+    named: dict[str, list[str]] = {}
+    for option, label, names in arguments[:-1]:
+        assert option == ("--nodes" if label in ("Image", "ImgretState") else "--relationships")
+        named[label] = names.split(",")
+    assert {name for names in named.values() for name in names} | {"import.args"} == {
+        file.name for file in folder.iterdir()
+    }
+    rows: dict[str, list[dict[str, str]]] = {}
+    for label, (header, *files) in named.items():
+        heading = next(csv.reader([(folder / header).read_text()]))
+        rows[label] = []
+        for file in files:
+            with gzip.open(folder / file, "rt", encoding="utf-8", newline="") as stream:
+                rows[label] += [dict(zip(heading, row, strict=True)) for row in csv.reader(stream)]
+    assert len(named["Image"]) == 1 + len(library.home.shards)
+    assert {row["path:ID"] for row in rows["Image"]} == set(vectors)
+    for row in rows["Image"]:
+        numbers = np.array(row["embeddings:float[]"].split(";"), np.float32)
+        np.testing.assert_array_equal(numbers, vectors[row["path:ID"]])
+    assert {(row[":START_ID"], row[":END_ID"]) for row in rows["SIMILAR_TO"]} == joined
+    assert {row["model:string"] for row in rows["SIMILAR_TO"]} == {library.space.id}
+    assert [row["keep:string"] for row in rows["DECIDED"]] == [ORIGINAL]
+    [state] = rows["ImgretState"]
+    assert (state["state:string"], state["home:string"]) == ("imported", library.home.record.id)
+    with pytest.raises(SettingError, match="IMGRET_GRAPH_VECTORS"):
+        library.run("export", folder, "--format", "neo4j-admin", "--vectors")
+
+
+def test_a_failed_export_leaves_nothing_to_import(library: Library, tmp_path: Path) -> None:
+    folder = tmp_path / "files"
+    library.run("export", folder, "--format", "neo4j-admin")
+    damaged = tables.duplicates_path(library.home.warehouse)
+    whole = damaged.read_bytes()
+    damaged.write_bytes(whole[:4] + bytes(200) + whole[204:])
+    try:
+        with pytest.raises(TableError):
+            library.run("export", folder, "--format", "neo4j-admin")
+    finally:
+        damaged.write_bytes(whole)
+    assert not (folder / "import.args").exists()
 
 
 def test_the_files_are_what_is_printed(library: Library, tmp_path: Path) -> None:

@@ -20,6 +20,8 @@ from imgret_assets.errors import DatabaseError, ForeignDatabaseError, GraphRebui
 DELETED_ROWS = 10_000
 
 READY, REFRESHING, REBUILDING = "ready", "refreshing", "rebuilding"
+# Filled by `neo4j-admin database import`: complete, but without constraints and indexes.
+IMPORTED = "imported"
 
 
 @dataclass(frozen=True)
@@ -156,6 +158,10 @@ def check_space(state: GraphState | None, space: EmbeddingSpace) -> GraphState:
             expected=space.id,
             remedy="materialise `image_nodes` for all shards",
         )
+    if state.state == IMPORTED:
+        raise StaleTableError(
+            "The graph was imported and has no indexes yet", remedy="materialise `image_nodes`, or run `imgret run`"
+        )
     return state
 
 
@@ -163,11 +169,16 @@ def require_ready(state: GraphState | None, uri: str) -> GraphState:
     """Return the state if there is a graph to query.
 
     Raises:
-        DatabaseError: nothing was built yet.
+        DatabaseError: nothing was built yet, or the graph was imported and no run has made its indexes.
         GraphRebuildingError: it is being rebuilt for another space.
     """
     if state is None:
         raise DatabaseError(f"The database at {uri} holds no graph yet", remedy="run `imgret run` first")
+    if state.state == IMPORTED:
+        raise DatabaseError(
+            f"The graph at {uri} was imported and has no indexes yet",
+            remedy="run `imgret run`, which makes them and compares the graph with the tables",
+        )
     if state.state == REBUILDING:
         raise GraphRebuildingError(
             f"The graph is being rebuilt for {state.model}",

@@ -23,6 +23,7 @@ from imgret_assets.domain.graph import cypher
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.graph_record import node_entry, recorded
 from imgret_assets.domain.graph.graph_state import (
+    IMPORTED,
     REBUILDING,
     REFRESHING,
     GraphState,
@@ -31,7 +32,13 @@ from imgret_assets.domain.graph.graph_state import (
     mark_refreshing,
 )
 from imgret_assets.domain.graph.limits import check_nodes
-from imgret_assets.domain.graph.vector_index import drop_index, drop_index_of_other_dim, ensure_index, has_index
+from imgret_assets.domain.graph.vector_index import (
+    await_indexes,
+    drop_index,
+    drop_index_of_other_dim,
+    ensure_index,
+    has_index,
+)
 from imgret_assets.domain.models import embedding_space
 from imgret_assets.domain.models.embedding_space import EmbeddingSpace
 from imgret_assets.domain.numerics.vectors import unusable_vectors
@@ -172,10 +179,14 @@ def _prepare(home: Home, database: Database, space: EmbeddingSpace, state: Graph
     properties = {"root": str(home.images), "model": space.id, "dim": space.dim}
     vectors = {"vectors": None if home.settings.neo4j.vectors else False}
     if state is None:
-        for statement in cypher.CREATE_SCHEMA:
-            database.schema(statement)
+        _create_schema(database)
         _write_state(home, database, {**properties, **vectors, "threshold": home.threshold, "state": REFRESHING})
         return None
+    if state.state == IMPORTED:
+        _create_schema(database)
+        # Otherwise the comparison would read all nodes once for each shard.
+        await_indexes(database)
+        _write_state(home, database, {"state": REFRESHING})
     former_space = state.model if state.model != space.id else None
     if former_space:
         _write_state(home, database, {**properties, **vectors, "state": REBUILDING})
@@ -195,6 +206,11 @@ def _prepare(home: Home, database: Database, space: EmbeddingSpace, state: Graph
     if not home.settings.neo4j.vectors and has_index(database):
         drop_index(database)
     return former_space
+
+
+def _create_schema(database: Database) -> None:
+    for statement in cypher.CREATE_SCHEMA:
+        database.schema(statement)
 
 
 def _index_vectors(home: Home, database: Database, space: EmbeddingSpace, *, lacked_vectors: bool) -> bool:

@@ -63,13 +63,13 @@ def ensure_index(database: Database, dim: int) -> None:
             del indexes[name]
     if NAME in indexes and indexes[NAME].properties != properties:
         _create(database, INTERIM_NAME, dim, interim_properties)
-        _wait(database)
+        await_indexes(database)
         database.schema(cypher.drop_vector_index(NAME))
         _create(database, NAME, dim, properties)
         indexes[INTERIM_NAME] = indexes.pop(NAME)
     elif NAME not in indexes:
         _create(database, NAME, dim, properties)
-    _wait(database)
+    await_indexes(database)
     if INTERIM_NAME in indexes:
         database.schema(cypher.drop_vector_index(INTERIM_NAME))
 
@@ -106,5 +106,10 @@ def _create(database: Database, name: str, dim: int, properties: tuple[str, ...]
     database.schema(cypher.create_vector_index(name, properties), {"options": options})
 
 
-def _wait(database: Database) -> None:
+def await_indexes(database: Database) -> None:
+    """Wait until all indexes of the database can be queried.
+
+    Raises:
+        DatabaseError: they can't in half an hour.
+    """
     database.rows(cypher.AWAIT_INDEXES, {"timeout_s": WAIT_S})

@@ -112,7 +112,7 @@ def ensure_running(
     jars = assemble(settings, log=log)
     folder = ServerFolder(settings)
     folder.make()
-    with _lock(folder, settings, "starting Neo4j"):
+    with server_lock(folder, settings, "starting Neo4j"):
         if running := status(settings):
             return running
         deadline = time.monotonic() + ready_within_s
@@ -155,7 +155,7 @@ def stop(settings: Settings, *, within_s: float = STOP_WITHIN_S) -> bool:
     with ExitStack() as stack:
         # Where the lock's file can't be written, nothing can start a server either.
         with suppress(OSError, DiskFullError, HomeError):
-            stack.enter_context(_lock(folder, settings, "stopping Neo4j"))
+            stack.enter_context(server_lock(folder, settings, "stopping Neo4j"))
         server = read_run_file(folder) or _unrecorded(folder, "", "")
         if server is not None:
             _record_as_stopping(folder, server)
@@ -225,8 +225,7 @@ def _start(
     settings: Settings, folder: ServerFolder, jars: JarFolder, deadline: float, log: Log, jvm_flags: Sequence[str]
 ) -> Connection:
     heap_mb, pagecache_mb = host.server_memory_mb(settings.neo4j.heap, settings.neo4j.pagecache)
-    _link(folder.path / "lib", jars.path / "lib")
-    _link(folder.path / "plugins", jars.path / "plugins")
+    link_jars(folder, jars)
     prepare_login(folder)
     log_start = 0
     for _ in range(START_TRIES):
@@ -289,6 +288,12 @@ def free_ports() -> tuple[int, int]:
     return bolt_port, http_port
 
 
+def link_jars(folder: ServerFolder, jars: JarFolder) -> None:
+    """Link the jars into the server's folder."""
+    for name in ("lib", "plugins"):
+        _link(folder.path / name, jars.path / name)
+
+
 def _link(link: Path, target: Path) -> None:
     if link.is_symlink() or link.is_file():
         link.unlink()
@@ -297,5 +302,6 @@ def _link(link: Path, target: Path) -> None:
     link.symlink_to(target, target_is_directory=True)
 
 
-def _lock(folder: ServerFolder, settings: Settings, purpose: str) -> AbstractContextManager[None]:
+def server_lock(folder: ServerFolder, settings: Settings, purpose: str) -> AbstractContextManager[None]:
+    """Hold the lock of a home's server, without which it is neither started nor stopped."""
     return locks.hold(folder.path, [folder.lock.stem], timeout_s=settings.lock_timeout_s, purpose=purpose)

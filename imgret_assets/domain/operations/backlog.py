@@ -24,7 +24,7 @@ from imgret_assets.domain.duplicates import duplicates_table
 from imgret_assets.domain.embeddings.table_reader import embeddings_files, list_embeddings, read_current_shard
 from imgret_assets.domain.graph import graph_record
 from imgret_assets.domain.graph.connection import open_database
-from imgret_assets.domain.graph.graph_state import READY, check_owner
+from imgret_assets.domain.graph.graph_state import IMPORTED, READY, check_owner
 from imgret_assets.domain.images.manifest import read_manifest_metadata
 from imgret_assets.domain.neo4j_server import host, lifecycle, run_file
 from imgret_assets.domain.storage import atomic_files, tables
@@ -228,6 +228,8 @@ def _graph_fault(home: Home, space: str) -> str:
         return "the database holds no graph"
     if state.model != space:
         return f"the graph is of {state.model}"
+    if state.state == IMPORTED:
+        return "the graph was imported and has no indexes yet"
     return "" if state.state == READY else f"a run that wrote the graph did not end: it is {state.state}"
 
 

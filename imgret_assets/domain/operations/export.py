@@ -1,8 +1,9 @@
 """Export of the graph to files for other programs, from the tables and the decisions, without a database.
 
-Belongs here: nodes and relationships as rows of parquet and CSV files and as GraphML. Not here: the tables
-(`domain.storage.tables`), the rows of each relationship kind (its table module, `domain.graph.relationship_sync`), the
-graph in Neo4j (`domain.graph.image_nodes`).
+Belongs here: nodes and relationships as rows of parquet and CSV files and as GraphML, and what every export reads. Not
+here: the files of Neo4j's import (`domain.operations.import_files`), the tables (`domain.storage.tables`), the rows of
+each relationship kind (its table module, `domain.graph.relationship_sync`), the graph in Neo4j
+(`domain.graph.image_nodes`).
 
 GraphML is that of http://graphml.graphdrawing.org (2002 primer), directed, with paths as the ids of nodes. Rows are
 read and written in parts, so the graph need not fit into memory.
@@ -18,6 +19,7 @@ from xml.sax.saxutils import XMLGenerator
 from xml.sax.xmlreader import AttributesImpl
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.csv as pa_csv
 
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, usable_rows
@@ -103,8 +105,8 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     with home.unchanged_shards():
         listing = list_embeddings(home, space.id)
         threshold = PAIRS.require_current(home.warehouse, space.id, listing.coverage).threshold
-        relationships = _open_relationships(home, space, listing, notes)
-        groups = _groups(home, space, listing.coverage, notes)
+        relationships = open_relationships(home, space, listing, notes)
+        groups = read_image_groups(home, space, listing.coverage, notes)
     metadata = {
         "schema": _SCHEMA_VERSION,
         "model": space.id,
@@ -132,7 +134,7 @@ def export_graph(home: Home, space: EmbeddingSpace, folder: Path, form: str, *, 
     return Export(files, nodes, counts, notes)
 
 
-def _open_relationships(
+def open_relationships(
     home: Home, space: EmbeddingSpace, listing: Listing, notes: list[str]
 ) -> list[tuple[RelationshipKind, Iterator[Mapping[str, pa.Array]]]]:
     """Return the rows of every kind that has an up-to-date source; note the others."""
@@ -149,24 +151,41 @@ def _open_relationships(
     return opened
 
 
-def _groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> dict[str, str]:
-    """Return the group of every image that has one."""
+@dataclass(frozen=True)
+class ImageGroups:
+    """The images that are in a group of at least two, and their groups: two columns of texts of one length."""
+
+    paths: pa.Array
+    groups: pa.Array
+
+    def of(self, paths: pa.ChunkedArray) -> pa.ChunkedArray:
+        """Return the group of each image, null for those that are in none."""
+        rows = pc.call_function("index_in", [paths], pc.SetLookupOptions(self.paths))
+        return pc.call_function("take", [pa.chunked_array([self.groups]), rows])
+
+
+def read_image_groups(home: Home, space: EmbeddingSpace, coverage: str, notes: list[str]) -> ImageGroups:
+    """Return the groups of images; none and a note if their table is missing or outdated."""
     if GROUPS.current_metadata(home.warehouse, space.id, coverage) is None:
         notes.append("groups are left out: they are missing or older than the embeddings (asset `image_groups`)")
-        return {}
-    rows = tables.read(tables.groups_path(home.warehouse, space.id), ["path", "group", "size"]).to_pydict()
-    members = zip(rows["path"], rows["group"], rows["size"], strict=True)
-    return {name: group for name, group, size in members if size > 1}
+        return ImageGroups(pa.array([], pa.string()), pa.array([], pa.string()))
+    rows = tables.read(tables.groups_path(home.warehouse, space.id), ["path", "group", "size"])
+    members = rows.filter(pc.call_function("greater", [rows["size"], pa.scalar(1, pa.int32())])).combine_chunks()
+    return ImageGroups(*(_one_array(members[name]) for name in ("path", "group")))
 
 
-def _nodes(home: Home, space: EmbeddingSpace, groups: Mapping[str, str], schema: pa.Schema) -> Iterator[pa.Table]:
+def _one_array(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks else pa.array([], column.type)
+
+
+def _nodes(home: Home, space: EmbeddingSpace, groups: ImageGroups, schema: pa.Schema) -> Iterator[pa.Table]:
     """Yield the usable images shard by shard, sorted by path in each."""
     for shard in home.shards:
         rows = usable_rows(home, space.id, shard, with_vectors="embedding" in schema.names)
         paths = rows["path"].to_pylist()
         columns = {
             **{name: rows[name] for name in rows.column_names},
-            "group": pa.array([groups.get(path) for path in paths], pa.string()),
+            "group": groups.of(rows["path"]),
             "shard": pa.array([shard] * len(paths), pa.string()),
             "model": pa.array([space.id] * len(paths), pa.string()),
             **_shot_columns(rows),
