@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import api, cluster, copies, embedding, graph, page, pairs, quality, refresh, ways
+from bench import api, cluster, copies, embedding, graph, loading, page, pairs, quality, refresh, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
@@ -26,6 +26,7 @@ SECTIONS = (
     "copies",
     "api",
     "cluster",
+    "loading",
 )
 
 
@@ -62,6 +63,7 @@ def main() -> None:
             "ways": lambda: ways.run(report, sources, work, say=_say),
             "copies": lambda: copies.run(report, sources, work, say=_say),
             "cluster": lambda: cluster.run(report, sources, work, say=_say),
+            "loading": lambda: loading.run(report, work, sizes=loading.Sizes(), say=_say),
             "api": lambda: api.run(report, sources, work, sizes=api.Sizes(), say=_say),
         }
         # What is measured as part of `quality` is a section of its own, too.

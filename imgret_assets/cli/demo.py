@@ -66,13 +66,14 @@ def demo(home: Path | None) -> None:
 
     best = answer.results[0]
     imgret = program()
-    density = totals.relationships / max(1, totals.nodes)
+    nodes, relationships = totals.nodes or 0, totals.relationships or 0
+    density = relationships / max(1, nodes)
     click.echo(
         f"""
 images               {totals.images:>8,}   drawn, {len(catalogue.families)} products, {len(catalogue.labels)} labels
 usable               {totals.usable:>8,}   embedded in this run: {totals.embedded:,} ({totals.model})
-nodes                {totals.nodes:>8,}   :Image, with a vector index
-relationships        {totals.relationships:>8,}   :SIMILAR_TO, {density:.2f} per image
+nodes                {nodes:>8,}   :Image, with a vector index
+relationships        {relationships:>8,}   :SIMILAR_TO, {density:.2f} per image
 first hit correct    {quality.first:>8.1%}   by label, without duplicates; first ten hits {quality.first_ten:.1%}
 best hit             {score_text(best.score):>8}   {best.path} for {query_image.name}, {answer.took_ms:.0f} ms
 sheet of the query   {sheet}

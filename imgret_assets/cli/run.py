@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 @click.option("--threshold", type=float, help="Raw cosine above which two images are related, -1 to 1.")
 @click.option("--verify", is_flag=True, help="Open every file, even if its size and times have not changed.")
 @click.option("--allow-deletes", is_flag=True, help="Continue although most known files are missing.")
+@click.option("--tables", is_flag=True, help="Refresh the tables alone, and leave the graph as it is.")
 @click.option("--json", "as_json", is_flag=True, help="Print the totals as one JSON document.")
 @click.option("-v", "--verbose", is_flag=True, help="Log every event of the run with its time and run id.")
 def run(
@@ -48,6 +49,7 @@ def run(
     threshold: float | None,
     verify: bool,
     allow_deletes: bool,
+    tables: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -67,9 +69,15 @@ def run(
         verify=verify,
         allow_deletes=allow_deletes,
         verbose=verbose,
+        graph=not tables,
     )
     click.echo(json.dumps(totals.as_json()) if as_json else totals.summary)
-    click.echo("imgret: next, `imgret app` opens the page, and `imgret query IMAGE` finds similar images", err=True)
+    following = (
+        "`imgret run` writes the graph, or `imgret export FOLDER --format neo4j-admin` the files of a first load"
+        if tables
+        else "`imgret app` opens the page, and `imgret query IMAGE` finds similar images"
+    )
+    click.echo(f"imgret: next, {following}", err=True)
 
 
 def refresh_with_progress(
@@ -79,6 +87,7 @@ def refresh_with_progress(
     verify: bool = False,
     allow_deletes: bool = False,
     verbose: bool = False,
+    graph: bool = True,
 ) -> "Totals":
     """Execute the refresh with a progress bar; print warnings and failed checks on stderr.
 
@@ -90,11 +99,13 @@ def refresh_with_progress(
     with store_session(settings, "imgret run") as session:
         if session is not None and session.taken is not None:
             click.echo(f"imgret: {session.taken.summary}", err=True)
-        return _refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose)
+        return _refresh(
+            settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose, graph=graph
+        )
 
 
 def _refresh(
-    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool
+    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool, graph: bool
 ) -> "Totals":
     """Execute the refresh; the tables of a store have been taken."""
     check_before_run(settings)
@@ -106,7 +117,9 @@ def _refresh(
         click.echo(f"imgret: {warning}", err=True)
     default_model.choose(open_home(settings), lambda line: click.echo(f"imgret: {line}", err=True), download=False)
     with progress_bar():
-        result = refresh(settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose)
+        result = refresh(
+            settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose, graph=graph
+        )
     # The links of the state before would keep the replaced tables on the disk.
     keep_complete_state(open_home(settings))
     for failed_check in result.failed_checks:

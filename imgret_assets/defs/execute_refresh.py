@@ -7,6 +7,7 @@ on a terminal (`cli.support.progress_bar`), runs that Dagster's webserver or dae
 
 import logging
 import time
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -36,6 +37,8 @@ from imgret_assets.domain.storage.kept_tables import keep_tables
 from imgret_assets.errors import ImgretError, error_chain, first_line
 from imgret_assets.settings import Settings
 
+# The assets that write to Neo4j.
+GRAPH_GROUP = "graph"
 _log = logging.getLogger(__name__)
 
 
@@ -59,6 +62,7 @@ def refresh(
     verify: bool = False,
     allow_deletes: bool = False,
     verbose: bool = False,
+    graph: bool = True,
 ) -> RefreshResult:
     """Execute the refresh job over all shards in this process and return its totals.
 
@@ -68,6 +72,7 @@ def refresh(
         verify: open every file, whatever its size and times are.
         allow_deletes: continue although most known files are gone.
         verbose: log every event of the run; otherwise a line for each step.
+        graph: False to refresh the tables alone, without a database.
 
     Raises:
         ImgretError: the named failure that ended the run.
@@ -76,12 +81,12 @@ def refresh(
     # The partitions and the run's range of shards must be those of every step.
     with open_home(settings).share_layout("refreshing"), keep_connections(), keep_tables():
         return _refresh_with_fixed_shards(
-            settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose
+            settings, threshold=threshold, verify=verify, allow_deletes=allow_deletes, verbose=verbose, graph=graph
         )
 
 
 def _refresh_with_fixed_shards(
-    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool
+    settings: Settings, *, threshold: float | None, verify: bool, allow_deletes: bool, verbose: bool, graph: bool
 ) -> RefreshResult:
     """Execute the job; the caller keeps the number of shards from changing."""
     started = time.monotonic()
@@ -99,10 +104,16 @@ def _refresh_with_fixed_shards(
     with kept_engines(), open_instance(settings) as instance:
         end_dead_runs(instance, home)
         chosen = settings if threshold is None else replace(settings, threshold=threshold)
-        job = build_defs(settings=chosen, resources=resources).resolve_job_def(REFRESH)
+        definitions = build_defs(settings=chosen, resources=resources)
+        job = definitions.resolve_job_def(REFRESH)
+        selected = None if graph else _assets_of_tables(definitions)
         try:
             run = instance.create_run_for_job(
-                job, run_config=configuration, tags={**job.run_tags, **tags}, remote_job_origin=job_origin(REFRESH)
+                job if selected is None else job.get_subset(asset_selection=selected),
+                run_config=configuration,
+                tags={**job.run_tags, **tags},
+                asset_selection=selected,
+                remote_job_origin=job_origin(REFRESH),
             )
             result = execute_run(InMemoryJob(job), run, instance, raise_on_error=True)
         except dg.DagsterExecutionInterruptedError as interruption:
@@ -118,11 +129,17 @@ def _refresh_with_fixed_shards(
         except Exception as error:
             _log.warning("Old runs stay in Dagster's storage: %s", first_line(error))
     space = resources["embedder"].space(home)
-    with open_database(settings) as database:
+    with open_database(settings) if graph else nullcontext() as database:
         counted = count_totals(
             open_home(settings), database, space.id, embedded=counts.embedded, seconds=time.monotonic() - started
         )
     return RefreshResult(counted, _failed_checks(result))
+
+
+def _assets_of_tables(definitions: dg.Definitions) -> set[dg.AssetKey]:
+    """Return all assets but those of the graph."""
+    assets = definitions.resolve_asset_graph()
+    return {key for key in assets.materializable_asset_keys if assets.get(key).group_name != GRAPH_GROUP}
 
 
 def _resources(settings: Settings, counts: RunCounts) -> dict[str, Any]:

@@ -28,10 +28,12 @@ from imgret_assets.errors import ServerError, SettingError
 from imgret_assets.settings import Settings
 
 DATABASE = "neo4j"
-_TOOL = ("org.neo4j.cli.AdminTool", "database", "import", "full", "--verbose")
-# Lines of the tool's output that tell of its progress, or of why it has failed, and how many lines an error quotes.
+_TOOL = ("org.neo4j.cli.AdminTool", "database", "import", "full")
+# Lines of the tool's output that tell of its progress, the file in which it explains a failure, and how many lines of
+# its output an error quotes where there is no such file.
 _PROGRESS = re.compile(r"\(\d/\d\) |IMPORT DONE|\d+ (nodes|relationships|properties)$")
-_CAUSE = re.compile(r"Caused by: [\w.$]+: (.+)")
+_TRACE_FILE = re.compile(r"Full exception details written to: (.+)")
+_CAUSE = re.compile(r"^Caused by: [\w.$]+: (.+)", re.MULTILINE)
 _QUOTED_LINES = 15
 
 Log = Callable[[str], None]
@@ -99,7 +101,7 @@ def _arguments(folder: Path, name: str) -> list[str]:
         option, _, value = line.partition("=")
         if option in ("--nodes", "--relationships"):
             label, _, names = value.partition("=")
-            value = f"{label}={','.join(f'import/graph/{each}' for each in names.split(','))}"
+            value = f"{label}={','.join(f'import/graph/{Path(each)}' for each in names.split(','))}"
         arguments.append(f"{option}={value}")
     return arguments
 
@@ -131,7 +133,6 @@ def _run(server: ServerFolder, heap_mb: int, arguments: list[str], log: Log) -> 
     ]
     environment = java_environment() | {"NEO4J_HOME": str(server.path), "NEO4J_CONF": str(server.path / "conf")}
     last_lines: deque[str] = deque(maxlen=_QUOTED_LINES)
-    cause = None
     with atomic_files.named_errors(server.path):
         process = subprocess.Popen(
             command,
@@ -151,7 +152,6 @@ def _run(server: ServerFolder, heap_mb: int, arguments: list[str], log: Log) -> 
             text = line.strip()
             if text and not text.startswith("."):
                 last_lines.append(text)
-                cause = _CAUSE.match(text) or cause
                 if _PROGRESS.search(text):
                     log(text)
         finished = process.wait() == 0
@@ -163,8 +163,18 @@ def _run(server: ServerFolder, heap_mb: int, arguments: list[str], log: Log) -> 
             for folder in _folders(server):
                 shutil.rmtree(folder, ignore_errors=True)
     if not finished:
-        output = cause[1] if cause else "\n".join(last_lines)
+        output = "\n".join(last_lines)
+        output = _root_cause(output) or output
         raise disk_full_error(server, output) or ServerError(
             f"Neo4j's import has failed; no database is left. Its output:\n{output}",
             remedy="export again, then import again",
         )
+
+
+def _root_cause(output: str) -> str:
+    """Return why the tool has failed, from the file that its output names; empty if it names none."""
+    written = _TRACE_FILE.search(output)
+    if written is None or not (file := Path(written[1].strip())).is_file():
+        return ""
+    causes = _CAUSE.findall(file.read_text(encoding="utf-8", errors="replace"))
+    return causes[-1] if causes else ""

@@ -61,6 +61,7 @@ _NODE_COLUMNS = {
     "indexed_at": "datetime",
 }
 _VECTOR = "embeddings"
+_NODE_LABELS = ("Image", "ImgretState")
 # By the types of properties in `relationship_kinds`.
 _PROPERTY_TYPES = {"STRING": "string", "FLOAT": "double", "INTEGER": "long", "ZONED DATETIME": "datetime"}
 _STATE_TYPES = {str: "string", int: "long", float: "double", bool: "boolean"}
@@ -177,10 +178,11 @@ class _ImportFiles:
 
     def write_arguments(self) -> None:
         """Write the arguments of the import, each on a line of its own, as neo4j-admin reads them from a file."""
-        lines = [
-            f"--{'nodes' if label in ('Image', 'ImgretState') else 'relationships'}={label}={','.join(names)}"
-            for (_, label), names in self._data.items()
-        ]
+        lines = []
+        for (_, label), names in self._data.items():
+            option = "nodes" if label in _NODE_LABELS else "relationships"
+            # Neo4j finds no file without the name of a folder.
+            lines.append(f"--{option}={label}={','.join(f'./{name}' for name in names)}")
         # A slower way to read, taken only if it is needed.
         lines.append(f"--multiline-fields={json.dumps(self._has_line_breaks)}")
         file = self._folder / ARGUMENTS

@@ -24,9 +24,9 @@ class Totals:
         images: rows of the manifest; a camera raw file beside the JPEG of the same shot is no further image.
         usable: images that have a vector.
         embedded: images that this run embedded.
-        nodes: nodes of the graph.
+        nodes: nodes of the graph; None if the run was one of the tables alone.
         pairs: rows of the pairs table.
-        relationships: SIMILAR_TO relationships of the graph.
+        relationships: SIMILAR_TO relationships of the graph; None likewise.
         model: the embedding space.
         seconds: duration of the run.
     """
@@ -34,9 +34,9 @@ class Totals:
     images: int
     usable: int
     embedded: int
-    nodes: int
+    nodes: int | None
     pairs: int
-    relationships: int
+    relationships: int | None
     model: str
     seconds: float
 
@@ -47,19 +47,22 @@ class Totals:
     @property
     def summary(self) -> str:
         """The totals in one line."""
+        if self.nodes is None or self.relationships is None:
+            result = f"{counted(self.pairs, 'pair')} in the tables alone"
+        else:
+            result = f"{counted(self.nodes, 'node')}, {counted(self.relationships, 'relationship')}"
         return (
             f"{counted(self.images, 'image')} ({self.usable:,} usable, {self.embedded:,} embedded now), "
-            f"{counted(self.nodes, 'node')}, "
-            f"{counted(self.relationships, 'relationship')} in {self.model}, {self.seconds:.1f} s"
+            f"{result} in {self.model}, {self.seconds:.1f} s"
         )
 
 
-def count_totals(home: Home, database: Database, space: str, *, embedded: int, seconds: float) -> Totals:
+def count_totals(home: Home, database: Database | None, space: str, *, embedded: int, seconds: float) -> Totals:
     """Count the contents of tables and graph.
 
     Args:
         home: the home.
-        database: its graph.
+        database: its graph; None after a run of the tables alone.
         space: id of the embedding space.
         embedded: images that this run embedded.
         seconds: duration of the run.
@@ -74,9 +77,9 @@ def count_totals(home: Home, database: Database, space: str, *, embedded: int, s
         images=images,
         usable=statuses[Status.OK],
         embedded=embedded,
-        nodes=database.rows(cypher.COUNT_IMAGES)[0]["nodes"],
+        nodes=None if database is None else database.rows(cypher.COUNT_IMAGES)[0]["nodes"],
         pairs=tables.read(tables.pairs_path(home.warehouse, space), ["score"]).num_rows,
-        relationships=database.rows(cypher.COUNT_SIMILAR_TO)[0]["relationships"],
+        relationships=None if database is None else database.rows(cypher.COUNT_SIMILAR_TO)[0]["relationships"],
         model=space,
         seconds=seconds,
     )

@@ -140,10 +140,7 @@ class _Best:
     def add(self, batch: _Batch, is_allowed: np.ndarray) -> None:
         """Compare the allowed rows of a batch; `is_allowed` is bool (n,)."""
         if self._query.metric == "cosine":
-            with np.errstate(over="ignore", invalid="ignore"):
-                approximate = (batch.vectors @ self._unit) / batch.norms
-            # Not `>=`: what is not a number is compared exactly, too.
-            is_allowed = is_allowed & ~(approximate < self._floor - self._margin)
+            is_allowed = is_allowed & self._may_be_near(batch, is_allowed)
         rows = np.flatnonzero(is_allowed)
         if not len(rows):
             return
@@ -163,6 +160,19 @@ class _Best:
         paths, contents = (column.take(pa.array(rows)).to_pylist() for column in (batch.paths, batch.contents))
         self._images += map(TableImage, paths, contents, vectors, order.tolist())
         self._cut()
+
+    def _may_be_near(self, batch: _Batch, is_allowed: np.ndarray) -> np.ndarray:
+        """Return which rows, bool (n,), must be compared exactly: all others are farther away than `limit` images."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            approximate = (batch.vectors @ self._unit) / batch.norms
+        floor = self._floor - self._margin
+        own = approximate[is_allowed & np.isfinite(approximate)]
+        if len(own) > self._limit:
+            # So many rows of the batch itself are at least as near as this one.
+            place = len(own) - self._limit
+            floor = max(floor, float(np.partition(own, place)[place]) - 2 * self._margin)
+        # Not `>=`: what is not a number is compared exactly, too.
+        return ~(approximate < floor)
 
     def images(self) -> list[TableImage]:
         """Return them, best first."""
