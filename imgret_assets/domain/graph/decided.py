@@ -70,8 +70,12 @@ def exported_rows(home: Home, space: str, listing: Listing) -> Iterator[Mapping[
         HomeError: the decisions can't be read.
     """
     del space
+    decisions = read_decisions(home)
+    if not any(True for _ in decisions.in_force()):
+        # Without the contents of all images, which take memory.
+        return iter([])
     contents = {path: vector_key.partition(" ")[0] for path, vector_key in listing.key_of.items()}
-    properties = relate_decisions(read_decisions(home), contents).properties
+    properties = relate_decisions(decisions, contents).properties
     pairs = sorted(properties)
     columns: dict[str, Any] = {
         name: pa.array([properties[pair].get(name) for pair in pairs], pa.string())
