@@ -11,8 +11,9 @@ import numpy as np
 
 from imgret_assets.errors import TooManyPairsError
 
-# Pairs that are sorted together when parts are merged.
+# Pairs that are sorted together when parts are merged, and when they are ranked.
 _MERGED = 1 << 20
+_RANKED = 1 << 22
 
 
 @dataclass(frozen=True)
@@ -95,15 +96,19 @@ def among_best_neighbours(pairs: ScoredPairs, row_count: int, max_neighbours: in
         row_count: number of rows.
         max_neighbours: number of best pairs of each row, at least 1. Of equal scores the lower row comes first.
     """
-    rows = np.concatenate([pairs.a, pairs.b])
-    neighbours = np.concatenate([pairs.b, pairs.a])
-    scores = np.concatenate([pairs.scores, pairs.scores])
-    order = np.lexsort((neighbours, -scores, rows))
-    starts = np.searchsorted(rows[order], np.arange(row_count))
-    ranks = np.empty(len(rows), np.int64)
-    ranks[order] = np.arange(len(rows)) - starts[rows[order]]
-    is_best = ranks < max_neighbours
-    return is_best[: len(pairs)] | is_best[len(pairs) :]
+    is_best = np.zeros(len(pairs), bool)
+    # Bands of rows, because sorting takes several times the memory of what is sorted.
+    band = max(1, row_count * _RANKED // max(1, len(pairs)))
+    for start in range(0, row_count, band):
+        of_a = np.arange(*np.searchsorted(pairs.a, [start, start + band]))
+        of_b = np.flatnonzero((pairs.b >= start) & (pairs.b < start + band))
+        places = np.concatenate([of_a, of_b])
+        rows = np.concatenate([pairs.a[of_a], pairs.b[of_b]])
+        neighbours = np.concatenate([pairs.b[of_a], pairs.a[of_b]])
+        order = np.lexsort((neighbours, -pairs.scores[places], rows))
+        rows = rows[order]
+        is_best[places[order][np.arange(len(rows)) - np.searchsorted(rows, rows) < max_neighbours]] = True
+    return is_best
 
 
 def too_many_pairs(found: str, most: int) -> TooManyPairsError:

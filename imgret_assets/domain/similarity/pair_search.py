@@ -130,10 +130,17 @@ def search_pairs(
         # The nodes of a cluster compare on their CPUs.
         device=options.device if options.cluster is None else "cpu",
         projections=options.projections,
-        # The cap applies to what has arrived, so where there is one a piece must not have too many pairs.
-        on_cluster=options.cluster is not None and options.max_neighbours is None,
+        on_cluster=options.cluster is not None,
     )
-    search = PairSearch(vectors, threshold, rows=rows, shards=shards, options=cascade_options)
+    search = PairSearch(
+        vectors,
+        threshold,
+        rows=rows,
+        shards=shards,
+        options=cascade_options,
+        max_neighbours=options.max_neighbours,
+        sizes=None if groups.all_single else groups.sizes,
+    )
     answers = answers or AnswerFiles(None)
     compute = ComputeHere(search.answer)
     if options.cluster is not None and answers.folder is not None:
@@ -170,15 +177,20 @@ class _Collector:
         if options.max_neighbours is None:
             self._require_limit(self._row_pair_count, 1.0)
 
-    def add(self, pairs: ScoredPairs, share_done: float) -> None:
-        """Add pairs; `share_done` is the share of all pairs that have been compared with them.
+    def add(self, pairs: ScoredPairs, share_done: float, left_out: int = 0) -> None:
+        """Add pairs.
+
+        Args:
+            pairs: some pairs.
+            share_done: the share of all pairs that have been compared with them.
+            left_out: number of pairs of rows that the cap has left out already.
 
         Raises:
             TooManyPairsError: there are more pairs than the limit.
         """
         self._parts.append(pairs)
         self._pair_count += len(pairs)
-        self._row_pair_count += self._grouped.row_pair_count(pairs)
+        self._row_pair_count += self._grouped.row_pair_count(pairs) + left_out
         cap = self._options.max_neighbours
         # A pair that is not among the best of either row now can't be among them later.
         if cap is not None and self._pair_count > 2 * max(self._pair_count_after_cap, 1_000_000):
@@ -241,7 +253,7 @@ def _search_by_cascade(
     with closing(solve(search.pieces, answers, compute)) as solved:
         for piece, answer, was_finished in solved:
             done += piece.size
-            collector.add(search.pairs(piece, answer), done / total)
+            collector.add(search.pairs(piece, answer), done / total, answer.left_out)
             if was_finished:
                 done_before, started = done, time.monotonic()
                 continue

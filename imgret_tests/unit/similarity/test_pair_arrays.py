@@ -40,8 +40,12 @@ def test_best_neighbours_by_hand() -> None:
     assert among_best_neighbours(no_pairs(), 4, 1).tolist() == []
 
 
+@pytest.mark.parametrize("ranked", [1, 100, 1 << 22])
 @pytest.mark.parametrize("max_neighbours", [1, 2, 5])
-def test_best_neighbours_are_those_of_each_row(rng: np.random.Generator, max_neighbours: int) -> None:
+def test_best_neighbours_are_those_of_each_row(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, max_neighbours: int, ranked: int
+) -> None:
+    monkeypatch.setattr(pair_arrays, "_RANKED", ranked)
     pairs = expected_pairs(rng.integers(-2, 3, (40, 3)).astype(np.float32) + np.float32(0.5), 0.0)
     kept: set[tuple[int, int]] = set()
     every = list(zip(pairs.a.tolist(), pairs.b.tolist(), pairs.scores.tolist(), strict=True))

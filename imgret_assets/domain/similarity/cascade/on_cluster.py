@@ -30,6 +30,7 @@ from imgret_assets.domain.similarity.cascade.remote_pieces import (
     load_chunk,
 )
 from imgret_assets.domain.similarity.pieces.answers import Answer, AnswerFiles
+from imgret_assets.domain.similarity.pieces.caps import Cap
 from imgret_assets.domain.similarity.pieces.chunks import Chunk
 from imgret_assets.domain.similarity.pieces.work import Piece
 from imgret_assets.domain.storage import atomic_files
@@ -79,6 +80,7 @@ class PiecesOnCluster:
         thresholds: returns those of both sides of a piece.
         folder: for the file of the vectors; all nodes see it.
         max_pairs: a piece with more pairs is an error; None for no limit.
+        cap: returns the cap on neighbours of a piece.
     """
 
     def __init__(
@@ -88,9 +90,11 @@ class PiecesOnCluster:
         thresholds: Callable[[Piece], tuple[Thresholds, Thresholds]],
         folder: Path,
         max_pairs: int | None,
+        cap: Callable[[Piece], Cap | None] = lambda _: None,
     ) -> None:
         self._cluster = cluster
         self._thresholds = thresholds
+        self._cap = cap
         file = write_vectors(prepared, folder)
         self._search = cluster.put(RemoteSearch(file, prepared.bounds, dict(versions()), max_pairs))
         longest = max((len(chunk) for chunk in prepared.chunks), default=0)
@@ -151,7 +155,7 @@ class PiecesOnCluster:
                     return
                 left = self._chunk(piece.left, node)
                 right = None if piece.is_diagonal else self._chunk(piece.right, node)
-                arguments = left, right, self._thresholds(piece), self._search
+                arguments = left, right, self._thresholds(piece), self._search, self._cap(piece)
                 reference = self._cluster.submit(compare_chunks, *arguments, node=node.id, takes=self._takes)
                 sent[reference] = piece, node
 
@@ -170,7 +174,8 @@ class PiecesOnCluster:
         """Return the answer of a piece that has ended; None where it has to be computed again."""
         try:
             # What arrives is read-only, and the compiled loops of this process are for arrays that are not.
-            return Answer(*(column.copy() for column in self._cluster.result(reference)))
+            answer = self._cluster.result(reference)
+            return Answer(answer.left.copy(), answer.right.copy(), answer.scores.copy(), answer.left_out)
         except (LostWorkError, UnfitWorkerError):
             # A task of a node that died may have gone to one that may not work.
             self._losses[piece.key] += 1

@@ -17,6 +17,8 @@ from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors,
 from imgret_assets.domain.similarity.cascade.sieve import Sieve, choose_engine, chunk_rows, pairs_of_rows
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.caps import Cap
+from imgret_assets.domain.similarity.pieces.chunks import Chunk
 from imgret_assets.domain.similarity.pieces.computing import Compute
 from imgret_assets.domain.similarity.pieces.work import Piece, compared_chunks, piece_key
 
@@ -27,8 +29,8 @@ _MAX_WIDTH = 256
 class PairSearch:
     """All pairs whose exact score is greater than a threshold, piece by piece.
 
-    The answer of a piece follows from its two chunks and the threshold alone, to the last bit of the scores: it does
-    not depend on plan, engine, threads or the other chunks.
+    The answer of a piece follows from its two chunks, the threshold and the cap alone, to the last bit of the scores.
+    It does not depend on plan, engine, threads or the other chunks.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm; may be a memory map.
@@ -36,6 +38,9 @@ class PairSearch:
         rows: int, in any order: only pairs with at least one of these rows; all pairs where None.
         shards: int (n,), the number of each row's shard; None if all are in one.
         options: how the search is done.
+        max_neighbours: leave out pairs that are not among the best so many of either row; None keeps all. Pairs remain
+            that are among the best of a piece only.
+        sizes: int64 (n,), for how many pairs' sides each row counts in what is left out; one for each where None.
 
     Attributes:
         pieces: the pieces, in an order in which this process compares them fast.
@@ -57,6 +62,8 @@ class PairSearch:
         rows: np.ndarray | Sequence[int] | None = None,
         shards: np.ndarray | None = None,
         options: CascadeOptions | None = None,
+        max_neighbours: int | None = None,
+        sizes: np.ndarray | None = None,
     ) -> None:
         chosen = None if rows is None else np.asarray(rows, dtype=np.int64)
         options = options or CascadeOptions()
@@ -70,8 +77,9 @@ class PairSearch:
         self._sieve = Sieve(self._prepared.bounds, self._prepared.threads)
         self._chunks = [self._prepared.chunk(chunk) for chunk in self._prepared.chunks]
         self._threshold = float(threshold)
+        self._max_neighbours, self._sizes = max_neighbours, sizes
         self.pieces = [
-            Piece(left, right, piece_key(left, right, "pairs", self._threshold))
+            Piece(left, right, piece_key(left, right, "pairs", self._threshold, *self._cap_key(left, right)))
             for left, right in compared_chunks(self._prepared.chunks, self._prepared.chosen_chunks)
         ]
 
@@ -98,7 +106,21 @@ class PairSearch:
     def answer(self, piece: Piece) -> Answer:
         """Compare the two chunks of a piece."""
         left, right = self._chunks[piece.left.number], self._chunks[piece.right.number]
-        return self._sieve.search(left, right, *(np.full(len(side), self._threshold) for side in (left, right)))
+        answer = self._sieve.search(left, right, *(np.full(len(side), self._threshold) for side in (left, right)))
+        cap = self._cap(piece.left, piece.right)
+        return answer if cap is None else cap.apply(answer, is_diagonal=piece.is_diagonal)
+
+    def _cap(self, left: Chunk, right: Chunk) -> Cap | None:
+        if self._max_neighbours is None or self._sizes is None:
+            return None if self._max_neighbours is None else Cap(self._max_neighbours)
+        sizes = [self._sizes[self._prepared.order[chunk.places]] for chunk in (left, right)]
+        if all((each == 1).all() for each in sizes):
+            return Cap(self._max_neighbours)
+        return Cap(self._max_neighbours, *sizes)
+
+    def _cap_key(self, left: Chunk, right: Chunk) -> list[str]:
+        cap = self._cap(left, right)
+        return [] if cap is None else ["best", cap.key]
 
     def pairs(self, piece: Piece, answer: Answer) -> ScoredPairs:
         """Return the pairs of an answer as pairs of rows of this search."""
@@ -114,5 +136,10 @@ class PairSearch:
             max_pairs: a piece with more pairs is an error; None for no limit.
         """
         return PiecesOnCluster(
-            cluster, self._prepared, lambda piece: (self._threshold, self._threshold), folder, max_pairs
+            cluster,
+            self._prepared,
+            lambda piece: (self._threshold, self._threshold),
+            folder,
+            max_pairs,
+            lambda piece: self._cap(piece.left, piece.right),
         )

@@ -19,11 +19,14 @@ from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk
 from imgret_assets.domain.similarity.cascade.sieve import MAX_CHUNK_ROWS, Sieve
 from imgret_assets.domain.similarity.pair_arrays import too_many_pairs
 from imgret_assets.domain.similarity.pieces.answers import Answer
+from imgret_assets.domain.similarity.pieces.caps import Cap
 from imgret_assets.domain.similarity.pieces.chunks import Chunk, content_key
 from imgret_assets.errors import UnfitWorkerError
 
 Thresholds = float | np.ndarray
 _PROJECTED_ROWS = 1024
+# Pairs that arrive before the cap is applied to them.
+_CAPPED_PAIRS = 4_000_000
 
 
 @dataclass(frozen=True)
@@ -106,6 +109,7 @@ def compare_chunks(
     right: PreparedChunk | None,
     thresholds: tuple[Thresholds, Thresholds],
     search: RemoteSearch,
+    cap: Cap | None = None,
 ) -> Answer:
     """Compare two chunks tile by tile, on one thread.
 
@@ -114,6 +118,7 @@ def compare_chunks(
         right: another one; None to compare the chunk with itself.
         thresholds: of both sides, float64 of each position or one for all.
         search: the search.
+        cap: the cap on neighbours; None keeps all pairs.
 
     Raises:
         UnfitWorkerError: this process has other versions.
@@ -128,8 +133,9 @@ def compare_chunks(
             np.full(len(side), value) if isinstance(value, float) else np.array(value)
             for side, value in zip((left, left if right is None else right), thresholds, strict=True)
         )
-        found: list[Answer] = []
-        count = 0
+        found = Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
+        parts: list[Answer] = []
+        count = most = 0
         for number, (rows, tile) in enumerate(left_tiles):
             for columns, other in right_tiles[number if right is None else 0 :]:
                 answer = sieve.search(tile, other, left_cuts[rows], right_cuts[columns])
@@ -139,10 +145,18 @@ def compare_chunks(
                     raise too_many_pairs(f"One piece of the search alone has {above}", search.max_pairs)
                 if len(answer):
                     start, other_start = np.int32(rows.start), np.int32(columns.start)
-                    found.append(Answer(answer.left + start, answer.right + other_start, answer.scores))
-    if not found:
-        return Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
-    return Answer(*(np.concatenate(column) for column in zip(*found, strict=True)))
+                    parts.append(Answer(answer.left + start, answer.right + other_start, answer.scores))
+                # Where all pairs pass, those of a piece would be more than its vectors.
+                if cap is not None and count > most + _CAPPED_PAIRS:
+                    found = cap.apply(_joined([found, *parts]), is_diagonal=right is None)
+                    parts, count, most = [], len(found), len(found)
+    found = _joined([found, *parts])
+    return found if cap is None else cap.apply(found, is_diagonal=right is None)
+
+
+def _joined(answers: list[Answer]) -> Answer:
+    left, right, scores, left_out = zip(*answers, strict=True)
+    return Answer(np.concatenate(left), np.concatenate(right), np.concatenate(scores), sum(left_out))
 
 
 def _tiles(chunk: PreparedChunk, rows: int) -> list[tuple[slice, PreparedChunk]]:

@@ -107,7 +107,8 @@ class Sieve:
         parts = [part for part in self._first_bounds(*sides) if len(part[0])]
         if not parts:
             return Answer(np.empty(0, np.int32), np.empty(0, np.int32), np.empty(0))
-        return Answer(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        positions, other_positions, scores = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return Answer(positions, other_positions, scores)
 
     def _each(self, task: Callable[[slice], T], items: list[slice]) -> list[T]:
         return in_parallel(task, items, self._threads)

@@ -41,11 +41,13 @@ class Answer(NamedTuple):
         left: int32 (n,), position of each pair's row within the chunk on the left.
         right: int32 (n,), position within the chunk on the right.
         scores: float64 (n,), exact scores.
+        left_out: number of further pairs, which a cap on neighbours left out.
     """
 
     left: np.ndarray
     right: np.ndarray
     scores: np.ndarray
+    left_out: int = 0
 
     def __len__(self) -> int:
         """Return the number of pairs."""
@@ -83,7 +85,9 @@ class AnswerFiles:
             return None
         try:
             with np.load(path) as arrays:
-                key, answer = str(arrays["key"]), Answer(arrays["left"], arrays["right"], arrays["scores"])
+                left_out = int(arrays["left_out"]) if "left_out" in arrays else 0
+                key = str(arrays["key"])
+                answer = Answer(arrays["left"], arrays["right"], arrays["scores"], left_out)
             if key != piece.key:
                 raise ValueError(f"it is the answer of {key}")
             _check(answer, piece)
@@ -103,7 +107,14 @@ class AnswerFiles:
         if path is None:
             return
         with atomic_files.replacing(path) as temporary, temporary.open("wb") as opened:
-            np.savez(opened, key=np.array(piece.key), left=answer.left, right=answer.right, scores=answer.scores)
+            np.savez(
+                opened,
+                key=np.array(piece.key),
+                left=answer.left,
+                right=answer.right,
+                scores=answer.scores,
+                left_out=np.array(answer.left_out),
+            )
 
     def remove_all(self) -> None:
         """Remove all answers, after what was made of them is safe; also those of earlier versions."""
@@ -117,7 +128,7 @@ def _check(answer: Answer, piece: Piece) -> None:
     Raises:
         ValueError: the arrays do not fit each other or the piece.
     """
-    kinds = tuple((column.dtype.str, column.shape) for column in answer)
+    kinds = tuple((column.dtype.str, column.shape) for column in answer[:3])
     shape = answer.scores.shape
     if kinds != (("<i4", shape), ("<i4", shape), ("<f8", shape)) or len(shape) != 1:
         raise ValueError(f"its arrays are {kinds}")

@@ -125,12 +125,12 @@ def test_a_piece_has_one_answer_whatever_the_rest_of_the_search(rng: np.random.G
     second = PairSearch(
         changed, 0.6, shards=np.insert(shards, 90, 2), options=replace(options, engine="float32", threads=1)
     )
-    answers = {piece.key: sorted(zip(*first.answer(piece), strict=True)) for piece in first.pieces}
+    answers = {piece.key: sorted(zip(*first.answer(piece)[:3], strict=True)) for piece in first.pieces}
     same = [piece for piece in second.pieces if piece.key in answers]
     assert len(first.pieces) == len(second.pieces) == len({piece.key for piece in second.pieces}) == 15
     assert len(same) == 10
     for piece in same:
-        assert sorted(zip(*second.answer(piece), strict=True)) == answers[piece.key]
+        assert sorted(zip(*second.answer(piece)[:3], strict=True)) == answers[piece.key]
 
 
 def test_memory_maps_and_slices_are_searched_as_they_are(rng: np.random.Generator, tmp_path: Path) -> None:
