@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import api, cluster, copies, embedding, graph, loading, page, pairs, quality, refresh, ways
+from bench import api, cluster, copies, driver, embedding, graph, loading, page, pairs, quality, refresh, ways
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
@@ -27,6 +27,7 @@ SECTIONS = (
     "api",
     "cluster",
     "loading",
+    "driver",
 )
 
 
@@ -64,6 +65,7 @@ def main() -> None:
             "copies": lambda: copies.run(report, sources, work, say=_say),
             "cluster": lambda: cluster.run(report, sources, work, say=_say),
             "loading": lambda: loading.run(report, work, sizes=loading.Sizes(), say=_say),
+            "driver": lambda: driver.run(report, work, say=_say),
             "api": lambda: api.run(report, sources, work, sizes=api.Sizes(), say=_say),
         }
         # What is measured as part of `quality` is a section of its own, too.

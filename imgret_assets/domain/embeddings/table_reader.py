@@ -310,6 +310,7 @@ def list_embeddings(home: Home, space: str) -> Listing:
     in_shards = _one_array(paths, pa.string())
     order = pc.call_function("sort_indices", [in_shards])
     listed = TextColumn(in_shards.take(order))
+    del in_shards
     keys = TextColumn(_one_array(vector_keys, pa.large_string()).take(order))
     order = order.to_numpy()
     places = np.empty(len(order), np.int32)
@@ -318,8 +319,10 @@ def list_embeddings(home: Home, space: str) -> Listing:
     return Listing(listed, keys, _coverage_of_sorted(listed, keys), numbers, places)
 
 
-def _one_array(parts: Sequence[pa.ChunkedArray], kind: pa.DataType) -> pa.Array:
+def _one_array(parts: list[pa.ChunkedArray], kind: pa.DataType) -> pa.Array:
     chunks = [chunk for part in parts for chunk in part.chunks]
+    # The parts take as much memory as the array that is made of them.
+    parts.clear()
     return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
 

@@ -96,12 +96,18 @@ def among_best_neighbours(pairs: ScoredPairs, row_count: int, max_neighbours: in
         row_count: number of rows.
         max_neighbours: number of best pairs of each row, at least 1. Of equal scores the lower row comes first.
     """
-    is_best = np.zeros(len(pairs), bool)
+    has_many = np.bincount(pairs.a, minlength=row_count) + np.bincount(pairs.b, minlength=row_count) > max_neighbours
+    # All pairs of the other rows are among their best.
+    is_best = ~(has_many[pairs.a] & has_many[pairs.b])
     # Bands of rows, because sorting takes several times the memory of what is sorted.
     band = max(1, row_count * _RANKED // max(1, len(pairs)))
     for start in range(0, row_count, band):
+        is_ranked = has_many[start : start + band]
+        if not is_ranked.any():
+            continue
         of_a = np.arange(*np.searchsorted(pairs.a, [start, start + band]))
         of_b = np.flatnonzero((pairs.b >= start) & (pairs.b < start + band))
+        of_a, of_b = of_a[is_ranked[pairs.a[of_a] - start]], of_b[is_ranked[pairs.b[of_b] - start]]
         places = np.concatenate([of_a, of_b])
         rows = np.concatenate([pairs.a[of_a], pairs.b[of_b]])
         neighbours = np.concatenate([pairs.b[of_a], pairs.a[of_b]])

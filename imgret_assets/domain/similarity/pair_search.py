@@ -117,7 +117,7 @@ def search_pairs(
         rows = None if is_chosen is None else np.flatnonzero(is_chosen[groups.first_rows])
     count = len(vectors)
     to_compare = _pair_count(count if rows is None else len(rows), count)
-    collector = _Collector(group_pairs(groups, vectors, threshold, rows), options, to_compare)
+    collector = PairCollector(group_pairs(groups, vectors, threshold, rows), options, to_compare)
     most = BRUTE_FORCE_PAIRS
     if _pair_count(count, count) > most:
         most //= _BRUTE_FORCE_PAIRS_OF_SOME_ROWS
@@ -154,7 +154,7 @@ def _pair_count(row_count: int, count: int) -> int:
     return row_count * count - row_count * (row_count + 1) // 2
 
 
-class _Collector:
+class PairCollector:
     """The pairs of what has been compared, under the cap on neighbours and the limit on pairs.
 
     Args:
@@ -193,7 +193,7 @@ class _Collector:
         self._row_pair_count += self._grouped.row_pair_count(pairs) + left_out
         cap = self._options.max_neighbours
         # A pair that is not among the best of either row now can't be among them later.
-        if cap is not None and self._pair_count > 2 * max(self._pair_count_after_cap, 1_000_000):
+        if cap is not None and self._pair_count > max(1.5 * self._pair_count_after_cap, 2_000_000):
             self._apply_cap(cap)
         self._require_limit(self._row_pair_count if cap is None else self._pair_count, share_done)
 
@@ -203,6 +203,8 @@ class _Collector:
 
     def _apply_cap(self, max_neighbours: int) -> ScoredPairs:
         pairs = merge_pairs(self._parts)
+        # Before they are ranked: the parts take as much memory as the merged pairs.
+        self._parts = []
         kept = pairs.where(among_best_neighbours(pairs, len(self._grouped.groups), max_neighbours))
         self._parts, self._pair_count, self._pair_count_after_cap = [kept], len(kept), len(kept)
         return kept
@@ -232,7 +234,7 @@ def _search_by_brute_force(
     vectors: np.ndarray,
     threshold: float,
     rows: np.ndarray | None,
-    collector: _Collector,
+    collector: PairCollector,
     progress: Listener,
 ) -> SearchResult:
     to_compare = _pair_count(len(vectors) if rows is None else len(rows), len(vectors))
@@ -244,7 +246,7 @@ def _search_by_brute_force(
 
 
 def _search_by_cascade(
-    search: PairSearch, collector: _Collector, answers: AnswerFiles, compute: Compute, progress: Listener
+    search: PairSearch, collector: PairCollector, answers: AnswerFiles, compute: Compute, progress: Listener
 ) -> SearchResult:
     total = max(1, sum(piece.size for piece in search.pieces))
     done = done_before = 0

@@ -185,7 +185,7 @@ def _recompute(
         max_neighbours=max_neighbours,
         cut=left_out,
     )
-    _write_table(home, space, pairs, listing.paths, metadata)
+    write_pairs(home, space, pairs, listing.paths, metadata)
     answers.remove_all()
     seconds = time.monotonic() - started
     return PairsReport(
@@ -287,7 +287,7 @@ def _unchanged_pairs(
     return kept.where(slice(kept_count)), lost_a_neighbour
 
 
-def _write_table(home: Home, space: str, pairs: ScoredPairs, paths: TextColumn, metadata: PairsMetadata) -> None:
+def write_pairs(home: Home, space: str, pairs: ScoredPairs, paths: TextColumn, metadata: PairsMetadata) -> None:
     """Write the table in parts: the paths of all pairs at a time would take more memory than the pairs."""
     names = paths.array
     file = tables.pairs_path(home.warehouse, space)

@@ -208,4 +208,4 @@ def write_vectors(prepared: PreparedVectors, folder: Path) -> Path:
 
 def _prepared_bytes(prepared: PreparedVectors) -> int:
     """Bytes that a row takes in addition to its vector and its norm."""
-    return 8 + 2 * (prepared.coordinates.shape[1] + prepared.residual_norms.shape[1])
+    return 8 + 2 * (prepared.coordinate_columns + len(prepared.bounds.widths))

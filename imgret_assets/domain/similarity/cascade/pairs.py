@@ -5,6 +5,7 @@ Belongs here: the search for pairs. Not here: the bounds (`domain.similarity.cas
 """
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from imgret_assets.domain.similarity.cascade.on_cluster import PiecesOnCluster, 
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.cascade.preparation import PreparedVectors, Selection
+from imgret_assets.domain.similarity.cascade.prepared_chunk import PreparedChunk
 from imgret_assets.domain.similarity.cascade.sieve import Sieve, choose_engine, chunk_rows, pairs_of_rows
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs
 from imgret_assets.domain.similarity.pieces.answers import Answer
@@ -75,13 +77,16 @@ class PairSearch:
             vectors, selection, lambda unit, left_count: threshold, _MAX_WIDTH, choose_engine(options), options
         )
         self._sieve = Sieve(self._prepared.bounds, self._prepared.threads)
-        self._chunks = [self._prepared.chunk(chunk) for chunk in self._prepared.chunks]
         self._threshold = float(threshold)
         self._max_neighbours, self._sizes = max_neighbours, sizes
         self.pieces = [
             Piece(left, right, piece_key(left, right, "pairs", self._threshold, *self._cap_key(left, right)))
             for left, right in compared_chunks(self._prepared.chunks, self._prepared.chosen_chunks)
         ]
+
+    @cached_property
+    def _chunks(self) -> list[PreparedChunk]:
+        return [self._prepared.chunk(chunk) for chunk in self._prepared.chunks]
 
     @property
     def plan(self) -> Plan:

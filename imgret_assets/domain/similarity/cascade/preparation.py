@@ -6,7 +6,7 @@ Belongs here: everything that is computed once for a search. Not here: going thr
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
 from typing import TypeVar
 
 import numpy as np
@@ -79,7 +79,6 @@ class PreparedVectors:
         chosen_chunks: number of chunks of chosen rows.
         chosen_count: number of chosen rows.
         bounds: the bounds of the search.
-        coordinates, residual_norms: int16, by place; no rows where the plan is plain.
 
     Raises:
         TableError: a row is zero or not finite.
@@ -156,17 +155,39 @@ class PreparedVectors:
             widths = np.array(plan.widths, dtype=np.int64)
             # Computed for a basis that was read from a file, too: the proof assumes nothing else about it.
             errors = bounds.identity_errors(self.dim) if basis is None else bounds.projection_errors(basis, widths)
-            count = 0 if basis is None else self.count
             self.bounds = SearchBounds(plan, basis, errors, self.dim, self.engine)
-            columns = kept_projections.coordinate_columns(int(widths[-1])) if count else 16
-            self.coordinates = np.zeros((count, columns), np.int16)
-            self.residual_norms = np.empty((count, len(widths)), np.int16)
-            if kept is not None:
-                known = np.flatnonzero(kept_rows >= 0)
-                self.coordinates[known] = kept.coordinates[kept_rows[known]]
-                self.residual_norms[known] = kept.residual_norms[kept_rows[known]]
-            if basis is not None:
-                self._project_new(np.flatnonzero(kept_rows < 0), basis, options.projections)
+        self._kept, self._kept_rows, self._projections_file = kept, kept_rows, options.projections
+
+    @property
+    def coordinate_columns(self) -> int:
+        """Number of columns of `coordinates`."""
+        return 16 if self.bounds.basis is None else kept_projections.coordinate_columns(int(self.bounds.widths[-1]))
+
+    @property
+    def coordinates(self) -> np.ndarray:
+        """The coordinates of each place, int16; no rows where the plan is plain."""
+        return self._projected[0]
+
+    @property
+    def residual_norms(self) -> np.ndarray:
+        """The residual norms of each place, int16; no rows where the plan is plain."""
+        return self._projected[1]
+
+    @cached_property
+    def _projected(self) -> tuple[np.ndarray, np.ndarray]:
+        """Coordinates and residual norms, when they are first needed: never by a search that other machines do."""
+        basis, kept = self.bounds.basis, self._kept
+        count = 0 if basis is None else self.count
+        coordinates = np.zeros((count, self.coordinate_columns), np.int16)
+        residual_norms = np.empty((count, len(self.bounds.widths)), np.int16)
+        if kept is not None:
+            known = np.flatnonzero(self._kept_rows >= 0)
+            coordinates[known] = kept.coordinates[self._kept_rows[known]]
+            residual_norms[known] = kept.residual_norms[self._kept_rows[known]]
+        if basis is not None:
+            with one_blas_thread():
+                self._project_new(np.flatnonzero(self._kept_rows < 0), basis, coordinates, residual_norms)
+        return coordinates, residual_norms
 
     def _kept_projections(self, max_width: int, options: CascadeOptions) -> tuple[Projections | None, np.ndarray]:
         """Return the projections in the file, None where they are of no use, and their row for each place, or -1."""
@@ -225,22 +246,24 @@ class PreparedVectors:
         )
         return out
 
-    def _project_new(self, places: np.ndarray, basis: np.ndarray, file: Path | None) -> None:
+    def _project_new(
+        self, places: np.ndarray, basis: np.ndarray, coordinates: np.ndarray, residual_norms: np.ndarray
+    ) -> None:
         """Project the vectors of some places; write all projections to the file if enough of them are new."""
 
         def fill(part: slice) -> None:
             some = places[part]
-            self.coordinates[some], self.residual_norms[some] = kept_projections.project(
+            coordinates[some], residual_norms[some] = kept_projections.project(
                 self.vectors, self.order[some], self.norms, basis, self.bounds.widths, self.bounds.errors
             )
 
         self.each(fill, slices(0, len(places), _PROJECTED_ROWS))
         # To project a few again next time costs less than to write all.
+        file = self._projections_file
         if file is not None and len(places) > self.count // _NEW_SHARE_TO_WRITE:
             place = np.argsort(self.order)
             kept_projections.write_projections(
-                file,
-                Projections(self.bounds.plan, basis, self.digests, self.coordinates[place], self.residual_norms[place]),
+                file, Projections(self.bounds.plan, basis, self.digests, coordinates[place], residual_norms[place])
             )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from imgret_assets.domain.cluster import patience, workers
-from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch
+from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, PairSearch, remote_pieces
 from imgret_assets.domain.similarity.cascade.plans import Plan
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, merge_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
@@ -65,6 +65,24 @@ def test_neighbours_equal_those_of_comparing_everything(vectors: np.ndarray, tmp
         for each in solve(wave, AnswerFiles(None), compute):
             search.add(each.piece, each.answer)
     assert_same_lists(search.result(), expected_neighbours(vectors, 7))
+
+
+@pytest.mark.parametrize("arriving", [1, 1 << 30])
+def test_a_cap_leaves_out_the_same_pairs_as_in_this_process(
+    vectors: np.ndarray, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arriving: int
+) -> None:
+    monkeypatch.setattr(remote_pieces, "_CAPPED_PAIRS", arriving)
+    sizes = np.arange(150) % 3 + 1
+    search = PairSearch(
+        vectors, 0.2, options=CascadeOptions(chunk_rows=40, on_cluster=True), max_neighbours=3, sizes=sizes
+    )
+    here = {piece.key: search.answer(piece) for piece in search.pieces}
+    solved = solve(search.pieces, AnswerFiles(None), search.compute_on(FakeCluster({"a": 1}), tmp_path))
+    there = {each.piece.key: each.answer for each in solved}
+    assert sum(map(len, here.values())) < len(expected_pairs(vectors, 0.2))
+    for key, answer in here.items():
+        assert sorted(zip(*answer[:3], strict=True)) == sorted(zip(*there[key][:3], strict=True))
+        assert answer.left_out == there[key].left_out
 
 
 def test_lost_pieces_and_chunks_are_sent_again(vectors: np.ndarray, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ def vectors(rng: np.random.Generator) -> np.ndarray:
 def file(vectors: np.ndarray, tmp_path: Path) -> Path:
     """Projections of all but the last ten vectors."""
     path = projections_path(tmp_path, "model-1234")
-    PairSearch(vectors[:290], 0.9, options=CascadeOptions(plan=PLAN, projections=path))
+    all_pairs(PairSearch(vectors[:290], 0.9, options=CascadeOptions(plan=PLAN, projections=path)))
     assert path.is_file()
     return path
 
