@@ -31,6 +31,7 @@ from imgret_assets.domain.storage.checked_parquet import CheckedParquetFile
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import EmbeddingsMetadata
 from imgret_assets.domain.storage.text_column import TextColumn
+from imgret_assets.domain.storage.vector_files import empty_vectors
 from imgret_assets.errors import StaleTableError, TableError
 
 _CACHED_ROW_GROUPS = 4
@@ -316,6 +317,8 @@ def list_embeddings(home: Home, space: str) -> Listing:
     places = np.empty(len(order), np.int32)
     places[order] = np.arange(len(order), dtype=np.int32)
     numbers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
+    # What was needed on the way: several times what is left.
+    pa.default_memory_pool().release_unused()
     return Listing(listed, keys, _coverage_of_sorted(listed, keys), numbers, places)
 
 
@@ -327,15 +330,16 @@ def _one_array(parts: list[pa.ChunkedArray], kind: pa.DataType) -> pa.Array:
 
 
 def read_vectors(home: Home, space: str, listing: Listing) -> np.ndarray:
-    """Read the vectors of a listing, float32 (n, dim) in its order.
+    """Read the vectors of a listing, float32 (n, dim) in its order; a memory map where they don't fit into memory.
 
     The caller holds the lock under which the listing was made.
 
     Raises:
         TableError: a vector is zero or not finite.
+        DiskFullError: there is no room for the file of a memory map.
     """
     _, dim = stored_size(home, space)
-    vectors = np.empty((len(listing.paths), dim), np.float32)
+    vectors = empty_vectors(home.work, (len(listing.paths), dim))
     start = 0
     for shard in home.shards:
         for _, batch in usable_batches(home, space, shard):

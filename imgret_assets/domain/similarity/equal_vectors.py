@@ -75,7 +75,10 @@ def group_equal_rows(vectors: np.ndarray, apart: np.ndarray | None = None) -> Ro
         columns = np.unique(np.linspace(0, numbers.shape[1] - 1, _SAMPLED).astype(np.int64))
         # Odd factors; the sums overflow, which is harmless.
         factors = np.random.default_rng(_SAMPLED).integers(0, 2**63, len(columns), np.uint64) * np.uint64(2) + 1
-        hashes = (numbers[:, columns] * factors).sum(axis=1, dtype=np.uint64)
+        hashes = np.empty(count, np.uint64)
+        for start in range(0, count, _BLOCK):
+            part = slice(start, start + _BLOCK)
+            hashes[part] = (numbers[part, columns] * factors).sum(axis=1, dtype=np.uint64)
         _, number, counts = np.unique(hashes, return_inverse=True, return_counts=True)
         first_row_of: dict[tuple[bytes, bool], int] = {}
         for row in np.flatnonzero(counts[number] > 1).tolist():

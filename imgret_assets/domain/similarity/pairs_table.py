@@ -228,6 +228,8 @@ def _plan(home: Home, space: str, threshold: float, listing: Listing, earlier: P
     rows = np.flatnonzero(is_compared)
     if 2 * len(rows) > count:
         return _all_against_all(f"{len(rows):,} of {count:,} images are new")
+    del earlier_keys
+    pa.default_memory_pool().release_unused()
     keep = ~is_compared[kept.a] & ~is_compared[kept.b]
     kept = kept if keep.all() else kept.where(keep)
     removed = len(earlier_paths) - int((earlier_place >= 0).sum())

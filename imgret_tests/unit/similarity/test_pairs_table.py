@@ -22,7 +22,7 @@ from imgret_assets.domain.images.manifest import refresh_manifest
 from imgret_assets.domain.similarity import pair_search, pairs_table
 from imgret_assets.domain.similarity.pair_search import SearchResult, search_pairs
 from imgret_assets.domain.similarity.pairs_table import load_valid_pairs, refresh_pairs
-from imgret_assets.domain.storage import locks, tables
+from imgret_assets.domain.storage import locks, tables, vector_files
 from imgret_assets.domain.storage.home import Home, open_home
 from imgret_assets.domain.storage.home_record import read_record
 from imgret_assets.errors import DiskFullError, LockTimeoutError, StaleTableError, TableError, TooManyPairsError
@@ -51,6 +51,18 @@ def test_the_table_holds_the_pairs(home: Home) -> None:
     assert read_pairs(home) == expected
     assert (report.images, report.pairs, report.compared, report.written) == (16, len(expected), 120, True)
     assert report.how == "all against all: there is no earlier table"
+
+
+@pytest.mark.parametrize("search", ["cascade", "brute_force"])
+def test_vectors_that_do_not_fit_into_memory_give_the_same_table(
+    home: Home, monkeypatch: pytest.MonkeyPatch, search: str
+) -> None:
+    monkeypatch.setattr(vector_files, "usable_memory_bytes", lambda: 0)
+    monkeypatch.setattr(pair_search, "BRUTE_FORCE_PAIRS", 0)
+    write_tables(home, COLLECTION)
+    refresh_pairs(with_settings(home, pair_search=search), SPACE.id, 0.9)
+    assert read_pairs(home) == expected_pairs(COLLECTION, 0.9)
+    assert [path.name for path in home.work.iterdir() if path.is_file()] == []
 
 
 def test_the_metadata_names_space_threshold_and_coverage(home: Home) -> None:
