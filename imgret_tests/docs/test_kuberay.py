@@ -30,6 +30,7 @@ FOLDER = PROJECT / "deploy" / "kuberay"
 KUBERNETES = "1.34"
 SECRET = "imgret-secrets"
 # Read by Dagster, Ray and Streamlit.
+WORKSPACE = "/opt/dagster/workspace.yaml"
 OTHER_VARIABLES = re.compile(
     r"DAGSTER_POSTGRES_(HOST|USER|DB|PASSWORD)|RAY_(AUTH_MODE|AUTH_TOKEN|USAGE_STATS_ENABLED)|STREAMLIT_\w+"
 )
@@ -217,6 +218,8 @@ def parse_click(command: click.Command, words: Sequence[str]) -> None:
 
 
 def check_command(words: Sequence[str]) -> None:
+    # Dagster's commands look for this file, which is there in the image.
+    words = [str(PROJECT / "docker" / "workspace.yaml") if word == WORKSPACE else word for word in words]
     match words:
         case ["imgret", *rest]:
             parse_command(rest)
@@ -376,6 +379,10 @@ def test_services_lead_to_the_ports_of_their_pods() -> None:
         assert {port["name"]: port["port"] for port in service["spec"]["ports"]} == open_ports
         assert service["metadata"]["name"] == pod.name
     (location,) = yaml.safe_load((PROJECT / "docker/workspace.yaml").read_text(encoding="utf-8"))["load_from"]
+    copied = CODE_IN_IMAGE.search((PROJECT / "Dockerfile").read_text(encoding="utf-8"))
+    assert copied is not None
+    assert "docker/workspace.yaml" in copied["files"].split()
+    assert WORKSPACE == f"{copied['folder']}workspace.yaml"
     assert location["grpc_server"]["host"] == "code"
     assert location["grpc_server"]["port"] == OURS["code/code"]["ports"][0]["containerPort"]
 
