@@ -382,7 +382,7 @@ def test_services_lead_to_the_ports_of_their_pods() -> None:
     copied = CODE_IN_IMAGE.search((PROJECT / "Dockerfile").read_text(encoding="utf-8"))
     assert copied is not None
     assert "docker/workspace.yaml" in copied["files"].split()
-    assert WORKSPACE == f"{copied['folder']}workspace.yaml"
+    assert f"{copied['folder']}workspace.yaml" == WORKSPACE
     assert location["grpc_server"]["host"] == "code"
     assert location["grpc_server"]["port"] == OURS["code/code"]["ports"][0]["containerPort"]
 
