@@ -14,6 +14,8 @@ from imgret_assets.errors import TooManyPairsError
 # Pairs that are sorted together when parts are merged, and when they are ranked.
 _MERGED = 1 << 20
 _RANKED = 1 << 22
+# Bits of the number of bands of rows that pairs are counted in.
+_BANDS_BITS = 12
 
 
 @dataclass(frozen=True)
@@ -69,9 +71,13 @@ def merge_pairs(parts: Iterable[ScoredPairs]) -> ScoredPairs:
         return parts[0] if parts else no_pairs()
     # Pieces of rows in `a`: each part has the pairs of a piece together.
     row_count = 1 + max(int(part.a[-1]) for part in parts)
-    pair_counts = sum(np.bincount(part.a, minlength=row_count) for part in parts)
-    ends = np.cumsum(pair_counts)
-    bounds = np.unique(np.searchsorted(ends, np.arange(_MERGED, int(ends[-1]) + _MERGED, _MERGED)) + 1)
+    # Counted in bands of rows: there may be as many parts as pieces, and a count of every row for each of them.
+    shift = max(0, row_count.bit_length() - _BANDS_BITS)
+    band_counts = np.zeros((row_count >> shift) + 1, np.int64)
+    for part in parts:
+        band_counts += np.bincount(part.a >> shift, minlength=len(band_counts))
+    ends = np.cumsum(band_counts)
+    bounds = np.unique(np.searchsorted(ends, np.arange(_MERGED, int(ends[-1]) + _MERGED, _MERGED)) + 1) << shift
     cuts = [np.searchsorted(part.a, np.concatenate([[0], bounds]).astype(part.a.dtype)) for part in parts]
     merged = ScoredPairs(*(np.empty(int(ends[-1]), kind) for kind in (np.int32, np.int32, np.float64)))
     start = 0

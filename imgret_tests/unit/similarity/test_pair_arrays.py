@@ -17,9 +17,13 @@ def test_pairs_are_sorted_with_the_lower_row_first() -> None:
     assert pairs.a.dtype == pairs.b.dtype == np.int32
 
 
+@pytest.mark.parametrize("bits", [1, 3, 12])
 @pytest.mark.parametrize("merged", [1, 10, 1000])
-def test_merged_parts_are_the_whole(rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, merged: int) -> None:
+def test_merged_parts_are_the_whole(
+    rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, merged: int, bits: int
+) -> None:
     monkeypatch.setattr(pair_arrays, "_MERGED", merged)
+    monkeypatch.setattr(pair_arrays, "_BANDS_BITS", bits)
     whole = expected_pairs(clusters(rng, 60, 8).astype(np.float32), 0.5)
     part = rng.integers(0, 3, len(whole))
     assert len(whole) > 100
