@@ -46,7 +46,8 @@ DEFAULT_API_WAITING = 200
 DECODINGS = ("auto", "full", "scaled")
 POOLINGS = ("auto", "avg", "gem", "head")
 READERS = ("owner", "group", "all")
-PAIR_SEARCHES = ("cascade", "brute_force")
+PAIR_SEARCHES = ("cascade", "brute_force", "approximate")
+DEFAULT_PROBES = 32
 ORIENTATIONS = ("off", "on")
 GRAPH_VECTORS = ("yes", "no")
 
@@ -70,8 +71,8 @@ _PREFIXED_FLAGS = (
     *("home", "store", "cache", "images", "protected", "shards", "lock_timeout_s"),
     *("keep_runs", "fresh_within_hours", "readable_by", "app_url", "allowed_hosts"),
     *("model", "weights", "beside", "decoding", "pooling", "centre", "device", "engine", "max_pixels", "max_bytes"),
-    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "object_cache_gb", "pair_search", "orientations"),
-    *("cluster", "cluster_gpus"),
+    *("threshold", "max_neighbours", "max_pairs", "memory_gb", "object_cache_gb", "pair_search", "probes"),
+    *("orientations", "cluster", "cluster_gpus"),
     *("graph_vectors", "neo4j_ca", "neo4j_max_nodes", "neo4j_max_relationships"),
     *("neo4j_heap", "neo4j_pagecache", "neo4j_version", "gds_version"),
     *("api_host", "api_port", "api_token", "api_max_bytes", "api_timeout_s", "api_threads", "api_waiting"),
@@ -191,7 +192,9 @@ class Settings:
         max_pairs: more pairs than this above the threshold are an error.
         memory_gb: memory that a comparison of vectors may use beside the vectors, in 2^30 bytes.
         object_cache_gb: what objects of a bucket may take on the disk of the home, in 10^9 bytes; 0 keeps none.
-        pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results.
+        pair_search: `cascade`, or `brute_force` to compare every pair of vectors in full, with the same results, or
+            `approximate` to compare only those that share a cell, with results that may lack some.
+        probes: number of cells that a vector visits in an approximate search.
         orientations: whether mirrored and rotated copies are searched as well.
         cluster: the Ray cluster that embeds and compares, `host:port`, `auto` or `local`; None for this machine alone.
         cluster_gpus: GPUs of each node that embeds on GPUs, below 1 a part of one; None for all of the node.
@@ -234,6 +237,7 @@ class Settings:
     memory_gb: float = DEFAULT_MEMORY_GB
     object_cache_gb: float = DEFAULT_OBJECT_CACHE_GB
     pair_search: str = "cascade"
+    probes: int = DEFAULT_PROBES
     orientations: bool = False
     cluster: str | None = None
     cluster_gpus: float | None = None
@@ -326,6 +330,7 @@ def load_settings(flags: Mapping[str, object] | None = None, *, env: Mapping[str
         memory_gb=_value_or(_real(values, "IMGRET_MEMORY_GB", 0.05, 1e6), DEFAULT_MEMORY_GB),
         object_cache_gb=_value_or(_real(values, "IMGRET_OBJECT_CACHE_GB", 0.0, 1e6), DEFAULT_OBJECT_CACHE_GB),
         pair_search=_choice(values, "IMGRET_PAIR_SEARCH", PAIR_SEARCHES),
+        probes=_integer(values, "IMGRET_PROBES", 1, 65_535) or DEFAULT_PROBES,
         orientations=_choice(values, "IMGRET_ORIENTATIONS", ORIENTATIONS) == "on",
         beside=_models(values.get("IMGRET_BESIDE", "")),
         decoding=_choice(values, "IMGRET_DECODING", DECODINGS),

@@ -18,7 +18,7 @@ from imgret_assets.locations import PROJECT
 from imgret_assets.settings import Settings, load_settings
 from imgret_tests.support.fakes import FakeEmbedderResource
 
-HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo", "ray"]
+HEAVY = ["torch", "torchvision", "timm", "streamlit", "openvino", "matplotlib", "jgo", "ray", "faiss"]
 
 
 @pytest.fixture

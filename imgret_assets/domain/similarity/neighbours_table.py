@@ -17,6 +17,7 @@ from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,10 @@ import pyarrow as pa
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener, Progress
+from imgret_assets.domain.similarity.approximate import method
+from imgret_assets.domain.similarity.approximate.cells import require_faiss_for
+from imgret_assets.domain.similarity.approximate.recall import recall_fields, recall_of_neighbours
+from imgret_assets.domain.similarity.approximate.searches import CellNeighbours, find_neighbours_in_cells
 from imgret_assets.domain.similarity.brute_force import UpdatedLists, nearest_neighbours, update_neighbours
 from imgret_assets.domain.similarity.cascade import CascadeOptions, NearestSearch, projections_path
 from imgret_assets.domain.similarity.equal_vectors import (
@@ -87,6 +92,7 @@ class NeighboursReport:
         how: in a line, what was searched and why.
         written: False where the table was already equal to the embeddings.
         seconds: time the refresh took.
+        metadata: those of the table.
     """
 
     space: str
@@ -96,14 +102,16 @@ class NeighboursReport:
     how: str
     written: bool
     seconds: float
+    metadata: NearestMetadata | None = None
 
     @property
     def summary(self) -> str:
         """The report in a line."""
         neighbours = f"{counted(self.rows, 'nearest neighbour')} of {counted(self.images, 'image')}"
+        caveat = f" {self.metadata.caveat}" if self.metadata is not None and not self.metadata.exact else ""
         if not self.written:
-            return f"{neighbours}: {self.how}, nothing was computed."
-        return f"{neighbours}: {self.how}; {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s."
+            return f"{neighbours}: {self.how}, nothing was computed.{caveat}"
+        return f"{neighbours}: {self.how}; {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s.{caveat}"
 
 
 def refresh_neighbours(
@@ -135,28 +143,72 @@ def refresh_neighbours(
         count = len(listing.paths)
         current = NEAREST.current_metadata(home.warehouse, space, listing.coverage)
         snapshot_is_current = snapshot_matches(home, NEAREST_KIND, space, listing.coverage)
-        if current is not None and current.kept == KEPT and snapshot_is_current:
+        if (
+            current is not None
+            and current.kept == KEPT
+            and snapshot_is_current
+            and method.answers_settings(home.settings, current, count)
+        ):
             rows = tables.count_rows(path)
-            return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0)
+            return NeighboursReport(space, count, rows, 0, "nothing changed", False, 0.0, current)
+        require_faiss_for(home.settings, count)
         vectors = read_vectors(home, space, listing)
         groups = group_equal_rows(vectors)
         searched = groups.first_rows
-        earlier, how = _earlier_lists(home, space, listing, searched, NEAREST.metadata(home.warehouse, space))
+        earlier_metadata = NEAREST.metadata(home.warehouse, space)
+        earlier, how = _earlier_lists(home, space, listing, searched, earlier_metadata)
+        if earlier is not None and earlier_metadata is not None:
+            reason = method.reason_to_search_all(home.settings, earlier_metadata, count, len(earlier.new_rows))
+            earlier, how = (earlier, how) if reason is None else (None, f"all against all: {reason}")
         if not groups.all_single:
             how += f"; {count - len(groups):,} images have the vector of an earlier path and are not searched"
         if log is not None:
             log(how)
         vectors = keep_first_rows(vectors, groups)
         shards = listing.shard_numbers[searched]
-        lists, compared = _search(home, space, vectors, shards, earlier, progress or (lambda _: None), cluster)
+        probes, cells = home.settings.probes, None
+        if earlier is None and method.is_approximate(home.settings.pair_search, len(vectors)):
+            found = _search_in_cells(home, vectors, method.CellOptions(probes), progress)
+            lists, compared, cells = found.lists, found.compared, found.cells
+            how = f"approximate, {probes} of {cells:,} cells; {how}"
+        else:
+            lists, compared = _search(home, space, vectors, shards, earlier, progress or (lambda _: None), cluster)
+            if earlier is not None and earlier_metadata is not None:
+                cells = earlier_metadata.cells
+        accuracy = _accuracy(home, vectors, lists, probes, cells)
         table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, NEAREST_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         _write_lists(home, space, lists, searched, listing.coverage)
-        metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT)
+        metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT, **accuracy)
         tables.write(path, table, metadata.as_metadata())
         _answers(home, space).remove_all()
-        return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started)
+        return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started, metadata)
+
+
+def _search_in_cells(
+    home: Home, vectors: np.ndarray, cells: method.CellOptions, progress: Listener | None
+) -> CellNeighbours:
+    """Return the lists with their reserve by an approximate search."""
+    # The blocks of cells are too small for a GPU.
+    options = CascadeOptions(memory_bytes=_memory_bytes(home))
+    return find_neighbours_in_cells(vectors, KEPT + RESERVE, KEPT, cells, options=options, progress=progress)
+
+
+def _accuracy(home: Home, vectors: np.ndarray, lists: NeighbourLists, probes: int, cells: int | None) -> dict[str, Any]:
+    """Return the metadata that say whether lists are exact, and if not, how many of the true neighbours they have.
+
+    Args:
+        home: the home.
+        vectors: float32 (n, dim), those of the lists.
+        lists: the lists, or lists that were completed from approximate ones.
+        probes: number of cells that a vector visited.
+        cells: number of cells; None if all vectors were compared with all.
+    """
+    if cells is None:
+        return {}
+    recall = recall_of_neighbours(vectors, lists, KEPT, memory_bytes=_memory_bytes(home))
+    return {"exact": False, "method": method.METHOD, "probes": probes, "cells": cells} | recall_fields(recall)
 
 
 def load_neighbours(home: Home, space: str) -> Neighbours:
@@ -203,8 +255,12 @@ def load_neighbours_of_groups(
     if stored is not None and np.array_equal(stored[1], groups.first_rows):
         lists = stored[0]
     else:
-        shards = listing.shard_numbers[groups.first_rows]
-        lists = _search(home, space, vectors, shards, None, lambda _: None).lists
+        metadata = NEAREST.metadata(home.warehouse, space)
+        if metadata is not None and metadata.probes is not None and metadata.cells is not None:
+            lists = _search_in_cells(home, vectors, method.CellOptions(metadata.probes, metadata.cells), None).lists
+        else:
+            shards = listing.shard_numbers[groups.first_rows]
+            lists = _search(home, space, vectors, shards, None, lambda _: None).lists
         _write_lists(home, space, lists, groups.first_rows, listing.coverage)
         _answers(home, space).remove_all()
     paths = listing.paths.take(groups.first_rows)

@@ -12,13 +12,15 @@ Both searches return the same pairs with the same scores, to the last bit: in bo
 
 import time
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.runtime.progress import Listener, Progress
+from imgret_assets.domain.similarity.approximate import method
+from imgret_assets.domain.similarity.approximate.searches import search_pairs_in_cells
 from imgret_assets.domain.similarity.brute_force import blocks_of_pairs, pairs_above
 from imgret_assets.domain.similarity.cascade import CascadeOptions, PairSearch
 from imgret_assets.domain.similarity.equal_vectors import group_equal_rows, keep_first_rows
@@ -27,6 +29,7 @@ from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_assets.domain.similarity.pieces.computing import Compute, ComputeHere, solve
 from imgret_assets.errors import TooManyPairsError
+from imgret_assets.settings import DEFAULT_PROBES
 
 # Up to so many pairs brute force takes a second or so: less than loading the cascade's compiled loops.
 BRUTE_FORCE_PAIRS = 30_000_000
@@ -44,7 +47,9 @@ class SearchOptions:
         max_neighbours: keep a pair only if it is among the best so many of one of its two images; None keeps all.
         memory_bytes: bound on what a search holds in addition to the vectors.
         device: value of IMGRET_DEVICE: `auto`, `cpu`, `cuda`, `mps`. Only `cuda` and `auto` may use a GPU.
-        algorithm: value of IMGRET_PAIR_SEARCH: `cascade`, or `brute_force` to compare every pair in full.
+        algorithm: value of IMGRET_PAIR_SEARCH: `cascade`, `brute_force` to compare every pair in full, or `approximate`
+            to compare only pairs that share a cell, where all of many rows are compared.
+        probes: number of cells that a row visits in an approximate search.
         projections: file with what the cascade has computed of each vector, for a later search of some rows.
         cluster: where the cascade compares; None for this process. A search that keeps answers can use one.
     """
@@ -54,6 +59,7 @@ class SearchOptions:
     memory_bytes: int = 2 << 30
     device: str = "cpu"
     algorithm: str = "cascade"
+    probes: int = DEFAULT_PROBES
     projections: Path | None = None
     cluster: RayCluster | None = None
 
@@ -67,12 +73,14 @@ class SearchResult:
         left_out: number of pairs that the cap on neighbours left out.
         algorithm: how they were found, in a few words.
         compared: number of pairs that were compared, of rows with equal vectors only one.
+        cells: number of cells of an approximate search, which may have missed pairs; None for an exact one.
     """
 
     pairs: ScoredPairs
     left_out: int
     algorithm: str
     compared: int
+    cells: int | None = None
 
 
 def search_pairs(
@@ -87,6 +95,8 @@ def search_pairs(
     may_overwrite: bool = False,
 ) -> SearchResult:
     """Return all pairs whose score is greater than the threshold, by the faster of two exact searches.
+
+    Only where `options` say so, and all of many rows are compared, is the search approximate: pairs may be missing.
 
     Args:
         vectors: float32 (n, dim), finite, no zero rows, any norm.
@@ -123,6 +133,8 @@ def search_pairs(
         most //= _BRUTE_FORCE_PAIRS_OF_SOME_ROWS
     if options.max_neighbours is None and to_compare > most:
         _refuse_dense(vectors, threshold, to_compare, options)
+    if rows is None and method.is_approximate(options.algorithm, count):
+        return _search_in_cells(vectors, threshold, options, collector, progress)
     if to_compare <= most or options.algorithm == "brute_force":
         return _search_by_brute_force(vectors, threshold, rows, collector, progress)
     cascade_options = CascadeOptions(
@@ -263,6 +275,19 @@ def _search_by_cascade(
             progress(Progress("pairs", compared, to_compare, time.monotonic() - started))
     widths = "+".join(map(str, search.plan.widths))
     return collector.result(f"cascade of {widths} of {search.dim} coordinates")
+
+
+def _search_in_cells(
+    vectors: np.ndarray, threshold: float, options: SearchOptions, collector: PairCollector, progress: Listener
+) -> SearchResult:
+    cells = method.CellOptions(options.probes)
+    # The blocks of cells are too small for a GPU.
+    compared_by = CascadeOptions(memory_bytes=options.memory_bytes)
+    found = search_pairs_in_cells(vectors, threshold, cells, options=compared_by, progress=progress)
+    for pairs, share_done in found.parts(progress):
+        collector.add(pairs, share_done)
+    result = collector.result(f"approximate: {options.probes} of {found.cells:,} cells")
+    return replace(result, compared=found.search.pair_count, cells=found.cells)
 
 
 def _refuse_dense(vectors: np.ndarray, threshold: float, to_compare: int, options: SearchOptions) -> None:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +21,10 @@ import pyarrow as pa
 from imgret_assets.domain.cluster.ray_cluster import RayCluster
 from imgret_assets.domain.embeddings.table_reader import Listing, coverage_of, list_embeddings, read_vectors
 from imgret_assets.domain.runtime.progress import Listener
-from imgret_assets.domain.similarity.cascade import projections_path
+from imgret_assets.domain.similarity.approximate import method
+from imgret_assets.domain.similarity.approximate.cells import require_faiss_for
+from imgret_assets.domain.similarity.approximate.recall import recall_fields, recall_of_pairs
+from imgret_assets.domain.similarity.cascade import CascadeOptions, projections_path
 from imgret_assets.domain.similarity.pair_arrays import ScoredPairs, among_best_neighbours, merge_pairs, no_pairs
 from imgret_assets.domain.similarity.pair_search import SearchOptions, SearchResult, search_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
@@ -55,6 +59,7 @@ class PairsReport:
         left_out: number of pairs that the cap on neighbours left out. It is exact after all images were compared with
             all, and may count a pair twice after small changes, because pairs left out earlier are not compared again.
         algorithm: in a few words, how pairs were found; empty where nothing was compared.
+        metadata: those of the table.
     """
 
     space: str
@@ -67,18 +72,21 @@ class PairsReport:
     seconds: float
     left_out: int = 0
     algorithm: str = ""
+    metadata: PairsMetadata | None = None
 
     @property
     def summary(self) -> str:
         """The report in a line."""
         pairs = f"{counted(self.pairs, 'pair')} of {counted(self.images, 'image')} above {self.threshold:g}"
+        caveat = f" {self.metadata.caveat}" if self.metadata is not None and not self.metadata.exact else ""
         if not self.written:
-            return f"{pairs}: {self.how}, nothing was computed."
+            return f"{pairs}: {self.how}, nothing was computed.{caveat}"
         left_out = (
             f" About {self.left_out:,} pairs beyond IMGRET_MAX_NEIGHBOURS were left out." if self.left_out else ""
         )
         return (
-            f"{pairs}: {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s ({self.algorithm}).{left_out}"
+            f"{pairs}: {counted(self.compared, 'pair')} compared in {self.seconds:.1f} s "
+            f"({self.algorithm}).{left_out}{caveat}"
         )
 
 
@@ -128,10 +136,16 @@ def refresh_pairs(
         discard_damaged(home, [tables.pairs_path(home.warehouse, space), snapshot_path(home, _KIND, space)])
         listing = list_embeddings(home, space)
         current = PAIRS.current_metadata(home.warehouse, space, listing.coverage)
-        if current is not None and (current.threshold, current.max_neighbours) == (threshold, max_neighbours):
+        count = len(listing.paths)
+        if (
+            current is not None
+            and (current.threshold, current.max_neighbours) == (threshold, max_neighbours)
+            and method.answers_settings(home.settings, current, count)
+        ):
             rows = tables.count_rows(tables.pairs_path(home.warehouse, space))
-            count = len(listing.paths)
-            report = PairsReport(space, threshold, count, rows, 0, "nothing changed", False, 0.0, current.cut)
+            report = PairsReport(
+                space, threshold, count, rows, 0, "nothing changed", False, 0.0, current.cut, metadata=current
+            )
         else:
             earlier = PAIRS.metadata(home.warehouse, space)
             report = _recompute(
@@ -153,8 +167,13 @@ def _recompute(
     started: float,
 ) -> PairsReport:
     plan = _plan(home, space, threshold, listing, earlier)
+    if plan.rows is not None and earlier is not None:
+        reason = method.reason_to_search_all(home.settings, earlier, len(listing.paths), len(plan.rows))
+        plan = plan if reason is None else _all_against_all(reason)
     log(plan.how)
     count, max_neighbours = len(listing.paths), home.settings.max_neighbours
+    if plan.rows is None:
+        require_faiss_for(home.settings, count)
     result = SearchResult(no_pairs(), 0, "nothing to compare", 0)
     answers = AnswerFiles(home.work / _KIND / space)
     if plan.rows is None or len(plan.rows):
@@ -184,13 +203,51 @@ def _recompute(
         images=count,
         max_neighbours=max_neighbours,
         cut=left_out,
+        **_accuracy(home, space, threshold, listing, pairs, result.cells, earlier if plan.rows is not None else None),
     )
     write_pairs(home, space, pairs, listing.paths, metadata)
     answers.remove_all()
     seconds = time.monotonic() - started
     return PairsReport(
-        space, threshold, count, len(pairs), result.compared, plan.how, True, seconds, left_out, result.algorithm
+        space, threshold, count, len(pairs), result.compared, plan.how, True, seconds, left_out, result.algorithm,
+        metadata,
+    )  # fmt: skip
+
+
+def _accuracy(
+    home: Home,
+    space: str,
+    threshold: float,
+    listing: Listing,
+    pairs: ScoredPairs,
+    cells: int | None,
+    completed: PairsMetadata | None,
+) -> dict[str, Any]:
+    """Return the metadata that say whether the table is exact, and if not, how many of the true pairs it has.
+
+    Args:
+        home: the home.
+        space: id of the embedding space.
+        threshold: that of the pairs.
+        listing: all images.
+        pairs: those of the table.
+        cells: number of cells of the search; None if it was exact.
+        completed: metadata of an earlier table whose pairs are among these; None where all images were compared.
+    """
+    settings = home.settings
+    if completed is not None and not completed.exact:
+        cells = completed.cells
+    if cells is None:
+        return {}
+    recall = recall_of_pairs(
+        read_vectors(home, space, listing),
+        pairs,
+        threshold,
+        max_neighbours=settings.max_neighbours,
+        options=CascadeOptions(memory_bytes=int(settings.memory_gb * 2**30), device=settings.device),
     )
+    searched = {"exact": False, "method": method.METHOD, "probes": settings.probes, "cells": cells}
+    return searched | recall_fields(recall)
 
 
 def _search_options(home: Home, space: str, cluster: RayCluster | None) -> SearchOptions:
@@ -201,6 +258,7 @@ def _search_options(home: Home, space: str, cluster: RayCluster | None) -> Searc
         memory_bytes=int(settings.memory_gb * 2**30),
         device=settings.device,
         algorithm=settings.pair_search,
+        probes=settings.probes,
         projections=projections_path(home.work / _KIND, space),
         cluster=cluster,
     )

@@ -16,8 +16,15 @@ def _optional(parse: Callable[[str], Any]) -> Callable[[str], Any]:
     return lambda text: None if text == "None" else parse(text)
 
 
+def _boolean(text: str) -> bool:
+    if text not in ("True", "False"):
+        raise ValueError(text)
+    return text == "True"
+
+
 _PARSERS: dict[Any, Callable[[str], Any]] = {
     str: str,
+    bool: _boolean,
     int: int,
     float: float,
     int | None: _optional(int),
@@ -121,7 +128,51 @@ class DerivedMetadata(TableMetadata):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PairsMetadata(DerivedMetadata):
+class ComparedMetadata(DerivedMetadata):
+    """Metadata of a table for which images were compared with each other, all or only those that share a cell.
+
+    A table without these keys is exact.
+
+    Attributes:
+        exact: whether all images were compared with all; otherwise rows may be missing. No row is ever wrong.
+        method: how an approximate search was done; empty for an exact one.
+        probes: number of cells that each image visited.
+        cells: number of cells.
+        recall: of a random sample of images, the mean share of an image's true rows that the table has; None where no
+            sampled image has any.
+        recall_at_least: lower limit of that mean over all images, with a confidence of 95 %.
+        recall_images: number of sampled images that have true rows.
+    """
+
+    exact: bool = True
+    method: str = ""
+    probes: int | None = None
+    cells: int | None = None
+    recall: float | None = None
+    recall_at_least: float | None = None
+    recall_images: int | None = None
+
+    @property
+    def search(self) -> str:
+        """How the search was done, for tables made from this one; empty where it was exact."""
+        return "" if self.exact else f"{self.method}, {self.probes} of {self.cells} cells"
+
+    @property
+    def caveat(self) -> str:
+        """A sentence that says what an approximate table lacks; empty for an exact one."""
+        if self.exact:
+            return ""
+        if self.recall is None or self.recall_at_least is None:
+            return f"Approximate ({self.probes} of {self.cells} cells): rows may be missing; no sampled image has any."
+        return (
+            f"Approximate ({self.probes} of {self.cells} cells): of an image's true rows it has {self.recall:.2%} on "
+            f"average, by a sample of {self.recall_images:,} images; at least {self.recall_at_least:.2%} with 95 % "
+            "confidence."
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairsMetadata(ComparedMetadata):
     """Metadata of the pairs table.
 
     Attributes:
@@ -138,7 +189,7 @@ class PairsMetadata(DerivedMetadata):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NearestMetadata(DerivedMetadata):
+class NearestMetadata(ComparedMetadata):
     """Metadata of the nearest neighbours table.
 
     Attributes:

@@ -14,6 +14,9 @@ from imgret_assets.domain.storage.table_metadata import (
 )
 
 # Keys and texts as homes have them: a change here makes every existing home compute its tables again.
+EXACT = {"exact": "True", "method": ""} | dict.fromkeys(
+    ("probes", "cells", "recall", "recall_at_least", "recall_images"), "None"
+)
 ON_DISK = [
     (
         PairsMetadata(space="m-1", coverage="c", threshold=0.1 + 0.2, images=3, max_neighbours=None, cut=2),
@@ -24,9 +27,36 @@ ON_DISK = [
             "images": "3",
             "max_neighbours": "None",
             "cut": "2",
+            **EXACT,
         },
     ),
-    (NearestMetadata(space="m-1", coverage="c", kept=20), {"space": "m-1", "coverage": "c", "kept": "20"}),
+    (NearestMetadata(space="m-1", coverage="c", kept=20), {"space": "m-1", "coverage": "c", "kept": "20", **EXACT}),
+    (
+        NearestMetadata(
+            space="m-1",
+            coverage="c",
+            kept=20,
+            exact=False,
+            method="cells",
+            probes=3,
+            cells=40,
+            recall=0.1 + 0.2,
+            recall_at_least=0.25,
+            recall_images=1000,
+        ),
+        {
+            "space": "m-1",
+            "coverage": "c",
+            "kept": "20",
+            "exact": "False",
+            "method": "cells",
+            "probes": "3",
+            "cells": "40",
+            "recall": "0.30000000000000004",
+            "recall_at_least": "0.25",
+            "recall_images": "1000",
+        },
+    ),
     (
         DuplicatesMetadata(space="m-1", coverage="c", method="phash 9", images=3, pending=0, storage="d"),
         {"space": "m-1", "coverage": "c", "method": "phash 9", "images": "3", "pending": "0", "storage": "d"},

@@ -61,12 +61,14 @@ later tests are the same.
 
 Modules, from the bottom: `bounds` (proof and margins), `parallel`, `plans`, `options`, `basis`, `projections`,
 `kernels` and `preparation_kernels`, `prepared_chunk` (what comparing two chunks takes), `preparation` (all that is
-computed once), `gpu_bounds`, `sieve` (the comparison of two chunks), `pairs`, `nearest_search`.
+computed once), `gpu_bounds`, `sieve` (the comparison of two chunks), `pairs`, `nearest_search`,
+`cell_search` (a part of all comparisons, for approximate searches).
 """
 
+from imgret_assets.domain.similarity.cascade.cell_search import NearestInCells, PairsInCells
 from imgret_assets.domain.similarity.cascade.nearest_search import NearestSearch
 from imgret_assets.domain.similarity.cascade.options import CascadeOptions
 from imgret_assets.domain.similarity.cascade.pairs import PairSearch
 from imgret_assets.domain.similarity.cascade.projections import projections_path
 
-__all__ = ["CascadeOptions", "NearestSearch", "PairSearch", "projections_path"]
+__all__ = ["CascadeOptions", "NearestInCells", "NearestSearch", "PairSearch", "PairsInCells", "projections_path"]

@@ -1,0 +1,1 @@
+"""Tests of imgret_assets."""
