@@ -15,6 +15,7 @@ import pytest
 from neo4j import Driver
 
 from imgret_assets.domain.graph import graph_record
+from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.image_nodes import sync_nodes
 from imgret_assets.domain.images.crop import PERCENT, Crop
 from imgret_assets.domain.operations.backlog import read_backlog
@@ -266,11 +267,16 @@ def test_an_image_that_the_graph_lacks_is_no_hit(graphs: Graphs, monkeypatch: py
     assert answer.results == best[2:5]
 
 
-def test_vectors_come_back_without_a_relationship_being_written_again(graphs: Graphs) -> None:
+def test_vectors_come_back_without_a_relationship_being_written_again(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     graph = graphs.with_vectors
     home, space = graph.chain.home, graph.chain.space
     with graph.database() as database:
+        # The first shards as to an older server.
+        monkeypatch.setattr(Database, "takes_packed_vectors", False)
         report = sync_nodes(home, database, space, home.shards[:2])
+        monkeypatch.undo()
         # Queries go on with the tables until all shards have theirs.
         assert not report.indexed
         assert graph.state()["vectors"] is False
