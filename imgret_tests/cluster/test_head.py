@@ -28,12 +28,14 @@ def meanwhile(computed):
         say("computed")
         wait()
 try:
-    say(pairs_digest(lambda search: search.compute_on(cluster, folder), folder, meanwhile))
+    say("digest: " + pairs_digest(lambda search: search.compute_on(cluster, folder), folder, meanwhile))
 except ClusterError as error:
     say(f"error: {error}")
+except Exception as error:
+    say(f"unnamed: {error!r}")
 """
 # Ray gives up by itself once the head has been silent for so long.
-_ENDS_WITHIN_S = 20.0
+_ENDS_WITHIN_S = 60.0
 
 
 def test_the_head_is_killed_and_the_next_run_goes_on_from_the_files(cluster: ClusterOfNodes, tmp_path: Path) -> None:
@@ -41,12 +43,14 @@ def test_the_head_is_killed_and_the_next_run_goes_on_from_the_files(cluster: Clu
         assert driver.hear() == "computed"
         other.go()
         assert other.hear() == "killed"
-        line, _ = driver.popen.communicate("go\n", timeout=_ENDS_WITHIN_S)
+        lines, _ = driver.popen.communicate("go\n", timeout=_ENDS_WITHIN_S)
         other.go()
         other.popen.wait(_ENDS_WITHIN_S)
+    # Ray writes lines of its own among these.
+    answers = [line for line in lines.splitlines() if line.startswith(("digest: ", "error: ", "unnamed: "))]
     expected = pairs_digest()
     # It notices the loss, is ended by Ray itself, or is faster than both: that depends on whose raylet it uses.
-    assert line.strip() in ("", expected) or line.startswith("error: "), line
+    assert answers in ([], [f"digest: {expected}"]) or answers[0].startswith("error: "), lines
     finished = len(list(tmp_path.glob("*.npz")))
     assert finished >= 5
     connection = connect(cluster.address)
