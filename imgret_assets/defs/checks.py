@@ -19,6 +19,8 @@ from imgret_assets.domain.graph import consistency
 from imgret_assets.domain.graph.connection import Database
 from imgret_assets.domain.graph.relationship_kinds import KINDS
 from imgret_assets.domain.graph.relationship_sync import table_of
+from imgret_assets.domain.similarity.approximate.recall import CONFIDENCE, LEAST_RECALL
+from imgret_assets.domain.similarity.table_accuracy import COMPARED_TABLES, check_recall
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.errors import TableError
 
@@ -99,6 +101,17 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
             "finite_nonzero_vectors",
             table_checks.check_vectors,
             description="All vectors are finite and not zero.",
+        ),
+        *(
+            build_table_check(
+                table.asset,
+                "recall_above_limit",
+                partial(check_recall, table=table),
+                description=f"The {table.title} is exact, or approximate with a recall of at least {LEAST_RECALL:.0%}, "
+                f"with {CONFIDENCE:.0%} confidence by a random sample of images that were compared with all.",
+                severity=dg.AssetCheckSeverity.WARN,
+            )
+            for table in COMPARED_TABLES
         ),
         build_graph_check(
             "image_nodes",

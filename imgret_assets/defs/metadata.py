@@ -85,8 +85,9 @@ _LAYERS = {
     "raw": "**raw**: the image files on the disk. `raw_images` lists the files of a shard with hash, size and status. "
     "It opens only files whose size or times have changed. All other assets start from its manifest.",
     "vectors": "**vectors**: parquet tables computed from the files, without a database. `embeddings` has a vector for "
-    "each usable image. Pairs, neighbours, duplicates and groups are computed exactly from it; the cost of a refresh "
-    "depends on what has changed. `similarity_report` shows what a score means for this collection.",
+    "each usable image. Pairs, neighbours, duplicates and groups are computed exactly from it, unless "
+    "`IMGRET_PAIR_SEARCH=approximate` lets pairs and neighbours be missing; the cost of a refresh depends on what has "
+    "changed. `similarity_report` shows what a score means for this collection.",
     "graph": "**graph**: Neo4j, made equal to the tables by writing the differences: `:Image` nodes with a vector "
     "index, `SIMILAR_TO`, `DUPLICATE_OF` and `DECIDED` relationships, the property `group`. It can be rebuilt from the "
     "tables at any time, and manual changes are repaired.",

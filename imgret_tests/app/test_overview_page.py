@@ -1,5 +1,7 @@
 """The page Overview over a home without images, without most tables, and without a graph; trying a threshold."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from streamlit.testing.v1 import AppTest
@@ -9,6 +11,7 @@ from imgret_assets.app.views import overview_page
 from imgret_assets.domain.analysis.calibration import ThresholdReport, ThresholdRow
 from imgret_assets.domain.analysis.threshold_samples import ThresholdSamples
 from imgret_assets.domain.images.manifest import refresh_manifest
+from imgret_assets.domain.operations.overview import read_overview
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.fake_search import FakeServer, page_test
 from imgret_tests.support.odd_files import saved
@@ -51,6 +54,18 @@ def test_raw_files_beside_a_jpeg_are_counted_apart(page: AppTest, server: FakeSe
     assert not page.exception
     assert {metric.label: metric.value for metric in page.metric}["Unusable"] == "0"
     assert any("1 camera raw file beside a JPEG" in caption.value for caption in page.caption)
+
+
+@pytest.mark.usefixtures("library")
+def test_an_approximate_table_is_named_with_its_recall(
+    page: AppTest, server: FakeServer, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sentence = "Pairs table. Approximate (32 of 2000 cells): at least 98.20% with 95 % confidence."
+    overview = read_overview(home, None)
+    monkeypatch.setattr(overview_page, "read_overview", lambda *_: replace(overview, caveats=(sentence,)))
+    page.run()
+    assert not page.exception
+    assert any("at least 98.20% with 95 % confidence" in info.value.replace("\\", "") for info in page.info)
 
 
 @pytest.mark.usefixtures("library")

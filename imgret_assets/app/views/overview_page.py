@@ -95,6 +95,8 @@ def _show_tables(overview: Overview) -> None:
             "written": st.column_config.DatetimeColumn(format="distance"),
         },
     )
+    for sentence in overview.caveats:
+        st.info(markdown_text(sentence))
     if overview.backlog.behind:
         st.warning(f"{markdown_text(overview.backlog.summary)} {_NEXT_STEP}")
 

@@ -120,10 +120,11 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
         path = tables.groups_path(home.warehouse, space)
         discard_damaged(home, [path])
         listing = list_embeddings(home, space)
-        NEAREST.require_current(home.warehouse, space, listing.coverage)
+        searched = NEAREST.require_current(home.warehouse, space, listing.coverage).search
         labels = labels_of(home, listing.paths)
         current = GROUPS.current_metadata(home.warehouse, space, listing.coverage)
-        if current is not None and (current.method, current.requested_min_score) == (METHOD, min_score):
+        state = METHOD, min_score, searched
+        if current is not None and (current.method, current.requested_min_score, current.neighbours) == state:
             return _report(space, current.min_score, *_read_groupings(path), labels, None)
         earlier = GROUPS.metadata(home.warehouse, space)
         earlier_method = earlier.method if earlier is not None and earlier.method != METHOD else ""
@@ -138,6 +139,7 @@ def refresh_groups(home: Home, space: str, *, min_score: float | None = None) ->
             method=METHOD,
             requested_min_score=min_score,
             min_score=grouping.min_score,
+            neighbours=searched,
         )
         tables.write(path, as_table(listing.paths, grouping), metadata.as_metadata())
         seconds = time.monotonic() - started

@@ -85,9 +85,9 @@ def refresh_map(home: Home, space: str) -> MapReport:
         path = tables.map_path(home.warehouse, space)
         discard_damaged(home, [path, snapshot_path(home, _KIND, space)])
         listing = list_embeddings(home, space)
-        NEAREST.require_current(home.warehouse, space, listing.coverage)
+        searched = NEAREST.require_current(home.warehouse, space, listing.coverage).search
         current = MAP.current_metadata(home.warehouse, space, listing.coverage)
-        if current is not None and current.method == METHOD:
+        if current is not None and (current.method, current.neighbours) == (METHOD, searched):
             return MapReport(space, len(listing.paths), 0, laid_out=False, written=False, seconds=0.0)
         earlier = MAP.metadata(home.warehouse, space)
         vectors = read_vectors(home, space, listing)
@@ -102,14 +102,18 @@ def refresh_map(home: Home, space: str) -> MapReport:
         is_new = ~np.isfinite(of_groups[:, 0])
         placed = int(is_new.sum())
         placed_in_all = placed + (0 if earlier is None else earlier.placed)
-        is_same_method = earlier is not None and earlier.method == METHOD
+        is_same_method = earlier is not None and (earlier.method, earlier.neighbours) == (METHOD, searched)
         laid_out = not is_same_method or placed_in_all > PLACED_SHARE * len(equal)
         start = None if is_new.all() else place(of_groups, neighbours)
         positions = lay_out(vectors, neighbours, start) if laid_out or start is None else start
         # The snapshot comes first: its hash shows whether it belongs to the table.
         write_snapshot(home, _KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         metadata = MapMetadata(
-            space=space, coverage=listing.coverage, method=METHOD, placed=0 if laid_out else placed_in_all
+            space=space,
+            coverage=listing.coverage,
+            method=METHOD,
+            placed=0 if laid_out else placed_in_all,
+            neighbours=searched,
         )
         tables.write(path, _as_table(listing.paths, positions[equal.group_of]), metadata.as_metadata())
         return MapReport(

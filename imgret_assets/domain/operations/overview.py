@@ -17,6 +17,7 @@ import pyarrow as pa
 from imgret_assets.domain.embeddings.table_reader import embeddings_files, read_shard
 from imgret_assets.domain.images.image_status import Status
 from imgret_assets.domain.operations.backlog import DAMAGED, MISSING, AssetState, Backlog, read_backlog
+from imgret_assets.domain.similarity.table_accuracy import caveats
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import DERIVED_TABLES
 from imgret_assets.domain.storage.home import Home
@@ -56,7 +57,8 @@ class Unusable:
 class Overview:
     """The tables of a home and one space, what is behind, number and size of the files, and the unusable files.
 
-    `raw_of_images` is the number of camera raw files that belong to the JPEG of the same shot.
+    `raw_of_images` is the number of camera raw files that belong to the JPEG of the same shot. `caveats` are sentences
+    about approximate tables.
     """
 
     files: int
@@ -65,6 +67,7 @@ class Overview:
     unusable: list[Unusable]
     backlog: Backlog
     raw_of_images: int = 0
+    caveats: tuple[str, ...] = ()
 
 
 def read_overview(home: Home, space: str | None) -> Overview:
@@ -103,7 +106,8 @@ def read_overview(home: Home, space: str | None) -> Overview:
     ]
     backlog = read_backlog(home, space)
     asset_tables = [_asset_table(state, files) for state, files in _files_of_tables(home, space, backlog)]
-    return Overview(files, size_bytes, asset_tables, unusable, backlog, raw_of_images)
+    sentences = () if space is None else tuple(caveats(home, space))
+    return Overview(files, size_bytes, asset_tables, unusable, backlog, raw_of_images, sentences)
 
 
 def _files_of_tables(home: Home, space: str | None, backlog: Backlog) -> Iterator[tuple[AssetState, list[Path]]]:

@@ -225,9 +225,11 @@ class GroupsMetadata(DerivedMetadata):
         method: name of the method and its parameters.
         requested_min_score: minimum cosine with the representative as it was requested; None for the method's own.
         min_score: minimum cosine with the representative that was applied.
+        neighbours: how the nearest neighbours were searched (`ComparedMetadata.search`); empty where they are exact.
     """
 
     method: str
+    neighbours: str = ""
     requested_min_score: float | None = field(metadata={"key": "asked_least"})
     min_score: float = field(metadata={"key": "least"})
 
@@ -239,9 +241,11 @@ class MapMetadata(DerivedMetadata):
     Attributes:
         method: name of the method and its parameters.
         placed: images placed beside their neighbours since all were laid out.
+        neighbours: how the nearest neighbours were searched (`ComparedMetadata.search`); empty where they are exact.
     """
 
     method: str
+    neighbours: str = ""
     placed: int
 
 

@@ -9,6 +9,8 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
+from imgret_assets.domain.analysis.groups_table import refresh_groups
+from imgret_assets.domain.analysis.map_table import refresh_map
 from imgret_assets.domain.embeddings.table_reader import list_embeddings, read_vectors
 from imgret_assets.domain.similarity import neighbours_table, pairs_table
 from imgret_assets.domain.similarity.approximate import method
@@ -19,11 +21,12 @@ from imgret_assets.domain.similarity.neighbours_table import (
     refresh_neighbours,
 )
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.similarity.table_accuracy import caveats, check_recall
 from imgret_assets.domain.storage import tables
 from imgret_assets.domain.storage.derived_tables import NEAREST, PAIRS
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.table_metadata import ComparedMetadata, NearestMetadata, PairsMetadata
-from imgret_assets.errors import SettingError, TooManyPairsError
+from imgret_assets.errors import SettingError, TableError, TooManyPairsError
 from imgret_tests.support.vector_tables import (
     SPACE,
     Vector,
@@ -265,3 +268,40 @@ def test_a_missing_extra_is_named_before_vectors_are_read(
     with pytest.raises(SettingError, match=r"imgret\[approximate\]"):
         refresh(approximate)
     assert not list(approximate.warehouse.glob("*/*/pairs.parquet"))
+
+
+def test_the_check_passes_by_the_lower_limit_of_the_recall(approximate: Home) -> None:
+    poor = with_settings(approximate, probes=1)
+    refresh_pairs(poor, SPACE.id, THRESHOLD)
+    finding = check_recall(poor, SPACE.id, table=PAIRS)  # type: ignore[arg-type]
+    metadata = pairs_metadata(poor)
+    assert not finding.passed
+    assert metadata.caveat in finding.summary
+    assert "raise IMGRET_PROBES" in finding.summary
+    assert (finding.facts["recall"], finding.facts["recall_at_least"]) == (metadata.recall, metadata.recall_at_least)
+    assert caveats(poor, SPACE.id) == [f"Pairs table. {metadata.caveat}"]
+    good = with_settings(approximate, probes=40)
+    refresh_pairs(good, SPACE.id, THRESHOLD)
+    finding = check_recall(good, SPACE.id, table=PAIRS)  # type: ignore[arg-type]
+    assert (finding.passed, finding.facts["exact"], finding.facts["recall"]) == (True, False, 1.0)
+    exact = with_settings(approximate, pair_search="cascade")
+    refresh_pairs(exact, SPACE.id, THRESHOLD)
+    finding = check_recall(exact, SPACE.id, table=PAIRS)  # type: ignore[arg-type]
+    assert (finding.passed, finding.summary, finding.facts) == (True, "exact: no row is missing", {"exact": True})
+    assert caveats(exact, SPACE.id) == []
+    with pytest.raises(TableError):
+        check_recall(exact, SPACE.id, table=NEAREST)  # type: ignore[arg-type]
+
+
+def test_groups_and_map_are_made_again_from_other_neighbours(approximate: Home) -> None:
+    """Their coverage stays the same."""
+    refresh_neighbours(approximate, SPACE.id)
+    assert refresh_groups(approximate, SPACE.id).written
+    assert refresh_map(approximate, SPACE.id).written
+    assert not refresh_groups(approximate, SPACE.id).written
+    assert not refresh_map(approximate, SPACE.id).written
+    exact = with_settings(approximate, pair_search="cascade")
+    refresh_neighbours(exact, SPACE.id)
+    assert refresh_groups(exact, SPACE.id).written
+    assert refresh_map(exact, SPACE.id).written
+    assert not refresh_map(exact, SPACE.id).written

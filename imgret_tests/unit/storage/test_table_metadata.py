@@ -63,7 +63,7 @@ ON_DISK = [
     ),
     (
         GroupsMetadata(space="m-1", coverage="c", method="Leiden", requested_min_score=None, min_score=0.25),
-        {"space": "m-1", "coverage": "c", "method": "Leiden", "asked_least": "None", "least": "0.25"},
+        {"space": "m-1", "coverage": "c", "method": "Leiden", "neighbours": "", "asked_least": "None", "least": "0.25"},
     ),
     (
         ThresholdsMetadata(space="m-1", coverage="c", version="2", report="{}", computed_for="b", duplicates="d"),

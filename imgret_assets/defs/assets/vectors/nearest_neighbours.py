@@ -17,6 +17,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.similarity.neighbours_table import KEPT, refresh_neighbours
+from imgret_assets.domain.similarity.table_accuracy import accuracy_facts
 from imgret_assets.domain.similarity.table_samples import sample_neighbours
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import NEAREST_SCHEMA, nearest_path
@@ -38,7 +39,10 @@ def nearest_neighbours(
     embedder: EmbedderResource,
     compute: ComputeResource,
 ) -> dg.MaterializeResult:
-    """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest."""
+    """One row for each of an image's 20 nearest other images, by exact cosine, rank 1 the nearest.
+
+    With IMGRET_PAIR_SEARCH=approximate nearer ones may be missing; `exact` and `recall` in the metadata tell.
+    """
     home = warehouse.open()
     log, space = context.log.info, embedder.space(home).id
     table = nearest_path(home.warehouse, space)
@@ -55,6 +59,7 @@ def nearest_neighbours(
             "compared_pairs": report.compared,
             "compared_per_second": rate(report.compared, report.seconds),
             "method": report.how,
+            **accuracy_facts(report.metadata),
             "written": report.written,
             "space": report.space,
             "table": dg.MetadataValue.path(str(table)),

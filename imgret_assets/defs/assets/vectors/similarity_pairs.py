@@ -19,6 +19,7 @@ from imgret_assets.defs.resources.embedder import EmbedderResource
 from imgret_assets.defs.resources.warehouse import WarehouseResource
 from imgret_assets.domain.runtime.progress import progress_listener
 from imgret_assets.domain.similarity.pairs_table import refresh_pairs
+from imgret_assets.domain.similarity.table_accuracy import accuracy_facts
 from imgret_assets.domain.similarity.table_samples import weakest_pairs
 from imgret_assets.domain.storage.home import Home
 from imgret_assets.domain.storage.tables import PAIRS_SCHEMA, pairs_path
@@ -50,7 +51,10 @@ def similarity_pairs(
     embedder: EmbedderResource,
     compute: ComputeResource,
 ) -> dg.MaterializeResult:
-    """One row for each unordered pair of images whose exact cosine is greater than the threshold."""
+    """One row for each unordered pair of images whose exact cosine is greater than the threshold.
+
+    With IMGRET_PAIR_SEARCH=approximate pairs may be missing; `exact` and `recall` in the metadata tell.
+    """
     home = warehouse.open()
     threshold = home.threshold if config.threshold is None else check_threshold(config.threshold)
     log, space = context.log.info, embedder.space(home).id
@@ -69,6 +73,7 @@ def similarity_pairs(
             "compared_pairs": report.compared,
             "compared_per_second": rate(report.compared, report.seconds),
             "method": report.how,
+            **accuracy_facts(report.metadata),
             "algorithm": report.algorithm,
             "pairs_beyond_max_neighbours": report.left_out,
             "written": report.written,
