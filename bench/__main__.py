@@ -9,7 +9,21 @@ from pathlib import Path
 
 import dagster as dg
 
-from bench import api, cluster, copies, driver, embedding, graph, loading, page, pairs, quality, refresh, ways
+from bench import (
+    api,
+    approximate,
+    cluster,
+    copies,
+    driver,
+    embedding,
+    graph,
+    loading,
+    page,
+    pairs,
+    quality,
+    refresh,
+    ways,
+)
 from bench.pictures import source_pictures
 from bench.report import Report, this_machine
 
@@ -28,6 +42,7 @@ SECTIONS = (
     "cluster",
     "loading",
     "driver",
+    "approximate",
 )
 
 
@@ -63,6 +78,7 @@ def main() -> None:
             "quality": lambda: quality.run(report, sources, work, say=_say),
             "ways": lambda: ways.run(report, sources, work, say=_say),
             "copies": lambda: copies.run(report, sources, work, say=_say),
+            "approximate": lambda: approximate.run(report, sources, work, say=_say),
             "cluster": lambda: cluster.run(report, sources, work, say=_say),
             "loading": lambda: loading.run(report, work, sizes=loading.Sizes(), say=_say),
             "driver": lambda: driver.run(report, work, say=_say),
