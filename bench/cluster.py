@@ -21,6 +21,7 @@ from bench.homes import open_bench_home
 from bench.pairs import THRESHOLD, mixtures, real_vectors
 from bench.pictures import repeated
 from bench.report import Measure, Report
+from bench.rounds import last_json
 from imgret_assets.domain.cluster.ray_cluster import RayCluster, connect
 from imgret_assets.domain.embeddings.embeddings_table import refresh_embeddings
 from imgret_assets.domain.images.manifest import refresh_manifest
@@ -33,7 +34,7 @@ from imgret_assets.domain.similarity.pieces.computing import ComputeHere, solve
 from imgret_assets.domain.storage.home import Home
 from imgret_tests.support.ray_nodes import ClusterOfNodes, running_nodes
 
-_ROWS, _NEAREST_ROWS, _IMAGES = 30_000, 10_000, 600
+_ROWS, _NEAREST_ROWS, _LARGE_ROWS, _IMAGES = 30_000, 10_000, 200_000, 600
 _STORE_BYTES = 600 << 20
 
 
@@ -48,6 +49,7 @@ def run(report: Report, sources: Sequence[Path], work: Path, *, say: Callable[[s
         _pairs(lines, cluster, nodes, wide, work)
         _nearest(lines, cluster, np.ascontiguousarray(wide[:_NEAREST_ROWS]), work)
         _embedding(lines, cluster, sources, work)
+    _large(lines, real, work)
     report.notes.append("cluster: a head without CPUs and two nodes of one CPU, all on this machine; no network")
 
 
@@ -67,6 +69,10 @@ class _Lines:
         self._report.measures.append(Measure(f"{work}: {how} [{digest[:8]}]", seconds, unit="s"))
         if pause is not None:
             self._report.measures.append(Measure(f"{work}: {how}, longest pause", pause, unit="s"))
+
+    def memory(self, name: str, peak_mb: float) -> None:
+        self._say(f"  {name}: {peak_mb:,.0f} MB")
+        self._report.measures.append(Measure(name, peak_mb / 1024, unit="GB"))
 
 
 def _pairs(lines: _Lines, cluster: RayCluster, nodes: ClusterOfNodes, vectors: np.ndarray, work: Path) -> None:
@@ -101,6 +107,15 @@ def _pairs(lines: _Lines, cluster: RayCluster, nodes: ClusterOfNodes, vectors: n
         lines.add(name, "two nodes", *search(there=True))
     lines.add(name, "two nodes, a worker killed", *search(there=True, meanwhile=kill_worker))
     lines.add(name, "two nodes, a node killed, a fresh one joins", *search(there=True, meanwhile=kill_node))
+
+
+def _large(lines: _Lines, real: np.ndarray, work: Path) -> None:
+    """In a process and on a cluster of its own, whose driver's memory is measured, vectors included."""
+    np.save(work / "real of the cluster.npy", real)
+    said = last_json("bench.cluster_once", work / "real of the cluster.npy", _LARGE_ROWS, 1280, work)
+    for how, found in said.items():
+        lines.add(f"pairs of {_LARGE_ROWS:,} x 1,280", how, found["seconds"], found["digest"])
+        lines.memory(f"pairs of {_LARGE_ROWS:,} x 1,280: {how}, memory of the driver", found["peak_mb"])
 
 
 def _nearest(lines: _Lines, cluster: RayCluster, vectors: np.ndarray, work: Path) -> None:
