@@ -13,7 +13,7 @@ they may differ from today's exact scores by up to 3e-15.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -75,7 +75,7 @@ class Neighbours:
         scores: float64 (n, k): their scores; -inf after the last one.
     """
 
-    paths: TextColumn
+    paths: Sequence[str]
     rows: np.ndarray
     scores: np.ndarray
 
