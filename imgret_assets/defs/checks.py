@@ -105,13 +105,13 @@ def default_checks() -> list[dg.AssetChecksDefinition]:
         *(
             build_table_check(
                 table.asset,
-                "recall_above_limit",
+                f"{rows}_recall_above_limit",
                 partial(check_recall, table=table),
                 description=f"The {table.title} is exact, or approximate with a recall of at least {LEAST_RECALL:.0%}, "
                 f"with {CONFIDENCE:.0%} confidence by a random sample of images that were compared with all.",
                 severity=dg.AssetCheckSeverity.WARN,
             )
-            for table in COMPARED_TABLES
+            for rows, table in zip(("pairs", "neighbours"), COMPARED_TABLES, strict=True)
         ),
         build_graph_check(
             "image_nodes",

@@ -75,7 +75,7 @@ def test_from_nothing_it_equals_brute_force(graph: Graph) -> None:
     graph.assert_right()
     assert outcome.embedded == 30
     assert outcome.failed_checks == []
-    assert len(outcome.checks) == 8
+    assert len(outcome.checks) == 10
     assert outcome.total("image_nodes", "created") == outcome.total("image_nodes", "dagster/partition_row_count") == 30
     [similar] = outcome.metadata("similar_to")
     assert similar["created"] == similar["dagster/row_count"] == len(graph.scores()) > 40
