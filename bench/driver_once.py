@@ -64,6 +64,7 @@ def main() -> None:
         places = earlier_paths.places_of(listing.paths.array)
         assert equal_texts(listing.vector_keys, earlier_keys, places).all()
         del earlier_paths, earlier_keys, places
+        pa.default_memory_pool().release_unused()
     rng = np.random.default_rng(17)
     with measured("chunks and pieces"):
         digests = rng.integers(0, 2**63, (count, 2), np.uint64)
