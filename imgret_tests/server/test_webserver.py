@@ -208,7 +208,8 @@ def test_the_ui_knows_the_assets(webserver: Webserver) -> None:
     }
     assert all(node["description"] for node in found.values())
     checked = {name for name, node in found.items() if node["hasAssetChecks"]}
-    assert checked == {"raw_images", "embeddings", "image_nodes", "similar_to", "duplicate_of", "decided"}
+    of_tables = {"raw_images", "embeddings", "similarity_pairs", "nearest_neighbours"}
+    assert checked == of_tables | {"image_nodes", "similar_to", "duplicate_of", "decided"}
 
 
 def test_the_ui_shows_what_the_command_line_ran(webserver: Webserver) -> None:
