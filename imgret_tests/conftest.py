@@ -7,6 +7,7 @@ Belongs here: isolation and shared fixtures. Not here: starting anything (`suppo
 import os
 import shutil
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,10 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 def _isolated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """No test falls back to the project's own home, or to the Dagster instance that the one before has opened."""
     monkeypatch.setenv("IMGRET_HOME", str(tmp_path / "home"))
+    main = sys.modules["__main__"]
     yield
+    # Streamlit's AppTest leaves its page there, and a process that a later test spawns would run it.
+    sys.modules["__main__"] = main
     os.environ.pop("DAGSTER_HOME", None)
     # Dagster gives SIGTERM the handler of SIGINT, which a background job ignores: a child would ignore both.
     if signal.getsignal(signal.SIGTERM) == signal.SIG_IGN:

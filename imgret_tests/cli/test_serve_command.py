@@ -9,6 +9,7 @@ import pytest
 import uvicorn
 from click.testing import CliRunner, Result
 
+from imgret_assets import locations
 from imgret_assets.cli import serve as command
 from imgret_assets.domain.neo4j_server.host import unused_port
 from imgret_assets.domain.storage.home import Home
@@ -87,6 +88,7 @@ def test_missing_packages_are_named_with_the_extra(
     home: Home, served: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(command, "find_spec", lambda name: None if name == "fastapi" else name)
+    monkeypatch.setattr(locations, "is_checkout", lambda: False)
     with pytest.raises(ImgretError, match=r"fastapi.*imgret\[api\]"):
         run(home)
     assert served == []

@@ -225,7 +225,7 @@ def test_ports_that_another_home_s_server_has_just_taken_are_left_to_it(
         assert server.uri != f"bolt://127.0.0.1:{bolt_port}"
         assert server.http_port != http_port
         assert first_column(server, "RETURN 1") == [1]
-    # It was looked whether they listen; a password would have been refused, and counted.
-    for sent in (sent_to_bolt, sent_to_http):
-        assert sent
-        assert set(sent) == {b""}
+    # It was looked whether they listen; a password would have been refused, and counted. The port for HTTP is looked at
+    # once that for Bolt is open, which a server that ends soon may not live to see.
+    assert sent_to_bolt
+    assert set(sent_to_bolt + sent_to_http) == {b""}

@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 from threadpoolctl import threadpool_info, threadpool_limits
 
-from imgret_assets.domain.runtime.blas_threads import one_blas_thread
+from imgret_assets.domain.runtime.blas_threads import _libraries, one_blas_thread
 
 
 @pytest.fixture(autouse=True)
 def _three_threads() -> object:
-    """More than one, also on a machine with one processor."""
+    """More than one, also on a machine with one processor; another test may have loaded a further library."""
+    _libraries.cache_clear()
     assert (np.ones((4, 4)) @ np.ones((4, 4))).all()
     with threadpool_limits(3, user_api="blas"):
         yield
