@@ -12,14 +12,13 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.pairs import THRESHOLD, mixtures
+from bench.pairs import THRESHOLD, grown_file
 from bench.rounds import own_peak_memory_mb
 from imgret_assets.domain.cluster.ray_cluster import connect
 from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
 from imgret_assets.domain.similarity.pieces.answers import AnswerFiles
 from imgret_tests.support.ray_nodes import running_nodes
 
-_PART = 10_000
 _STORE_BYTES = 1 << 30
 
 
@@ -27,13 +26,7 @@ def main() -> None:
     """Grow the vectors into a file, search it as a memory map in both ways, say what it took as JSON."""
     real, (count, dim), folder = np.load(sys.argv[1]), map(int, sys.argv[2:4]), Path(sys.argv[4])
     file = folder / f"vectors-of-cluster-{count}.npy"
-    grown = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, dim))
-    for start in range(0, count, _PART):
-        some = min(_PART, count - start)
-        grown[start : start + some] = mixtures(real, some, dim, seed=start + 1)
-    grown.flush()
-    del grown
-    vectors = np.load(file, mmap_mode="r")
+    vectors = grown_file(file, real, count, dim)
     search_pairs(np.ascontiguousarray(vectors[:9000]), THRESHOLD)  # Loads the compiled loops.
     said = {}
     with running_nodes(_STORE_BYTES) as nodes:

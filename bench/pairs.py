@@ -34,6 +34,8 @@ _ROWS, _COLUMNS = 512, 1024
 # Of FAISS, a tenth of the rows against all: the rest would be the same again.
 _FAISS_PART = 10
 _LARGE = (50_000, 100_000, 200_000)
+# Mixtures that are made at a time.
+_PART = 10_000
 # Farther than the float32 product's error at 2,048 numbers.
 _MARGIN = 2e-4
 
@@ -107,6 +109,16 @@ def _many(report: Report, real: np.ndarray, work: Path, say: Callable[[str], Non
     million = seconds[-1] * math.exp(exponent * math.log(1_000_000 / _LARGE[-1]))
     report.measures.append(Measure("pairs: exponent of the time by the number of vectors", float(exponent)))
     report.measures.append(Measure("pairs of 1,000,000 x 1,280, extrapolated", million / 60, unit="min"))
+
+
+def grown_file(file: Path, real: np.ndarray, count: int, dim: int) -> np.ndarray:
+    """Write as many mixtures into a file, part by part, and return it as a memory map."""
+    grown = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, dim))
+    for start in range(0, count, _PART):
+        some = min(_PART, count - start)
+        grown[start : start + some] = mixtures(real, some, dim, seed=start + 1)
+    grown.flush()
+    return np.load(file, mmap_mode="r")
 
 
 def mixtures(real: np.ndarray, count: int, dim: int, *, seed: int = 0) -> np.ndarray:

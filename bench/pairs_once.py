@@ -10,24 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.pairs import THRESHOLD, mixtures
+from bench.pairs import THRESHOLD, grown_file
 from bench.rounds import own_peak_memory_mb
 from imgret_assets.domain.similarity.pair_search import search_pairs
-
-_PART = 10_000
 
 
 def main() -> None:
     """Grow the vectors into a file, search it as a memory map, say what it took as JSON."""
     real, (count, dim), folder = np.load(sys.argv[1]), map(int, sys.argv[2:4]), Path(sys.argv[4])
     file = folder / f"vectors-{count}.npy"
-    grown = np.lib.format.open_memmap(file, mode="w+", dtype=np.float32, shape=(count, dim))
-    for start in range(0, count, _PART):
-        some = min(_PART, count - start)
-        grown[start : start + some] = mixtures(real, some, dim, seed=start + 1)
-    grown.flush()
-    del grown
-    vectors = np.load(file, mmap_mode="r")
+    vectors = grown_file(file, real, count, dim)
     search_pairs(np.ascontiguousarray(vectors[:9000]), THRESHOLD)  # Loads the compiled loops.
     started = time.perf_counter()
     found = search_pairs(vectors, THRESHOLD)
