@@ -1,4 +1,4 @@
-"""All pairs of many vectors, once, in a process of its own: `python -m bench.pairs_once REAL.npy COUNT DIM FOLDER`.
+"""All pairs of many vectors, once, in a process of its own: `python -m bench.pairs_once REAL.npy COUNT DIM FOLDER [CAP]`.
 
 Belongs here: what that process does. Not here: what becomes of its figures (`bench.pairs`).
 """
@@ -12,7 +12,7 @@ import numpy as np
 
 from bench.pairs import THRESHOLD, grown_file
 from bench.rounds import own_peak_memory_mb
-from imgret_assets.domain.similarity.pair_search import search_pairs
+from imgret_assets.domain.similarity.pair_search import SearchOptions, search_pairs
 
 
 def main() -> None:
@@ -21,12 +21,15 @@ def main() -> None:
     file = folder / f"vectors-{count}.npy"
     vectors = grown_file(file, real, count, dim)
     search_pairs(np.ascontiguousarray(vectors[:9000]), THRESHOLD)  # Loads the compiled loops.
+    # A million mixtures have more pairs than a search returns without a cap on neighbours.
+    options = SearchOptions(max_neighbours=int(sys.argv[5]) if len(sys.argv) > 5 else None)
     started = time.perf_counter()
-    found = search_pairs(vectors, THRESHOLD)
+    found = search_pairs(vectors, THRESHOLD, options=options)
     seconds = time.perf_counter() - started
     file.unlink()
     peak = own_peak_memory_mb()
-    print(json.dumps({"seconds": seconds, "pairs": len(found.pairs), "peak_mb": peak, "algorithm": found.algorithm}))
+    said = {"seconds": seconds, "pairs": len(found.pairs), "left_out": found.left_out}
+    print(json.dumps({**said, "peak_mb": peak, "algorithm": found.algorithm}))
 
 
 if __name__ == "__main__":
