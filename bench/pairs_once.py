@@ -1,4 +1,6 @@
-"""All pairs of many vectors, once, in a process of its own: `python -m bench.pairs_once REAL.npy COUNT DIM FOLDER [CAP]`.
+"""All pairs of many vectors, once, in a process of its own.
+
+`python -m bench.pairs_once REAL.npy COUNT DIM FOLDER [CAP]`, where the cap is on neighbours.
 
 Belongs here: what that process does. Not here: what becomes of its figures (`bench.pairs`).
 """
