@@ -61,6 +61,8 @@ KEPT = 20
 # Neighbours beyond those, in a file in the work folder. A list that loses some entries then still has what the table
 # needs and is not searched again. With one image in a hundred changed, a list of 24 loses 0.24 entries on average.
 RESERVE = 4
+# Rows of the table that are written or read at a time.
+_BAND_ROWS = 1 << 20
 # Up to so many images brute force takes less time than loading the cascade's compiled loops.
 BRUTE_FORCE_ROWS = 6000
 
@@ -176,14 +178,13 @@ def refresh_neighbours(
             if earlier is not None and earlier_metadata is not None:
                 cells = earlier_metadata.cells
         accuracy = _accuracy(home, vectors, lists, probes, cells)
-        table = _as_table(listing.paths, lists_of_rows(lists, vectors, groups, KEPT))
         # The files that belong to the table come first: their hash shows whether they belong together.
         write_snapshot(home, NEAREST_KIND, space, listing.paths, listing.vector_keys, listing.coverage)
         _write_lists(home, space, lists, searched, listing.coverage)
         metadata = NearestMetadata(space=space, coverage=listing.coverage, kept=KEPT, **accuracy)
-        tables.write(path, table, metadata.as_metadata())
+        rows = _write_table(path, listing.paths, lists_of_rows(lists, vectors, groups, KEPT), metadata)
         _answers(home, space).remove_all()
-        return NeighboursReport(space, count, len(table), compared, how, True, time.monotonic() - started, metadata)
+        return NeighboursReport(space, count, rows, compared, how, True, time.monotonic() - started, metadata)
 
 
 def _search_in_cells(
@@ -225,7 +226,7 @@ def load_neighbours(home: Home, space: str) -> Neighbours:
             f"What {path} covers is not known", remedy="materialise `nearest_neighbours`, or run `imgret run`"
         )
     paths, _ = read_snapshot(home, NEAREST_KIND, space)
-    return Neighbours(paths, *_as_arrays(tables.read(path), paths))
+    return Neighbours(paths, *_read_arrays(path, paths, metadata.kept))
 
 
 def load_neighbours_of_groups(
@@ -300,25 +301,41 @@ def _read_lists(home: Home, space: str, coverage: str) -> tuple[NeighbourLists, 
         return None
 
 
-def _as_arrays(table: pa.Table, paths: TextColumn) -> tuple[np.ndarray, np.ndarray]:
-    """Return the `rows` and `scores` of `Neighbours`."""
-    images, neighbours = (paths.places_of(table[column]) for column in ("path", "neighbour"))
-    ranks = table["rank"].to_numpy().astype(np.int64) - 1
-    width = int(ranks.max()) + 1 if len(ranks) else 0
-    rows = np.full((len(paths), width), -1, np.int32)
-    scores = np.full((len(paths), width), -np.inf)
-    rows[images, ranks] = neighbours
-    scores[images, ranks] = table["score"].to_numpy()
+def _read_arrays(path: Path, paths: TextColumn, kept: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the `rows` and `scores` of `Neighbours`, from a table with at most `kept` neighbours of each image."""
+    rows = np.full((len(paths), kept), -1, np.int32)
+    scores = np.full((len(paths), kept), -np.inf)
+    width = 0
+    with tables.open_parquet(path) as opened:
+        # Finding the places of a batch begins with a table of all paths, so there are not many more batches than paths.
+        for batch in opened.iter_batches(max(_BAND_ROWS, len(paths))):
+            images, neighbours = (paths.places_of(batch[column]) for column in ("path", "neighbour"))
+            ranks = batch["rank"].to_numpy().astype(np.int64) - 1
+            width = max(width, int(ranks.max(initial=-1)) + 1)
+            rows[images, ranks] = neighbours
+            scores[images, ranks] = batch["score"].to_numpy()
+    if width < kept:
+        rows, scores = rows[:, :width].copy(), scores[:, :width].copy()
     return rows, scores
 
 
-def _as_table(paths: TextColumn, lists: NeighbourLists) -> pa.Table:
-    count, width = lists.rows.shape
+def _write_table(path: Path, paths: TextColumn, lists: NeighbourLists, metadata: NearestMetadata) -> int:
+    """Write the table in bands of images, and return the number of its rows.
+
+    Two paths for each entry of all lists at a time would take many times the memory of the lists.
+    """
     names = paths.array
-    images, ranks = np.repeat(np.arange(count), width), np.tile(np.arange(1, width + 1, dtype=np.int16), count)
-    neighbours = names.take(pa.array(lists.rows.ravel()))
-    columns = [names.take(pa.array(images)), pa.array(ranks), neighbours, pa.array(lists.scores.ravel())]
-    return pa.Table.from_arrays(columns, schema=tables.NEAREST_SCHEMA)
+    count, width = lists.rows.shape
+    band = max(1, _BAND_ROWS // max(1, width))
+    with tables.writer(path, tables.NEAREST_SCHEMA, metadata.as_metadata()) as opened:
+        for start in range(0, count if width else 0, band):
+            rows, scores = lists.rows[start : start + band], lists.scores[start : start + band]
+            images = np.repeat(np.arange(start, start + len(rows)), width)
+            ranks = np.tile(np.arange(1, width + 1, dtype=np.int16), len(rows))
+            columns = [names.take(pa.array(images)), pa.array(ranks), names.take(pa.array(rows.ravel()))]
+            columns.append(pa.array(scores.ravel()))
+            opened.write_table(pa.Table.from_arrays(columns, schema=tables.NEAREST_SCHEMA))
+    return count * width
 
 
 def _earlier_lists(

@@ -46,6 +46,16 @@ def test_the_table_is_a_full_sort(home: Home, rng: np.random.Generator) -> None:
     assert_right(home)
 
 
+@pytest.mark.parametrize("rows", [1, 45, 1000])
+def test_bands_of_the_table_are_the_whole(
+    home: Home, rng: np.random.Generator, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    monkeypatch.setattr(neighbours_table, "_BAND_ROWS", rows)
+    write_tables(home, random_vectors(rng, 60))
+    assert refresh_neighbours(home, SPACE.id).rows == 60 * 20
+    assert_right(home)
+
+
 @pytest.mark.usefixtures("search")
 @pytest.mark.parametrize("count", [0, 1, 2, 5])
 def test_images_of_a_small_collection_have_fewer_neighbours(home: Home, rng: np.random.Generator, count: int) -> None:
