@@ -12,7 +12,7 @@ The module is long because a second reader could apply other rules for what is u
 """
 
 import hashlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +35,6 @@ from imgret_assets.domain.storage.vector_files import empty_vectors
 from imgret_assets.errors import StaleTableError, TableError
 
 _CACHED_ROW_GROUPS = 4
-_HASHED_ROWS = 1 << 14
 
 
 # Rows and vectors of one shard
@@ -319,7 +318,7 @@ def list_embeddings(home: Home, space: str) -> Listing:
     numbers = np.repeat(np.arange(len(counts), dtype=np.int32), counts)[order]
     # What was needed on the way: several times what is left.
     pa.default_memory_pool().release_unused()
-    return Listing(listed, keys, _coverage_of_sorted(listed, keys), numbers, places)
+    return Listing(listed, keys, _coverage_of_sorted(zip(listed, keys, strict=True)), numbers, places)
 
 
 def _one_array(parts: list[pa.ChunkedArray], kind: pa.DataType) -> pa.Array:
@@ -385,8 +384,7 @@ def vector_keys_of(rows: pa.Table) -> list[str]:
     The engine belongs to the key because two engines give one content vectors that differ a little, and a score
     belongs to the vectors that it was computed from.
     """
-    columns = rows.select(["sha256", "engine"]).to_pydict()
-    return [f"{content} {engine}" for content, engine in zip(*columns.values(), strict=True)]
+    return _vector_keys(rows).to_pylist()
 
 
 def _vector_keys(rows: pa.Table) -> pa.ChunkedArray:
@@ -397,18 +395,14 @@ def _vector_keys(rows: pa.Table) -> pa.ChunkedArray:
 
 def coverage_of(paths: Sequence[str], vector_keys: Sequence[str]) -> str:
     """Return the coverage of these paths and their vector keys: SHA-256 over both, sorted by path."""
+    return _coverage_of_sorted(sorted(zip(paths, vector_keys, strict=True)))
+
+
+def _coverage_of_sorted(rows: Iterable[tuple[str, str]]) -> str:
+    """Return the coverage of paths with their vector keys, sorted by path."""
     digest = hashlib.sha256()
-    for path, key in sorted(zip(paths, vector_keys, strict=True)):
+    for path, key in rows:
         digest.update(f"{path}\0{key}\n".encode())
-    return digest.hexdigest()
-
-
-def _coverage_of_sorted(paths: TextColumn, vector_keys: TextColumn) -> str:
-    """Return the coverage of these paths, which are sorted, and their vector keys."""
-    digest = hashlib.sha256()
-    for start in range(0, len(paths), _HASHED_ROWS):
-        part = zip(paths[start : start + _HASHED_ROWS], vector_keys[start : start + _HASHED_ROWS], strict=True)
-        digest.update("".join(f"{path}\0{key}\n" for path, key in part).encode())
     return digest.hexdigest()
 
 

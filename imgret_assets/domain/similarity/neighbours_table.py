@@ -306,14 +306,11 @@ def _read_arrays(path: Path, paths: TextColumn, kept: int) -> tuple[np.ndarray, 
     rows = np.full((len(paths), kept), -1, np.int32)
     scores = np.full((len(paths), kept), -np.inf)
     width = 0
-    with tables.open_parquet(path) as opened:
-        # Finding the places of a batch begins with a table of all paths, so there are not many more batches than paths.
-        for batch in opened.iter_batches(max(_BAND_ROWS, len(paths))):
-            images, neighbours = (paths.places_of(batch[column]) for column in ("path", "neighbour"))
-            ranks = batch["rank"].to_numpy().astype(np.int64) - 1
-            width = max(width, int(ranks.max(initial=-1)) + 1)
-            rows[images, ranks] = neighbours
-            scores[images, ranks] = batch["score"].to_numpy()
+    for batch, images, neighbours in tables.batches_with_places(path, paths, ("path", "neighbour"), _BAND_ROWS):
+        ranks = batch["rank"].to_numpy().astype(np.int64) - 1
+        width = max(width, int(ranks.max(initial=-1)) + 1)
+        rows[images, ranks] = neighbours
+        scores[images, ranks] = batch["score"].to_numpy()
     if width < kept:
         rows, scores = rows[:, :width].copy(), scores[:, :width].copy()
     return rows, scores

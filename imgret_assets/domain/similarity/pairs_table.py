@@ -41,6 +41,7 @@ from imgret_assets.wording import counted
 _KIND = "pairs"
 # Rows of the table that are read or written at a time.
 _BATCH_ROWS = 1 << 20
+_SIDES = ("path_a", "path_b")
 
 
 @dataclass(frozen=True)
@@ -332,18 +333,15 @@ def _unchanged_pairs(
     # The last one is for a path that is not among them.
     rows = np.append(unchanged_rows, -1).astype(np.int32)
     lost_a_neighbour = np.zeros(len(paths), bool)
-    # Finding the places of a batch begins with a table of all paths, so there are not many more batches than paths.
-    batch_rows = max(_BATCH_ROWS, len(paths))
-    with tables.open_parquet(file) as opened:
-        for batch in opened.iter_batches(batch_rows):
-            a, b = (rows[unchanged_paths.places_of(batch[side])] for side in ("path_a", "path_b"))
-            scores = batch["score"].to_numpy()
-            lost_a_neighbour[a[(b < 0) & (a >= 0)]] = True
-            lost_a_neighbour[b[(a < 0) & (b >= 0)]] = True
-            keep = (a >= 0) & (b >= 0) & (scores > threshold)
-            part = slice(kept_count, kept_count + int(keep.sum()))
-            kept.a[part], kept.b[part], kept.scores[part] = a[keep], b[keep], scores[keep]
-            kept_count = part.stop
+    for batch, *places in tables.batches_with_places(file, unchanged_paths, _SIDES, _BATCH_ROWS):
+        a, b = (rows[of_side] for of_side in places)
+        scores = batch["score"].to_numpy()
+        lost_a_neighbour[a[(b < 0) & (a >= 0)]] = True
+        lost_a_neighbour[b[(a < 0) & (b >= 0)]] = True
+        keep = (a >= 0) & (b >= 0) & (scores > threshold)
+        part = slice(kept_count, kept_count + int(keep.sum()))
+        kept.a[part], kept.b[part], kept.scores[part] = a[keep], b[keep], scores[keep]
+        kept_count = part.stop
     return kept.where(slice(kept_count)), lost_a_neighbour
 
 
@@ -391,19 +389,17 @@ def _read_valid_pairs(path: Path, paths: Sequence[str], threshold: float) -> Sco
     known_paths = TextColumn.of(paths)
     row_count, start = tables.count_rows(path), 0
     keys, scores = np.empty(row_count, np.int64), np.empty(row_count)
-    with tables.open_parquet(path) as opened:
-        for batch in opened.iter_batches(max(_BATCH_ROWS, len(paths))):
-            part = slice(start, start + len(batch))
-            scores[part] = batch["score"].to_numpy(zero_copy_only=False)
-            if not (np.isfinite(scores[part]) & (scores[part] > threshold) & (scores[part] <= 1.0)).all():
-                raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
-            a, b = (known_paths.places_of(batch[side]) for side in ("path_a", "path_b"))
-            if ((a < 0) | (b < 0)).any():
-                raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
-            if (a >= b).any():
-                raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
-            keys[part] = a << 32 | b
-            start = part.stop
+    for batch, a, b in tables.batches_with_places(path, known_paths, _SIDES, _BATCH_ROWS):
+        part = slice(start, start + len(batch))
+        scores[part] = batch["score"].to_numpy(zero_copy_only=False)
+        if not (np.isfinite(scores[part]) & (scores[part] > threshold) & (scores[part] <= 1.0)).all():
+            raise TableError(f"{path} has scores outside ({threshold}, 1]", remedy="remove it and run again")
+        if ((a < 0) | (b < 0)).any():
+            raise TableError(f"{path} names images that have no embedding", remedy="remove it and run again")
+        if (a >= b).any():
+            raise TableError(f"{path} has a self, doubled or reversed pair", remedy="remove it and run again")
+        keys[part] = a << 32 | b
+        start = part.stop
     if not (keys[1:] > keys[:-1]).all():
         order = np.argsort(keys)
         keys, scores = keys[order], scores[order]

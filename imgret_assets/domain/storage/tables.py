@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -19,6 +20,7 @@ import pyarrow.parquet as pq
 from imgret_assets.domain.storage import atomic_files
 from imgret_assets.domain.storage.checked_parquet import CHECK_KEY, CheckedParquetFile, CheckedParquetWriter
 from imgret_assets.domain.storage.kept_tables import kept
+from imgret_assets.domain.storage.text_column import TextColumn
 from imgret_assets.errors import TableError
 
 MANIFEST_SCHEMA = pa.schema(
@@ -259,6 +261,26 @@ def writer(path: Path, schema: pa.Schema, metadata: Mapping[str, str]) -> Iterat
         options: dict[str, Any] = {"compression": compression, "use_dictionary": dictionary}
         with CheckedParquetWriter(temporary, full, **options) as open_writer:
             yield open_writer
+
+
+def batches_with_places(
+    path: Path, paths: TextColumn, columns: tuple[str, str], batch_rows: int
+) -> Iterator[tuple[pa.RecordBatch, np.ndarray, np.ndarray]]:
+    """Yield the rows of a table with the places of two columns of paths, int64; -1 for a path that is not known.
+
+    Args:
+        path: the file.
+        paths: the known paths.
+        columns: the two columns.
+        batch_rows: rows of a batch, or as many as there are paths if those are more: finding places begins with a table
+            of all paths, so there should not be many more batches than paths.
+
+    Raises:
+        TableError: the file is damaged.
+    """
+    with open_parquet(path) as opened:
+        for batch in opened.iter_batches(max(batch_rows, len(paths))):
+            yield batch, paths.places_of(batch[columns[0]]), paths.places_of(batch[columns[1]])
 
 
 def write(path: Path, table: pa.Table, metadata: Mapping[str, str]) -> None:
